@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+# One INTERFACE target carries the flags of every target of ours.
+option(SIDEPOND_WERROR "Treat warnings as errors" OFF)
+set(SIDEPOND_SANITIZE "" CACHE STRING "Sanitizers for -fsanitize=, e.g. address,undefined or thread")
+option(SIDEPOND_COVERAGE "Instrument for coverage" OFF)
+option(SIDEPOND_FAILPOINTS "Compile the failpoints in that the crash tests stop at" OFF)
+option(SIDEPOND_DEBUG_CHECKS "Compile expensive internal checks in" OFF)
+
+find_package(PkgConfig REQUIRED)
+
+add_library(sidepond_flags INTERFACE)
+target_compile_definitions(sidepond_flags INTERFACE _GNU_SOURCE
+    $<$<BOOL:${SIDEPOND_FAILPOINTS}>:SP_FAILPOINTS=1>
+    $<$<BOOL:${SIDEPOND_DEBUG_CHECKS}>:SP_DEBUG_CHECKS=1>)
+target_compile_options(sidepond_flags INTERFACE
+    -Wall -Wextra -Wundef -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
+    -Wwrite-strings -Wvla -Wformat=2 -fno-common
+    $<$<BOOL:${SIDEPOND_WERROR}>:-Werror>)
+if(SIDEPOND_SANITIZE)
+    target_compile_options(sidepond_flags INTERFACE
+        -fsanitize=${SIDEPOND_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+    target_link_options(sidepond_flags INTERFACE -fsanitize=${SIDEPOND_SANITIZE})
+endif()
+if(SIDEPOND_COVERAGE)
+    target_compile_options(sidepond_flags INTERFACE --coverage)
+    target_link_options(sidepond_flags INTERFACE --coverage)
+endif()
