@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * source.h - what a database must be able to do to fill a pond.
+ *
+ * A source is one connection (or file handle) to one database, used by one refresh group in one
+ * thread; only cancel() may be called from another thread. It knows columns and values, but nothing
+ * of the pond (R4). Rows stream: a source never holds more than it must to decode one row or one
+ * protocol buffer.
+ *
+ *   open -> describe (each table) -> begin -> stream (each table) -> end -> wait -> begin ... close
+ *
+ * Every function returns a status (sidepond/status.h) and on failure fills the error: SP_ESOURCE
+ * (`transient` says whether trying again can help), SP_ECONFIG (what was asked does not exist there:
+ * names table and column), SP_ECANCELED, SP_ENOMEM. After a failure of begin, stream or end the
+ * caller closes the source and opens a new one later.
+ */
+#ifndef SIDEPOND_SOURCE_H
+#define SIDEPOND_SOURCE_H
+
+#include "sidepond/status.h"
+#include "sidepond/value.h"
+
+#define SOURCE_ERROR_BYTES 512
+
+struct source_error {
+    int status;
+    bool transient;                /* worth another try with the same configuration */
+    char text[SOURCE_ERROR_BYTES]; /* a sentence; never holds a password or a row's data */
+};
+
+/* Where the database is (from the configuration; strings are borrowed for the source's life). */
+struct source_options {
+    const char *name;     /* the source's name in the configuration, for messages */
+    const char *type;     /* "sqlite", "postgresql" */
+    const char *path;     /* sqlite: the file */
+    const char *dsn;      /* postgresql: a libpq connection string or URI without password, or "" */
+    const char *password; /* resolved from file or environment; NULL if there is none */
+    uint32_t connect_timeout_ms;
+    uint32_t statement_timeout_ms; /* 0: none */
+};
+
+/* What of it becomes one table of the pond. */
+struct source_table {
+    const char *name;          /* the pond's table, for messages */
+    const char *relation;      /* table or view, maybe schema-qualified; NULL if `query` is given */
+    const char *query;         /* a SELECT; NULL if `relation` is given */
+    const char *const *columns; /* NULL-terminated; NULL: all of them */
+    const char *where;         /* SQL condition or NULL */
+    const char *watermark;     /* column that only grows with changes, or NULL */
+    const char *const *key;    /* NULL-terminated names of the key columns */
+    const char *channel;       /* notification channel, or NULL for the source's default */
+};
+
+struct source_column {
+    char name[256];
+    char native_type[128]; /* as the database calls it */
+    enum sp_type type;     /* what it arrives as */
+    bool nullable;
+    bool as_text;          /* of a type that Sidepond has no own type for: arrives as text */
+};
+
+/* The outcome of describe: columns in the order in which stream delivers their values. */
+struct source_description {
+    unsigned column_count;
+    struct source_column *columns; /* freed by source_description_free */
+    int64_t row_estimate;          /* -1 if unknown */
+    int64_t byte_estimate;         /* of the data, -1 if unknown */
+};
+void source_description_free(struct source_description *description);
+
+/* Who takes the rows. `row` gets one value for each column described, exactly of the described type
+ * or NULL; borrowed until it returns. Anything but SP_OK stops the stream, which returns that
+ * status. `bad_row` gets what could not be decoded (broken encoding, a value of another type than
+ * declared; SQLite allows that): `key` are the key column's values as far as they could be read,
+ * else NULL; it decides by returning SP_OK (skip) or a status (stop). */
+struct source_sink {
+    void *context;
+    int (*row)(void *context, const struct sp_value *values, unsigned count);
+    int (*bad_row)(void *context, const struct sp_value *values, unsigned count, unsigned column,
+                   const char *why);
+};
+
+struct source; /* each source embeds nothing; private to its file */
+
+enum source_feature {
+    SOURCE_CAN_NOTIFY = 1 << 0,    /* wait() wakes on changes */
+    SOURCE_CAN_WATERMARK = 1 << 1, /* stream takes a watermark */
+};
+
+struct source_class {
+    const char *type; /* as in the configuration */
+    unsigned features;
+
+    int (*open)(const struct source_options *options, struct source **out,
+                struct source_error *error);
+
+    /* Columns of a table. Checks that table, columns, key and watermark exist and can be read. */
+    int (*describe)(struct source *source, const struct source_table *table,
+                    struct source_description *out, struct source_error *error);
+
+    /* Starts one read-only snapshot transaction of the database, for all tables of a group. */
+    int (*begin)(struct source *source, struct source_error *error);
+
+    /* Streams the table's rows (described before). `since` not NULL: only rows whose watermark
+     * column is >= it (the overlap is subtracted by the caller). SP_ECONFIG if the columns are no
+     * longer what was described (the caller describes anew). */
+    int (*stream)(struct source *source, const struct source_table *table,
+                  const struct source_description *description, const struct sp_value *since,
+                  const struct source_sink *sink, struct source_error *error);
+
+    int (*end)(struct source *source, struct source_error *error);
+
+    /* Asks to be told of changes of these tables (before the first begin, so nothing is missed). */
+    int (*listen)(struct source *source, const struct source_table *tables, unsigned count,
+                  struct source_error *error);
+
+    /* Waits until something may have changed, at most timeout_ms. `*changed` says whether. */
+    int (*wait)(struct source *source, uint32_t timeout_ms, bool *changed,
+                struct source_error *error);
+
+    /* Makes a running or the next call return SP_ECANCELED soon. From any thread, any number of
+     * times; not from a signal handler. */
+    void (*cancel)(struct source *source);
+
+    void (*close)(struct source *source);
+};
+
+/* The class of a type, or NULL. */
+const struct source_class *source_find(const char *type);
+
+/* All of them, NULL-terminated, for help and docs. */
+const struct source_class *const *source_classes(void);
+
+/* Fills an error; returns `status`, so that `return source_fail(...)` reads well. */
+int source_fail(struct source_error *error, int status, bool transient, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#endif
