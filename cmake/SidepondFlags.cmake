@@ -3,6 +3,7 @@
 option(SIDEPOND_WERROR "Treat warnings as errors" OFF)
 set(SIDEPOND_SANITIZE "" CACHE STRING "Sanitizers for -fsanitize=, e.g. address,undefined or thread")
 option(SIDEPOND_COVERAGE "Instrument for coverage" OFF)
+option(SIDEPOND_FUZZ "Build the fuzz targets with libFuzzer (clang)" OFF)
 option(SIDEPOND_FAILPOINTS "Compile the failpoints in that the crash tests stop at" OFF)
 option(SIDEPOND_DEBUG_CHECKS "Compile expensive internal checks in" OFF)
 
@@ -16,12 +17,19 @@ target_compile_options(sidepond_flags INTERFACE
     -Wall -Wextra -Wundef -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
     -Wwrite-strings -Wvla -Wformat=2 -fno-common
     $<$<BOOL:${SIDEPOND_WERROR}>:-Werror>)
+
+set(sidepond_instrument "")
 if(SIDEPOND_SANITIZE)
+    list(APPEND sidepond_instrument -fsanitize=${SIDEPOND_SANITIZE})
     target_compile_options(sidepond_flags INTERFACE
-        -fsanitize=${SIDEPOND_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
-    target_link_options(sidepond_flags INTERFACE -fsanitize=${SIDEPOND_SANITIZE})
+        -fno-omit-frame-pointer -fno-sanitize-recover=all)
+endif()
+if(SIDEPOND_FUZZ)
+    list(APPEND sidepond_instrument -fsanitize=fuzzer-no-link)
 endif()
 if(SIDEPOND_COVERAGE)
-    target_compile_options(sidepond_flags INTERFACE --coverage)
-    target_link_options(sidepond_flags INTERFACE --coverage)
+    list(APPEND sidepond_instrument --coverage)
+    target_compile_options(sidepond_flags INTERFACE -fprofile-update=atomic)
 endif()
+target_compile_options(sidepond_flags INTERFACE ${sidepond_instrument})
+target_link_options(sidepond_flags INTERFACE ${sidepond_instrument})

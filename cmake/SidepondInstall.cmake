@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything that `cmake --install` puts into place.
+include(CMakePackageConfigHelpers)
