@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * format.h - the contract of everything that lies in a pond's files.
+ *
+ * Two files in one directory. `pond` is written by the daemon alone and mapped read-only by
+ * readers; `leases` is the only thing a reader can write.
+ *
+ *   pond   0            HEADER_BYTES        meta_off        arena_off            file end
+ *          +------------+-------------------+---------------+--------------------+
+ *          | superblock | table slots (256) | buddy metadata| arena: 16-byte     |
+ *          | 4 KiB      | 64 KiB            | (sparse)      | units (sparse)     |
+ *          +------------+-------------------+---------------+--------------------+
+ *
+ *   leases +------------+-------------------------+
+ *          | lease_head | struct lease [1024]     |
+ *          +------------+-------------------------+
+ *
+ * Inside the arena a place is a unit index: byte offset / 16 from the arena's start. Unit 0 is never
+ * handed out, so 0 means "none". From a table slot everything is found:
+ *
+ *   table slot --head--> table root --prev--> older root (while a snapshot needs it)
+ *                          |  schema block
+ *                          |  dir word: unit and depth of a directory, for the primary index and
+ *                          v            for each secondary one
+ *                        directory: 2^depth words, each a segment's unit, size and own depth
+ *                          |
+ *                          v
+ *                        segment: 1 to 256 buckets of 64 bytes: a meta word and 7 slots
+ *                          |
+ *                          v
+ *                        entry --prev--> the version it replaced (while somebody may need it)
+ *
+ * Who may read what when, and why that is safe without a lock, is docs/CONCURRENCY.md. All numbers
+ * are little-endian. Words marked "atomic" are naturally aligned and are read and written as a whole.
+ */
+#ifndef SIDEPOND_FORMAT_H
+#define SIDEPOND_FORMAT_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the pond's format is little-endian, and so must be the machine"
+#endif
+static_assert(sizeof(_Atomic uint64_t) == 8, "64-bit atomics are plain words");
+static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics take no lock");
+
+#define FORMAT_MAGIC        UINT64_C(0x01646e6f70656469) /* "idepond" and 1 */
+#define FORMAT_VERSION      1u
+#define FORMAT_NAME_BYTES   64u /* with the terminating zero */
+#define FORMAT_TABLES_MAX   256u
+#define FORMAT_LEASES_MAX   1024u
+#define FORMAT_SUPER_BYTES  4096u
+#define FORMAT_SLOT_BYTES   256u
+#define FORMAT_HEADER_BYTES (FORMAT_SUPER_BYTES + FORMAT_TABLES_MAX * FORMAT_SLOT_BYTES)
+#define FORMAT_UNIT_BYTES   16u
+#define FORMAT_UNIT_SHIFT   4
+#define FORMAT_UNIT_BITS    36 /* a pond holds at most 2^36 units: 1 TiB */
+#define FORMAT_UNIT_MASK    ((UINT64_C(1) << FORMAT_UNIT_BITS) - 1)
+#define FORMAT_ARENA_ALIGN  (UINT64_C(2) << 20) /* of arena_off: the size of a huge page */
+
+#define FORMAT_POND_FILE   "pond"
+#define FORMAT_LEASES_FILE "leases"
+
+/* --- versions -----------------------------------------------------------------------------------
+ * Each commit has a number, counted from 1. An entry carries in `born` the commit that made it.
+ * While its transaction runs, born is VERSION_UNCOMMITTED | the transaction's number, which is above
+ * every committed version, so nobody sees it.
+ */
+#define VERSION_BITS        40
+#define VERSION_MASK        ((UINT64_C(1) << VERSION_BITS) - 1)
+#define VERSION_UNCOMMITTED (UINT64_C(1) << (VERSION_BITS - 1))
+#define VERSION_RETIRED     (UINT64_C(1) << 63) /* flag in super.committed */
+
+/* --- superblock: page 0 of the pond file -------------------------------------------------------- */
+
+struct super {
+    /* Lines 0-3, fixed when the pond is created; checksum covers the bytes before it, but takes
+     * magic as 0, since magic is written last. */
+    _Atomic uint64_t magic;   /* FORMAT_MAGIC once the pond is complete */
+    uint32_t format_version;
+    uint32_t features;        /* bits a reader must know; none yet */
+    uint64_t id[2];           /* random */
+    uint64_t hash_seed;       /* of every index */
+    uint64_t file_bytes;
+    uint64_t meta_off;        /* from the file's start; multiple of 4096 */
+    uint64_t meta_bytes;
+    uint64_t arena_off;       /* multiple of FORMAT_ARENA_ALIGN */
+    uint64_t unit_limit;      /* units in the arena */
+    int64_t created_ms;       /* wall clock */
+    char name[FORMAT_NAME_BYTES];
+    uint8_t reserved0[96];
+    uint64_t checksum;        /* XXH3 */
+
+    /* Line 4: what every read loads. Written by the daemon at a commit. */
+    _Atomic uint64_t committed;   /* newest visible version | VERSION_RETIRED */
+    _Atomic uint64_t reclaim_seq; /* raised before versions in a prev chain are unlinked and freed */
+    _Atomic uint32_t commit_futex; /* raised after each commit; waiters sleep on it */
+    uint32_t reserved1[11];
+
+    /* Line 5: the daemon's business, read by tools. */
+    _Atomic int64_t writer_pid;      /* 0: none */
+    _Atomic uint64_t heartbeat_ms;   /* CLOCK_MONOTONIC */
+    _Atomic uint64_t usable_units;   /* arena and metadata are backed by memory up to here */
+    _Atomic uint64_t lease_limit_ms;
+    _Atomic uint64_t punched_bytes;  /* of the usable part, given back to the system */
+    _Atomic uint64_t used_units;     /* as of the last commit */
+    _Atomic uint32_t table_count;    /* slots in use: [0, table_count) */
+    uint32_t reserved2[3];
+};
+static_assert(offsetof(struct super, checksum) == 248, "fixed part is four lines");
+static_assert(offsetof(struct super, committed) == 256, "hot line");
+static_assert(offsetof(struct super, writer_pid) == 320, "writer's line");
+static_assert(sizeof(struct super) == 384, "super");
+
+/* --- table slots --------------------------------------------------------------------------------
+ * A slot belongs to one name for the pond's life. Written by the daemon at commits and by the
+ * refresh status; a refresh that changes no row writes nothing else of the pond.
+ */
+#define SLOT_FAIL_WHEN_STALE 1u /* flags: reads past deadline_ms answer SP_EOLD */
+
+struct table_slot {
+    /* line 0: what every read loads */
+    _Atomic uint64_t head;        /* unit of the newest table root; 0: none yet */
+    _Atomic uint64_t deadline_ms; /* CLOCK_MONOTONIC; with SLOT_FAIL_WHEN_STALE */
+    _Atomic uint32_t flags;
+    uint32_t reserved0[11];
+    /* line 1: status */
+    _Atomic uint64_t refreshed_ms;   /* CLOCK_MONOTONIC of the last successful refresh; 0: none */
+    _Atomic int64_t refreshed_at_ms; /* the same by the wall clock */
+    _Atomic int64_t changed_at_ms;   /* wall clock of the last commit that changed it */
+    _Atomic uint64_t changed_version;
+    _Atomic uint64_t max_stale_ms;
+    _Atomic uint64_t refresh_count;
+    _Atomic uint64_t failure_count;
+    _Atomic uint32_t state; /* enum sp_table_state of sidepond/sidepond.h */
+    uint32_t reserved1;
+    /* line 2: sizes as of the last commit */
+    _Atomic uint64_t rows;
+    _Atomic uint64_t bytes;        /* keys and values */
+    _Atomic uint64_t memory_units; /* entries, indexes, schema */
+    uint64_t reserved2[5];
+    /* line 3 */
+    char name[FORMAT_NAME_BYTES]; /* set before table_count is raised */
+};
+static_assert(offsetof(struct table_slot, refreshed_ms) == 64, "status line");
+static_assert(offsetof(struct table_slot, rows) == 128, "sizes line");
+static_assert(offsetof(struct table_slot, name) == 192, "name line");
+static_assert(sizeof(struct table_slot) == FORMAT_SLOT_BYTES, "table_slot");
+
+/* --- table roots --------------------------------------------------------------------------------
+ * One for each shape a table has had and somebody may still see. 16-byte aligned, in the arena.
+ * dirs[0] is the primary index, dirs[1..index_count] the secondary ones in the schema's order.
+ */
+#define ROOT_DROPPED 1u /* flags: the table was dropped by this version */
+
+struct table_root {
+    _Atomic uint64_t born;  /* version, as in entries */
+    _Atomic uint64_t prev;  /* unit of the root it replaced; 0: none */
+    uint64_t schema_unit;   /* schema block (row.h) */
+    uint32_t schema_bytes;
+    uint32_t index_count;   /* secondary ones */
+    uint32_t flags;
+    uint32_t checksum;      /* XXH3 over schema_unit..flags and the schema block */
+    uint64_t reserved;
+    _Atomic uint64_t dirs[];
+};
+static_assert(sizeof(struct table_root) == 48, "table_root");
+
+/* A dir word: unit of the directory | depth << 36. A directory has 2^depth words. */
+#define DIR_DEPTH_MAX 28u
+static inline uint64_t dir_word(uint64_t unit, unsigned depth)
+{
+    return unit | (uint64_t)depth << FORMAT_UNIT_BITS;
+}
+static inline uint64_t dir_unit(uint64_t word)
+{
+    return word & FORMAT_UNIT_MASK;
+}
+static inline unsigned dir_depth(uint64_t word)
+{
+    return (unsigned)(word >> FORMAT_UNIT_BITS) & 63;
+}
+
+/* A segment word, in a directory: unit of the first bucket | (bucket count - 1) << 36 | depth << 48.
+ * The segment is pointed to by the 2^(directory's depth - its depth) neighbouring words that share
+ * its hash prefix. Buckets are 64-byte aligned; a segment_head lies in the 64 bytes before. */
+#define SEGMENT_BUCKETS_MAX 256u
+static inline uint64_t segment_word(uint64_t unit, unsigned bucket_count, unsigned depth)
+{
+    return unit | (uint64_t)(bucket_count - 1) << FORMAT_UNIT_BITS | (uint64_t)depth << 48;
+}
+static inline uint64_t segment_unit(uint64_t word)
+{
+    return word & FORMAT_UNIT_MASK;
+}
+static inline unsigned segment_buckets(uint64_t word)
+{
+    return ((unsigned)(word >> FORMAT_UNIT_BITS) & (SEGMENT_BUCKETS_MAX - 1)) + 1;
+}
+static inline unsigned segment_depth(uint64_t word)
+{
+    return (unsigned)(word >> 48) & 63;
+}
+
+struct segment_head { /* written and read by the daemon and by checkers only */
+    uint32_t entry_count;
+    uint32_t reserved[15];
+};
+static_assert(sizeof(struct segment_head) == 64, "segment_head");
+
+/* --- buckets ------------------------------------------------------------------------------------
+ *
+ *    0        8                                                            64
+ *   +--------+--------+--------+--------+--------+--------+--------+--------+
+ *   |  meta  | slot 0 | slot 1 | slot 2 | slot 3 | slot 4 | slot 5 | slot 6 |
+ *   +--------+--------+--------+--------+--------+--------+--------+--------+
+ *   meta: sequence << 16 | reach << 8 | overflow
+ *   slot: unit of the entry | tag << 36, tag = low 28 bits of the key's hash; 0: empty
+ *
+ * An entry whose home bucket is full lies in one of the PROBE_MAX buckets after it (cyclic). The
+ * home's `overflow` counts those, `reach` is the farthest one's distance (0 where overflow is 0).
+ * Every change of a slot raises the sequence of the entry's *home* bucket after the slot's store and
+ * before anything it made unreachable is freed; so a reader need watch one sequence only.
+ */
+#define BUCKET_SLOTS 7u
+#define PROBE_MAX    15u
+#define TAG_BITS     28
+#define TAG_MASK     ((UINT64_C(1) << TAG_BITS) - 1)
+
+struct bucket {
+    _Atomic uint64_t meta;
+    _Atomic uint64_t slots[BUCKET_SLOTS];
+};
+static_assert(sizeof(struct bucket) == 64, "bucket");
+
+#define BUCKET_SEQUENCE_ONE (UINT64_C(1) << 16)
+static inline unsigned bucket_overflow(uint64_t meta)
+{
+    return (unsigned)meta & 255;
+}
+static inline unsigned bucket_reach(uint64_t meta)
+{
+    return (unsigned)(meta >> 8) & 255;
+}
+
+static inline uint64_t slot_word(uint64_t unit, uint64_t hash)
+{
+    return unit | (hash & TAG_MASK) << FORMAT_UNIT_BITS;
+}
+static inline uint64_t slot_unit(uint64_t word)
+{
+    return word & FORMAT_UNIT_MASK;
+}
+static inline uint64_t slot_tag(uint64_t word)
+{
+    return word >> FORMAT_UNIT_BITS;
+}
+
+/* Where a hash goes: the top bits choose the directory word, the tag's bits the bucket. */
+static inline uint64_t hash_dir_index(uint64_t hash, unsigned depth)
+{
+    return depth == 0 ? 0 : hash >> (64 - depth);
+}
+static inline unsigned tag_bucket(uint64_t tag, unsigned bucket_count)
+{
+    return (unsigned)(tag * bucket_count >> TAG_BITS);
+}
+
+/* --- entries ------------------------------------------------------------------------------------
+ *
+ *    0                 8                   16         20
+ *   +-----------------+-------------------+----------+-----------+----------------+
+ *   | born  flags key | prev      value   | checksum | key bytes | value bytes    |
+ *   | 40    8     16  | 36        28 bits | 32 bits  |           |                |
+ *   +-----------------+-------------------+----------+-----------+----------------+
+ *
+ * 16-byte aligned; takes ceil((20 + key + value) / 16) units. Written completely before it is
+ * published; after that only born (when its transaction commits) and prev (when what it points to is
+ * freed) change. The checksum covers flags, sizes, key and value: what never changes.
+ * With ENTRY_EXTENDED, 16 bytes (expiry in Unix ms, version by hybrid logical clock) lie between
+ * checksum and key; entries of the cache use them.
+ */
+#define ENTRY_HEAD_BYTES     20u
+#define ENTRY_EXTENDED_BYTES 16u
+#define ENTRY_KEY_MAX        65535u
+#define ENTRY_VALUE_MAX      ((1u << 28) - 1)
+
+#define ENTRY_TOMBSTONE 1u /* flags: the key was deleted by this version; no value */
+#define ENTRY_POSTING   2u /* flags: belongs to a secondary index (below) */
+#define ENTRY_EXTENDED  4u /* flags: see above */
+
+struct entry {
+    _Atomic uint64_t born_word; /* born | flags << 40 | key_bytes << 48 */
+    _Atomic uint64_t prev_word; /* prev | value_bytes << 36 */
+    uint32_t checksum;
+    uint8_t bytes[]; /* key, then value */
+};
+static_assert(offsetof(struct entry, bytes) == ENTRY_HEAD_BYTES, "entry");
+
+static inline uint64_t entry_born_word(uint64_t born, unsigned flags, size_t key_bytes)
+{
+    return born | (uint64_t)flags << 40 | (uint64_t)key_bytes << 48;
+}
+static inline uint64_t entry_prev_word(uint64_t prev, size_t value_bytes)
+{
+    return prev | (uint64_t)value_bytes << FORMAT_UNIT_BITS;
+}
+static inline uint64_t entry_born(uint64_t born_word)
+{
+    return born_word & VERSION_MASK;
+}
+static inline unsigned entry_flags(uint64_t born_word)
+{
+    return (unsigned)(born_word >> 40) & 255;
+}
+static inline size_t entry_key_bytes(uint64_t born_word)
+{
+    return (size_t)(born_word >> 48);
+}
+static inline uint64_t entry_prev(uint64_t prev_word)
+{
+    return prev_word & FORMAT_UNIT_MASK;
+}
+static inline size_t entry_value_bytes(uint64_t prev_word)
+{
+    return (size_t)(prev_word >> FORMAT_UNIT_BITS);
+}
+static inline size_t entry_key_off(unsigned flags)
+{
+    return ENTRY_HEAD_BYTES + (flags & ENTRY_EXTENDED ? ENTRY_EXTENDED_BYTES : 0);
+}
+static inline uint64_t entry_bytes(uint64_t born_word, uint64_t prev_word)
+{
+    return entry_key_off(entry_flags(born_word)) + entry_key_bytes(born_word) +
+           entry_value_bytes(prev_word);
+}
+static inline uint64_t bytes_to_units(uint64_t bytes)
+{
+    return (bytes + FORMAT_UNIT_BYTES - 1) >> FORMAT_UNIT_SHIFT;
+}
+
+/* --- secondary indexes --------------------------------------------------------------------------
+ * An index of its own, of posting entries with versions like any other. The primary keys that share
+ * a secondary key are spread over numbered postings by linear hashing, so that adding or removing
+ * one rewrites a bounded posting:
+ *
+ *   entry key    u32 number | the encoded secondary key
+ *   entry value  [number 0 only: u32 how many postings there are, at least 1]
+ *                then for each primary key: u16 size | its bytes
+ *
+ * The primary key with hash h is in posting posting_number(h, count). A posting may be empty or
+ * absent (then it holds nothing); number 0 is present as long as any is.
+ * Rows whose secondary key has a NULL column are not in the index.
+ */
+static inline uint32_t posting_number(uint64_t hash, uint32_t count)
+{
+    uint32_t low = (uint32_t)hash;
+    uint32_t mask = count <= 1 ? 0 : (UINT32_C(0xffffffff) >> __builtin_clz(count - 1));
+    uint32_t number = low & mask;
+    return number < count ? number : number & (mask >> 1);
+}
+
+/* --- leases -------------------------------------------------------------------------------------
+ * A reader takes a slot by an exclusive OFD lock on the slot's bytes in the file; the kernel drops it
+ * when the reader dies. Only then it may store to the slot, but the daemon trusts nothing in here.
+ */
+#define LEASES_MAGIC  UINT64_C(0x0173657361656c73) /* "sleases" and 1 */
+#define LEASE_BUSY    (UINT64_C(1) << 63)
+#define LEASE_REVOKED (UINT64_C(1) << 62)
+
+struct lease_head {
+    uint64_t magic;
+    uint64_t id[2]; /* the pond's */
+    uint32_t lease_count;
+    uint32_t reserved[9];
+};
+static_assert(sizeof(struct lease_head) == 64, "lease_head");
+
+struct lease {
+    /* 0: free. Else version | count << 40 (20 bits, to tell one use from the next) | LEASE_BUSY.
+     * The daemon adds LEASE_REVOKED when it takes the lease back. */
+    _Atomic uint64_t pinned;
+    _Atomic int64_t pid;       /* of the reader, in its own PID namespace; for people */
+    _Atomic uint64_t since_ms; /* CLOCK_MONOTONIC; for people */
+    uint64_t reserved[5];
+};
+static_assert(sizeof(struct lease) == 64, "lease");
+#define LEASES_FILE_BYTES (sizeof(struct lease_head) + FORMAT_LEASES_MAX * sizeof(struct lease))
+
+#endif
