@@ -205,7 +205,8 @@ static uint64_t mutate_for(const struct corpus *corpus, struct scratch *scratch,
     for (double end = now_s() + seconds; now_s() < end; runs++) {
         const struct input *base = &corpus->inputs[random_below(corpus->count)];
         size_t size = base->size;
-        memcpy(data, base->data, size);
+        if (size > 0)
+            memcpy(data, base->data, size);
         for (size_t n = 1 + random_below(8); n > 0; n--)
             size = mutate_once(data, size, &corpus->inputs[random_below(corpus->count)]);
         memcpy(scratch->data, &(uint64_t){size}, sizeof(uint64_t));
