@@ -2,8 +2,8 @@
  *
  * config.h - the daemon's configuration: one YAML file, checked as a whole before anything is used.
  *
- * The structs are what the loader hands out: defaults filled in, durations in milliseconds, sizes in
- * bytes, names checked, references resolved. Everything is owned by the struct config.
+ * The structs are what the loader hands out: defaults filled in, durations in milliseconds, sizes
+ * in bytes, names checked, references resolved. Everything is owned by the struct config.
  */
 #ifndef SIDEPOND_CONFIG_H
 #define SIDEPOND_CONFIG_H
@@ -15,7 +15,11 @@
 
 #include "sidepond/status.h"
 
-enum config_refresh_mode { CONFIG_REFRESH_FULL, CONFIG_REFRESH_INCREMENTAL, CONFIG_REFRESH_NOTIFIED };
+enum config_refresh_mode {
+    CONFIG_REFRESH_FULL,
+    CONFIG_REFRESH_INCREMENTAL,
+    CONFIG_REFRESH_NOTIFIED
+};
 enum config_on_stale { CONFIG_ON_STALE_SERVE, CONFIG_ON_STALE_FAIL };
 enum config_on_bad_row { CONFIG_ON_BAD_ROW_SKIP, CONFIG_ON_BAD_ROW_FAIL };
 enum config_log_format { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
@@ -24,14 +28,14 @@ enum config_log_level { CONFIG_LOG_ERROR, CONFIG_LOG_WARNING, CONFIG_LOG_INFO, C
 
 struct config_source {
     const char *name;
-    const char *type;           /* "sqlite", "postgresql" */
-    const char *path;           /* sqlite */
-    const char *dsn;            /* postgresql; never with a password */
-    const char *password_file;  /* NULL if not given */
-    const char *password_env;   /* NULL if not given */
+    const char *type;          /* "sqlite", "postgresql" */
+    const char *path;          /* sqlite */
+    const char *dsn;           /* postgresql; never with a password */
+    const char *password_file; /* NULL if not given */
+    const char *password_env;  /* NULL if not given */
     uint32_t connect_timeout_ms;
     uint32_t statement_timeout_ms;
-    unsigned line;              /* where it stands in the file, for messages */
+    unsigned line; /* where it stands in the file, for messages */
 };
 
 struct config_index {
@@ -42,7 +46,8 @@ struct config_index {
 
 struct config_refresh {
     enum config_refresh_mode mode;
-    uint32_t every_ms;      /* between the ends of one refresh and the start of the next */
+    uint32_t every_ms;      /* from the end of one refresh to the start of the next; notified: the
+                               shortest such pause */
     uint32_t full_every_ms; /* incremental and notified: a full pass at least this often */
     const char *watermark;  /* incremental: the column */
     int64_t overlap;        /* incremental: subtracted from the highest watermark seen; for
@@ -52,6 +57,7 @@ struct config_refresh {
 
 struct config_table {
     const char *name;
+    const char *source_name; /* as written; `source` is what it names */
     const struct config_source *source;
     const char *relation;       /* default: name; NULL if query is given */
     const char *query;          /* NULL if not given */
@@ -60,10 +66,10 @@ struct config_table {
     const char *const *key;     /* NULL-terminated, at least one */
     const struct config_index *indexes;
     unsigned index_count;
-    const char *group;          /* never NULL; default: the table's own name */
+    const char *group; /* never NULL; default: the table's own name */
     struct config_refresh refresh;
-    double max_drop;            /* fraction 0..1 of the rows that one refresh may drop */
-    uint32_t max_stale_ms;      /* 0: never stale */
+    double max_drop;       /* fraction 0..1 of the rows that one refresh may drop */
+    uint32_t max_stale_ms; /* 0: never stale */
     enum config_on_stale on_stale;
     enum config_on_bad_row on_bad_row;
     uint32_t max_row_bytes;
@@ -71,10 +77,10 @@ struct config_table {
 };
 
 struct config {
-    const char *file;           /* the path it came from */
-    const char *pond;           /* name */
-    const char *directory;      /* the pond's directory: default /dev/shm/sidepond/NAME */
-    uint64_t memory_bytes;      /* the pond's limit */
+    const char *file;      /* the path it came from */
+    const char *pond;      /* name */
+    const char *directory; /* the pond's directory: default /dev/shm/sidepond/NAME */
+    uint64_t memory_bytes; /* the pond's limit */
     bool huge_pages;
     const char *group_name;     /* Unix group that may read the pond; NULL: the daemon's own */
     const char *snapshot_file;  /* NULL: none */
@@ -94,18 +100,25 @@ struct config {
  * "FILE:LINE:COLUMN: text", has been written to `complaints`. SP_ESYS: cannot be read (said there
  * too). Warnings are written there as well, with SP_OK. */
 int config_load(const char *path, FILE *complaints, struct config **out);
-void config_free(struct config *config);
+
+/* The same from memory; `path` is used in messages and to resolve relative paths. `complaints` may
+ * be NULL. */
+int config_load_buffer(const char *path, const char *data, size_t size, FILE *complaints,
+                       struct config **out);
+void config_free(struct config *config); /* NULL is fine */
 
 /* The password of a source: from its file (trailing newline cut) or its environment variable.
  * `*out` is NULL if neither is configured, else to be freed with config_password_free, which wipes
- * it. SP_ECONFIG with a sentence in why. */
+ * it. SP_ECONFIG, SP_EACCESS or SP_ENOMEM with a sentence in why. With SP_OK, why is "" or a
+ * warning (others can read the file). Any thread; the file is read anew each time. */
 int config_password(const struct config_source *source, char **out, char *why, size_t why_bytes);
-void config_password_free(char *password);
+void config_password_free(char *password); /* NULL is fine */
 
 /* What the file means, in sentences for people: `sidepondd --check`. */
 void config_explain(const struct config *config, FILE *out);
 
-/* Every option with type, default and a line of help, from the same table as the parser (R6). */
+/* Every option with type, default and a line of help, from the same table as the parser (R6): the
+ * Markdown of docs/CONFIGURATION.md. */
 void config_reference(FILE *out);
 
 #endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * dsn.c - is there a password in a PostgreSQL connection string?
+ *
+ * Both forms that libpq takes are walked as libpq walks them: "keyword = value" pairs with quotes
+ * and backslashes, and URIs with user information and parameters. Nothing else of it is judged.
+ */
+#include <stdbool.h>
+#include <string.h>
+
+#include "server/config/values.h"
+
+static bool is_space(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static const char *skip_space(const char *p)
+{
+    while (is_space(*p))
+        p++;
+    return p;
+}
+
+static bool is_secret(const char *keyword, size_t bytes)
+{
+    return (bytes == 8 && memcmp(keyword, "password", 8) == 0) ||
+           (bytes == 11 && memcmp(keyword, "sslpassword", 11) == 0);
+}
+
+/* Past a value; NULL if its quote is never closed. */
+static const char *skip_value(const char *p)
+{
+    bool quoted = *p == '\'';
+    if (quoted)
+        p++;
+    for (; *p && (quoted ? *p != '\'' : !is_space(*p)); p++)
+        if (*p == '\\' && p[1])
+            p++;
+    if (!quoted)
+        return p;
+    return *p ? p + 1 : NULL;
+}
+
+static enum dsn_verdict check_pairs(const char *p)
+{
+    for (p = skip_space(p); *p; p = skip_space(p)) {
+        size_t bytes = strcspn(p, "= \t\n\v\f\r");
+        bool secret = is_secret(p, bytes);
+        const char *equals = skip_space(p + bytes);
+        if (bytes == 0 || *equals != '=')
+            return DSN_BROKEN;
+        if (secret)
+            return DSN_HAS_PASSWORD;
+        p = skip_value(skip_space(equals + 1));
+        if (!p)
+            return DSN_BROKEN;
+    }
+    return DSN_GOOD;
+}
+
+static enum dsn_verdict check_uri(const char *p)
+{
+    size_t authority = strcspn(p, "/?");
+    const char *at = memrchr(p, '@', authority);
+    if (at && memchr(p, ':', (size_t)(at - p)))
+        return DSN_HAS_PASSWORD;
+    const char *query = strchr(p + authority, '?');
+    while (query) {
+        query++;
+        if (is_secret(query, strcspn(query, "=&")))
+            return DSN_HAS_PASSWORD;
+        query = strchr(query, '&');
+    }
+    return DSN_GOOD;
+}
+
+enum dsn_verdict value_check_dsn(const char *dsn)
+{
+    static const char *const schemes[] = {"postgresql://", "postgres://"};
+    for (unsigned i = 0; i < 2; i++)
+        if (strncmp(dsn, schemes[i], strlen(schemes[i])) == 0)
+            return check_uri(dsn + strlen(schemes[i]));
+    return check_pairs(dsn);
+}

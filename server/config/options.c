@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * options.c - the table of options, and finding the key that was meant.
+ *
+ * Adding an option is adding one line here (and, where it has a meaning of its own beyond its
+ * range, a rule in rules.c). Limits: OPTION_COUNT_MAX options a section, kept by a static_assert.
+ */
+#include "server/config/options.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "server/config/config.h"
+
+#define MEMBER(type, member) .offset = offsetof(type, member), .bytes = sizeof(((type *)0)->member)
+
+#define SECTION(name, type, path_text, help_text)                                                  \
+    static_assert(sizeof(name##_options) / sizeof(name##_options[0]) <= OPTION_COUNT_MAX,          \
+                  "raise OPTION_COUNT_MAX");                                                       \
+    static const struct section name##_section = {                                                 \
+        .path = (path_text),                                                                       \
+        .help = (help_text),                                                                       \
+        .options = name##_options,                                                                 \
+        .option_count = sizeof(name##_options) / sizeof(name##_options[0]),                        \
+        .struct_bytes = sizeof(type),                                                              \
+    }
+
+#define MS(n)      ((uint64_t)(n))
+#define SECONDS(n) (MS(1000) * (n))
+#define MINUTES(n) (SECONDS(60) * (n))
+#define HOURS(n)   (MINUTES(60) * (n))
+#define DAYS(n)    (HOURS(24) * (n))
+#define KIB(n)     ((uint64_t)(n) << 10)
+#define MIB(n)     ((uint64_t)(n) << 20)
+#define TIB(n)     ((uint64_t)(n) << 40)
+
+static const char *const source_types[] = {"sqlite", "postgresql", NULL};
+static const char *const refresh_modes[] = {"full", "incremental", "notified", NULL};
+static const char *const on_stale_words[] = {"serve", "fail", NULL};
+static const char *const on_bad_row_words[] = {"skip", "fail", NULL};
+static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
+static const char *const log_formats[] = {"text", "json", NULL};
+static const char *const log_targets[] = {"stderr", "journal", NULL};
+
+static const struct option snapshot_options[] = {
+    {.key = "file",
+     .kind = OPTION_PATH,
+     .required = true,
+     MEMBER(struct config, snapshot_file),
+     .help = "Where the pond is saved, to be served at a start while the database is down."},
+    {.key = "every",
+     .kind = OPTION_DURATION,
+     MEMBER(struct config, snapshot_every_ms),
+     .min = SECONDS(1),
+     .max = DAYS(7),
+     .fallback = "1m",
+     .help = "It is saved after a commit, but at most once in this time."},
+};
+SECTION(snapshot, struct config, "snapshot", "A copy of the pond on disk.");
+
+static const struct option http_options[] = {
+    {.key = "listen",
+     .kind = OPTION_ADDRESS,
+     .required = true,
+     MEMBER(struct config, http_listen),
+     .help = "ADDRESS:PORT for /metrics, /healthz and /readyz. Keep it on loopback: there is no "
+             "authentication."},
+};
+SECTION(http, struct config, "http", "Metrics and health over HTTP. Off unless given.");
+
+static const struct option log_options[] = {
+    {.key = "level",
+     .kind = OPTION_CHOICE,
+     MEMBER(struct config, log_level),
+     .choices = log_levels,
+     .fallback = "info",
+     .help = "The least severe messages that are still logged."},
+    {.key = "format",
+     .kind = OPTION_CHOICE,
+     MEMBER(struct config, log_format),
+     .choices = log_formats,
+     .fallback = "text",
+     .help = "Lines for people, or one JSON object a line."},
+    {.key = "target",
+     .kind = OPTION_CHOICE,
+     MEMBER(struct config, log_target),
+     .choices = log_targets,
+     .fallback = "stderr",
+     .help = "Standard error, or the systemd journal with fields."},
+};
+SECTION(log, struct config, "log", "What the daemon says of itself.");
+
+static const struct option source_options[] = {
+    {.key = "name",
+     .kind = OPTION_NAME,
+     .required = true,
+     MEMBER(struct config_source, name),
+     .help = "What tables call it."},
+    {.key = "type",
+     .kind = OPTION_WORD,
+     .required = true,
+     MEMBER(struct config_source, type),
+     .choices = source_types,
+     .help = "Which kind of database it is."},
+    {.key = "path",
+     .kind = OPTION_PATH,
+     MEMBER(struct config_source, path),
+     .only = "sqlite",
+     .otherwise = "required",
+     .help = "The database file."},
+    {.key = "dsn",
+     .kind = OPTION_TEXT,
+     MEMBER(struct config_source, dsn),
+     .min = 1,
+     .max = KIB(4),
+     .only = "postgresql",
+     .otherwise = "required",
+     .help = "A libpq connection string or URI, without a password."},
+    {.key = "password_file",
+     .kind = OPTION_PATH,
+     MEMBER(struct config_source, password_file),
+     .only = "postgresql",
+     .help = "A file with the password and nothing else."},
+    {.key = "password_env",
+     .kind = OPTION_TEXT,
+     MEMBER(struct config_source, password_env),
+     .min = 1,
+     .max = 128,
+     .only = "postgresql",
+     .help = "The environment variable that holds the password."},
+    {.key = "connect_timeout",
+     .kind = OPTION_DURATION,
+     MEMBER(struct config_source, connect_timeout_ms),
+     .min = MS(100),
+     .max = MINUTES(10),
+     .fallback = "5s",
+     .help = "How long connecting may take."},
+    {.key = "statement_timeout",
+     .kind = OPTION_DURATION,
+     MEMBER(struct config_source, statement_timeout_ms),
+     .min = 0,
+     .max = DAYS(1),
+     .fallback = "5m",
+     .help = "How long one query may take; 0s: as long as it likes."},
+};
+SECTION(source, struct config_source, "sources[]", "The databases.");
+
+static const struct option index_options[] = {
+    {.key = "name",
+     .kind = OPTION_NAME,
+     .required = true,
+     MEMBER(struct config_index, name),
+     .help = "What readers call it."},
+    {.key = "columns",
+     .kind = OPTION_LIST,
+     .required = true,
+     MEMBER(struct config_index, columns),
+     .min = 1,
+     .max = 16,
+     .help = "What it finds rows by."},
+    {.key = "unique",
+     .kind = OPTION_BOOL,
+     MEMBER(struct config_index, unique),
+     .fallback = "false",
+     .help = "No two rows agree in these columns."},
+};
+SECTION(index, struct config_index, "tables[].indexes[]", "Secondary indexes of a table.");
+
+static const struct option refresh_options[] = {
+    {.key = "mode",
+     .kind = OPTION_CHOICE,
+     MEMBER(struct config_refresh, mode),
+     .choices = refresh_modes,
+     .fallback = "full",
+     .help = "full reads every row and compares; incremental reads what changed since the highest "
+             "watermark; notified reads when the database says that something changed."},
+    {.key = "every",
+     .kind = OPTION_DURATION,
+     MEMBER(struct config_refresh, every_ms),
+     .min = MS(10),
+     .max = DAYS(30),
+     .otherwise = "10s; notified: 10ms",
+     .help = "The pause between the end of one refresh and the start of the next; notified: the "
+             "shortest such pause."},
+    {.key = "full_every",
+     .kind = OPTION_DURATION,
+     MEMBER(struct config_refresh, full_every_ms),
+     .min = SECONDS(1),
+     .max = DAYS(30),
+     .fallback = "1h",
+     .help = "incremental and notified: a full pass at least this often. It finds deleted rows and "
+             "changes that were missed."},
+    {.key = "watermark",
+     .kind = OPTION_TEXT,
+     MEMBER(struct config_refresh, watermark),
+     .min = 1,
+     .max = 255,
+     .otherwise = "incremental: required",
+     .help = "incremental: a column that grows with each change, such as updated_at."},
+    {.key = "overlap",
+     .kind = OPTION_OVERLAP,
+     MEMBER(struct config_refresh, overlap),
+     .min = 0,
+     .max = INT64_MAX,
+     .fallback = "0",
+     .help = "incremental: how far behind the highest watermark reading starts, so that a "
+             "transaction that commits late is not missed. A duration for timestamps, a number "
+             "for integers."},
+    {.key = "channel",
+     .kind = OPTION_TEXT,
+     MEMBER(struct config_refresh, channel),
+     .min = 1,
+     .max = 63,
+     .otherwise = "sidepond_TABLE",
+     .help = "notified, postgresql: the LISTEN channel."},
+};
+SECTION(refresh, struct config_refresh, "tables[].refresh", "How a table is kept fresh.");
+
+static const struct option table_options[] = {
+    {.key = "name",
+     .kind = OPTION_NAME,
+     .required = true,
+     MEMBER(struct config_table, name),
+     .help = "What readers call it."},
+    {.key = "source",
+     .kind = OPTION_NAME,
+     .required = true,
+     MEMBER(struct config_table, source_name),
+     .help = "The name of the source it comes from."},
+    {.key = "relation",
+     .kind = OPTION_TEXT,
+     MEMBER(struct config_table, relation),
+     .min = 1,
+     .max = 255,
+     .otherwise = "the table's name",
+     .help = "The table or view in the database, with its schema if need be."},
+    {.key = "query",
+     .kind = OPTION_TEXT,
+     MEMBER(struct config_table, query),
+     .min = 1,
+     .max = KIB(64),
+     .help = "A SELECT, in place of relation."},
+    {.key = "columns",
+     .kind = OPTION_LIST,
+     MEMBER(struct config_table, columns),
+     .min = 1,
+     .max = 1024,
+     .otherwise = "all",
+     .help = "The columns to hold."},
+    {.key = "where",
+     .kind = OPTION_TEXT,
+     MEMBER(struct config_table, where),
+     .min = 1,
+     .max = KIB(64),
+     .help = "An SQL condition: only these rows."},
+    {.key = "key",
+     .kind = OPTION_LIST,
+     .required = true,
+     MEMBER(struct config_table, key),
+     .min = 1,
+     .max = 16,
+     .help = "The columns that identify a row."},
+    {.key = "indexes",
+     .kind = OPTION_SECTIONS,
+     MEMBER(struct config_table, indexes),
+     .count_offset = offsetof(struct config_table, index_count),
+     .max = 16,
+     .section = &index_section,
+     .help = "Secondary indexes."},
+    {.key = "group",
+     .kind = OPTION_NAME,
+     MEMBER(struct config_table, group),
+     .otherwise = "the table's name",
+     .help = "Tables of one group are read in one database snapshot and committed together."},
+    {.key = "refresh",
+     .kind = OPTION_SECTION,
+     MEMBER(struct config_table, refresh),
+     .section = &refresh_section,
+     .help = "How it is kept fresh."},
+    {.key = "max_drop",
+     .kind = OPTION_PERCENT,
+     MEMBER(struct config_table, max_drop),
+     .min = 0,
+     .max = 100,
+     .fallback = "50%",
+     .help = "A refresh that would remove more of the rows than this is held back."},
+    {.key = "max_stale",
+     .kind = OPTION_DURATION,
+     MEMBER(struct config_table, max_stale_ms),
+     .min = MS(10),
+     .max = DAYS(30),
+     .otherwise = "never stale",
+     .help = "Rows not confirmed for this long are stale."},
+    {.key = "on_stale",
+     .kind = OPTION_CHOICE,
+     MEMBER(struct config_table, on_stale),
+     .choices = on_stale_words,
+     .fallback = "serve",
+     .help = "What readers get of a stale table: its rows all the same, or an error."},
+    {.key = "on_bad_row",
+     .kind = OPTION_CHOICE,
+     MEMBER(struct config_table, on_bad_row),
+     .choices = on_bad_row_words,
+     .fallback = "skip",
+     .help = "A row with a NULL or repeated key, too large, or of broken encoding: skip and count "
+             "it, or fail the refresh."},
+    {.key = "max_row",
+     .kind = OPTION_SIZE,
+     MEMBER(struct config_table, max_row_bytes),
+     .min = KIB(1),
+     .max = MIB(64),
+     .fallback = "1MiB",
+     .help = "A larger row is a bad row."},
+};
+SECTION(table, struct config_table, "tables[]", "The tables that the pond holds.");
+
+static const struct option top_options[] = {
+    {.key = "pond",
+     .kind = OPTION_NAME,
+     MEMBER(struct config, pond),
+     .fallback = "main",
+     .help = "The pond's name; readers open it by this."},
+    {.key = "memory",
+     .kind = OPTION_SIZE,
+     MEMBER(struct config, memory_bytes),
+     .min = MIB(1),
+     .max = TIB(1),
+     .fallback = "256MiB",
+     .help = "The most memory that the pond may take."},
+    {.key = "directory",
+     .kind = OPTION_PATH,
+     MEMBER(struct config, directory),
+     .otherwise = "/dev/shm/sidepond/POND",
+     .help = "Where the pond's files are; on tmpfs."},
+    {.key = "huge_pages",
+     .kind = OPTION_BOOL,
+     MEMBER(struct config, huge_pages),
+     .fallback = "false",
+     .help = "Ask for huge pages."},
+    {.key = "group",
+     .kind = OPTION_TEXT,
+     MEMBER(struct config, group_name),
+     .min = 1,
+     .max = 32,
+     .otherwise = "the daemon's own",
+     .help = "The Unix group that may read the pond."},
+    {.key = "lease_limit",
+     .kind = OPTION_DURATION,
+     MEMBER(struct config, lease_limit_ms),
+     .min = MS(100),
+     .max = HOURS(1),
+     .fallback = "60s",
+     .help = "How long a reader's snapshot may keep old rows in memory."},
+    {.key = "snapshot",
+     .kind = OPTION_SECTION,
+     .section = &snapshot_section,
+     .otherwise = "off",
+     .help = "A copy on disk."},
+    {.key = "http",
+     .kind = OPTION_SECTION,
+     .section = &http_section,
+     .otherwise = "off",
+     .help = "Metrics and health."},
+    {.key = "log", .kind = OPTION_SECTION, .section = &log_section, .help = "Logging."},
+    {.key = "sources",
+     .kind = OPTION_SECTIONS,
+     .required = true,
+     MEMBER(struct config, sources),
+     .count_offset = offsetof(struct config, source_count),
+     .min = 1,
+     .max = 256,
+     .section = &source_section,
+     .help = "The databases."},
+    {.key = "tables",
+     .kind = OPTION_SECTIONS,
+     .required = true,
+     MEMBER(struct config, tables),
+     .count_offset = offsetof(struct config, table_count),
+     .min = 1,
+     .max = 1024,
+     .section = &table_section,
+     .help = "The tables."},
+};
+static_assert(sizeof(top_options) / sizeof(top_options[0]) <= OPTION_COUNT_MAX,
+              "raise OPTION_COUNT_MAX");
+
+const struct section options_top = {
+    .path = "",
+    .help = "The pond.",
+    .options = top_options,
+    .option_count = sizeof(top_options) / sizeof(top_options[0]),
+    .struct_bytes = sizeof(struct config),
+};
+
+const struct option *option_find(const struct section *section, const char *key)
+{
+    for (unsigned i = 0; i < section->option_count; i++)
+        if (strcmp(section->options[i].key, key) == 0)
+            return &section->options[i];
+    return NULL;
+}
+
+enum { WORD_MAX = 40 };
+
+static unsigned least(unsigned a, unsigned b, unsigned c)
+{
+    unsigned m = a < b ? a : b;
+    return m < c ? m : c;
+}
+
+/* Insertions, deletions and replacements that make a into b; neither longer than WORD_MAX. */
+static unsigned edit_distance(const char *a, size_t a_bytes, const char *b, size_t b_bytes)
+{
+    unsigned row[WORD_MAX + 1];
+    for (size_t j = 0; j <= b_bytes; j++)
+        row[j] = (unsigned)j;
+    for (size_t i = 1; i <= a_bytes; i++) {
+        unsigned diagonal = row[0];
+        row[0] = (unsigned)i;
+        for (size_t j = 1; j <= b_bytes; j++) {
+            unsigned above = row[j];
+            row[j] = least(above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1]));
+            diagonal = above;
+        }
+    }
+    return row[b_bytes];
+}
+
+/* How far a word is from what was written: small is near, WORD_MAX is not near at all. */
+static unsigned word_distance(const char *word, const char *written)
+{
+    size_t a = strlen(written);
+    size_t b = strlen(word);
+    if (a == 0 || a > WORD_MAX || b > WORD_MAX)
+        return WORD_MAX;
+    unsigned distance = edit_distance(written, a, word, b);
+    if (distance <= 2 && distance * 2 < b)
+        return distance;
+    if (a >= 3 && (strncmp(word, written, a) == 0 || strncmp(word, written, b) == 0))
+        return 3;
+    return WORD_MAX;
+}
+
+const char *option_near(const struct section *section, const char *key)
+{
+    const char *best = NULL;
+    unsigned best_distance = WORD_MAX;
+    for (unsigned i = 0; i < section->option_count; i++) {
+        unsigned distance = word_distance(section->options[i].key, key);
+        if (distance < best_distance) {
+            best_distance = distance;
+            best = section->options[i].key;
+        }
+    }
+    return best;
+}
+
+const char *word_near(const char *const *words, const char *word)
+{
+    const char *best = NULL;
+    unsigned best_distance = WORD_MAX;
+    for (; *words; words++) {
+        unsigned distance = word_distance(*words, word);
+        if (distance < best_distance) {
+            best_distance = distance;
+            best = *words;
+        }
+    }
+    return best;
+}
