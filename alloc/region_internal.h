@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * region_internal.h - what region.c, region_write.c and leases.c share.
+ */
+#ifndef SIDEPOND_ALLOC_REGION_INTERNAL_H
+#define SIDEPOND_ALLOC_REGION_INTERNAL_H
+
+#include <sys/types.h>
+
+#include "alloc/region.h"
+
+#define REGION_LOCK_FILE "lock"
+/* The lock file holds the daemon's pid as text; the lock is on a byte of its own beyond it. */
+#define REGION_LOCK_BYTE 4096
+
+/* Puts a sentence into `why` (REGION_WHY_BYTES; may be NULL) and returns the status. */
+int region_why(char *why, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* The same for a failed system call on DIRECTORY/FILE, by errno. */
+int region_why_errno(char *why, const char *what, const char *directory, const char *file);
+
+/* Opens a file of the pond's directory: no symbolic link, regular, not writable by everybody. */
+int region_open_file(int dir_fd, const char *directory, const char *file, int flags, int *fd,
+                     off_t *bytes, char *why);
+
+/* Maps the file whose superblock has been checked, or is known to be right. */
+int region_map(struct region *region, const struct super *super, int protection, char *why);
+
+/* Opens, checks and maps. `flags` is O_RDONLY or O_RDWR. */
+int region_attach_as(const char *directory, int flags, int protection, struct region *out,
+                     char *why);
+
+#endif
