@@ -8,6 +8,7 @@ option(SIDEPOND_FAILPOINTS "Compile the failpoints in that the crash tests stop 
 option(SIDEPOND_DEBUG_CHECKS "Compile expensive internal checks in" OFF)
 
 find_package(PkgConfig REQUIRED)
+pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 
 add_library(sidepond_flags INTERFACE)
 target_compile_definitions(sidepond_flags INTERFACE _GNU_SOURCE

@@ -1,3 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-# Everything that `cmake --install` puts into place.
+# Everything that `cmake --install` puts into place: the library with its headers, CMake package
+# and pkg-config file, the programs, manual pages, completion, and the files for systemd.
 include(CMakePackageConfigHelpers)
+set(sidepond_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/Sidepond)
+
+# sidepond_install_configured(input output destination): fills @prefix@, @libdir@, @includedir@,
+# @bindir@ and @version@ in when it is installed, so that --prefix and DESTDIR hold.
+function(sidepond_install_configured input output destination)
+    install(CODE "
+        set(prefix \"\${CMAKE_INSTALL_PREFIX}\")
+        set(libdir \"${CMAKE_INSTALL_LIBDIR}\")
+        set(includedir \"${CMAKE_INSTALL_INCLUDEDIR}\")
+        set(bindir \"${CMAKE_INSTALL_BINDIR}\")
+        set(version \"${PROJECT_VERSION}\")
+        set(output \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${destination}/${output}\")
+        message(STATUS \"Installing: \${output}\")
+        configure_file(\"${PROJECT_SOURCE_DIR}/${input}\" \"\${output}\" @ONLY)")
+endfunction()
+
+function(sidepond_install_library)
+    set_target_properties(sidepond PROPERTIES
+        VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
+    target_include_directories(sidepond_static INTERFACE
+        $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+    target_link_libraries(sidepond_static INTERFACE $<INSTALL_INTERFACE:xxhash>)
+    install(TARGETS sidepond sidepond_static EXPORT Sidepond FILE_SET HEADERS)
+    install(EXPORT Sidepond NAMESPACE sidepond:: DESTINATION ${sidepond_cmake_dir}
+        FILE SidepondConfig.cmake)
+    write_basic_package_version_file(${PROJECT_BINARY_DIR}/SidepondConfigVersion.cmake
+        COMPATIBILITY SameMajorVersion)
+    install(FILES ${PROJECT_BINARY_DIR}/SidepondConfigVersion.cmake
+        DESTINATION ${sidepond_cmake_dir})
+    sidepond_install_configured(cmake/sidepond.pc.in sidepond.pc ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endfunction()
+
+if(TARGET sidepond AND TARGET sidepond_static)
+    sidepond_install_library()
+endif()
+
+foreach(program sidepond_tool sidepondd)
+    if(TARGET ${program})
+        install(TARGETS ${program})
+    endif()
+endforeach()
+
+foreach(section 1 3 5 7 8)
+    file(GLOB pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/man/*.${section})
+    if(pages)
+        install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+    endif()
+endforeach()
+
+if(EXISTS ${PROJECT_SOURCE_DIR}/client/tool/sidepond.bash)
+    install(FILES client/tool/sidepond.bash RENAME sidepond
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+endif()
+
+sidepond_install_configured(deploy/systemd/sidepondd@.service sidepondd@.service
+    lib/systemd/system)
+install(FILES deploy/systemd/sidepond.sysusers RENAME sidepond.conf DESTINATION lib/sysusers.d)
+install(FILES deploy/systemd/sidepond.tmpfiles RENAME sidepond.conf DESTINATION lib/tmpfiles.d)

@@ -2,7 +2,7 @@
 # sidepond_add_static(name OBJECTS object-library ARCHIVES static-library... [LIBS ...])
 # makes a static library of one object that holds the OBJECTS and what they need of the
 # ARCHIVES, with every hidden symbol made local. So a program that links it gets the reader and
-# nothing of the writer, even where both lie in one archive.
+# nothing of the writer, even where both lie in one archive. LIBS are what users link besides.
 function(sidepond_add_static name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "OBJECTS" "ARCHIVES;LIBS")
     set(object ${CMAKE_CURRENT_BINARY_DIR}/${name}.o)
@@ -19,6 +19,7 @@ function(sidepond_add_static name)
     add_library(${name} STATIC ${object})
     set_target_properties(${name} PROPERTIES LINKER_LANGUAGE C OUTPUT_NAME sidepond
         EXPORT_NAME sidepond_static)
-    target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:sidepond_flags> ${arg_LIBS})
+    list(TRANSFORM arg_LIBS REPLACE "^(.+)$" "$<BUILD_INTERFACE:\\1>")
+    target_link_libraries(${name} INTERFACE ${arg_LIBS})
     add_library(sidepond::${name} ALIAS ${name})
 endfunction()
