@@ -27,16 +27,14 @@ packages_of() {
     local section
     for section in "$@"; do
         sed -n "/^\[$section\]/,/^\[/{/^[a-z0-9]/p}" "$sidepond_root/deploy/packages"
-    done | sort -u
+    done | LC_ALL=C sort -u
 }
 
 # packages_missing SECTION...: those of them that are not installed.
 packages_missing() {
-    local package
-    packages_of "$@" | while read -r package; do
-        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
-            echo "$package"
-    done
+    comm -23 <(packages_of "$@") \
+        <(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' |
+            LC_ALL=C sort -u)
 }
 
 # Nothing that is installed for the tests may start, now or at the next boot, and no database
