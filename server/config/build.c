@@ -24,7 +24,7 @@ struct build {
     const char *file;
 };
 
-void *arena_alloc(struct arena *arena, size_t bytes)
+void *config_arena_alloc(struct arena *arena, size_t bytes)
 {
     struct arena_block *block = calloc(1, sizeof(*block) + bytes);
     if (!block)
@@ -34,13 +34,13 @@ void *arena_alloc(struct arena *arena, size_t bytes)
     return block->data;
 }
 
-char *arena_format(struct arena *arena, const char *format, ...)
+char *config_arena_format(struct arena *arena, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     int length = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    char *text = length < 0 ? NULL : arena_alloc(arena, (size_t)length + 1);
+    char *text = length < 0 ? NULL : config_arena_alloc(arena, (size_t)length + 1);
     if (!text)
         return NULL;
     va_start(args, format);
@@ -49,7 +49,7 @@ char *arena_format(struct arena *arena, const char *format, ...)
     return text;
 }
 
-void arena_free(struct arena *arena)
+void config_arena_free(struct arena *arena)
 {
     struct arena_block *next;
     for (struct arena_block *block = arena->blocks; block; block = next) {
@@ -72,8 +72,9 @@ static int store_path(struct build *build, char *member, const char *text)
     const char *slash = strrchr(build->file, '/');
     if (*text == '/' || !slash)
         return store_text(member, text);
-    return store_text(member, arena_format(build->arena, "%.*s%s", (int)(slash + 1 - build->file),
-                                           build->file, text));
+    return store_text(member,
+                      config_arena_format(build->arena, "%.*s%s", (int)(slash + 1 - build->file),
+                                          build->file, text));
 }
 
 static void store_number(char *member, uint32_t bytes, uint64_t number)
@@ -114,9 +115,9 @@ static int fill_scalar(struct build *build, const struct option *option, const s
     struct value value;
     char why[VALUE_WHY_BYTES];
     const char *text = slot ? slot->data : NULL;
-    if (!text || !value_parse(option, text, &value, why))
+    if (!text || !config_value_parse(option, text, &value, why))
         text = option->fallback;
-    if (!text || !value_parse(option, text, &value, why))
+    if (!text || !config_value_parse(option, text, &value, why))
         return SP_OK;
     return store_scalar(build, option, text, &value, member);
 }
@@ -125,7 +126,7 @@ static int fill_list(struct build *build, const struct slot *slot, char *member)
 {
     if (!slot || !slot->data)
         return SP_OK;
-    const char **list = arena_alloc(build->arena, (slot->count + 1) * sizeof(*list));
+    const char **list = config_arena_alloc(build->arena, (slot->count + 1) * sizeof(*list));
     if (!list)
         return SP_ENOMEM;
     if (slot->count)
@@ -143,7 +144,7 @@ static int fill_sections(struct build *build, const struct option *option, const
     const struct section *section = option->section;
     unsigned count = slot && slot->data ? slot->count : 0;
     const struct slot *slots = count ? slot->data : NULL;
-    char *elements = arena_alloc(build->arena, (size_t)count * section->struct_bytes);
+    char *elements = config_arena_alloc(build->arena, (size_t)count * section->struct_bytes);
     if (!elements)
         return SP_ENOMEM;
     for (unsigned i = 0; i < count; i++) {
@@ -200,7 +201,7 @@ static int finish_refresh(struct arena *arena, struct config_table *table)
                    strcmp(table->source->type, "postgresql") == 0;
     if (!listens || refresh->channel || !table->name)
         return SP_OK;
-    refresh->channel = arena_format(arena, "sidepond_%s", table->name);
+    refresh->channel = config_arena_format(arena, "sidepond_%s", table->name);
     return refresh->channel ? SP_OK : SP_ENOMEM;
 }
 
@@ -217,8 +218,9 @@ static int finish_table(struct arena *arena, const struct config *config,
 
 static unsigned line_of(struct tree *tree, const char *list, unsigned n)
 {
-    yaml_node_t *node = tree_item(tree, tree_value(tree, tree_root(tree), list), n);
-    return node ? tree_line(node) : 0;
+    yaml_node_t *node =
+        config_tree_item(tree, config_tree_value(tree, config_tree_root(tree), list), n);
+    return node ? config_tree_line(node) : 0;
 }
 
 /* What depends on other values. The arrays are the arena's and still private to this build, hence
@@ -235,17 +237,17 @@ static int finish(struct arena *arena, struct tree *tree, struct config *config)
             return status;
     }
     if (!config->directory)
-        config->directory = arena_format(arena, "/dev/shm/sidepond/%s", config->pond);
+        config->directory = config_arena_format(arena, "/dev/shm/sidepond/%s", config->pond);
     return config->directory ? SP_OK : SP_ENOMEM;
 }
 
-int build_config(struct arena *arena, const char *file, const struct slot *slots, struct tree *tree,
+int config_build(struct arena *arena, const char *file, const struct slot *slots, struct tree *tree,
                  struct config *config)
 {
-    struct build build = {.arena = arena, .file = arena_format(arena, "%s", file)};
+    struct build build = {.arena = arena, .file = config_arena_format(arena, "%s", file)};
     if (!build.file)
         return SP_ENOMEM;
     config->file = build.file;
-    int status = fill_section(&build, &options_top, slots, (char *)config);
+    int status = fill_section(&build, &config_options, slots, (char *)config);
     return status == SP_OK ? finish(arena, tree, config) : status;
 }

@@ -15,15 +15,15 @@ struct arena_block;
 struct arena {
     struct arena_block *blocks;
 };
-void *arena_alloc(struct arena *arena, size_t bytes); /* zeroed; NULL without memory */
-char *arena_format(struct arena *arena, const char *format, ...)
+void *config_arena_alloc(struct arena *arena, size_t bytes); /* zeroed; NULL without memory */
+char *config_arena_format(struct arena *arena, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-void arena_free(struct arena *arena);
+void config_arena_free(struct arena *arena);
 
 /* Fills `config` from the slots of the whole file: what is given, else the default. A value that
- * check_document refused counts as not given. Strings are the slots' or the arena's. Then fills in
+ * config_check refused counts as not given. Strings are the slots' or the arena's. Then fills in
  * lines, references and the defaults that depend on other values. SP_ENOMEM. */
-int build_config(struct arena *arena, const char *file, const struct slot *slots, struct tree *tree,
+int config_build(struct arena *arena, const char *file, const struct slot *slots, struct tree *tree,
                  struct config *config);
 
 #endif

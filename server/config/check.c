@@ -51,22 +51,22 @@ static void complain_unknown(struct check *check, const struct section *section,
     char q[QUOTED_BYTES];
     char where[PATH_BYTES];
     char hint[128] = "";
-    const char *near = option_near(section, key);
+    const char *near = config_option_near(section, key);
     for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++)
         if (strcmp(hints[i].key, key) == 0)
             snprintf(hint, sizeof(hint), "%s", hints[i].hint);
     if (!*hint && near)
         snprintf(hint, sizeof(hint), "; did you mean '%s'?", near);
-    complain(check->complaints, tree_line(node), tree_column(node), "unknown key %s%s%s",
-             quote(key, q), inside(path, where), hint);
+    config_complain(check->complaints, config_tree_line(node), config_tree_column(node),
+                    "unknown key %s%s%s", config_quote(key, q), inside(path, where), hint);
 }
 
 static void wrong_shape(struct check *check, const yaml_node_t *node, const char *path,
                         const char *expected)
 {
     check->loadable = false;
-    complain(check->complaints, tree_line(node), tree_column(node), "%s%smust be %s", path,
-             *path ? " " : "the file ", expected);
+    config_complain(check->complaints, config_tree_line(node), config_tree_column(node),
+                    "%s%smust be %s", path, *path ? " " : "the file ", expected);
 }
 
 static bool check_scalar(struct check *check, const struct option *option, const yaml_node_t *node,
@@ -74,24 +74,25 @@ static bool check_scalar(struct check *check, const struct option *option, const
 {
     struct value value;
     char why[VALUE_WHY_BYTES];
-    const char *text = tree_text(node);
+    const char *text = config_tree_text(node);
     if (!text) {
         wrong_shape(check, node, path, "a single value");
         return false;
     }
-    if (tree_is_null(node)) {
-        complain(check->complaints, tree_line(node), tree_column(node),
-                 "%s has no value; leave the key out for the default", path);
+    if (config_tree_is_null(node)) {
+        config_complain(check->complaints, config_tree_line(node), config_tree_column(node),
+                        "%s has no value; leave the key out for the default", path);
         return false;
     }
     if (strlen(text) != node->data.scalar.length) {
-        complain(check->complaints, tree_line(node), tree_column(node), "%s holds a zero byte",
-                 path);
+        config_complain(check->complaints, config_tree_line(node), config_tree_column(node),
+                        "%s holds a zero byte", path);
         return false;
     }
-    if (value_parse(option, text, &value, why))
+    if (config_value_parse(option, text, &value, why))
         return true;
-    complain(check->complaints, tree_line(node), tree_column(node), "%s %s", path, why);
+    config_complain(check->complaints, config_tree_line(node), config_tree_column(node), "%s %s",
+                    path, why);
     return false;
 }
 
@@ -99,12 +100,12 @@ static void check_repeated_items(struct check *check, yaml_node_t *node, unsigne
                                  const char *path)
 {
     char q[QUOTED_BYTES];
-    yaml_node_t *item = tree_item(check->tree, node, n);
+    yaml_node_t *item = config_tree_item(check->tree, node, n);
     for (unsigned i = 0; i < n; i++) {
-        const char *earlier = tree_text(tree_item(check->tree, node, i));
-        if (earlier && strcmp(earlier, tree_text(item)) == 0) {
-            complain(check->complaints, tree_line(item), tree_column(item), "%s names %s twice",
-                     path, quote(earlier, q));
+        const char *earlier = config_tree_text(config_tree_item(check->tree, node, i));
+        if (earlier && strcmp(earlier, config_tree_text(item)) == 0) {
+            config_complain(check->complaints, config_tree_line(item), config_tree_column(item),
+                            "%s names %s twice", path, config_quote(earlier, q));
             return;
         }
     }
@@ -115,12 +116,13 @@ static bool check_count(struct check *check, const struct option *option, const 
 {
     size_t count = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
     if (count < option->min) {
-        complain(check->complaints, tree_line(node), tree_column(node),
-                 "%s must have at least one entry", path);
+        config_complain(check->complaints, config_tree_line(node), config_tree_column(node),
+                        "%s must have at least one entry", path);
     } else if (count > option->max) {
         check->loadable = false;
-        complain(check->complaints, tree_line(node), tree_column(node),
-                 "%s must have at most %u entries, not %zu", path, (unsigned)option->max, count);
+        config_complain(check->complaints, config_tree_line(node), config_tree_column(node),
+                        "%s must have at most %u entries, not %zu", path, (unsigned)option->max,
+                        count);
         return false;
     }
     return true;
@@ -131,7 +133,7 @@ static void check_list(struct check *check, const struct option *option, yaml_no
 {
     char item_path[PATH_BYTES];
     if (node->type != YAML_SEQUENCE_NODE) {
-        const char *text = tree_text(node);
+        const char *text = config_tree_text(node);
         char expected[QUOTED_BYTES + 32] = "a list";
         if (text && *text && strlen(text) < QUOTED_BYTES)
             snprintf(expected, sizeof(expected), "a list: [%s]", text);
@@ -141,7 +143,7 @@ static void check_list(struct check *check, const struct option *option, yaml_no
     if (!check_count(check, option, node, path))
         return;
     yaml_node_t *item;
-    for (unsigned i = 0; (item = tree_item(check->tree, node, i)); i++) {
+    for (unsigned i = 0; (item = config_tree_item(check->tree, node, i)); i++) {
         snprintf(item_path, sizeof(item_path), "%s[%u]", path, i);
         if (option->section)
             check_section(check, option->section, item, item_path);
@@ -172,12 +174,12 @@ static void check_pair(struct check *check, const struct section *section, yaml_
 {
     char below[PATH_BYTES];
     char where[PATH_BYTES];
-    const char *text = tree_text(key);
+    const char *text = config_tree_text(key);
     if (!text || strlen(text) != key->data.scalar.length) {
         wrong_shape(check, key, path, "a mapping with plain keys");
         return;
     }
-    const struct option *option = option_find(section, text);
+    const struct option *option = config_option_find(section, text);
     if (!option) {
         complain_unknown(check, section, key, text, path);
         return;
@@ -185,8 +187,8 @@ static void check_pair(struct check *check, const struct section *section, yaml_
     uint32_t bit = UINT32_C(1) << (option - section->options);
     if (*seen & bit) {
         check->loadable = false;
-        complain(check->complaints, tree_line(key), tree_column(key), "'%s' is given twice%s", text,
-                 inside(path, where));
+        config_complain(check->complaints, config_tree_line(key), config_tree_column(key),
+                        "'%s' is given twice%s", text, inside(path, where));
         return;
     }
     *seen |= bit;
@@ -207,17 +209,18 @@ static void check_section(struct check *check, const struct section *section, ya
     }
     for (yaml_node_pair_t *pair = node->data.mapping.pairs.start;
          pair < node->data.mapping.pairs.top; pair++)
-        check_pair(check, section, tree_node(check->tree, pair->key),
-                   tree_node(check->tree, pair->value), &seen, path);
+        check_pair(check, section, config_tree_node(check->tree, pair->key),
+                   config_tree_node(check->tree, pair->value), &seen, path);
     for (unsigned i = 0; i < section->option_count; i++)
         if (section->options[i].required && !(seen & UINT32_C(1) << i))
-            complain(check->complaints, tree_line(node), tree_column(node), "%s%sneeds '%s'", path,
-                     *path ? " " : "the file ", section->options[i].key);
+            config_complain(check->complaints, config_tree_line(node), config_tree_column(node),
+                            "%s%sneeds '%s'", path, *path ? " " : "the file ",
+                            section->options[i].key);
 }
 
-bool check_document(struct tree *tree, struct complaints *complaints)
+bool config_check(struct tree *tree, struct complaints *complaints)
 {
     struct check check = {.tree = tree, .complaints = complaints, .loadable = true};
-    check_section(&check, &options_top, tree_root(tree), "");
+    check_section(&check, &config_options, config_tree_root(tree), "");
     return check.loadable;
 }

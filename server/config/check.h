@@ -10,6 +10,6 @@
 
 /* Complains of every unknown, repeated and missing key, wrong shape and bad value. False if the
  * shape of the file is so wrong that libcyaml will not load it. */
-bool check_document(struct tree *tree, struct complaints *complaints);
+bool config_check(struct tree *tree, struct complaints *complaints);
 
 #endif

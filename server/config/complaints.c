@@ -31,8 +31,8 @@ static void add(struct complaints *complaints, unsigned line, unsigned column, c
     complaints->count++;
 }
 
-void complain(struct complaints *complaints, unsigned line, unsigned column, const char *format,
-              ...)
+void config_complain(struct complaints *complaints, unsigned line, unsigned column,
+                     const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -41,8 +41,8 @@ void complain(struct complaints *complaints, unsigned line, unsigned column, con
     complaints->error_count++;
 }
 
-void complain_warning(struct complaints *complaints, unsigned line, unsigned column,
-                      const char *format, ...)
+void config_warn(struct complaints *complaints, unsigned line, unsigned column, const char *format,
+                 ...)
 {
     va_list args;
     va_start(args, format);
@@ -61,7 +61,7 @@ static int by_place(const void *left, const void *right)
     return a->order < b->order ? -1 : a->order > b->order;
 }
 
-void complaints_print(struct complaints *complaints, const char *file, FILE *out)
+void config_complaints_print(struct complaints *complaints, const char *file, FILE *out)
 {
     if (!out)
         return;
@@ -77,14 +77,14 @@ void complaints_print(struct complaints *complaints, const char *file, FILE *out
         fprintf(out, "%s: and %u more\n", file, complaints->dropped_count);
 }
 
-void complaints_free(struct complaints *complaints)
+void config_complaints_free(struct complaints *complaints)
 {
     for (unsigned i = 0; i < complaints->count; i++)
         free(complaints->items[i].text);
     complaints->count = 0;
 }
 
-const char *quote(const char *text, char out[QUOTED_BYTES])
+const char *config_quote(const char *text, char out[QUOTED_BYTES])
 {
     enum { ROOM = QUOTED_BYTES - 6 };
     size_t n = 0;

@@ -24,19 +24,19 @@ struct complaints {
     unsigned dropped_count;
 };
 
-void complain(struct complaints *complaints, unsigned line, unsigned column, const char *format,
-              ...) __attribute__((format(printf, 4, 5)));
+void config_complain(struct complaints *complaints, unsigned line, unsigned column,
+                     const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* Like complain, but does not make the file wrong. */
-void complain_warning(struct complaints *complaints, unsigned line, unsigned column,
-                      const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* Like config_complain, but does not make the file wrong. */
+void config_warn(struct complaints *complaints, unsigned line, unsigned column, const char *format,
+                 ...) __attribute__((format(printf, 4, 5)));
 
 /* Writes them as "FILE:LINE:COLUMN: text", in the order of the file. `out` may be NULL. */
-void complaints_print(struct complaints *complaints, const char *file, FILE *out);
-void complaints_free(struct complaints *complaints);
+void config_complaints_print(struct complaints *complaints, const char *file, FILE *out);
+void config_complaints_free(struct complaints *complaints);
 
 /* Makes a text from the file fit to print: 'short and without control characters'. Gives `out`. */
 enum { QUOTED_BYTES = 72 };
-const char *quote(const char *text, char out[QUOTED_BYTES]);
+const char *config_quote(const char *text, char out[QUOTED_BYTES]);
 
 #endif

@@ -34,13 +34,13 @@ static int load_tree(const char *path, const char *data, size_t size, struct tre
                      struct complaints *complaints, struct loaded *loaded)
 {
     const struct slot *slots;
-    if (!check_document(tree, complaints))
+    if (!config_check(tree, complaints))
         return SP_ECONFIG;
-    int status = schema_load(data, size, complaints, &loaded->schema, &slots);
+    int status = config_schema_load(data, size, complaints, &loaded->schema, &slots);
     if (status == SP_OK)
-        status = build_config(&loaded->arena, path, slots, tree, &loaded->config);
+        status = config_build(&loaded->arena, path, slots, tree, &loaded->config);
     if (status == SP_OK)
-        rules_check(&loaded->config, tree, complaints);
+        config_rules_check(&loaded->config, tree, complaints);
     return status;
 }
 
@@ -52,10 +52,10 @@ static int load_document(const char *path, const char *data, size_t size,
     if (!loaded)
         return SP_ENOMEM;
     int status = SP_ECONFIG;
-    if (!tree_parse(&tree, data, size, complaints))
+    if (!config_tree_parse(&tree, data, size, complaints))
         goto drop;
     status = load_tree(path, data, size, &tree, complaints, loaded);
-    tree_free(&tree);
+    config_tree_free(&tree);
     if (status == SP_OK && complaints->error_count > 0)
         status = SP_ECONFIG;
     if (status != SP_OK)
@@ -76,13 +76,13 @@ int config_load_buffer(const char *path, const char *data, size_t size, FILE *co
         return SP_ENOMEM;
     int status = SP_ECONFIG;
     if (size > FILE_BYTES_MAX)
-        complain(list, 0, 0, "too large: more than %d bytes", FILE_BYTES_MAX);
+        config_complain(list, 0, 0, "too large: more than %d bytes", FILE_BYTES_MAX);
     else
         status = load_document(path, data, size, list, out);
     if (status == SP_ENOMEM)
-        complain(list, 0, 0, "out of memory");
-    complaints_print(list, path, complaints);
-    complaints_free(list);
+        config_complain(list, 0, 0, "out of memory");
+    config_complaints_print(list, path, complaints);
+    config_complaints_free(list);
     free(list);
     return status;
 }
@@ -92,8 +92,8 @@ void config_free(struct config *config)
     if (!config)
         return;
     struct loaded *loaded = (struct loaded *)config;
-    arena_free(&loaded->arena);
-    schema_free(loaded->schema);
+    config_arena_free(&loaded->arena);
+    config_schema_free(loaded->schema);
     free(loaded);
 }
 

@@ -28,7 +28,7 @@ static bool is_secret(const char *keyword, size_t bytes)
            (bytes == 11 && memcmp(keyword, "sslpassword", 11) == 0);
 }
 
-/* Past a value; NULL if its quote is never closed. */
+/* Past a value; NULL if its config_quote is never closed. */
 static const char *skip_value(const char *p)
 {
     bool quoted = *p == '\'';
@@ -75,7 +75,7 @@ static enum dsn_verdict check_uri(const char *p)
     return DSN_GOOD;
 }
 
-enum dsn_verdict value_check_dsn(const char *dsn)
+enum dsn_verdict config_check_dsn(const char *dsn)
 {
     static const char *const schemes[] = {"postgresql://", "postgres://"};
     for (unsigned i = 0; i < 2; i++)

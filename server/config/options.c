@@ -384,7 +384,7 @@ static const struct option top_options[] = {
 static_assert(sizeof(top_options) / sizeof(top_options[0]) <= OPTION_COUNT_MAX,
               "raise OPTION_COUNT_MAX");
 
-const struct section options_top = {
+const struct section config_options = {
     .path = "",
     .help = "The pond.",
     .options = top_options,
@@ -392,7 +392,7 @@ const struct section options_top = {
     .struct_bytes = sizeof(struct config),
 };
 
-const struct option *option_find(const struct section *section, const char *key)
+const struct option *config_option_find(const struct section *section, const char *key)
 {
     for (unsigned i = 0; i < section->option_count; i++)
         if (strcmp(section->options[i].key, key) == 0)
@@ -441,7 +441,7 @@ static unsigned word_distance(const char *word, const char *written)
     return WORD_MAX;
 }
 
-const char *option_near(const struct section *section, const char *key)
+const char *config_option_near(const struct section *section, const char *key)
 {
     const char *best = NULL;
     unsigned best_distance = WORD_MAX;
@@ -455,7 +455,7 @@ const char *option_near(const struct section *section, const char *key)
     return best;
 }
 
-const char *word_near(const char *const *words, const char *word)
+const char *config_word_near(const char *const *words, const char *word)
 {
     const char *best = NULL;
     unsigned best_distance = WORD_MAX;

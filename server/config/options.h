@@ -60,15 +60,15 @@ enum { OPTION_COUNT_MAX = 16 }; /* options of one section, at most */
 enum { OPTION_NAME_MAX = 63 };  /* bytes of a name, at most */
 
 /* The whole file. */
-extern const struct section options_top;
+extern const struct section config_options;
 
 /* The option of a key, or NULL. */
-const struct option *option_find(const struct section *section, const char *key);
+const struct option *config_option_find(const struct section *section, const char *key);
 
 /* The key of the section that was probably meant, or NULL if none is near. */
-const char *option_near(const struct section *section, const char *key);
+const char *config_option_near(const struct section *section, const char *key);
 
 /* The word of NULL-terminated `words` that was probably meant, or NULL. */
-const char *word_near(const char *const *words, const char *word);
+const char *config_word_near(const char *const *words, const char *word);
 
 #endif

@@ -19,12 +19,12 @@ struct rules {
     struct complaints *complaints;
 };
 
-#define AT(node) tree_line(node), tree_column(node)
+#define AT(node) config_tree_line(node), config_tree_column(node)
 
 /* The value of a key, else the mapping itself: where a complaint about the key belongs. */
 static yaml_node_t *value_or_self(struct rules *rules, yaml_node_t *node, const char *key)
 {
-    yaml_node_t *value = tree_value(rules->tree, node, key);
+    yaml_node_t *value = config_tree_value(rules->tree, node, key);
     return value ? value : node;
 }
 
@@ -43,40 +43,43 @@ static bool contains(const char *const *list, const char *word)
 
 static yaml_node_t *list_node(struct rules *rules, const char *list, unsigned n)
 {
-    return tree_item(rules->tree, tree_value(rules->tree, tree_root(rules->tree), list), n);
+    return config_tree_item(rules->tree,
+                            config_tree_value(rules->tree, config_tree_root(rules->tree), list), n);
 }
 
 /* Whether source n has every option that its type needs and none that it does not have. */
 static void check_source_options(struct rules *rules, const struct config_source *source,
                                  yaml_node_t *node)
 {
-    const struct section *section = option_find(&options_top, "sources")->section;
+    const struct section *section = config_option_find(&config_options, "sources")->section;
     for (unsigned i = 0; i < section->option_count; i++) {
         const struct option *option = &section->options[i];
-        yaml_node_t *value = tree_value(rules->tree, node, option->key);
+        yaml_node_t *value = config_tree_value(rules->tree, node, option->key);
         if (value && option->only && strcmp(option->only, source->type) != 0)
-            complain(rules->complaints, AT(value), "'%s' is for %s sources; this one is %s",
-                     option->key, option->only, source->type);
+            config_complain(rules->complaints, AT(value), "'%s' is for %s sources; this one is %s",
+                            option->key, option->only, source->type);
     }
     const char *needed = same(source->type, "sqlite") ? "path" : "dsn";
-    if (!tree_value(rules->tree, node, needed))
-        complain(rules->complaints, AT(node), "a %s source needs '%s'", source->type, needed);
+    if (!config_tree_value(rules->tree, node, needed))
+        config_complain(rules->complaints, AT(node), "a %s source needs '%s'", source->type,
+                        needed);
 }
 
 static void check_dsn(struct rules *rules, const struct config_source *source, yaml_node_t *node)
 {
     yaml_node_t *value = value_or_self(rules, node, "dsn");
-    switch (value_check_dsn(source->dsn)) {
+    switch (config_check_dsn(source->dsn)) {
     case DSN_GOOD:
         break;
     case DSN_BROKEN:
-        complain(rules->complaints, AT(value),
-                 "dsn is neither a list of keyword=value pairs nor a postgresql:// URI");
+        config_complain(rules->complaints, AT(value),
+                        "dsn is neither a list of keyword=value pairs nor a postgresql:// URI");
         break;
     case DSN_HAS_PASSWORD:
-        complain(rules->complaints, AT(value),
-                 "dsn holds a password, which whoever reads this file or the log could see; put it "
-                 "into a file of mode 0600 and name that with password_file (or use password_env)");
+        config_complain(
+            rules->complaints, AT(value),
+            "dsn holds a password, which whoever reads this file or the log could see; put it "
+            "into a file of mode 0600 and name that with password_file (or use password_env)");
         break;
     }
 }
@@ -96,8 +99,9 @@ static void check_source(struct rules *rules, unsigned n)
     yaml_node_t *node = list_node(rules, "sources", n);
     for (unsigned i = 0; i < n; i++) {
         if (same(sources[i].name, source->name)) {
-            complain(rules->complaints, AT(value_or_self(rules, node, "name")),
-                     "source '%s' exists already, on line %u", source->name, sources[i].line);
+            config_complain(rules->complaints, AT(value_or_self(rules, node, "name")),
+                            "source '%s' exists already, on line %u", source->name,
+                            sources[i].line);
             break;
         }
     }
@@ -106,10 +110,10 @@ static void check_source(struct rules *rules, unsigned n)
     if (source->dsn && same(source->type, "postgresql"))
         check_dsn(rules, source, node);
     if (source->password_file && source->password_env)
-        complain(rules->complaints, AT(value_or_self(rules, node, "password_env")),
-                 "password_file and password_env exclude each other");
+        config_complain(rules->complaints, AT(value_or_self(rules, node, "password_env")),
+                        "password_file and password_env exclude each other");
     if (source->name && !is_used(rules->config, source))
-        complain_warning(rules->complaints, AT(node), "no table uses source '%s'", source->name);
+        config_warn(rules->complaints, AT(node), "no table uses source '%s'", source->name);
 }
 
 static void check_reference(struct rules *rules, const struct config_table *table,
@@ -122,21 +126,21 @@ static void check_reference(struct rules *rules, const struct config_table *tabl
     for (unsigned i = 0; i < rules->config->source_count && count < 256; i++)
         if (rules->config->sources[i].name)
             names[count++] = rules->config->sources[i].name;
-    const char *near = word_near(names, table->source_name);
-    complain(rules->complaints, AT(value_or_self(rules, node, "source")),
-             "there is no source '%s'%s%s%s", table->source_name, near ? "; did you mean '" : "",
-             near ? near : "", near ? "'?" : "");
+    const char *near = config_word_near(names, table->source_name);
+    config_complain(rules->complaints, AT(value_or_self(rules, node, "source")),
+                    "there is no source '%s'%s%s%s", table->source_name,
+                    near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
 static void check_selection(struct rules *rules, const struct config_table *table,
                             yaml_node_t *node)
 {
-    yaml_node_t *query = tree_value(rules->tree, node, "query");
-    if (query && tree_value(rules->tree, node, "relation"))
-        complain(rules->complaints, AT(query), "relation and query exclude each other");
+    yaml_node_t *query = config_tree_value(rules->tree, node, "query");
+    if (query && config_tree_value(rules->tree, node, "relation"))
+        config_complain(rules->complaints, AT(query), "relation and query exclude each other");
     if (query && table->where)
-        complain(rules->complaints, AT(value_or_self(rules, node, "where")),
-                 "where is for relations; put the condition into the query");
+        config_complain(rules->complaints, AT(value_or_self(rules, node, "where")),
+                        "where is for relations; put the condition into the query");
 }
 
 /* Every column of a list must be among the table's columns, where these are given. */
@@ -147,24 +151,24 @@ static void check_columns(struct rules *rules, const struct config_table *table,
     if (!table->columns || !table->columns[0])
         return;
     for (unsigned i = 0; list && list[i]; i++) {
-        yaml_node_t *item = tree_item(rules->tree, node, i);
+        yaml_node_t *item = config_tree_item(rules->tree, node, i);
         if (!contains(table->columns, list[i]))
-            complain(rules->complaints, AT(item ? item : node), "%s column %s is not in columns",
-                     what, quote(list[i], q));
+            config_complain(rules->complaints, AT(item ? item : node),
+                            "%s column %s is not in columns", what, config_quote(list[i], q));
     }
 }
 
 static void check_indexes(struct rules *rules, const struct config_table *table,
                           yaml_node_t *table_node)
 {
-    yaml_node_t *list = tree_value(rules->tree, table_node, "indexes");
+    yaml_node_t *list = config_tree_value(rules->tree, table_node, "indexes");
     for (unsigned n = 0; n < table->index_count; n++) {
         const struct config_index *index = &table->indexes[n];
-        yaml_node_t *node = tree_item(rules->tree, list, n);
+        yaml_node_t *node = config_tree_item(rules->tree, list, n);
         for (unsigned i = 0; i < n; i++) {
             if (same(table->indexes[i].name, index->name)) {
-                complain(rules->complaints, AT(value_or_self(rules, node, "name")),
-                         "index '%s' exists already in this table", index->name);
+                config_complain(rules->complaints, AT(value_or_self(rules, node, "name")),
+                                "index '%s' exists already in this table", index->name);
                 break;
             }
         }
@@ -175,54 +179,56 @@ static void check_indexes(struct rules *rules, const struct config_table *table,
 static void only_with_mode(struct rules *rules, yaml_node_t *refresh, const char *key,
                            const char *modes)
 {
-    yaml_node_t *value = tree_value(rules->tree, refresh, key);
+    yaml_node_t *value = config_tree_value(rules->tree, refresh, key);
     if (value)
-        complain(rules->complaints, AT(value), "%s is for refresh mode %s", key, modes);
+        config_complain(rules->complaints, AT(value), "%s is for refresh mode %s", key, modes);
 }
 
 static void check_incremental(struct rules *rules, const struct config_table *table,
                               yaml_node_t *refresh)
 {
     char q[QUOTED_BYTES];
-    yaml_node_t *watermark = tree_value(rules->tree, refresh, "watermark");
+    yaml_node_t *watermark = config_tree_value(rules->tree, refresh, "watermark");
     if (!watermark)
-        complain(
+        config_complain(
             rules->complaints, AT(refresh),
             "refresh mode incremental needs 'watermark': a column that grows with each change");
     else if (table->refresh.watermark && table->columns && table->columns[0] &&
              !contains(table->columns, table->refresh.watermark))
-        complain(rules->complaints, AT(watermark), "watermark column %s is not in columns",
-                 quote(table->refresh.watermark, q));
-    if (!tree_value(rules->tree, refresh, "overlap"))
-        complain_warning(rules->complaints, AT(refresh),
-                         "refresh has no overlap: rows that are committed late with an older "
-                         "watermark appear only with the next full pass");
+        config_complain(rules->complaints, AT(watermark), "watermark column %s is not in columns",
+                        config_quote(table->refresh.watermark, q));
+    if (!config_tree_value(rules->tree, refresh, "overlap"))
+        config_warn(rules->complaints, AT(refresh),
+                    "refresh has no overlap: rows that are committed late with an older "
+                    "watermark appear only with the next full pass");
 }
 
 static void check_channel(struct rules *rules, const struct config_table *table,
                           yaml_node_t *refresh)
 {
-    yaml_node_t *given = tree_value(rules->tree, refresh, "channel");
+    yaml_node_t *given = config_tree_value(rules->tree, refresh, "channel");
     if (!table->source || !table->source->type)
         return;
     if (given && strcmp(table->source->type, "postgresql") != 0)
-        complain(rules->complaints, AT(given), "channel is for postgresql sources; '%s' is %s",
-                 table->source_name, table->source->type);
+        config_complain(rules->complaints, AT(given),
+                        "channel is for postgresql sources; '%s' is %s", table->source_name,
+                        table->source->type);
     else if (!given && table->refresh.channel && strlen(table->refresh.channel) > 63)
-        complain(rules->complaints, AT(refresh),
-                 "refresh needs 'channel': the default %s is longer than PostgreSQL's 63 bytes",
-                 table->refresh.channel);
+        config_complain(
+            rules->complaints, AT(refresh),
+            "refresh needs 'channel': the default %s is longer than PostgreSQL's 63 bytes",
+            table->refresh.channel);
 }
 
 static void check_refresh(struct rules *rules, const struct config_table *table,
                           yaml_node_t *table_node)
 {
-    yaml_node_t *node = tree_value(rules->tree, table_node, "refresh");
-    yaml_node_t *mode = tree_value(rules->tree, node, "mode");
-    const struct option *option = option_find(&options_top, "tables");
-    option = option_find(option_find(option->section, "refresh")->section, "mode");
+    yaml_node_t *node = config_tree_value(rules->tree, table_node, "refresh");
+    yaml_node_t *mode = config_tree_value(rules->tree, node, "mode");
+    const struct option *option = config_option_find(&config_options, "tables");
+    option = config_option_find(config_option_find(option->section, "refresh")->section, "mode");
     /* Nothing follows from a mode that was meant to be another one. */
-    if (!node || (mode && !contains(option->choices, tree_text(mode))))
+    if (!node || (mode && !contains(option->choices, config_tree_text(mode))))
         return;
     if (table->refresh.mode == CONFIG_REFRESH_INCREMENTAL)
         check_incremental(rules, table, node);
@@ -240,17 +246,17 @@ static void check_refresh(struct rules *rules, const struct config_table *table,
 
 static void check_stale(struct rules *rules, const struct config_table *table, yaml_node_t *node)
 {
-    yaml_node_t *on_stale = tree_value(rules->tree, node, "on_stale");
-    yaml_node_t *max_stale = tree_value(rules->tree, node, "max_stale");
+    yaml_node_t *on_stale = config_tree_value(rules->tree, node, "on_stale");
+    yaml_node_t *max_stale = config_tree_value(rules->tree, node, "max_stale");
     uint32_t pause_ms = table->refresh.mode == CONFIG_REFRESH_NOTIFIED
                             ? table->refresh.full_every_ms
                             : table->refresh.every_ms;
     if (on_stale && !max_stale && table->on_stale == CONFIG_ON_STALE_FAIL)
-        complain(rules->complaints, AT(on_stale), "on_stale: fail needs 'max_stale'");
+        config_complain(rules->complaints, AT(on_stale), "on_stale: fail needs 'max_stale'");
     if (max_stale && table->max_stale_ms && table->max_stale_ms <= pause_ms)
-        complain_warning(rules->complaints, AT(max_stale),
-                         "max_stale is not longer than the pause between refreshes: the table will "
-                         "be stale although all is well");
+        config_warn(rules->complaints, AT(max_stale),
+                    "max_stale is not longer than the pause between refreshes: the table will "
+                    "be stale although all is well");
 }
 
 static void check_group(struct rules *rules, unsigned n, yaml_node_t *node)
@@ -261,11 +267,12 @@ static void check_group(struct rules *rules, unsigned n, yaml_node_t *node)
         if (!same(first->group, table->group) || same(first->name, table->name))
             continue;
         if (first->source && table->source && first->source != table->source)
-            complain(rules->complaints, AT(value_or_self(rules, node, "source")),
-                     "tables of one group come from one source: '%s' of group '%s' is from '%s'",
-                     first->name ? first->name : "?", table->group, first->source_name);
+            config_complain(
+                rules->complaints, AT(value_or_self(rules, node, "source")),
+                "tables of one group come from one source: '%s' of group '%s' is from '%s'",
+                first->name ? first->name : "?", table->group, first->source_name);
         else if (first->refresh.every_ms != table->refresh.every_ms)
-            complain(
+            config_complain(
                 rules->complaints, AT(value_or_self(rules, node, "refresh")),
                 "tables of one group are refreshed together: refresh.every must be the same as "
                 "of '%s' of group '%s'",
@@ -281,8 +288,8 @@ static void check_table(struct rules *rules, unsigned n)
     yaml_node_t *node = list_node(rules, "tables", n);
     for (unsigned i = 0; i < n; i++) {
         if (same(tables[i].name, table->name)) {
-            complain(rules->complaints, AT(value_or_self(rules, node, "name")),
-                     "table '%s' exists already, on line %u", table->name, tables[i].line);
+            config_complain(rules->complaints, AT(value_or_self(rules, node, "name")),
+                            "table '%s' exists already, on line %u", table->name, tables[i].line);
             break;
         }
     }
@@ -294,17 +301,18 @@ static void check_table(struct rules *rules, unsigned n)
     check_stale(rules, table, node);
     check_group(rules, n, node);
     if (table->max_row_bytes > rules->config->memory_bytes)
-        complain(rules->complaints, AT(value_or_self(rules, node, "max_row")),
-                 "max_row is more than the pond's memory");
+        config_complain(rules->complaints, AT(value_or_self(rules, node, "max_row")),
+                        "max_row is more than the pond's memory");
 }
 
-void rules_check(const struct config *config, struct tree *tree, struct complaints *complaints)
+void config_rules_check(const struct config *config, struct tree *tree,
+                        struct complaints *complaints)
 {
     struct rules rules = {.config = config, .tree = tree, .complaints = complaints};
-    yaml_node_t *http = tree_value(tree, tree_root(tree), "http");
-    if (config->http_listen && !value_is_loopback(config->http_listen))
-        complain_warning(complaints, AT(value_or_self(&rules, http, "listen")),
-                         "http listens beyond this host, and asks nobody for a password");
+    yaml_node_t *http = config_tree_value(tree, config_tree_root(tree), "http");
+    if (config->http_listen && !config_is_loopback(config->http_listen))
+        config_warn(complaints, AT(value_or_self(&rules, http, "listen")),
+                    "http listens beyond this host, and asks nobody for a password");
     for (unsigned i = 0; i < config->source_count; i++)
         check_source(&rules, i);
     for (unsigned i = 0; i < config->table_count; i++)

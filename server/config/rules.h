@@ -10,6 +10,7 @@
 
 /* Complains of all that is wrong or doubtful. Members may be NULL where an earlier check complained
  * already. */
-void rules_check(const struct config *config, struct tree *tree, struct complaints *complaints);
+void config_rules_check(const struct config *config, struct tree *tree,
+                        struct complaints *complaints);
 
 #endif

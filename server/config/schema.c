@@ -97,7 +97,7 @@ static void build_schema(struct schema *schema)
 {
     schema->text =
         (cyaml_schema_value_t){CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 0, CYAML_UNLIMITED)};
-    const struct section_schema *top = add_section(schema, &options_top);
+    const struct section_schema *top = add_section(schema, &config_options);
     schema->top = top->element;
     schema->top.flags = CYAML_FLAG_POINTER;
     schema->config = (cyaml_config_t){
@@ -110,8 +110,8 @@ static void build_schema(struct schema *schema)
     };
 }
 
-int schema_load(const char *data, size_t size, struct complaints *complaints, struct schema **out,
-                const struct slot **slots)
+int config_schema_load(const char *data, size_t size, struct complaints *complaints,
+                       struct schema **out, const struct slot **slots)
 {
     struct schema *schema = calloc(1, sizeof(*schema));
     if (!schema)
@@ -121,8 +121,8 @@ int schema_load(const char *data, size_t size, struct complaints *complaints, st
                                         &schema->loaded, NULL);
     if (error != CYAML_OK) {
         if (error != CYAML_ERR_OOM)
-            complain(complaints, 0, 0, "cannot be loaded: %s",
-                     schema->message[0] ? schema->message : cyaml_strerror(error));
+            config_complain(complaints, 0, 0, "cannot be loaded: %s",
+                            schema->message[0] ? schema->message : cyaml_strerror(error));
         free(schema);
         return error == CYAML_ERR_OOM ? SP_ENOMEM : SP_ECONFIG;
     }
@@ -131,7 +131,7 @@ int schema_load(const char *data, size_t size, struct complaints *complaints, st
     return SP_OK;
 }
 
-void schema_free(struct schema *schema)
+void config_schema_free(struct schema *schema)
 {
     if (!schema)
         return;

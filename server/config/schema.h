@@ -26,10 +26,10 @@ struct slot {
 
 struct schema;
 
-/* Loads `data` into the slots of the whole file, which live until schema_free of `*out`. SP_ECONFIG
- * with a complaint, SP_ENOMEM. */
-int schema_load(const char *data, size_t size, struct complaints *complaints, struct schema **out,
-                const struct slot **slots);
-void schema_free(struct schema *schema);
+/* Loads `data` into the slots of the whole file, which live until config_schema_free of `*out`.
+ * SP_ECONFIG with a complaint, SP_ENOMEM. */
+int config_schema_load(const char *data, size_t size, struct complaints *complaints,
+                       struct schema **out, const struct slot **slots);
+void config_schema_free(struct schema *schema);
 
 #endif

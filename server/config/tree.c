@@ -27,21 +27,22 @@ static void complain_parser(struct complaints *complaints, const yaml_parser_t *
                 start = i + 1;
             }
         }
-        complain(complaints, line, (unsigned)(parser->problem_offset - start) + 1,
-                 "this is not YAML: %s", problem);
+        config_complain(complaints, line, (unsigned)(parser->problem_offset - start) + 1,
+                        "this is not YAML: %s", problem);
         return;
     }
     unsigned line = (unsigned)parser->problem_mark.line + 1;
     unsigned column = (unsigned)parser->problem_mark.column + 1;
     if (strcmp(problem, "found character that cannot start any token") == 0)
-        complain(complaints, line, column,
-                 "this is not YAML: a value cannot begin like this; indent with spaces, not tabs, "
-                 "and put quotes around values that begin with @, ` or %%");
+        config_complain(
+            complaints, line, column,
+            "this is not YAML: a value cannot begin like this; indent with spaces, not tabs, "
+            "and put quotes around values that begin with @, ` or %%");
     else if (parser->context)
-        complain(complaints, line, column, "this is not YAML: %s (%s, from line %zu)", problem,
-                 parser->context, parser->context_mark.line + 1);
+        config_complain(complaints, line, column, "this is not YAML: %s (%s, from line %zu)",
+                        problem, parser->context, parser->context_mark.line + 1);
     else
-        complain(complaints, line, column, "this is not YAML: %s", problem);
+        config_complain(complaints, line, column, "this is not YAML: %s", problem);
 }
 
 struct expansion {
@@ -77,7 +78,7 @@ static unsigned expand(struct expansion *expansion, int id, unsigned depth)
         return TREE_NODES_MAX;
     unsigned *size = &expansion->sizes[id];
     if (*size == 0) {
-        unsigned total = expand_children(expansion, tree_node(expansion->tree, id), depth);
+        unsigned total = expand_children(expansion, config_tree_node(expansion->tree, id), depth);
         *size = total < TREE_NODES_MAX ? total : TREE_NODES_MAX;
     }
     return *size;
@@ -89,13 +90,14 @@ static bool check_expansion(struct tree *tree, struct complaints *complaints)
     struct expansion expansion = {.tree = tree, .complaints = complaints};
     expansion.sizes = calloc(count + 1, sizeof(expansion.sizes[0]));
     if (!expansion.sizes) {
-        complain(complaints, 0, 0, "out of memory");
+        config_complain(complaints, 0, 0, "out of memory");
         return false;
     }
     bool good = expand(&expansion, 1, 1) < TREE_NODES_MAX;
     if (!good)
-        complain(complaints, 1, 1, "too large: more than %d values or %d levels, aliases included",
-                 TREE_NODES_MAX, TREE_DEPTH_MAX);
+        config_complain(complaints, 1, 1,
+                        "too large: more than %d values or %d levels, aliases included",
+                        TREE_NODES_MAX, TREE_DEPTH_MAX);
     free(expansion.sizes);
     return good;
 }
@@ -109,8 +111,8 @@ static bool check_end(yaml_parser_t *parser, struct complaints *complaints, cons
     }
     yaml_node_t *root = yaml_document_get_root_node(&next);
     if (root)
-        complain(complaints, tree_line(root), tree_column(root),
-                 "a second document begins here; a configuration is one document");
+        config_complain(complaints, config_tree_line(root), config_tree_column(root),
+                        "a second document begins here; a configuration is one document");
     yaml_document_delete(&next);
     return !root;
 }
@@ -122,8 +124,8 @@ static bool parse_document(struct tree *tree, yaml_parser_t *parser, const char 
         complain_parser(complaints, parser, data);
         return false;
     }
-    if (!tree_root(tree)) {
-        complain(complaints, 0, 0, "the file is empty; it needs sources and tables");
+    if (!config_tree_root(tree)) {
+        config_complain(complaints, 0, 0, "the file is empty; it needs sources and tables");
         goto drop;
     }
     if (check_end(parser, complaints, data) && check_expansion(tree, complaints))
@@ -133,11 +135,12 @@ drop:
     return false;
 }
 
-bool tree_parse(struct tree *tree, const char *data, size_t size, struct complaints *complaints)
+bool config_tree_parse(struct tree *tree, const char *data, size_t size,
+                       struct complaints *complaints)
 {
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser)) {
-        complain(complaints, 0, 0, "out of memory");
+        config_complain(complaints, 0, 0, "out of memory");
         return false;
     }
     yaml_parser_set_input_string(&parser, (const unsigned char *)data, size);
@@ -146,60 +149,60 @@ bool tree_parse(struct tree *tree, const char *data, size_t size, struct complai
     return good;
 }
 
-void tree_free(struct tree *tree)
+void config_tree_free(struct tree *tree)
 {
     yaml_document_delete(&tree->document);
 }
 
-yaml_node_t *tree_root(struct tree *tree)
+yaml_node_t *config_tree_root(struct tree *tree)
 {
     return yaml_document_get_root_node(&tree->document);
 }
 
-yaml_node_t *tree_node(struct tree *tree, int id)
+yaml_node_t *config_tree_node(struct tree *tree, int id)
 {
     return yaml_document_get_node(&tree->document, id);
 }
 
-yaml_node_t *tree_value(struct tree *tree, yaml_node_t *node, const char *key)
+yaml_node_t *config_tree_value(struct tree *tree, yaml_node_t *node, const char *key)
 {
     if (!node || node->type != YAML_MAPPING_NODE)
         return NULL;
     for (yaml_node_pair_t *pair = node->data.mapping.pairs.start;
          pair < node->data.mapping.pairs.top; pair++) {
-        const char *text = tree_text(tree_node(tree, pair->key));
+        const char *text = config_tree_text(config_tree_node(tree, pair->key));
         if (text && strcmp(text, key) == 0)
-            return tree_node(tree, pair->value);
+            return config_tree_node(tree, pair->value);
     }
     return NULL;
 }
 
-yaml_node_t *tree_item(struct tree *tree, yaml_node_t *node, unsigned n)
+yaml_node_t *config_tree_item(struct tree *tree, yaml_node_t *node, unsigned n)
 {
     if (!node || node->type != YAML_SEQUENCE_NODE)
         return NULL;
     yaml_node_item_t *item = node->data.sequence.items.start + n;
-    return item < node->data.sequence.items.top ? tree_node(tree, *item) : NULL;
+    return item < node->data.sequence.items.top ? config_tree_node(tree, *item) : NULL;
 }
 
-unsigned tree_line(const yaml_node_t *node)
+unsigned config_tree_line(const yaml_node_t *node)
 {
     return (unsigned)node->start_mark.line + 1;
 }
 
-unsigned tree_column(const yaml_node_t *node)
+unsigned config_tree_column(const yaml_node_t *node)
 {
     return (unsigned)node->start_mark.column + 1;
 }
 
-const char *tree_text(const yaml_node_t *node)
+const char *config_tree_text(const yaml_node_t *node)
 {
     return node && node->type == YAML_SCALAR_NODE ? (const char *)node->data.scalar.value : NULL;
 }
 
-bool tree_is_null(const yaml_node_t *node)
+bool config_tree_is_null(const yaml_node_t *node)
 {
-    const char *text = tree_text(node);
+    const char *text = config_tree_text(node);
     return text && node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
            (*text == '\0' || strcmp(text, "~") == 0 || strcmp(text, "null") == 0);
 }

@@ -17,27 +17,28 @@ struct tree {
 
 /* Parses the one document of `data`. On false the complaint is made and there is nothing to free.
  */
-bool tree_parse(struct tree *tree, const char *data, size_t size, struct complaints *complaints);
-void tree_free(struct tree *tree);
+bool config_tree_parse(struct tree *tree, const char *data, size_t size,
+                       struct complaints *complaints);
+void config_tree_free(struct tree *tree);
 
-/* The root node; never NULL after tree_parse. Nodes are the tree's. */
-yaml_node_t *tree_root(struct tree *tree);
+/* The root node; never NULL after config_tree_parse. Nodes are the tree's. */
+yaml_node_t *config_tree_root(struct tree *tree);
 
 /* The node of an id as found in pairs and items. */
-yaml_node_t *tree_node(struct tree *tree, int id);
+yaml_node_t *config_tree_node(struct tree *tree, int id);
 
 /* The value of a key of a mapping, the n-th item of a sequence; NULL if there is none, or if `node`
  * is NULL or something else. */
-yaml_node_t *tree_value(struct tree *tree, yaml_node_t *node, const char *key);
-yaml_node_t *tree_item(struct tree *tree, yaml_node_t *node, unsigned n);
+yaml_node_t *config_tree_value(struct tree *tree, yaml_node_t *node, const char *key);
+yaml_node_t *config_tree_item(struct tree *tree, yaml_node_t *node, unsigned n);
 
-unsigned tree_line(const yaml_node_t *node);   /* from 1 */
-unsigned tree_column(const yaml_node_t *node); /* from 1 */
+unsigned config_tree_line(const yaml_node_t *node);   /* from 1 */
+unsigned config_tree_column(const yaml_node_t *node); /* from 1 */
 
 /* The text of a scalar, NULL for what is none. */
-const char *tree_text(const yaml_node_t *node);
+const char *config_tree_text(const yaml_node_t *node);
 
 /* An empty or null scalar, as after "key:" with nothing behind it. */
-bool tree_is_null(const yaml_node_t *node);
+bool config_tree_is_null(const yaml_node_t *node);
 
 #endif

@@ -82,14 +82,14 @@ static const char *print_number(const struct unit *units, uint64_t n, char out[V
     return out;
 }
 
-const char *value_print_duration(uint64_t ms, char out[VALUE_PRINT_BYTES])
+const char *config_print_duration(uint64_t ms, char out[VALUE_PRINT_BYTES])
 {
     if (ms == 0)
         return strcpy(out, "0s");
     return print_number(duration_units, ms, out);
 }
 
-const char *value_print_size(uint64_t bytes, char out[VALUE_PRINT_BYTES])
+const char *config_print_size(uint64_t bytes, char out[VALUE_PRINT_BYTES])
 {
     return print_number(size_units, bytes, out);
 }
@@ -102,9 +102,11 @@ static bool in_range(const struct option *option, uint64_t n,
     char low[VALUE_PRINT_BYTES];
     char high[VALUE_PRINT_BYTES];
     if (n < option->min)
-        return fail(why, "must be at least %s, not %s", print(option->min, low), quote(text, q));
+        return fail(why, "must be at least %s, not %s", print(option->min, low),
+                    config_quote(text, q));
     if (n > option->max)
-        return fail(why, "must be at most %s, not %s", print(option->max, high), quote(text, q));
+        return fail(why, "must be at most %s, not %s", print(option->max, high),
+                    config_quote(text, q));
     return true;
 }
 
@@ -115,13 +117,13 @@ static bool read_duration(const char *text, uint64_t *ms, char why[VALUE_WHY_BYT
     const struct unit *unit = find_unit(duration_units, rest);
     if (rest == text)
         return fail(why, "must be a duration such as 250ms, 5s, 10m, 1h or 1d, not %s",
-                    quote(text, q));
+                    config_quote(text, q));
     if (*rest == '\0')
         return fail(why, "needs a unit: %ss, if seconds are meant (ms, s, m, h, d)",
                     strlen(text) < 20 ? text : "5");
     if (!unit)
         return fail(why, "must be one whole number with one unit (ms, s, m, h, d), not %s",
-                    quote(text, q));
+                    config_quote(text, q));
     if (__builtin_mul_overflow(*ms, unit->factor, ms))
         *ms = UINT64_MAX;
     return true;
@@ -135,18 +137,20 @@ static bool read_size(const char *text, uint64_t *bytes, char why[VALUE_WHY_BYTE
     if (!unit)
         unit = find_unit(decimal_size_units, rest);
     if (rest == text)
-        return fail(why, "must be a size such as 64KiB, 256MiB or 4GiB, not %s", quote(text, q));
+        return fail(why, "must be a size such as 64KiB, 256MiB or 4GiB, not %s",
+                    config_quote(text, q));
     if (*rest == '\0')
         return fail(why, "needs a unit: %sMiB, if mebibytes are meant (B, KiB, MiB, GiB, TiB)",
                     strlen(text) < 20 ? text : "256");
     if (!unit && strlen(text) < 20 && strchr("kKmMgGtT", *rest) && rest[1] == '\0')
         return fail(why, "must say which unit: %.*s%ciB or %.*s%cB, not %s", (int)(rest - text),
-                    text, *rest & ~0x20, (int)(rest - text), text, *rest & ~0x20, quote(text, q));
+                    text, *rest & ~0x20, (int)(rest - text), text, *rest & ~0x20,
+                    config_quote(text, q));
     if (!unit)
         return fail(why,
                     "must be one whole number with one unit (B, KiB, MiB, GiB, TiB; "
                     "KB, MB, GB, TB), not %s",
-                    quote(text, q));
+                    config_quote(text, q));
     if (__builtin_mul_overflow(*bytes, unit->factor, bytes))
         *bytes = UINT64_MAX;
     return true;
@@ -168,10 +172,10 @@ static bool read_percent(const char *text, double *fraction, char why[VALUE_WHY_
             scale *= 10;
     }
     if (!good || strcmp(rest, "%") != 0)
-        return fail(why, "must be a percentage such as 50%%, not %s", quote(text, q));
+        return fail(why, "must be a percentage such as 50%%, not %s", config_quote(text, q));
     *fraction = ((double)whole + (double)part / scale) / 100;
     if (*fraction > 1)
-        return fail(why, "must be at most 100%%, not %s", quote(text, q));
+        return fail(why, "must be at most 100%%, not %s", config_quote(text, q));
     return true;
 }
 
@@ -183,7 +187,7 @@ static bool read_overlap(const char *text, uint64_t *out, char why[VALUE_WHY_BYT
         return fail(why,
                     "must be a duration such as 5s for a timestamp watermark, or a number such "
                     "as 1000 for an integer one, not %s",
-                    quote(text, q));
+                    config_quote(text, q));
     if (*rest != '\0') {
         if (!read_duration(text, out, why))
             return false;
@@ -191,7 +195,7 @@ static bool read_overlap(const char *text, uint64_t *out, char why[VALUE_WHY_BYT
             *out = UINT64_MAX;
     }
     if (*out > INT64_MAX)
-        return fail(why, "is too large: %s", quote(text, q));
+        return fail(why, "is too large: %s", config_quote(text, q));
     return true;
 }
 
@@ -219,10 +223,11 @@ static bool read_word(const char *const *words, const char *text, uint64_t *out,
         }
     }
     list_words(words, all, sizeof(all));
-    const char *near = word_near(words, text);
+    const char *near = config_word_near(words, text);
     if (near)
-        return fail(why, "must be %s, not %s; did you mean '%s'?", all, quote(text, q), near);
-    return fail(why, "must be %s, not %s", all, quote(text, q));
+        return fail(why, "must be %s, not %s; did you mean '%s'?", all, config_quote(text, q),
+                    near);
+    return fail(why, "must be %s, not %s", all, config_quote(text, q));
 }
 
 static bool check_name(const char *text, char why[VALUE_WHY_BYTES])
@@ -235,9 +240,10 @@ static bool check_name(const char *text, char why[VALUE_WHY_BYTES])
         return fail(why, "must have at most %d characters, not %zu", OPTION_NAME_MAX, n);
     if (n == 0 || strspn(text, letters) != n)
         return fail(why, "must be made of letters, digits and _ . - (no others), not %s",
-                    quote(text, q));
+                    config_quote(text, q));
     if (*text == '.' || *text == '-')
-        return fail(why, "must begin with a letter, a digit or _, not as %s", quote(text, q));
+        return fail(why, "must begin with a letter, a digit or _, not as %s",
+                    config_quote(text, q));
     return true;
 }
 
@@ -283,10 +289,10 @@ static bool check_address(const char *text, char why[VALUE_WHY_BYTES])
          inet_pton(AF_INET6, host, binary) == 1))
         return true;
     return fail(why, "must be ADDRESS:PORT such as 127.0.0.1:9180 or [::1]:9180, not %s",
-                quote(text, q));
+                config_quote(text, q));
 }
 
-bool value_is_loopback(const char *address)
+bool config_is_loopback(const char *address)
 {
     char host[64];
     unsigned port;
@@ -302,11 +308,11 @@ static bool read_bool(const char *text, uint64_t *out, char why[VALUE_WHY_BYTES]
     *out = strcmp(text, "true") == 0;
     if (*out || strcmp(text, "false") == 0)
         return true;
-    return fail(why, "must be true or false, not %s", quote(text, q));
+    return fail(why, "must be true or false, not %s", config_quote(text, q));
 }
 
-bool value_parse(const struct option *option, const char *text, struct value *out,
-                 char why[VALUE_WHY_BYTES])
+bool config_value_parse(const struct option *option, const char *text, struct value *out,
+                        char why[VALUE_WHY_BYTES])
 {
     *out = (struct value){0};
     switch (option->kind) {
@@ -325,10 +331,10 @@ bool value_parse(const struct option *option, const char *text, struct value *ou
         return read_bool(text, &out->number, why);
     case OPTION_DURATION:
         return read_duration(text, &out->number, why) &&
-               in_range(option, out->number, value_print_duration, text, why);
+               in_range(option, out->number, config_print_duration, text, why);
     case OPTION_SIZE:
         return read_size(text, &out->number, why) &&
-               in_range(option, out->number, value_print_size, text, why);
+               in_range(option, out->number, config_print_size, text, why);
     case OPTION_PERCENT:
         return read_percent(text, &out->fraction, why);
     case OPTION_OVERLAP:

@@ -22,18 +22,18 @@ struct value {
 };
 
 /* Checks and reads the text of a scalar option, range included. For texts nothing is set. */
-bool value_parse(const struct option *option, const char *text, struct value *out,
-                 char why[VALUE_WHY_BYTES]);
+bool config_value_parse(const struct option *option, const char *text, struct value *out,
+                        char why[VALUE_WHY_BYTES]);
 
 /* A number as one would write it in the file: "90s", "1h", "256MiB". */
-const char *value_print_duration(uint64_t ms, char out[VALUE_PRINT_BYTES]);
-const char *value_print_size(uint64_t bytes, char out[VALUE_PRINT_BYTES]);
+const char *config_print_duration(uint64_t ms, char out[VALUE_PRINT_BYTES]);
+const char *config_print_size(uint64_t bytes, char out[VALUE_PRINT_BYTES]);
 
-/* Whether an ADDRESS:PORT that value_parse accepted is reachable from this host alone. */
-bool value_is_loopback(const char *address);
+/* Whether an ADDRESS:PORT that config_value_parse accepted is reachable from this host alone. */
+bool config_is_loopback(const char *address);
 
 /* A PostgreSQL connection string or URI. */
 enum dsn_verdict { DSN_GOOD, DSN_BROKEN, DSN_HAS_PASSWORD };
-enum dsn_verdict value_check_dsn(const char *dsn);
+enum dsn_verdict config_check_dsn(const char *dsn);
 
 #endif

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * explain.c - the configuration in sentences: what the daemon will do.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "server/config/config.h"
+#include "server/config/values.h"
+
+static void print_list(FILE *out, const char *const *list)
+{
+    for (unsigned i = 0; list[i]; i++)
+        fprintf(out, "%s%s", i ? ", " : "", list[i]);
+}
+
+/* A text of one line, whatever the file made of it. */
+static void print_line(FILE *out, const char *text)
+{
+    bool space = false;
+    for (; *text; text++) {
+        bool blank = (unsigned char)*text <= ' ' || *text == 0x7f;
+        if (!blank && space)
+            fputc(' ', out);
+        if (!blank)
+            fputc(*text, out);
+        space = blank;
+    }
+}
+
+static void explain_pond(const struct config *config, FILE *out)
+{
+    char text[VALUE_PRINT_BYTES];
+    fprintf(out, "Pond '%s' lies in %s and takes at most %s of memory%s.\n", config->pond,
+            config->directory, config_print_size(config->memory_bytes, text),
+            config->huge_pages ? ", in huge pages where the system grants them" : "");
+    if (config->group_name)
+        fprintf(out, "Members of the group '%s' may read it.\n", config->group_name);
+    else
+        fprintf(out, "The daemon's own user and group may read it.\n");
+    fprintf(out, "A reader's snapshot keeps old rows for at most %s.\n",
+            config_print_duration(config->lease_limit_ms, text));
+    if (config->snapshot_file)
+        fprintf(out,
+                "It is saved to %s after a commit, at most every %s, and loaded from there when "
+                "the database is down at a start.\n",
+                config->snapshot_file, config_print_duration(config->snapshot_every_ms, text));
+    else
+        fprintf(out, "It is not saved to disk.\n");
+    if (config->http_listen)
+        fprintf(out, "Metrics and health: http://%s/metrics, /healthz and /readyz.\n",
+                config->http_listen);
+}
+
+static void explain_source(const struct config_source *source, FILE *out)
+{
+    char connect[VALUE_PRINT_BYTES];
+    char statement[VALUE_PRINT_BYTES];
+    fprintf(out, "\nSource '%s' is %s: %s\n", source->name, source->type,
+            source->path ? source->path : source->dsn);
+    if (source->password_file)
+        fprintf(out, "  The password is read from %s.\n", source->password_file);
+    else if (source->password_env)
+        fprintf(out, "  The password is taken from the environment variable %s.\n",
+                source->password_env);
+    fprintf(out, "  Connecting may take %s, ",
+            config_print_duration(source->connect_timeout_ms, connect));
+    if (source->statement_timeout_ms)
+        fprintf(out, "a query %s.\n",
+                config_print_duration(source->statement_timeout_ms, statement));
+    else
+        fprintf(out, "a query as long as it likes.\n");
+}
+
+static void explain_rows(const struct config_table *table, FILE *out)
+{
+    fprintf(out, "\nTable '%s' holds ", table->name);
+    if (table->columns)
+        print_list(out, table->columns);
+    else
+        fprintf(out, "all columns");
+    if (table->query) {
+        fprintf(out, " of a query of source '%s': ", table->source->name);
+        print_line(out, table->query);
+    } else {
+        fprintf(out, " of %s of source '%s'", table->relation, table->source->name);
+    }
+    if (table->where) {
+        fprintf(out, ", where ");
+        print_line(out, table->where);
+    }
+    fprintf(out, "\n  Its key is ");
+    print_list(out, table->key);
+    fprintf(out, ".\n");
+    for (unsigned i = 0; i < table->index_count; i++) {
+        fprintf(out, "  Its %sindex '%s' finds rows by ", table->indexes[i].unique ? "unique " : "",
+                table->indexes[i].name);
+        print_list(out, table->indexes[i].columns);
+        fprintf(out, ".\n");
+    }
+}
+
+static void print_overlap(const struct config_refresh *refresh, FILE *out)
+{
+    char text[VALUE_PRINT_BYTES];
+    uint64_t overlap = (uint64_t)refresh->overlap;
+    if (overlap == 0)
+        fprintf(out, "the highest one seen");
+    else if (overlap % 1000 == 0)
+        fprintf(out, "the highest one seen less %s (an integer: less %" PRIu64 ")",
+                config_print_duration(overlap / 1000, text), overlap);
+    else
+        fprintf(out, "the highest one seen less %" PRIu64, overlap);
+}
+
+static void explain_refresh(const struct config_table *table, FILE *out)
+{
+    const struct config_refresh *refresh = &table->refresh;
+    char every[VALUE_PRINT_BYTES];
+    char full[VALUE_PRINT_BYTES];
+    config_print_duration(refresh->every_ms, every);
+    config_print_duration(refresh->full_every_ms, full);
+    switch (refresh->mode) {
+    case CONFIG_REFRESH_FULL:
+        fprintf(out,
+                "  All rows are read %s after the last refresh ended, and what differs is "
+                "written.\n",
+                every);
+        break;
+    case CONFIG_REFRESH_INCREMENTAL:
+        fprintf(out, "  The rows whose %s is at least ", refresh->watermark);
+        print_overlap(refresh, out);
+        fprintf(out,
+                " are read %s after the last refresh ended;\n  all of them at least every %s, "
+                "which finds deleted rows.\n",
+                every, full);
+        break;
+    case CONFIG_REFRESH_NOTIFIED:
+        fprintf(out, "  All rows are read when the database says that something changed");
+        if (refresh->channel)
+            fprintf(out, " (NOTIFY \"%s\")", refresh->channel);
+        fprintf(out, ", with a pause of at least %s,\n  and at least every %s.\n", every, full);
+        break;
+    }
+}
+
+static void explain_faults(const struct config_table *table, FILE *out)
+{
+    char text[VALUE_PRINT_BYTES];
+    fprintf(out, "  If a refresh fails, the rows stay as they are and it is tried again.\n");
+    if (table->max_stale_ms)
+        fprintf(out, "  Not confirmed for %s, the table is stale: %s.\n",
+                config_print_duration(table->max_stale_ms, text),
+                table->on_stale == CONFIG_ON_STALE_FAIL
+                    ? "readers get an error"
+                    : "its rows are served all the same, and said to be stale");
+    if (table->max_drop < 1)
+        fprintf(out, "  A refresh that would remove more than %g%% of the rows is held back.\n",
+                table->max_drop * 100);
+    fprintf(out, "  A bad row (NULL or repeated key, over %s, broken encoding) %s.\n",
+            config_print_size(table->max_row_bytes, text),
+            table->on_bad_row == CONFIG_ON_BAD_ROW_FAIL ? "makes the refresh fail"
+                                                        : "is skipped and counted");
+}
+
+static unsigned group_size(const struct config *config, const char *group)
+{
+    unsigned size = 0;
+    for (unsigned i = 0; i < config->table_count; i++)
+        size += strcmp(config->tables[i].group, group) == 0;
+    return size;
+}
+
+static void explain_group(const struct config *config, const struct config_table *table, FILE *out)
+{
+    bool first = true;
+    if (group_size(config, table->group) < 2)
+        return;
+    fprintf(out, "  It is read in one database snapshot with ");
+    for (unsigned i = 0; i < config->table_count; i++) {
+        const struct config_table *other = &config->tables[i];
+        if (other == table || strcmp(other->group, table->group) != 0)
+            continue;
+        fprintf(out, "%s'%s'", first ? "" : ", ", other->name);
+        first = false;
+    }
+    fprintf(out, " (group '%s'), and committed together with it.\n", table->group);
+}
+
+void config_explain(const struct config *config, FILE *out)
+{
+    explain_pond(config, out);
+    for (unsigned i = 0; i < config->source_count; i++)
+        explain_source(&config->sources[i], out);
+    for (unsigned i = 0; i < config->table_count; i++) {
+        const struct config_table *table = &config->tables[i];
+        explain_rows(table, out);
+        explain_refresh(table, out);
+        explain_group(config, table, out);
+        explain_faults(table, out);
+    }
+}
