@@ -82,8 +82,17 @@ services_disable() {
     done
 }
 
+# apt_get ...: quiet; what it said is shown where it fails.
 apt_get() {
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o Dpkg::Use-Pty=0 "$@" </dev/null
+    local log
+    log=$(mktemp)
+    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" \
+        </dev/null >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        die "apt-get $1 failed"
+    fi
+    rm -f "$log"
 }
 
 # packages_install SECTION...: installs what is missing, and says so.
@@ -106,4 +115,19 @@ packages_install() {
     services_disable "${absent[@]}"
     guard_down
     trap - EXIT
+}
+
+# build_preset PRESET [cmake options]: configures and builds; the output goes to a log, which is
+# shown where it fails.
+build_preset() {
+    local preset=$1 log=build/$1.log begun=$SECONDS
+    shift
+    mkdir -p build
+    say "building $preset (output: $log)"
+    if ! { cmake --preset "$preset" "$@" && cmake --build --preset "$preset"; } \
+        </dev/null >"$log" 2>&1; then
+        cat "$log" >&2
+        die "the build $preset failed (see $log)"
+    fi
+    say "built $preset in $((SECONDS - begun)) s"
 }
