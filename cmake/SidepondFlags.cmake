@@ -17,7 +17,7 @@ target_compile_definitions(sidepond_flags INTERFACE _GNU_SOURCE
 target_compile_options(sidepond_flags INTERFACE
     -Wall -Wextra -Wundef -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
     -Wwrite-strings -Wvla -Wformat=2 -fno-common
-    -Wno-format-truncation # messages are cut to their buffer on purpose
+    $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation> # messages are cut to their buffer on purpose
     $<$<BOOL:${SIDEPOND_WERROR}>:-Werror>)
 
 set(sidepond_instrument "")
