@@ -51,9 +51,21 @@ foreach(section 1 3 5 7 8)
     endif()
 endforeach()
 
-if(EXISTS ${PROJECT_SOURCE_DIR}/client/tool/sidepond.bash)
-    install(FILES client/tool/sidepond.bash RENAME sidepond
-        DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+# The tool prints its own completion scripts.
+function(sidepond_install_completion shell file)
+    install(CODE "
+        set(output \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_DATADIR}/${file}\")
+        message(STATUS \"Installing: \${output}\")
+        get_filename_component(folder \"\${output}\" DIRECTORY)
+        file(MAKE_DIRECTORY \"\${folder}\")
+        execute_process(COMMAND \"$<TARGET_FILE:sidepond_tool>\" completion ${shell}
+            OUTPUT_FILE \"\${output}\" COMMAND_ERROR_IS_FATAL ANY)")
+endfunction()
+
+if(TARGET sidepond_tool)
+    sidepond_install_completion(bash bash-completion/completions/sidepond)
+    sidepond_install_completion(zsh zsh/site-functions/_sidepond)
+    sidepond_install_completion(fish fish/vendor_completions.d/sidepond.fish)
 endif()
 
 sidepond_install_configured(deploy/systemd/sidepondd@.service sidepondd@.service
