@@ -123,6 +123,10 @@ build_preset() {
     local preset=$1 log=build/$1.log begun=$SECONDS
     shift
     mkdir -p build
+    # A checkout that was moved or copied takes its build directories along, which is of no use.
+    if ! grep -qsx "CMAKE_HOME_DIRECTORY:INTERNAL=$(pwd -P)" "build/$preset/CMakeCache.txt"; then
+        rm -rf "build/$preset"
+    fi
     say "building $preset (output: $log)"
     if ! { cmake --preset "$preset" "$@" && cmake --build --preset "$preset"; } \
         </dev/null >"$log" 2>&1; then
