@@ -12,6 +12,9 @@
 #include <string.h>
 
 static void add(struct complaints *complaints, unsigned line, unsigned column, const char *prefix,
+                const char *format, va_list args) __attribute__((format(printf, 5, 0)));
+
+static void add(struct complaints *complaints, unsigned line, unsigned column, const char *prefix,
                 const char *format, va_list args)
 {
     char *body = NULL;
