@@ -80,8 +80,8 @@ static void write_fixed(const struct sp_value *value, unsigned char *at)
     case SP_TYPE_BOOL:
         *at = (unsigned char)value->i;
         break;
-    default:
-        memcpy(at, value->bytes.data, sp_type_width(value->type));
+    default: /* UUID */
+        memcpy(at, value->bytes.data, 16);
     }
 }
 
@@ -178,8 +178,7 @@ static int check_null(const struct schema *schema, const struct row_column *colu
                       const unsigned char *value, size_t value_bytes)
 {
     if (column->var_index < 0)
-        return all_zero(value + column->fixed_off, sp_type_width(column->type)) ? SP_OK
-                                                                                : SP_ECORRUPT;
+        return all_zero(value + column->fixed_off, column->width) ? SP_OK : SP_ECORRUPT;
     struct sp_value bytes;
     int status = row_variable_get(schema, (unsigned)column->var_index, value, value_bytes, &bytes);
     if (status != SP_OK)

@@ -95,13 +95,14 @@ enum {
     SCHEMA_NO_KEY = 0xff,
 };
 
-/* What a schema says of a column. `key_position` is -1 for a column outside the primary key. */
+/* What a schema says of a column. `key_position` is -1 for a column outside the primary key. The
+ * last fields, and `width`, say where it lies; schema_build and schema_parse fill them. */
 struct row_column {
     const char *name;
     enum sp_type type;
     bool nullable;
+    uint8_t width; /* bytes of a fixed column; 0: variable */
     int key_position;
-    /* where it lies, filled by schema_build and schema_parse */
     int null_bit;       /* bit in the null bitmap, -1 if not nullable or part of the key */
     uint32_t fixed_off; /* fixed non-key column: byte offset from the start of the value */
     int var_index;      /* variable non-key column: its number among those, else -1 */
@@ -329,6 +330,17 @@ static inline int row_variable_get(const struct schema *schema, unsigned var_ind
     return SP_OK;
 }
 
+/* The column of a key that has no other. */
+static inline int row_single_key_get(const struct row_column *column, const void *key,
+                                     size_t key_bytes, struct sp_value *out)
+{
+    if (column->width == 0) {
+        *out = sp_bytes(column->type, key, key_bytes);
+        return SP_OK;
+    }
+    return key_bytes == column->width ? row_fixed_load(column->type, key, out) : SP_ECORRUPT;
+}
+
 static inline int row_column_get(const struct schema *schema, unsigned column, const void *key,
                                  size_t key_bytes, const void *value, size_t value_bytes,
                                  struct sp_value *out)
@@ -337,6 +349,8 @@ static inline int row_column_get(const struct schema *schema, unsigned column, c
         return SP_ENOCOLUMN;
     const struct row_column *c = &schema->columns[column];
     const unsigned char *bytes = value;
+    if (c->key_position >= 0 && schema->key_count == 1)
+        return row_single_key_get(c, key, key_bytes, out);
     if (c->key_position >= 0)
         return row_key_column_get(schema, column, key, key_bytes, out);
     if (value_bytes < schema->fixed_bytes)

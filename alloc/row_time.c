@@ -140,9 +140,9 @@ size_t row_format_time(enum sp_type type, int64_t i, char *out)
     char *at = out;
     if (type == SP_TYPE_DATE)
         return (size_t)(put_date(at, i) - out);
-    const int64_t days = floor_div(i, US_PER_DAY);
-    at = put_date(at, days);
-    at = put_time(at, i - days * US_PER_DAY);
+    const int64_t in_day = i % US_PER_DAY;
+    at = put_date(at, floor_div(i, US_PER_DAY));
+    at = put_time(at, in_day < 0 ? in_day + US_PER_DAY : in_day);
     if (type == SP_TYPE_TIMESTAMP)
         *at++ = 'Z';
     return (size_t)(at - out);

@@ -152,6 +152,7 @@ static void place_columns(struct schema *schema)
     int null_count = 0;
     for (unsigned i = 0; i < schema->column_count; i++) {
         struct row_column *column = &schema->columns[i];
+        column->width = (uint8_t)sp_type_width(column->type);
         column->null_bit = -1;
         column->fixed_off = 0;
         column->var_index = -1;
@@ -170,8 +171,8 @@ static void place_columns(struct schema *schema)
         if (column->key_position >= 0)
             continue;
         column->fixed_off = schema->fixed_bytes;
-        schema->fixed_bytes += (uint32_t)sp_type_width(column->type);
-        if (sp_type_width(column->type) == 0)
+        schema->fixed_bytes += column->width;
+        if (column->width == 0)
             column->var_index = (int)schema->var_count++;
     }
 }
