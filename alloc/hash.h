@@ -26,6 +26,15 @@ static inline uint32_t entry_checksum(uint64_t born_word, uint64_t prev_word, co
     return (uint32_t)XXH3_64bits_withSeed(bytes, size, seed);
 }
 
+/* The checksum of a table root and its schema block. */
+static inline uint32_t root_checksum(const struct table_root *root, const void *schema_block)
+{
+    size_t off = offsetof(struct table_root, schema_unit);
+    uint64_t seed = XXH3_64bits((const char *)root + off,
+                                offsetof(struct table_root, checksum) - off);
+    return (uint32_t)XXH3_64bits_withSeed(schema_block, root->schema_bytes, seed);
+}
+
 static inline uint64_t hash_bytes(const void *data, size_t bytes)
 {
     return XXH3_64bits(data, bytes);

@@ -3,8 +3,8 @@
  * store.h - the single writer of a pond.
  *
  * Everything that changes the arena happens behind this interface (rule R2): transactions over any
- * number of tables, each visible as a whole by one store, and the housekeeping that frees what nobody
- * can see any more. Readers need no cooperation; docs/CONCURRENCY.md says why.
+ * number of tables, each visible as a whole by one store, and the housekeeping that frees what
+ * nobody can see any more. Readers need no cooperation; docs/CONCURRENCY.md says why.
  *
  * Threads: all functions may be called from any thread. A transaction belongs to one thread at a
  * time; several may be open at once, if no two touch the same table. The store's lock is held for
@@ -35,7 +35,7 @@ struct store_options {
     const char *name;
     uint64_t limit_bytes;
     uint64_t lease_limit_ms;
-    long gid;         /* group that may read; -1: the daemon's own */
+    long gid; /* group that may read; -1: the daemon's own */
     bool huge_pages;
 };
 
@@ -55,9 +55,9 @@ struct store_opened {
     uint64_t elapsed_us;
 };
 
-/* Takes the writer's lock (SP_EBUSY: another daemon has it, named in why), then attaches to the pond
- * in the directory or creates one. SP_ENOSHM, SP_EACCESS, SP_ENOSPC (the old pond's data does not
- * fit into the new size), SP_EINVAL, SP_ESYS. */
+/* Takes the writer's lock (SP_EBUSY: another daemon has it, named in why), then attaches to the
+ * pond in the directory or creates one. SP_ENOSHM, SP_EACCESS, SP_ENOSPC (the old pond's data does
+ * not fit into the new size), SP_EINVAL, SP_ESYS. */
 int store_open(const struct store_options *options, struct store **out, struct store_opened *opened,
                char *why);
 
@@ -68,10 +68,10 @@ void store_close(struct store *store);
 
 int store_begin(struct store *store, struct store_txn **out);
 
-/* A table in this transaction, created if it is not there. If its schema differs from the one given,
- * a new shape is loaded beside the old one and takes its place at the commit (`*reshaped`, may be
- * NULL); then it starts empty. `row_hint` (0: unknown) sizes a new index at once. Belongs to the
- * transaction. SP_EBUSY: in use by another transaction; SP_ENOSPC: no table slot or memory. */
+/* A table in this transaction, created if it is not there. If its schema differs from the one
+ * given, a new shape is loaded beside the old one and takes its place at the commit (`*reshaped`,
+ * may be NULL); then it starts empty. `row_hint` (0: unknown) sizes a new index at once. Belongs to
+ * the transaction. SP_EBUSY: in use by another transaction; SP_ENOSPC: no table slot or memory. */
 int store_table(struct store_txn *txn, const char *name, const struct schema *schema,
                 uint64_t row_hint, struct store_table **out, bool *reshaped);
 
@@ -127,8 +127,8 @@ void store_abort(struct store_txn *txn);
 /* What readers are told about a table that exists (no-op otherwise): written into its slot only. */
 struct store_status {
     enum sp_table_state state;
-    bool refreshed;         /* a refresh has just succeeded: sets the times, clears failures */
-    bool failed;            /* a refresh has just failed: counts it */
+    bool refreshed; /* a refresh has just succeeded: sets the times, clears failures */
+    bool failed;    /* a refresh has just failed: counts it */
     uint64_t max_stale_ms;
     bool fail_when_stale;
 };
@@ -143,20 +143,21 @@ void store_tick(struct store *store);
 struct store_info {
     uint64_t version;
     uint64_t limit_bytes, committed_bytes, used_bytes, free_bytes, largest_free_bytes;
-    uint64_t free_blocks[48];   /* maximal aligned free blocks by order (of 16-byte units) */
+    uint64_t free_blocks[48]; /* maximal aligned free blocks by order (of 16-byte units) */
     uint64_t commits, aborts, entries_reclaimed, entries_moved, leases_revoked;
-    uint64_t versions_held;     /* old versions kept for snapshots */
-    uint64_t leases;            /* snapshots open */
+    uint64_t versions_held; /* old versions kept for snapshots */
+    uint64_t leases;        /* snapshots open */
 };
 void store_info(struct store *store, struct store_info *out);
 
 /* --- snapshot files ------------------------------------------------------------------------ */
 
-/* Writes all tables at one version to a file: to a temporary name beside it, synced, renamed. Holds no
- * lock while it writes. The format is docs/FORMAT.md, "Snapshot file". */
+/* Writes all tables at one version to a file: to a temporary name beside it, synced, renamed. Holds
+ * no lock while it writes. The format is docs/FORMAT.md, "Snapshot file". */
 int store_save(struct store *store, const char *path, char *why);
 /* Fills an empty pond from such a file, in one commit. SP_EFORMAT, SP_ECORRUPT (nothing is loaded
- * then), SP_ENOPOND (no such file), SP_ENOSPC. `*saved_ms` (may be NULL): wall clock of the save. */
+ * then), SP_ENOPOND (no such file), SP_ENOSPC. `*saved_ms` (may be NULL): wall clock of the save.
+ */
 int store_load(struct store *store, const char *path, int64_t *saved_ms, char *why);
 
 #endif

@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * index.c - the writer's side of an index: extendible hashing of segments of buckets (format.h).
+ *
+ * A segment holds 1 to 256 buckets. When it is LOAD_MAX full, or a key finds no slot within the
+ * reach of its home bucket, the segment is rebuilt beside itself with more buckets, or, at 256,
+ * split in two by the next bit of the hash; then the directory's words are pointed to the new
+ * segments and the old one is freed. A segment has any number of buckets, not only powers of two,
+ * so the load stays between LOAD_NEW and LOAD_MAX whatever the number of keys. Only a rebuild moves
+ * slots; inside a segment an entry's slot never moves (claim C5 of docs/CONCURRENCY.md).
+ *
+ * Costs: an insert moves about 6 slots over time; a split reads the keys of its entries to hash
+ * them again. A rebuild touches at most 256 buckets, so no operation pauses for longer than that.
+ *
+ * Extendible hashing: R. Fagin, J. Nievergelt, N. Pippenger, H. R. Strong, ACM TODS 4(3), 1979.
+ */
+#include "server/store/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Percent of the slots. */
+#define LOAD_MAX 86u
+#define LOAD_NEW 75u
+
+#define HEAD_UNITS   (sizeof(struct segment_head) / FORMAT_UNIT_BYTES)
+#define BUCKET_UNITS (sizeof(struct bucket) / FORMAT_UNIT_BYTES)
+
+static uint64_t segment_units(unsigned bucket_count)
+{
+    return HEAD_UNITS + bucket_count * BUCKET_UNITS;
+}
+
+static uint64_t dir_units(unsigned depth)
+{
+    return bytes_to_units(sizeof(uint64_t) << depth);
+}
+
+static uint64_t load_word(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+static _Atomic uint64_t *dir_words(const struct index *index)
+{
+    return region_at(&index->shape->store->region, dir_unit(load_word(index->dir)));
+}
+
+static struct bucket *segment_at(const struct index *index, uint64_t word)
+{
+    return region_at(&index->shape->store->region, segment_unit(word));
+}
+
+static struct segment_head *head_of(struct bucket *buckets)
+{
+    return (struct segment_head *)buckets - 1;
+}
+
+static _Atomic uint64_t *dir_word_of(const struct index *index, uint64_t hash)
+{
+    return dir_words(index) + hash_dir_index(hash, dir_depth(load_word(index->dir)));
+}
+
+/* --- segments ------------------------------------------------------------------------------- */
+
+/* A new segment, all empty. Its sequences start where no earlier segment's did (claim C3). */
+static int segment_new(struct index *index, unsigned bucket_count, uint64_t *unit)
+{
+    struct store *store = index->shape->store;
+    uint64_t block;
+    int status = space_alloc(store, segment_units(bucket_count), BUCKET_UNITS, &block);
+    if (status != SP_OK)
+        return status;
+    index->shape->units += segment_units(bucket_count);
+    memset(region_at(&store->region, block), 0, segment_units(bucket_count) * FORMAT_UNIT_BYTES);
+    *unit = block + HEAD_UNITS;
+    struct bucket *buckets = region_at(&store->region, *unit);
+    uint64_t sequence = (store->segment_serial += UINT64_C(1) << 20) * BUCKET_SEQUENCE_ONE;
+    for (unsigned i = 0; i < bucket_count; i++)
+        atomic_store_explicit(&buckets[i].meta, sequence, memory_order_relaxed);
+    return SP_OK;
+}
+
+static void segment_free(struct index *index, uint64_t unit, unsigned bucket_count)
+{
+    index->shape->units -= segment_units(bucket_count);
+    space_free(index->shape->store, unit - HEAD_UNITS, segment_units(bucket_count));
+}
+
+/* An empty slot for a tag, at its home or within its reach; NULL if there is none. */
+static _Atomic uint64_t *empty_slot(struct bucket *buckets, unsigned bucket_count, unsigned home,
+                                    unsigned *distance)
+{
+    unsigned limit = bucket_count - 1 < PROBE_MAX ? bucket_count - 1 : PROBE_MAX;
+    for (unsigned d = 0; d <= limit; d++) {
+        unsigned b = home + d < bucket_count ? home + d : home + d - bucket_count;
+        for (unsigned s = 0; s < BUCKET_SLOTS; s++) {
+            if (load_word(&buckets[b].slots[s]) == 0) {
+                *distance = d;
+                return &buckets[b].slots[s];
+            }
+        }
+    }
+    return NULL;
+}
+
+/* The home's meta after an entry at this distance was put in. */
+static uint64_t meta_added(uint64_t meta, unsigned distance)
+{
+    meta += BUCKET_SEQUENCE_ONE;
+    if (distance == 0)
+        return meta;
+    unsigned reach = bucket_reach(meta) > distance ? bucket_reach(meta) : distance;
+    return ((meta & ~UINT64_C(0xff00)) + 1) | (uint64_t)reach << 8;
+}
+
+static uint64_t meta_removed(uint64_t meta, unsigned distance)
+{
+    meta += BUCKET_SEQUENCE_ONE;
+    if (distance == 0)
+        return meta;
+    return bucket_overflow(meta) == 1 ? meta & ~UINT64_C(0xffff) : meta - 1;
+}
+
+/* Puts a slot word into a segment; false if there is no room for it. Publishing: slot, then meta.
+ */
+static bool segment_put(struct bucket *buckets, unsigned bucket_count, uint64_t word)
+{
+    unsigned distance, home = tag_bucket(slot_tag(word), bucket_count);
+    _Atomic uint64_t *slot = empty_slot(buckets, bucket_count, home, &distance);
+    if (!slot || (distance > 0 && bucket_overflow(load_word(&buckets[home].meta)) == 255))
+        return false;
+    atomic_store_explicit(slot, word, memory_order_release);
+    atomic_store_explicit(&buckets[home].meta, meta_added(load_word(&buckets[home].meta), distance),
+                          memory_order_release);
+    head_of(buckets)->entry_count++;
+    return true;
+}
+
+/* A segment with these words; more buckets than asked for if they do not find their places. */
+static int segment_build(struct index *index, const uint64_t *words, unsigned count,
+                         unsigned *bucket_count, uint64_t *unit)
+{
+    for (;; *bucket_count += 1 + *bucket_count / 8) {
+        if (*bucket_count > SEGMENT_BUCKETS_MAX)
+            *bucket_count = SEGMENT_BUCKETS_MAX;
+        int status = segment_new(index, *bucket_count, unit);
+        if (status != SP_OK)
+            return status;
+        struct bucket *buckets = region_at(&index->shape->store->region, *unit);
+        unsigned i = 0;
+        while (i < count && segment_put(buckets, *bucket_count, words[i]))
+            i++;
+        if (i == count)
+            return SP_OK;
+        segment_free(index, *unit, *bucket_count);
+        if (*bucket_count == SEGMENT_BUCKETS_MAX)
+            return SP_ENOSPC; /* thousands of keys with one tag: not with a random seed */
+    }
+}
+
+static unsigned buckets_for(unsigned entries)
+{
+    unsigned count = (entries * 100 + BUCKET_SLOTS * LOAD_NEW - 1) / (BUCKET_SLOTS * LOAD_NEW);
+    return count < 1 ? 1 : count > SEGMENT_BUCKETS_MAX ? SEGMENT_BUCKETS_MAX : count;
+}
+
+static unsigned segment_words(struct bucket *buckets, unsigned bucket_count, uint64_t *words)
+{
+    unsigned count = 0;
+    for (unsigned b = 0; b < bucket_count; b++) {
+        for (unsigned s = 0; s < BUCKET_SLOTS; s++) {
+            uint64_t word = load_word(&buckets[b].slots[s]);
+            if (word)
+                words[count++] = word;
+        }
+    }
+    return count;
+}
+
+/* --- directory ------------------------------------------------------------------------------ */
+
+/* Points all words of a segment's range, [first, first + count), to one segment. */
+static void dir_point(struct index *index, uint64_t first, uint64_t count, uint64_t word)
+{
+    _Atomic uint64_t *words = dir_words(index);
+    for (uint64_t i = 0; i < count; i++) {
+        atomic_store_explicit(&words[first + i], word, memory_order_release);
+        FAILPOINT("dir_point");
+    }
+}
+
+/* The words that belong to the segment which the word at a position points to. */
+static void dir_range(const struct index *index, uint64_t position, uint64_t *first,
+                      uint64_t *count)
+{
+    uint64_t word = load_word(&dir_words(index)[position]);
+    *count = UINT64_C(1) << (dir_depth(load_word(index->dir)) - segment_depth(word));
+    *first = position & ~(*count - 1);
+}
+
+static int dir_double(struct index *index)
+{
+    struct store *store = index->shape->store;
+    uint64_t old = load_word(index->dir), unit;
+    unsigned depth = dir_depth(old);
+    if (depth == DIR_DEPTH_MAX)
+        return SP_ENOSPC;
+    int status = space_alloc(store, dir_units(depth + 1), 1, &unit);
+    if (status != SP_OK)
+        return status;
+    _Atomic uint64_t *from = dir_words(index), *to = region_at(&store->region, unit);
+    for (uint64_t i = 0; i < UINT64_C(1) << depth; i++) {
+        uint64_t word = load_word(&from[i]);
+        atomic_store_explicit(&to[2 * i], word, memory_order_relaxed);
+        atomic_store_explicit(&to[2 * i + 1], word, memory_order_relaxed);
+    }
+    index->shape->units += dir_units(depth + 1) - dir_units(depth);
+    atomic_store_explicit(index->dir, dir_word(unit, depth + 1), memory_order_release);
+    FAILPOINT("dir_double");
+    space_free(store, dir_unit(old), dir_units(depth));
+    return SP_OK;
+}
+
+/* --- growing -------------------------------------------------------------------------------- */
+
+/* Rebuilds the segment at a directory position with so many buckets. */
+static int segment_rebuild(struct index *index, uint64_t position, unsigned bucket_count)
+{
+    uint64_t words[SEGMENT_BUCKETS_MAX * BUCKET_SLOTS];
+    uint64_t old = load_word(&dir_words(index)[position]), unit, first, range;
+    unsigned count = segment_words(segment_at(index, old), segment_buckets(old), words);
+    int status = segment_build(index, words, count, &bucket_count, &unit);
+    if (status != SP_OK)
+        return status;
+    dir_range(index, position, &first, &range);
+    FAILPOINT("segment_rebuild");
+    dir_point(index, first, range, segment_word(unit, bucket_count, segment_depth(old)));
+    segment_free(index, segment_unit(old), segment_buckets(old));
+    return SP_OK;
+}
+
+/* Sorts slot words by the bit of their hash that follows the segment's prefix: those with 0 stay in
+ * words, those with 1 go to `ones`. */
+static unsigned split_words(const struct index *index, uint64_t *words, unsigned count,
+                            unsigned depth, uint64_t *ones)
+{
+    struct store *store = index->shape->store;
+    unsigned zero_count = 0, one_count = 0;
+    for (unsigned i = 0; i < count; i++) {
+        if (i + 8 < count)
+            __builtin_prefetch(store_entry(store, slot_unit(words[i + 8])));
+        struct entry_view e = entry_view(store_entry(store, slot_unit(words[i])));
+        uint64_t hash = hash_key(store->region.hash_seed, e.key, e.key_bytes);
+        if (hash >> (63 - depth) & 1)
+            ones[one_count++] = words[i];
+        else
+            words[zero_count++] = words[i];
+    }
+    return zero_count;
+}
+
+static int segment_split(struct index *index, uint64_t position)
+{
+    uint64_t zeros[SEGMENT_BUCKETS_MAX * BUCKET_SLOTS], ones[SEGMENT_BUCKETS_MAX * BUCKET_SLOTS];
+    uint64_t old = load_word(&dir_words(index)[position]), unit[2], first, range;
+    unsigned depth = segment_depth(old);
+    if (depth == dir_depth(load_word(index->dir))) {
+        int status = dir_double(index);
+        if (status != SP_OK)
+            return status;
+        position *= 2;
+    }
+    unsigned count = segment_words(segment_at(index, old), segment_buckets(old), zeros);
+    unsigned zero_count = split_words(index, zeros, count, depth, ones);
+    unsigned buckets[2] = {buckets_for(zero_count), buckets_for(count - zero_count)};
+    int status = segment_build(index, zeros, zero_count, &buckets[0], &unit[0]);
+    if (status != SP_OK)
+        return status;
+    status = segment_build(index, ones, count - zero_count, &buckets[1], &unit[1]);
+    if (status != SP_OK) {
+        segment_free(index, unit[0], buckets[0]);
+        return status;
+    }
+    dir_range(index, position, &first, &range);
+    FAILPOINT("segment_split");
+    dir_point(index, first, range / 2, segment_word(unit[0], buckets[0], depth + 1));
+    dir_point(index, first + range / 2, range / 2, segment_word(unit[1], buckets[1], depth + 1));
+    segment_free(index, segment_unit(old), segment_buckets(old));
+    return SP_OK;
+}
+
+static int segment_grow(struct index *index, uint64_t position)
+{
+    uint64_t word = load_word(&dir_words(index)[position]);
+    unsigned buckets = segment_buckets(word);
+    if (buckets == SEGMENT_BUCKETS_MAX)
+        return segment_split(index, position);
+    unsigned wanted = buckets_for(head_of(segment_at(index, word))->entry_count + 1);
+    if (wanted <= buckets)
+        wanted = buckets + 1;
+    return segment_rebuild(index, position, wanted);
+}
+
+/* --- what the store calls ------------------------------------------------------------------- */
+
+int index_create(struct index *index, uint64_t row_hint)
+{
+    struct store *store = index->shape->store;
+    uint64_t buckets = (row_hint * 100 + BUCKET_SLOTS * 80 - 1) / (BUCKET_SLOTS * 80);
+    unsigned depth = 0;
+    while (buckets >> depth > SEGMENT_BUCKETS_MAX - SEGMENT_BUCKETS_MAX / 16)
+        depth++;
+    unsigned bucket_count = (unsigned)(buckets >> depth) + 1;
+    uint64_t dir, unit;
+    int status = space_alloc(store, dir_units(depth), 1, &dir);
+    if (status != SP_OK)
+        return status;
+    index->shape->units += dir_units(depth);
+    _Atomic uint64_t *words = region_at(&store->region, dir);
+    for (uint64_t i = 0; i < UINT64_C(1) << depth; i++)
+        atomic_store_explicit(&words[i], 0, memory_order_relaxed);
+    atomic_store_explicit(index->dir, dir_word(dir, depth), memory_order_relaxed);
+    for (uint64_t i = 0; i < UINT64_C(1) << depth; i++) {
+        status = segment_new(index, bucket_count, &unit);
+        if (status != SP_OK) {
+            index_destroy(index);
+            return status;
+        }
+        atomic_store_explicit(&words[i], segment_word(unit, bucket_count, depth),
+                              memory_order_relaxed);
+    }
+    return SP_OK;
+}
+
+/* Finds the slot for which match says yes: by key, or by unit if key is NULL. */
+static bool find_slot(const struct index *index, uint64_t hash, const void *key, size_t key_bytes,
+                      uint64_t unit, struct place *out)
+{
+    struct store *store = index->shape->store;
+    uint64_t word = load_word(dir_word_of(index, hash)), tag = hash & TAG_MASK;
+    struct bucket *buckets = segment_at(index, word);
+    unsigned bucket_count = segment_buckets(word), home = tag_bucket(tag, bucket_count);
+    unsigned reach = bucket_reach(load_word(&buckets[home].meta));
+    for (unsigned d = 0; d <= reach; d++) {
+        unsigned b = home + d < bucket_count ? home + d : home + d - bucket_count;
+        for (unsigned s = 0; s < BUCKET_SLOTS; s++) {
+            uint64_t slot = load_word(&buckets[b].slots[s]);
+            if (slot_tag(slot) != tag || slot == 0)
+                continue;
+            if (key) {
+                struct entry_view e = entry_view(store_entry(store, slot_unit(slot)));
+                if (e.key_bytes != key_bytes || memcmp(e.key, key, key_bytes) != 0)
+                    continue;
+            } else if (slot_unit(slot) != unit) {
+                continue;
+            }
+            *out = (struct place){&buckets[home], &buckets[b].slots[s],
+                                  &head_of(buckets)->entry_count, slot, d};
+            return true;
+        }
+    }
+    return false;
+}
+
+bool index_find(const struct index *index, uint64_t hash, const void *key, size_t key_bytes,
+                struct place *out)
+{
+    return find_slot(index, hash, key, key_bytes, 0, out);
+}
+
+bool index_find_unit(const struct index *index, uint64_t hash, uint64_t unit, struct place *out)
+{
+    return find_slot(index, hash, NULL, 0, unit, out);
+}
+
+int index_insert(struct index *index, uint64_t hash, uint64_t unit)
+{
+    uint64_t slot = slot_word(unit, hash);
+    for (;;) {
+        uint64_t position = hash_dir_index(hash, dir_depth(load_word(index->dir)));
+        uint64_t word = load_word(&dir_words(index)[position]);
+        struct bucket *buckets = segment_at(index, word);
+        unsigned slots = segment_buckets(word) * BUCKET_SLOTS;
+        bool full = head_of(buckets)->entry_count * 100 >= slots * LOAD_MAX;
+        if (!full && segment_put(buckets, segment_buckets(word), slot))
+            break;
+        int status = segment_grow(index, position);
+        if (status != SP_OK)
+            return status;
+    }
+    index->entry_count++;
+    return SP_OK;
+}
+
+void index_replace(const struct place *place, uint64_t unit)
+{
+    uint64_t word = unit | (place->word & ~FORMAT_UNIT_MASK);
+    atomic_store_explicit(place->slot, word, memory_order_release);
+    atomic_store_explicit(&place->home->meta, load_word(&place->home->meta) + BUCKET_SEQUENCE_ONE,
+                          memory_order_release);
+}
+
+void index_remove(struct index *index, const struct place *place)
+{
+    atomic_store_explicit(place->slot, 0, memory_order_release);
+    FAILPOINT("index_remove");
+    atomic_store_explicit(&place->home->meta,
+                          meta_removed(load_word(&place->home->meta), place->distance),
+                          memory_order_release);
+    --*place->segment_count;
+    index->entry_count--;
+}
+
+const struct bucket *index_prefetch_bucket(const struct index *index, uint64_t hash)
+{
+    uint64_t word = load_word(dir_word_of(index, hash));
+    const struct bucket *home =
+        segment_at(index, word) + tag_bucket(hash & TAG_MASK, segment_buckets(word));
+    __builtin_prefetch(home, 1);
+    return home;
+}
+
+void index_prefetch_entry(const struct index *index, const struct bucket *home, uint64_t hash)
+{
+    uint64_t tag = hash & TAG_MASK;
+    for (unsigned s = 0; s < BUCKET_SLOTS; s++) {
+        uint64_t slot = load_word(&home->slots[s]);
+        if (slot_tag(slot) != tag || slot == 0)
+            continue;
+        const char *entry = (const char *)store_entry(index->shape->store, slot_unit(slot));
+        __builtin_prefetch(entry);
+        __builtin_prefetch(entry + 64);
+        __builtin_prefetch(entry + 128);
+        return;
+    }
+}
+
+bool index_next_segment(const struct index *index, uint64_t *position, struct segment_ref *out)
+{
+    uint64_t size = UINT64_C(1) << dir_depth(load_word(index->dir)), first, range;
+    if (*position >= size)
+        return false;
+    uint64_t word = load_word(&dir_words(index)[*position]);
+    dir_range(index, *position, &first, &range);
+    *out = (struct segment_ref){segment_at(index, word), segment_buckets(word), segment_unit(word),
+                                segment_units(segment_buckets(word))};
+    *position = first + range;
+    return true;
+}
+
+void index_destroy(struct index *index)
+{
+    uint64_t dir = load_word(index->dir), first, range;
+    uint64_t size = UINT64_C(1) << dir_depth(dir);
+    for (uint64_t i = 0; i < size; i += range) {
+        range = 1;
+        uint64_t word = load_word(&dir_words(index)[i]);
+        if (word == 0) /* creation stopped here */
+            continue;
+        dir_range(index, i, &first, &range);
+        segment_free(index, segment_unit(word), segment_buckets(word));
+    }
+    index->shape->units -= dir_units(dir_depth(dir));
+    space_free(index->shape->store, dir_unit(dir), dir_units(dir_depth(dir)));
+}
+
+void index_move_segment(struct index *index, uint64_t position)
+{
+    uint64_t word = load_word(&dir_words(index)[position]);
+    segment_rebuild(index, position, segment_buckets(word));
+}

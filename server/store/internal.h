@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * internal.h - what the files of the store share, and nobody else includes.
+ *
+ *   store.c      opening, closing, status, information, the tick
+ *   space.c      memory of the arena: backing it, handing it out, giving it back
+ *   index.c      the extendible index: find, publish, replace, remove, grow, split
+ *   shape.c      one shape of a table: its root, schema and indexes
+ *   txn.c        transactions: begin, commit, abort
+ *   put.c        rows: batches, the full pass, deletes
+ *   posting.c    secondary indexes: collecting and applying changes of postings
+ *   reclaim.c    leases and the freeing of versions nobody needs
+ *   compact.c    moving entries to lower addresses
+ *   recover.c    attaching to a pond after a crash
+ *   snapfile.c   snapshot files, and filling a new pond from an old one
+ *
+ * Everything here is called with the store's lock held, unless it says otherwise.
+ */
+#ifndef SIDEPOND_STORE_INTERNAL_H
+#define SIDEPOND_STORE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "alloc/buddy.h"
+#include "alloc/hash.h"
+#include "alloc/region.h"
+#include "server/store/failpoint.h"
+#include "server/store/store.h"
+
+#define CHUNK_UNITS (UINT64_C(1) << 16) /* 1 MiB: memory is backed and given back in these */
+#define CHUNK_BYTES (CHUNK_UNITS * FORMAT_UNIT_BYTES)
+#define COOLING_MS  10000u /* how long a chunk must be free before its memory is given back */
+#define INDEXES_MAX (1 + ROW_INDEXES_MAX)
+
+/* A growing array of fixed-size items in private memory. */
+struct vector {
+    void *items;
+    size_t count, cap;
+};
+/* Room for one more; NULL if there is no memory. */
+void *vector_push(struct vector *vector, size_t item_bytes);
+void vector_free(struct vector *vector);
+
+/* --- index ---------------------------------------------------------------------------------- */
+
+struct shape;
+
+/* One hash index, primary or secondary. `dir` is the dir word in the shape's root. */
+struct index {
+    struct shape *shape;
+    _Atomic uint64_t *dir;
+    uint64_t entry_count; /* slots in use */
+};
+
+/* Where a key's slot is. */
+struct place {
+    struct bucket *home;
+    _Atomic uint64_t *slot;
+    uint32_t *segment_count; /* the segment's entry_count */
+    uint64_t word;           /* the slot's word */
+    unsigned distance;       /* buckets after home */
+};
+
+/* --- tables --------------------------------------------------------------------------------- */
+
+/* One shape of a table, with what the writer knows of it. */
+struct shape {
+    struct store *store;
+    uint64_t root_unit;
+    struct table_root *root;
+    struct schema *schema;
+    unsigned index_count; /* of indexes[]: 1 + secondary ones */
+    struct index indexes[INDEXES_MAX];
+    uint64_t rows;  /* as the open transaction, if any, sees them */
+    uint64_t bytes; /* keys and values of these rows */
+    uint64_t units; /* everything allocated for this shape */
+};
+
+struct table {
+    struct table_slot *slot;
+    struct shape *current;     /* committed, maybe as dropped; NULL before the first commit */
+    struct store_table *owner; /* the open transaction's use of it, or NULL */
+};
+
+/* What a pass over a table remembers: one bit for each unit of the arena at which an entry starts.
+ */
+struct pass {
+    uint64_t *seen; /* NULL: no pass */
+    size_t seen_bytes;
+    uint64_t before, met;
+};
+
+struct posting_buffer {
+    uint8_t *bytes;
+    size_t size, cap;
+    struct vector ops; /* struct posting_op of posting.c */
+};
+
+struct store_table {
+    struct store_table *next; /* in its transaction */
+    struct store_txn *txn;
+    struct table *table;
+    struct shape *shape;                /* table->current, or the new shape */
+    bool staged;                        /* shape is new */
+    uint64_t rows_before, bytes_before; /* of table->current, for abort */
+    struct pass pass;
+    struct posting_buffer postings;
+    struct store_counts counts;
+};
+
+/* One entry made by a transaction. */
+struct change {
+    uint64_t unit;
+    struct index *index;
+};
+
+struct store_txn {
+    struct store *store;
+    struct store_txn *next, *prev; /* in the store's list */
+    uint64_t born;                 /* VERSION_UNCOMMITTED | number */
+    struct store_table *tables;
+    struct vector changes; /* struct change */
+    bool failed;           /* ran out of space: can only be aborted */
+};
+
+/* An entry with old versions or a tombstone, that waits for leases to end. */
+struct held {
+    uint64_t unit;
+    struct index *index;
+};
+struct held_set { /* open addressing by unit; unit 0: empty */
+    struct held *slots;
+    size_t cap, count;
+};
+
+/* A block to be freed, and the shape it counts for. */
+struct unlinked {
+    uint64_t unit;
+    struct shape *shape;
+};
+
+struct held_root {
+    struct table *table;
+    struct shape *shape;
+};
+
+/* A shape that nobody sees any more and that is freed bit by bit. */
+struct grave {
+    struct shape *shape;
+    unsigned index;
+    uint64_t dir_position;
+};
+
+struct store {
+    pthread_mutex_t lock;
+    char directory[256];
+    struct store_options options;
+    struct region region;
+    struct region_leases leases;
+    int lock_fd;
+    struct buddy buddy;
+    uint64_t usable_units;
+    uint8_t *chunk_punched;  /* by chunk */
+    uint64_t *chunk_free_ms; /* by chunk: when it was first seen wholly free; 0: it is not */
+    uint64_t punched_units;
+    uint64_t collapse_off; /* huge pages were asked for up to here */
+    struct table tables[FORMAT_TABLES_MAX];
+    struct store_txn *txns;
+    uint64_t txn_serial;
+    uint64_t segment_serial;
+    struct held_set held;
+    uint64_t held_pins_hash;
+    struct vector held_roots; /* struct held_root: replaced shapes that leases still see */
+    struct vector unlinked;   /* struct unlinked: work space of reclaim.c */
+    struct vector graves;
+    uint64_t lease_old_since[FORMAT_LEASES_MAX]; /* ms at which it was first seen to be old; 0 */
+    uint64_t lease_old_version[FORMAT_LEASES_MAX];
+    struct { /* compact.c: where it goes on, and blocks whose contents have moved */
+        unsigned table, index;
+        uint64_t position;
+    } compact;
+    struct {
+        struct vector units;                /* struct unlinked of reclaim.c */
+        uint64_t leases[FORMAT_LEASES_MAX]; /* as they were when the contents moved */
+    } moved;
+    uint64_t tick_slow_ms;
+    uint64_t retired_punch_ms; /* when the old pond's memory may be given back; 0: none */
+    struct region retired;
+    struct {
+        uint64_t commits, aborts, reclaimed, moved, revoked;
+    } stats;
+};
+
+static inline uint64_t store_committed(const struct store *store)
+{
+    return atomic_load_explicit(&store->region.super->committed, memory_order_relaxed) &
+           VERSION_MASK;
+}
+static inline struct entry *store_entry(const struct store *store, uint64_t unit)
+{
+    return region_at(&store->region, unit);
+}
+static inline uint64_t entry_units(const struct entry *entry)
+{
+    return bytes_to_units(
+        entry_bytes(atomic_load_explicit(&entry->born_word, memory_order_relaxed),
+                    atomic_load_explicit(&entry->prev_word, memory_order_relaxed)));
+}
+/* The parts of an entry, by plain loads: the writer is alone. */
+struct entry_view {
+    uint64_t born, prev;
+    unsigned flags;
+    const uint8_t *key, *value;
+    size_t key_bytes, value_bytes;
+};
+static inline struct entry_view entry_view(const struct entry *entry)
+{
+    uint64_t b = atomic_load_explicit(&entry->born_word, memory_order_relaxed);
+    uint64_t p = atomic_load_explicit(&entry->prev_word, memory_order_relaxed);
+    struct entry_view view = {entry_born(b), entry_prev(p),      entry_flags(b),      NULL,
+                              NULL,          entry_key_bytes(b), entry_value_bytes(p)};
+    view.key = (const uint8_t *)entry + entry_key_off(view.flags);
+    view.value = view.key + view.key_bytes;
+    return view;
+}
+
+/* --- space.c -------------------------------------------------------------------------------- */
+
+/* Units that are backed with memory; align_units a power of two. SP_ENOSPC, SP_ENOSHM. */
+int space_alloc(struct store *store, uint64_t count, uint64_t align_units, uint64_t *unit);
+/* The block may be handed out again at once (W7). */
+void space_free(struct store *store, uint64_t unit, uint64_t count);
+int space_init(struct store *store);
+void space_destroy(struct store *store);
+/* Finds the chunks of an attached pond that have no memory. */
+int space_find_holes(struct store *store);
+/* Gives back chunks that have been free for long; huge pages for new ones. Once a second. */
+void space_tick(struct store *store, uint64_t now_ms);
+
+/* --- index.c -------------------------------------------------------------------------------- */
+
+/* Makes an empty index for about row_hint entries. */
+int index_create(struct index *index, uint64_t row_hint);
+/* The slot of a key's newest version. */
+bool index_find(const struct index *index, uint64_t hash, const void *key, size_t key_bytes,
+                struct place *out);
+/* The slot that holds this very unit. */
+bool index_find_unit(const struct index *index, uint64_t hash, uint64_t unit, struct place *out);
+/* Publishes an entry whose key is not there. */
+int index_insert(struct index *index, uint64_t hash, uint64_t unit);
+/* Publishes another entry for the same key (R5 sees the one or the other). */
+void index_replace(const struct place *place, uint64_t unit);
+void index_remove(struct index *index, const struct place *place);
+/* Prefetching, in two steps: what a later index_find will touch. */
+const struct bucket *index_prefetch_bucket(const struct index *index, uint64_t hash);
+void index_prefetch_entry(const struct index *index, const struct bucket *home, uint64_t hash);
+/* Walks all segments: the first position is 0; false at the end. */
+struct segment_ref {
+    struct bucket *buckets;
+    unsigned bucket_count;
+    uint64_t unit;  /* of the first bucket */
+    uint64_t units; /* of the block, which starts at unit - 4 */
+};
+bool index_next_segment(const struct index *index, uint64_t *position, struct segment_ref *out);
+/* Frees directory and segments, not the entries. */
+void index_destroy(struct index *index);
+/* Rebuilds the segment at a position of index_next_segment at a lower address if there is one. */
+void index_move_segment(struct index *index, uint64_t position);
+
+/* --- shape.c -------------------------------------------------------------------------------- */
+
+int shape_create(struct store *store, const struct schema *schema, uint64_t row_hint,
+                 struct shape **out);
+/* The shape whose root is at this unit, which has been checked. rows, bytes, units and the indexes'
+ * entry counts are recovery's to fill in. */
+int shape_open(struct store *store, uint64_t root_unit, struct shape **out);
+/* Frees everything of a shape: entries (all versions), indexes, root. At most `budget` segments;
+ * true when it is all gone and the struct freed. */
+bool shape_bury(struct grave *grave, unsigned budget);
+void shape_free_struct(struct shape *shape);
+bool shape_matches(const struct shape *shape, const struct schema *schema);
+
+/* --- entries (put.c) ------------------------------------------------------------------------ */
+
+/* Allocates and writes an entry; it is not yet published. */
+int entry_create(struct store *store, struct shape *shape, uint64_t born, unsigned flags,
+                 uint64_t prev, const void *key, size_t key_bytes, const void *value,
+                 size_t value_bytes, uint64_t *unit);
+void entry_free(struct store *store, struct shape *shape, uint64_t unit);
+
+/* Puts one key of an index within a transaction, whatever is there: publishes the new version and
+ * notes the change. `place` is where the key is, NULL if it is not there; `value` NULL writes a
+ * tombstone. `*unit` may be NULL. */
+int txn_write(struct store_txn *txn, struct index *index, const struct place *place, uint64_t hash,
+              unsigned flags, const void *key, size_t key_bytes, const void *value,
+              size_t value_bytes, uint64_t *unit);
+
+/* The flag of an entry that was replaced in the transaction that made it. */
+#define ENTRY_DEAD 128u
+
+/* --- posting.c ------------------------------------------------------------------------------ */
+
+/* Notes what a change of a row means for the secondary indexes: old and new value, either may be
+ * NULL. Applied when the buffer is full and at the commit. */
+int posting_row_changed(struct store_table *table, const void *key, size_t key_bytes,
+                        const void *old_value, size_t old_bytes, const void *new_value,
+                        size_t new_bytes);
+/* SP_ETOOBIG if a secondary key of the row is longer than a key may be. */
+int posting_row_check(const struct schema *schema, const struct store_row *row);
+int posting_flush(struct store_table *table);
+void posting_free(struct posting_buffer *buffer);
+
+/* --- reclaim.c ------------------------------------------------------------------------------ */
+
+/* After a commit: frees what the changes replaced, or holds it for leases. */
+void reclaim_changes(struct store *store, const struct change *changes, size_t count);
+void reclaim_root(struct store *store, struct table *table, struct shape *old);
+/* Looks at leases and at what is held. */
+void reclaim_tick(struct store *store, uint64_t now_ms);
+/* Puts an entry that recovery found with old versions among the held. */
+/* Copies the words of all leases; whether each that was held then has ended since. */
+void leases_note(struct store *store, uint64_t *words);
+bool leases_ended(struct store *store, const uint64_t *words);
+int reclaim_hold(struct store *store, uint64_t unit, struct index *index);
+void held_erase(struct store *store, uint64_t unit);
+
+/* --- compact.c, recover.c, snapfile.c --------------------------------------------------------- */
+
+void compact_tick(struct store *store);
+int recover(struct store *store, struct store_opened *opened, char *why);
+/* Copies every table of the pond in the directory, as readers see it, into this new one. */
+int migrate(struct store *store, char *why);
+
+#endif

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * store.c - opening and closing a pond for writing, status of tables, information, the tick.
+ */
+#include "server/store/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+void *vector_push(struct vector *vector, size_t item_bytes)
+{
+    if (vector->count == vector->cap) {
+        size_t cap = vector->cap ? vector->cap * 2 : 64;
+        void *items = realloc(vector->items, cap * item_bytes);
+        if (!items)
+            return NULL;
+        vector->items = items;
+        vector->cap = cap;
+    }
+    return (char *)vector->items + vector->count++ * item_bytes;
+}
+
+void vector_free(struct vector *vector)
+{
+    free(vector->items);
+    *vector = (struct vector){0};
+}
+
+static uint64_t clock_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* --- opening -------------------------------------------------------------------------------- */
+
+static void sign_in(struct store *store)
+{
+    struct super *super = store->region.super;
+    atomic_store_explicit(&super->lease_limit_ms, store->options.lease_limit_ms,
+                          memory_order_relaxed);
+    atomic_store_explicit(&super->heartbeat_ms, clock_monotonic_ms(), memory_order_relaxed);
+    atomic_store_explicit(&super->writer_pid, getpid(), memory_order_release);
+}
+
+/* An empty pond of the configured size, not yet in its place. */
+static int create_pond(struct store *store, char *why)
+{
+    uint64_t units = region_units_for(store->options.limit_bytes);
+    struct region_create how = {.name = store->options.name,
+                                .limit_bytes = store->options.limit_bytes,
+                                .meta_bytes = buddy_meta_bytes(units),
+                                .gid = store->options.gid};
+    uint64_t first;
+    int status = region_create(store->directory, &how, &store->region, why);
+    if (status != SP_OK)
+        return status;
+    status = space_init(store);
+    if (status == SP_OK) /* where the allocator keeps its head */
+        status = region_commit(&store->region, store->region.super->meta_off, 4096);
+    if (status == SP_OK)
+        status = buddy_format(&store->buddy, store->region.meta, store->region.unit_limit);
+    if (status == SP_OK) /* unit 0 is "none" */
+        status = space_alloc(store, 1, 1, &first);
+    if (status != SP_OK)
+        snprintf(why, STORE_WHY_BYTES, "%s: %s", store->directory, sp_status_text(status));
+    return status;
+}
+
+static int publish_pond(struct store *store, char *why)
+{
+    int status = region_publish(store->directory, &store->region, why);
+    if (status == SP_OK)
+        status = region_leases_attach(store->directory, store->region.super->id, &store->leases);
+    return status;
+}
+
+/* Tells readers to look for the new pond; its memory is given back when their leases are over. */
+static void retire(struct store *store, struct region *old)
+{
+    atomic_fetch_or_explicit(&old->super->committed, VERSION_RETIRED, memory_order_seq_cst);
+    store->retired = *old;
+    store->retired_punch_ms = clock_monotonic_ms() + store->options.lease_limit_ms + COOLING_MS;
+}
+
+static int replace_pond(struct store *store, struct region *old, struct store_opened *opened,
+                        char *why)
+{
+    opened->origin = STORE_REPLACED;
+    int status = create_pond(store, why);
+    if (status == SP_OK)
+        status = migrate(store, why);
+    if (status == SP_OK)
+        status = publish_pond(store, why);
+    if (status == SP_OK)
+        retire(store, old);
+    return status;
+}
+
+static int recover_pond(struct store *store, struct store_opened *opened, char *why)
+{
+    opened->origin = STORE_RECOVERED;
+    int status = region_leases_attach(store->directory, store->region.super->id, &store->leases);
+    if (status != SP_OK) { /* lost or damaged: nobody can hold a lease through it */
+        status = region_leases_create(store->directory, store->region.super->id, store->options.gid,
+                                      why);
+        if (status == SP_OK)
+            status =
+                region_leases_attach(store->directory, store->region.super->id, &store->leases);
+    }
+    if (status == SP_OK)
+        status = space_init(store);
+    return status == SP_OK ? recover(store, opened, why) : status;
+}
+
+static int open_pond(struct store *store, struct store_opened *opened, char *why)
+{
+    struct region old = {0};
+    char note[REGION_WHY_BYTES];
+    int status = region_attach_writer(store->directory, &old, note);
+    bool retired = status == SP_OK && (atomic_load(&old.super->committed) & VERSION_RETIRED);
+    if (status == SP_OK && !retired &&
+        old.unit_limit == region_units_for(store->options.limit_bytes) &&
+        strcmp(old.super->name, store->options.name) == 0) {
+        store->region = old;
+        return recover_pond(store, opened, why);
+    }
+    if (status == SP_OK)
+        return replace_pond(store, &old, opened, why);
+    if (status == SP_EACCESS || status == SP_ESYS || status == SP_ENOMEM) {
+        snprintf(why, STORE_WHY_BYTES, "%s", note);
+        return status;
+    }
+    /* Nothing there, or nothing that can be read: a new one takes its place. */
+    opened->origin = status == SP_ENOPOND ? STORE_CREATED : STORE_REPLACED;
+    status = create_pond(store, why);
+    return status == SP_OK ? publish_pond(store, why) : status;
+}
+
+static int validate_options(const struct store_options *options, char *why)
+{
+    if (strlen(options->directory) >= sizeof(((struct store *)0)->directory)) {
+        snprintf(why, STORE_WHY_BYTES, "directory %s: the path is too long", options->directory);
+        return SP_EINVAL;
+    }
+    if (options->limit_bytes < CHUNK_BYTES || options->limit_bytes > UINT64_C(1) << 40) {
+        snprintf(why, STORE_WHY_BYTES, "memory: a pond has from 1 MiB to 1 TiB, not %llu bytes",
+                 (unsigned long long)options->limit_bytes);
+        return SP_EINVAL;
+    }
+    return SP_OK;
+}
+
+static void free_store(struct store *store)
+{
+    for (unsigned i = 0; i < FORMAT_TABLES_MAX; i++)
+        shape_free_struct(store->tables[i].current);
+    const struct held_root *roots = store->held_roots.items;
+    for (size_t i = 0; i < store->held_roots.count; i++)
+        shape_free_struct(roots[i].shape);
+    const struct grave *graves = store->graves.items;
+    for (size_t i = 0; i < store->graves.count; i++)
+        shape_free_struct(graves[i].shape);
+    vector_free(&store->held_roots);
+    vector_free(&store->graves);
+    vector_free(&store->unlinked);
+    vector_free(&store->moved.units);
+    free(store->held.slots);
+    space_destroy(store);
+    region_leases_detach(&store->leases);
+    region_detach(&store->region);
+    region_detach(&store->retired);
+    if (store->lock_fd >= 0)
+        close(store->lock_fd);
+    pthread_mutex_destroy(&store->lock);
+    free(store);
+}
+
+int store_open(const struct store_options *options, struct store **out, struct store_opened *opened,
+               char *why)
+{
+    uint64_t start = clock_us();
+    long holder = 0;
+    *opened = (struct store_opened){0};
+    int status = validate_options(options, why);
+    if (status != SP_OK)
+        return status;
+    struct store *store = calloc(1, sizeof(*store));
+    if (!store)
+        return SP_ENOMEM;
+    store->options = *options;
+    strcpy(store->directory, options->directory);
+    store->lock_fd = store->region.fd = store->region.dir_fd = -1;
+    store->retired.fd = store->retired.dir_fd = store->leases.fd = -1;
+    pthread_mutex_init(&store->lock, NULL);
+    if (getrandom(&store->segment_serial, sizeof(store->segment_serial), 0) < 0)
+        store->segment_serial = start;
+    status = region_writer_lock(store->directory, &store->lock_fd, &holder, why);
+    if (status == SP_OK)
+        status = open_pond(store, opened, why);
+    if (status != SP_OK) {
+        free_store(store);
+        return status;
+    }
+    sign_in(store);
+    opened->version = store_committed(store);
+    opened->elapsed_us = clock_us() - start;
+    *out = store;
+    return SP_OK;
+}
+
+void store_close(struct store *store)
+{
+    if (!store)
+        return;
+    while (store->txns)
+        store_abort(store->txns);
+    atomic_store_explicit(&store->region.super->writer_pid, 0, memory_order_release);
+    free_store(store);
+}
+
+/* --- status --------------------------------------------------------------------------------- */
+
+static struct table_slot *find_slot(struct store *store, const char *name)
+{
+    unsigned count = atomic_load_explicit(&store->region.super->table_count, memory_order_relaxed);
+    for (unsigned i = 0; i < count; i++) {
+        if (strcmp(store->region.slots[i].name, name) == 0)
+            return &store->region.slots[i];
+    }
+    return NULL;
+}
+
+static void set_status(struct table_slot *slot, const struct store_status *status)
+{
+    uint64_t now = clock_monotonic_ms();
+    if (status->refreshed) {
+        atomic_store_explicit(&slot->refreshed_ms, now, memory_order_relaxed);
+        atomic_store_explicit(&slot->refreshed_at_ms, clock_wall_ms(), memory_order_relaxed);
+        atomic_fetch_add_explicit(&slot->refresh_count, 1, memory_order_relaxed);
+        atomic_store_explicit(&slot->failure_count, 0, memory_order_relaxed);
+    }
+    if (status->failed)
+        atomic_fetch_add_explicit(&slot->failure_count, 1, memory_order_relaxed);
+    uint64_t refreshed = atomic_load_explicit(&slot->refreshed_ms, memory_order_relaxed);
+    atomic_store_explicit(&slot->max_stale_ms, status->max_stale_ms, memory_order_relaxed);
+    atomic_store_explicit(&slot->deadline_ms, refreshed + status->max_stale_ms,
+                          memory_order_relaxed);
+    bool fails = status->fail_when_stale && status->max_stale_ms > 0;
+    atomic_store_explicit(&slot->flags, fails ? SLOT_FAIL_WHEN_STALE : 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->state, status->state, memory_order_release);
+}
+
+void store_table_status(struct store *store, const char *name, const struct store_status *status)
+{
+    pthread_mutex_lock(&store->lock);
+    struct table_slot *slot = find_slot(store, name);
+    if (slot)
+        set_status(slot, status);
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* --- information ---------------------------------------------------------------------------- */
+
+static void fill_info(struct store *store, struct store_info *out)
+{
+    struct buddy_stats stats;
+    buddy_stats(&store->buddy, &stats);
+    *out = (struct store_info){.version = store_committed(store),
+                               .limit_bytes = store->options.limit_bytes,
+                               .commits = store->stats.commits,
+                               .aborts = store->stats.aborts,
+                               .entries_reclaimed = store->stats.reclaimed,
+                               .entries_moved = store->stats.moved,
+                               .leases_revoked = store->stats.revoked,
+                               .versions_held = store->held.count};
+    uint64_t usable = store->usable_units * FORMAT_UNIT_BYTES;
+    uint64_t free_bytes = buddy_free_units(&store->buddy) * FORMAT_UNIT_BYTES;
+    uint64_t punched = store->punched_units * FORMAT_UNIT_BYTES;
+    struct stat st;
+    if (fstat(store->region.fd, &st) == 0)
+        out->committed_bytes = (uint64_t)st.st_blocks * 512;
+    out->used_bytes = usable - free_bytes;
+    out->free_bytes = free_bytes - punched;
+    out->largest_free_bytes = buddy_largest_run(&store->buddy) * FORMAT_UNIT_BYTES;
+    for (size_t i = 0; i < 48 && i < sizeof(stats.free_blocks) / sizeof(stats.free_blocks[0]); i++)
+        out->free_blocks[i] = stats.free_blocks[i];
+    for (unsigned i = 0; i < FORMAT_LEASES_MAX; i++)
+        out->leases += (atomic_load(&store->leases.leases[i].pinned) & LEASE_BUSY) != 0;
+}
+
+void store_info(struct store *store, struct store_info *out)
+{
+    pthread_mutex_lock(&store->lock);
+    fill_info(store, out);
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* --- the tick ------------------------------------------------------------------------------- */
+
+#define SLOW_TICK_MS 1000u
+
+static void punch_retired(struct store *store, uint64_t now_ms)
+{
+    if (store->retired_punch_ms == 0 || now_ms < store->retired_punch_ms)
+        return;
+    region_punch(&store->retired, store->retired.super->arena_off,
+                 store->retired.file_bytes - store->retired.super->arena_off);
+    region_detach(&store->retired);
+    store->retired_punch_ms = 0;
+}
+
+void store_tick(struct store *store)
+{
+    uint64_t now = clock_monotonic_ms();
+    pthread_mutex_lock(&store->lock);
+    atomic_store_explicit(&store->region.super->heartbeat_ms, now, memory_order_relaxed);
+    reclaim_tick(store, now);
+    compact_tick(store);
+    if (now - store->tick_slow_ms >= SLOW_TICK_MS) {
+        store->tick_slow_ms = now;
+        space_tick(store, now);
+        punch_retired(store, now);
+    }
+    pthread_mutex_unlock(&store->lock);
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * txn.c - transactions: begin, the tables in one, commit, abort.
+ *
+ * A transaction's entries are published at once, but with a born above every committed version, so
+ * nobody sees them. Commit gives them their version and then raises `committed`, by one store;
+ * abort puts the replaced versions back. Both take time in proportion to what was changed.
+ */
+#include "server/store/internal.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int store_begin(struct store *store, struct store_txn **out)
+{
+    struct store_txn *txn = calloc(1, sizeof(*txn));
+    if (!txn)
+        return SP_ENOMEM;
+    txn->store = store;
+    pthread_mutex_lock(&store->lock);
+    txn->born = VERSION_UNCOMMITTED | (++store->txn_serial & (VERSION_UNCOMMITTED - 1));
+    txn->next = store->txns;
+    if (txn->next)
+        txn->next->prev = txn;
+    store->txns = txn;
+    pthread_mutex_unlock(&store->lock);
+    *out = txn;
+    return SP_OK;
+}
+
+/* --- tables --------------------------------------------------------------------------------- */
+
+static struct table *find_table(struct store *store, const char *name)
+{
+    unsigned count = atomic_load_explicit(&store->region.super->table_count, memory_order_relaxed);
+    for (unsigned i = 0; i < count; i++) {
+        if (strcmp(store->region.slots[i].name, name) == 0)
+            return &store->tables[i];
+    }
+    return NULL;
+}
+
+static int claim_slot(struct store *store, const char *name, struct table **out)
+{
+    unsigned count = atomic_load_explicit(&store->region.super->table_count, memory_order_relaxed);
+    if (strlen(name) >= FORMAT_NAME_BYTES || !*name)
+        return SP_EINVAL;
+    if (count == FORMAT_TABLES_MAX)
+        return SP_ENOSPC;
+    strcpy(store->region.slots[count].name, name);
+    store->tables[count].slot = &store->region.slots[count];
+    atomic_store_explicit(&store->region.super->table_count, count + 1, memory_order_release);
+    *out = &store->tables[count];
+    return SP_OK;
+}
+
+static void link_table(struct store_txn *txn, struct table *table, struct store_table *use)
+{
+    use->txn = txn;
+    use->table = table;
+    use->next = txn->tables;
+    txn->tables = use;
+    table->owner = use;
+    if (table->current) {
+        use->rows_before = table->current->rows;
+        use->bytes_before = table->current->bytes;
+    }
+}
+
+static bool shape_dropped(const struct shape *shape)
+{
+    return shape->root->flags & ROOT_DROPPED;
+}
+
+static int open_table(struct store_txn *txn, const char *name, const struct schema *schema,
+                      uint64_t row_hint, struct store_table **out)
+{
+    struct table *table = find_table(txn->store, name);
+    int status = table ? SP_OK : claim_slot(txn->store, name, &table);
+    if (status != SP_OK)
+        return status;
+    if (table->owner)
+        return SP_EBUSY;
+    struct store_table *use = calloc(1, sizeof(*use));
+    if (!use)
+        return SP_ENOMEM;
+    use->shape = table->current;
+    if (!use->shape || shape_dropped(use->shape) || !shape_matches(use->shape, schema)) {
+        status = shape_create(txn->store, schema, row_hint, &use->shape);
+        use->staged = true;
+    }
+    if (status != SP_OK) {
+        free(use);
+        return status;
+    }
+    link_table(txn, table, use);
+    *out = use;
+    return SP_OK;
+}
+
+int store_table(struct store_txn *txn, const char *name, const struct schema *schema,
+                uint64_t row_hint, struct store_table **out, bool *reshaped)
+{
+    pthread_mutex_lock(&txn->store->lock);
+    int status = open_table(txn, name, schema, row_hint, out);
+    pthread_mutex_unlock(&txn->store->lock);
+    if (status == SP_OK && reshaped)
+        *reshaped = (*out)->staged && (*out)->table->current != NULL;
+    return status;
+}
+
+void store_table_counts(const struct store_table *table, struct store_counts *out)
+{
+    *out = table->counts;
+}
+
+static int drop_table(struct store_txn *txn, const char *name)
+{
+    struct table *table = find_table(txn->store, name);
+    if (!table || !table->current || shape_dropped(table->current))
+        return SP_ENOTABLE;
+    if (table->owner)
+        return SP_EBUSY;
+    struct store_table *use = calloc(1, sizeof(*use));
+    if (!use)
+        return SP_ENOMEM;
+    int status = shape_create(txn->store, table->current->schema, 0, &use->shape);
+    if (status != SP_OK) {
+        free(use);
+        return status;
+    }
+    struct table_root *root = use->shape->root;
+    root->flags = ROOT_DROPPED;
+    root->checksum = root_checksum(root, region_at(&txn->store->region, root->schema_unit));
+    use->staged = true;
+    link_table(txn, table, use);
+    return SP_OK;
+}
+
+int store_drop(struct store_txn *txn, const char *name)
+{
+    pthread_mutex_lock(&txn->store->lock);
+    int status = drop_table(txn, name);
+    pthread_mutex_unlock(&txn->store->lock);
+    return status;
+}
+
+/* --- ending --------------------------------------------------------------------------------- */
+
+static void free_txn(struct store_txn *txn)
+{
+    struct store *store = txn->store;
+    if (txn->next)
+        txn->next->prev = txn->prev;
+    if (txn->prev)
+        txn->prev->next = txn->next;
+    else
+        store->txns = txn->next;
+    for (struct store_table *use = txn->tables, *next; use; use = next) {
+        next = use->next;
+        use->table->owner = NULL;
+        if (use->pass.seen)
+            munmap(use->pass.seen, use->pass.seen_bytes);
+        posting_free(&use->postings);
+        free(use);
+    }
+    vector_free(&txn->changes);
+    free(txn);
+}
+
+static void bury(struct store *store, struct shape *shape)
+{
+    struct grave *grave = vector_push(&store->graves, sizeof(*grave));
+    if (grave)
+        *grave = (struct grave){shape, 0, 0};
+    else /* no memory to remember it: at once */
+        shape_bury(&(struct grave){shape, 0, 0}, UINT_MAX);
+}
+
+/* Puts back what a change replaced. */
+static void undo_change(struct store *store, const struct change *change)
+{
+    struct entry *entry = store_entry(store, change->unit);
+    struct entry_view view = entry_view(entry);
+    struct place place;
+    uint64_t hash = hash_key(store->region.hash_seed, view.key, view.key_bytes);
+    if (!(view.flags & ENTRY_DEAD) && index_find_unit(change->index, hash, change->unit, &place)) {
+        if (view.prev)
+            index_replace(&place, view.prev);
+        else
+            index_remove(change->index, &place);
+    }
+    FAILPOINT("undo");
+    entry_free(store, change->index->shape, change->unit);
+}
+
+/* The shape of a change that abort frees as a whole need not be undone entry by entry: but dead
+ * entries are not in its index, and must be freed. */
+static void undo_staged(struct store *store, const struct change *change)
+{
+    if (entry_view(store_entry(store, change->unit)).flags & ENTRY_DEAD)
+        entry_free(store, change->index->shape, change->unit);
+}
+
+static bool is_staged(const struct store_txn *txn, const struct shape *shape)
+{
+    for (const struct store_table *use = txn->tables; use; use = use->next) {
+        if (use->shape == shape)
+            return use->staged;
+    }
+    return false;
+}
+
+static void abort_locked(struct store_txn *txn)
+{
+    struct store *store = txn->store;
+    const struct change *changes = txn->changes.items;
+    for (size_t i = txn->changes.count; i-- > 0;) {
+        if (is_staged(txn, changes[i].index->shape))
+            undo_staged(store, &changes[i]);
+        else
+            undo_change(store, &changes[i]);
+    }
+    for (struct store_table *use = txn->tables; use; use = use->next) {
+        if (use->staged) {
+            bury(store, use->shape);
+        } else {
+            use->shape->rows = use->rows_before;
+            use->shape->bytes = use->bytes_before;
+        }
+    }
+    store->stats.aborts++;
+    free_txn(txn);
+}
+
+void store_abort(struct store_txn *txn)
+{
+    struct store *store = txn->store;
+    pthread_mutex_lock(&store->lock);
+    abort_locked(txn);
+    pthread_mutex_unlock(&store->lock);
+}
+
+/* --- commit --------------------------------------------------------------------------------- */
+
+/* Gives every entry its version; those replaced within the transaction are freed. Moves the changes
+ * that leave something to reclaim together, and returns how many they are. */
+static size_t stamp_changes(struct store_txn *txn, uint64_t version)
+{
+    struct store *store = txn->store;
+    struct change *changes = txn->changes.items;
+    size_t kept = 0;
+    for (size_t i = 0; i < txn->changes.count; i++) {
+        if (i + 16 < txn->changes.count)
+            __builtin_prefetch(store_entry(store, changes[i + 16].unit), 1);
+        struct entry *entry = store_entry(store, changes[i].unit);
+        struct entry_view view = entry_view(entry);
+        if (view.flags & ENTRY_DEAD) {
+            entry_free(store, changes[i].index->shape, changes[i].unit);
+            continue;
+        }
+        atomic_store_explicit(&entry->born_word,
+                              entry_born_word(version, view.flags, view.key_bytes),
+                              memory_order_relaxed);
+        if (view.prev || (view.flags & ENTRY_TOMBSTONE))
+            changes[kept++] = changes[i];
+    }
+    return kept;
+}
+
+/* Puts a new shape's root before the old one, still unseen. */
+static void publish_root(struct store_table *use, uint64_t version)
+{
+    struct table *table = use->table;
+    uint64_t old = atomic_load_explicit(&table->slot->head, memory_order_relaxed);
+    atomic_store_explicit(&use->shape->root->prev, old, memory_order_relaxed);
+    atomic_store_explicit(&use->shape->root->born, version, memory_order_relaxed);
+    atomic_store_explicit(&table->slot->head, use->shape->root_unit, memory_order_release);
+    FAILPOINT("publish_root");
+}
+
+static void publish_sizes(struct store_table *use, uint64_t version)
+{
+    struct table_slot *slot = use->table->slot;
+    const struct shape *shape = use->shape;
+    atomic_store_explicit(&slot->rows, shape->rows, memory_order_relaxed);
+    atomic_store_explicit(&slot->bytes, shape->bytes, memory_order_relaxed);
+    atomic_store_explicit(&slot->memory_units, shape->units, memory_order_relaxed);
+    atomic_store_explicit(&slot->changed_version, version, memory_order_relaxed);
+    atomic_store_explicit(&slot->changed_at_ms, clock_wall_ms(), memory_order_relaxed);
+}
+
+static bool use_changed(const struct store_table *use)
+{
+    const struct store_counts *c = &use->counts;
+    return use->staged || c->inserted + c->updated + c->deleted > 0;
+}
+
+/* W3: the one store that makes everything visible. */
+static void publish_version(struct store *store, uint64_t version)
+{
+    struct super *super = store->region.super;
+    FAILPOINT("commit");
+    atomic_store_explicit(&super->committed, version, memory_order_seq_cst);
+    atomic_thread_fence(memory_order_seq_cst);
+    FAILPOINT("committed");
+    atomic_fetch_add_explicit(&super->commit_futex, 1, memory_order_release);
+    syscall(SYS_futex, &super->commit_futex, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+/* After the commit: what was replaced goes, or is held for leases. */
+static void settle(struct store_txn *txn, size_t change_count)
+{
+    struct store *store = txn->store;
+    reclaim_changes(store, txn->changes.items, change_count);
+    for (struct store_table *use = txn->tables; use; use = use->next) {
+        if (!use->staged)
+            continue;
+        struct shape *old = use->table->current;
+        use->table->current = use->shape;
+        if (old)
+            reclaim_root(store, use->table, old);
+    }
+    atomic_store_explicit(&store->region.super->used_units,
+                          store->usable_units - buddy_free_units(&store->buddy),
+                          memory_order_relaxed);
+}
+
+static int flush_postings(struct store_txn *txn)
+{
+    for (struct store_table *use = txn->tables; use; use = use->next) {
+        int status = posting_flush(use);
+        if (status != SP_OK)
+            return status;
+    }
+    return SP_OK;
+}
+
+static int commit_locked(struct store_txn *txn, uint64_t *version)
+{
+    struct store *store = txn->store;
+    bool changed = false;
+    int status = txn->failed ? SP_EINVAL : flush_postings(txn);
+    if (status != SP_OK) {
+        abort_locked(txn);
+        return status;
+    }
+    for (struct store_table *use = txn->tables; use; use = use->next)
+        changed |= use_changed(use);
+    *version = store_committed(store);
+    if (changed) {
+        ++*version;
+        size_t kept = stamp_changes(txn, *version);
+        for (struct store_table *use = txn->tables; use; use = use->next) {
+            if (use->staged)
+                publish_root(use, *version);
+            if (use_changed(use))
+                publish_sizes(use, *version);
+        }
+        publish_version(store, *version);
+        settle(txn, kept);
+        store->stats.commits++;
+    }
+    free_txn(txn);
+    return SP_OK;
+}
+
+int store_commit(struct store_txn *txn, uint64_t *version)
+{
+    struct store *store = txn->store;
+    uint64_t ignored;
+    pthread_mutex_lock(&store->lock);
+    int status = commit_locked(txn, version ? version : &ignored);
+    pthread_mutex_unlock(&store->lock);
+    return status;
+}
