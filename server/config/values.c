@@ -84,8 +84,10 @@ static const char *print_number(const struct unit *units, uint64_t n, char out[V
 
 const char *config_print_duration(uint64_t ms, char out[VALUE_PRINT_BYTES])
 {
-    if (ms == 0)
-        return strcpy(out, "0s");
+    if (ms == 0) {
+        snprintf(out, VALUE_PRINT_BYTES, "0s");
+        return out;
+    }
     return print_number(duration_units, ms, out);
 }
 

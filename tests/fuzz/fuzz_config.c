@@ -51,6 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const char refused[] = "/etc/f.yaml: cannot be loaded";
     char *said = NULL;
     size_t bytes = 0;
     struct config *config;
@@ -60,7 +61,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int status = config_load_buffer("/etc/f.yaml", (const char *)data, size, out, &config);
     fflush(out);
     need(status == SP_OK || (status == SP_ECONFIG && bytes > 0 && !config));
-    need(!said || !strstr(said, "cannot be loaded"));
+    /* check.c must have seen all that libcyaml refuses: its complaint has no line and comes first.
+     */
+    need(strncmp(said, refused, strlen(refused)) != 0);
     if (status == SP_OK) {
         check_config(config);
         config_explain(config, out);
