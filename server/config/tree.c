@@ -17,7 +17,11 @@ enum { TREE_NODES_MAX = 100000, TREE_DEPTH_MAX = 32 };
 static void complain_parser(struct complaints *complaints, const yaml_parser_t *parser,
                             const char *data)
 {
-    const char *problem = parser->problem ? parser->problem : "out of memory";
+    const char *problem = parser->problem ? parser->problem : "unknown fault";
+    if (parser->error == YAML_MEMORY_ERROR) {
+        config_complain(complaints, 0, 0, "out of memory");
+        return;
+    }
     if (parser->error == YAML_READER_ERROR) {
         unsigned line = 1;
         size_t start = 0;
