@@ -33,15 +33,13 @@
 #include "alloc/check_macros.h"
 #include "sidepond/status.h"
 
+/* Runs of this length are of a class without runs shorter than a bucket. */
+#define RUN_SHRINK_UNITS (2 * BUDDY_BUCKET_UNITS)
+
 struct run {
     uint64_t first;
     uint64_t count;
 };
-
-static inline struct buddy_node *leaf_of(const struct buddy *b, uint64_t bucket)
-{
-    return &b->level[0][bucket >> BUDDY_FAN_SHIFT];
-}
 
 static inline const struct buddy_node *root_of(const struct buddy *b)
 {
@@ -68,6 +66,8 @@ static __attribute__((noinline)) uint64_t run_end_far(const struct buddy *b, uin
     uint64_t child = bucket;
     uint64_t gaps;
 
+    if ((bucket << BUDDY_BUCKET_SHIFT) - b->last_first < b->last_count)
+        return b->last_first + b->last_count;
     for (;; level++) {
         if (level == b->level_count || child << buddy_child_shift(level) >= b->usable_units)
             return b->usable_units;
@@ -351,13 +351,12 @@ static uint64_t longest_below(const struct buddy *b, unsigned level, uint64_t in
     return longest;
 }
 
-/* A run of `units` that started in the bucket is gone or shorter. The classes are right already. */
-static __attribute__((noinline)) void longest_lower(struct buddy *b, uint64_t bucket,
+/* A run of `units` that started below the node is gone or shorter. The classes are right already.
+ */
+static __attribute__((noinline)) void longest_lower(struct buddy *b, unsigned level, uint64_t index,
                                                     uint64_t units)
 {
-    uint64_t index = bucket >> BUDDY_FAN_SHIFT;
-
-    for (unsigned level = 0; level < b->level_count; level++) {
+    for (; level < b->level_count; level++) {
         struct buddy_node *node = &b->level[level][index];
         if (node->longest != units)
             return;
@@ -370,14 +369,14 @@ static __attribute__((noinline)) void longest_lower(struct buddy *b, uint64_t bu
 
 /* ---- runs come and go --------------------------------------------------------------------- */
 
-static inline void run_put(struct buddy *b, uint64_t first, uint64_t count)
+static inline void run_put(struct buddy *b, struct run run)
 {
-    class_put(b, first >> BUDDY_BUCKET_SHIFT, buddy_class_of(count));
+    class_put(b, run.first >> BUDDY_BUCKET_SHIFT, buddy_class_of(run.count));
 }
 
-static inline void run_raise(struct buddy *b, uint64_t first, uint64_t count)
+static inline void run_raise(struct buddy *b, struct run run)
 {
-    longest_raise(b, first >> BUDDY_BUCKET_SHIFT, count);
+    longest_raise(b, run.first >> BUDDY_BUCKET_SHIFT, run.count);
 }
 
 static inline void run_drop(struct buddy *b, struct run old)
@@ -387,10 +386,51 @@ static inline void run_drop(struct buddy *b, struct run old)
 
 static inline void run_lower(struct buddy *b, struct run old)
 {
-    uint64_t bucket = old.first >> BUDDY_BUCKET_SHIFT;
+    uint64_t index = old.first >> (BUDDY_BUCKET_SHIFT + BUDDY_FAN_SHIFT);
 
-    if (leaf_of(b, bucket)->longest == old.count)
-        longest_lower(b, bucket, old.count);
+    if (b->level[0][index].longest == old.count)
+        longest_lower(b, 0, index, old.count);
+}
+
+/* A run longer than a bucket lost units at its front. If its bucket and class are still the same,
+ * the classes stay as they are; and while no other run below a node has the class, the node's
+ * longest run is known without looking, as no two such runs start in one bucket. This is what
+ * filling an empty arena does. False if bucket or class changed; then nothing was done. */
+static __attribute__((noinline)) bool run_shrink(struct buddy *b, struct run old, struct run rest)
+{
+    uint64_t bucket = old.first >> BUDDY_BUCKET_SHIFT;
+    uint64_t index = bucket >> BUDDY_FAN_SHIFT;
+    unsigned class = buddy_class_of(rest.count);
+
+    if (rest.first >> BUDDY_BUCKET_SHIFT != bucket || buddy_class_of(old.count) != class)
+        return false;
+    for (unsigned level = 0; level < b->level_count; level++) {
+        struct buddy_node *node = &b->level[level][index];
+        if (node->longest != old.count)
+            break;
+        if ((node->has[class] & (node->has[class] - 1)) != 0) {
+            longest_lower(b, level, index, old.count);
+            break;
+        }
+        node->longest = rest.count;
+        index >>= BUDDY_FAN_SHIFT;
+    }
+    return true;
+}
+
+/* The run that was cut is replaced by what is left of it at both sides. */
+static inline void run_replace(struct buddy *b, struct run run, struct run left, struct run right)
+{
+    if (left.count != 0)
+        run_put(b, left);
+    if (right.count != 0)
+        run_put(b, right);
+    run_drop(b, run);
+    if (left.count != 0)
+        run_raise(b, left);
+    if (right.count != 0)
+        run_raise(b, right);
+    run_lower(b, run);
 }
 
 /* Cuts units [first, first + count) out of the run that holds them. */
@@ -402,16 +442,10 @@ static inline void take(struct buddy *b, struct run run, uint64_t first, uint64_
     if (run.count >= BUDDY_BUCKET_UNITS)
         full_change(b, run, first, first + count, false);
     bits_take(b, first, count);
-    if (left.count != 0)
-        run_put(b, left.first, left.count);
-    if (right.count != 0)
-        run_put(b, right.first, right.count);
-    run_drop(b, run);
-    if (left.count != 0)
-        run_raise(b, left.first, left.count);
-    if (right.count != 0)
-        run_raise(b, right.first, right.count);
-    run_lower(b, run);
+    b->last_first = right.first;
+    b->last_count = right.count;
+    if (right.count < RUN_SHRINK_UNITS || left.count != 0 || !run_shrink(b, run, right))
+        run_replace(b, run, left, right);
     set_free_units(b, b->free_units - count);
 }
 
@@ -423,6 +457,7 @@ static inline void give(struct buddy *b, uint64_t first, uint64_t count)
     struct run right = {end, 0};
 
     bits_give(b, first, count);
+    b->last_count = 0;
     if (first > 0 && unit_is_free(b, first - 1)) {
         left.first = run_start(b, first - 1);
         left.count = first - left.first;
@@ -433,12 +468,12 @@ static inline void give(struct buddy *b, uint64_t first, uint64_t count)
     struct run merged = {left.first, left.count + count + right.count};
     if (merged.count >= BUDDY_BUCKET_UNITS)
         full_change(b, merged, first, end, true);
-    run_put(b, merged.first, merged.count);
+    run_put(b, merged);
     if (left.count != 0)
         run_drop(b, left);
     if (right.count != 0)
         run_drop(b, right);
-    run_raise(b, merged.first, merged.count);
+    run_raise(b, merged);
     if (left.count != 0)
         run_lower(b, left);
     if (right.count != 0)
@@ -536,17 +571,161 @@ static inline bool find_run(const struct buddy *b, uint64_t count, struct run *r
     return true;
 }
 
+/* ---- the cache of resting blocks ----------------------------------------------------------- */
+
+static inline uint64_t cache_get(struct buddy *b, uint64_t count)
+{
+    struct buddy_ring *ring = &b->cache->ring[count];
+
+    if (ring->count == 0)
+        return BUDDY_NONE;
+    ring->top = (ring->top == 0 ? BUDDY_CACHE_DEPTH : ring->top) - 1;
+    ring->count--;
+    b->cache->resting_units -= count;
+    set_free_units(b, b->free_units - count);
+    uint64_t first = ring->first[ring->top];
+    ring->first[ring->top] = UINT32_MAX;
+    return first;
+}
+
+/* Merges the oldest block of a ring. */
+static void cache_evict(struct buddy *b, uint64_t count)
+{
+    struct buddy_ring *ring = &b->cache->ring[count];
+    uint64_t oldest = (ring->top + BUDDY_CACHE_DEPTH - ring->count) % BUDDY_CACHE_DEPTH;
+
+    ring->count--;
+    b->cache->resting_units -= count;
+    b->free_units -= count;
+    uint64_t first = ring->first[oldest];
+    ring->first[oldest] = UINT32_MAX;
+    give(b, first, count);
+}
+
+/* Makes room for `count` resting units by at most a few evictions from the rings in turn. */
+static __attribute__((noinline)) bool cache_make_room(struct buddy *b, uint64_t count)
+{
+    struct buddy_cache *cache = b->cache;
+    uint64_t limit = b->usable_units / 64;
+
+    for (unsigned tries = 0; tries < 4; tries++) {
+        if (cache->resting_units + count <= limit)
+            return true;
+        for (unsigned i = 0; i < BUDDY_CACHE_UNITS; i++) {
+            cache->hand = cache->hand % BUDDY_CACHE_UNITS + 1;
+            if (cache->ring[cache->hand].count != 0) {
+                cache_evict(b, cache->hand);
+                break;
+            }
+        }
+    }
+    return cache->resting_units + count <= limit;
+}
+
+/* The words of the first and the last unit say that their units are used. The words between are
+ * looked at when the block is merged. */
+static inline bool ends_are_used(const struct buddy *b, uint64_t first, uint64_t count)
+{
+    uint64_t word = first / 64;
+    uint64_t last = (first + count - 1) / 64;
+    uint64_t tail = tail_mask(first + count);
+    uint64_t head = head_mask(first);
+    uint64_t both = word == last ? head & tail : UINT64_MAX;
+
+    return ((b->bits[word] & head & both) | (b->bits[last] & tail & both)) == 0;
+}
+
+/* A block beside a free run merges at once: else churn through the cache would keep the pieces
+ * between blocks from ever growing together. */
+static inline bool has_free_neighbour(const struct buddy *b, uint64_t first, uint64_t count)
+{
+    uint64_t end = first + count;
+
+    return (first > 0 && unit_is_free(b, first - 1)) ||
+           (end < b->usable_units && unit_is_free(b, end));
+}
+
+static inline bool rests(const struct buddy_ring *ring, uint64_t first)
+{
+    uint32_t same = 0;
+
+    for (unsigned i = 0; i < BUDDY_CACHE_DEPTH; i++)
+        same |= (uint32_t) - (ring->first[i] == (uint32_t)first);
+    return same != 0;
+}
+
+static inline bool cache_put(struct buddy *b, uint64_t first, uint64_t count)
+{
+    struct buddy_ring *ring = &b->cache->ring[count];
+
+    if (first >= UINT32_MAX || has_free_neighbour(b, first, count))
+        return false;
+    if (b->cache->resting_units + count > b->usable_units / 64 && !cache_make_room(b, count))
+        return false;
+    SP_CHECK(ends_are_used(b, first, count) && !rests(ring, first));
+    if (ring->count == BUDDY_CACHE_DEPTH)
+        cache_evict(b, count);
+    ring->first[ring->top] = (uint32_t)first;
+    ring->top = (ring->top + 1) % BUDDY_CACHE_DEPTH;
+    ring->count++;
+    b->cache->resting_units += count;
+    set_free_units(b, b->free_units + count);
+    return true;
+}
+
+void buddy_settle(struct buddy *b)
+{
+    if (b->cache == NULL)
+        return;
+    for (uint64_t count = 1; count <= BUDDY_CACHE_UNITS; count++) {
+        while (b->cache->ring[count].count != 0)
+            cache_evict(b, count);
+    }
+}
+
+void buddy_use_cache(struct buddy *b, struct buddy_cache *cache)
+{
+    buddy_settle(b);
+    b->cache = cache;
+    if (cache == NULL)
+        return;
+    memset(cache, 0, sizeof *cache);
+    for (unsigned count = 0; count <= BUDDY_CACHE_UNITS; count++)
+        memset(cache->ring[count].first, 0xff, sizeof cache->ring[count].first);
+}
+
+/* After a request failed: could it succeed if nothing rested? */
+static inline bool may_fit_settled(const struct buddy *b, uint64_t count)
+{
+    return b->cache != NULL && b->cache->resting_units != 0 && count <= b->free_units;
+}
+
 /* ---- requests ----------------------------------------------------------------------------- */
 
-uint64_t buddy_alloc(struct buddy *b, uint64_t count)
+static uint64_t cut(struct buddy *b, uint64_t count)
 {
     struct run run;
 
-    SP_CHECK(count > 0);
     if (!find_run(b, count, &run))
         return BUDDY_NONE;
     take(b, run, run.first, count);
     return run.first;
+}
+
+uint64_t buddy_alloc(struct buddy *b, uint64_t count)
+{
+    SP_CHECK(count > 0);
+    if (b->cache != NULL && count <= BUDDY_CACHE_UNITS) {
+        uint64_t first = cache_get(b, count);
+        if (first != BUDDY_NONE)
+            return first;
+    }
+    uint64_t first = cut(b, count);
+    if (__builtin_expect(first == BUDDY_NONE, 0) && may_fit_settled(b, count)) {
+        buddy_settle(b);
+        first = cut(b, count);
+    }
+    return first;
 }
 
 static inline uint64_t align_up(uint64_t unit, uint64_t align_units)
@@ -561,6 +740,8 @@ static bool walk_for_aligned(const struct buddy *b, uint64_t count, uint64_t ali
     struct run at = {0, 0};
     bool found = false;
 
+    if (root_of(b)->longest < count)
+        return false;
     while (buddy_next_free_run(b, at.first + at.count, &at.first, &at.count)) {
         uint64_t skip = align_up(at.first, align_units) - at.first;
         if (skip < at.count && at.count - skip >= count && (!found || at.count < run->count)) {
@@ -580,9 +761,12 @@ uint64_t buddy_alloc_aligned(struct buddy *b, uint64_t count, uint64_t align_uni
     SP_CHECK(align_units <= BUDDY_MAX_UNITS);
     if (count > b->free_units)
         return BUDDY_NONE;
-    if (!find_run(b, count + align_units - 1, &run)) {
-        if (root_of(b)->longest < count || !walk_for_aligned(b, count, align_units, &run))
+    if (!find_run(b, count + align_units - 1, &run) &&
+        !walk_for_aligned(b, count, align_units, &run)) {
+        if (!may_fit_settled(b, count))
             return BUDDY_NONE;
+        buddy_settle(b);
+        return buddy_alloc_aligned(b, count, align_units);
     }
     uint64_t first = align_up(run.first, align_units);
     take(b, run, first, count);
@@ -594,7 +778,8 @@ void buddy_free(struct buddy *b, uint64_t first, uint64_t count)
     if (count == 0)
         return;
     SP_CHECK(first < b->usable_units && count <= b->usable_units - first);
-    give(b, first, count);
+    if (b->cache == NULL || count > BUDDY_CACHE_UNITS || !cache_put(b, first, count))
+        give(b, first, count);
 }
 
 /* ---- the arena's size --------------------------------------------------------------------- */
@@ -636,15 +821,16 @@ void buddy_grow(struct buddy *b, uint64_t usable_units_new)
 
 void buddy_shrink(struct buddy *b, uint64_t usable_units_new)
 {
-    uint64_t cut = b->usable_units - usable_units_new;
+    uint64_t gone = b->usable_units - usable_units_new;
 
     SP_CHECK(usable_units_new <= b->usable_units);
-    if (cut == 0)
+    if (gone == 0)
         return;
-    SP_CHECK(buddy_is_free(b, usable_units_new, cut));
+    buddy_settle(b);
+    SP_CHECK(buddy_is_free(b, usable_units_new, gone));
     struct run last = {run_start(b, usable_units_new), 0};
     last.count = b->usable_units - last.first;
-    take(b, last, usable_units_new, cut);
+    take(b, last, usable_units_new, gone);
     b->usable_units = usable_units_new;
 }
 

@@ -20,12 +20,12 @@
 #include "alloc/buddy.h"
 
 #define BUDDY_WORD_UNITS   64
-#define BUDDY_BUCKET_WORDS 2
-#define BUDDY_BUCKET_SHIFT 7 /* log2 of the units in a bucket */
+#define BUDDY_BUCKET_WORDS 4
+#define BUDDY_BUCKET_SHIFT 8 /* log2 of the units in a bucket */
 #define BUDDY_BUCKET_UNITS (1ULL << BUDDY_BUCKET_SHIFT)
 #define BUDDY_FAN          64
 #define BUDDY_FAN_SHIFT    6
-#define BUDDY_CLASSES      128
+#define BUDDY_CLASSES      256
 #define BUDDY_CLASS_WORDS  (BUDDY_CLASSES / 64)
 #define BUDDY_PART_ALIGN   4096
 
@@ -56,17 +56,17 @@ struct buddy_node {
 static_assert(offsetof(struct buddy_node, has) == 64, "header is one line");
 static_assert(sizeof(struct buddy_node) == 64 + 8 * BUDDY_CLASSES, "no padding");
 
-/* Classes of run lengths: exact below 32 units, 16 to an octave below 512, 4 to an octave below
- * 2^17, and one for all longer runs. Rising: a longer run is never of a lower class. */
+/* Classes of run lengths: exact below 64 units, 32 to an octave below 512, 8 to an octave below
+ * 2^21, and one for all longer runs. Rising: a longer run is never of a lower class. */
 static inline unsigned buddy_class_of(uint64_t units)
 {
-    if (units < 32)
+    if (units < 64)
         return (unsigned)units - 1;
     unsigned order = 63 - (unsigned)__builtin_clzll(units);
     if (order < 9)
-        return ((order - 4) << 4) + (unsigned)(units >> (order - 4)) - 1;
-    if (order < 17)
-        return 95 + ((order - 9) << 2) + ((unsigned)(units >> (order - 2)) & 3);
+        return ((order - 5) << 5) + (unsigned)(units >> (order - 5)) - 1;
+    if (order < 21)
+        return 159 + ((order - 9) << 3) + ((unsigned)(units >> (order - 3)) & 7);
     return BUDDY_CLASSES - 1;
 }
 
@@ -77,7 +77,7 @@ static inline unsigned buddy_class_fitting(uint64_t units)
 }
 
 /* Runs of the classes below this one have exactly class + 1 units. */
-#define BUDDY_EXACT_CLASSES 31
+#define BUDDY_EXACT_CLASSES 63
 
 /* log2 of the units below one child, and below one node, of a level. */
 static inline unsigned buddy_child_shift(unsigned level)
