@@ -144,7 +144,7 @@ static void check_list(struct check *check, const struct option *option, yaml_no
         return;
     yaml_node_t *item;
     for (unsigned i = 0; (item = config_tree_item(check->tree, node, i)); i++) {
-        snprintf(item_path, sizeof(item_path), "%s[%u]", path, i);
+        snprintf(item_path, sizeof(item_path), "%.140s[%u]", path, i);
         if (option->section)
             check_section(check, option->section, item, item_path);
         else if (check_scalar(check, option, item, item_path))
