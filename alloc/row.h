@@ -231,7 +231,7 @@ size_t row_json(const struct schema *schema, const void *key, size_t key_bytes, 
 
 /* Whether bytes are UTF-8 (no surrogates, no overlong forms), and whether they are one JSON text
  * (RFC 8259, UTF-8, at most ROW_JSON_DEPTH_MAX levels deep). For who checks data before it is
- * encoded: about a byte per 0.1 ns of ASCII text and per ns of JSON. */
+ * encoded; ASCII text is looked at eight bytes at a time. */
 #define ROW_JSON_DEPTH_MAX 512u
 bool row_utf8_valid(const void *text, size_t text_bytes);
 bool row_json_valid(const void *text, size_t text_bytes);

@@ -5,7 +5,7 @@
  * Both are pure functions that look at each byte about once and allocate nothing. The JSON checker
  * is a loop over tokens with a stack of one bit for each open bracket; it decodes nothing.
  *
- * Costs: ASCII text eight bytes at a time; other text and JSON about a nanosecond a byte.
+ * Costs: ASCII text eight bytes at a time; other text and JSON a few nanoseconds a byte.
  * Limits: JSON nested deeper than ROW_JSON_DEPTH_MAX is refused.
  */
 #include <string.h>
