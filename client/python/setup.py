@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the extension module.
+
+In a checkout the library's sources are compiled into the module, so nothing needs to be installed
+but a C compiler and libxxhash-dev. Without the sources, or with SIDEPOND_SYSTEM_LIB=1, the module is
+linked with the installed libsidepond (pkg-config sidepond).
+"""
+import os
+import re
+import shlex
+import subprocess
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+CHECKOUT = (ROOT / "client/local/CMakeLists.txt").is_file()
+# What only the daemon and the checker use; a reader has no writing function in it.
+NOT_THE_READER = re.compile(r"^(buddy|check|region_write)")
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+
+
+def sources_in(folder):
+    names = re.findall(r"\b\w+\.c\b", (ROOT / folder / "CMakeLists.txt").read_text())
+    return [str(ROOT / folder / name) for name in names if not NOT_THE_READER.match(name)]
+
+
+def version():
+    if not CHECKOUT:
+        return subprocess.run(["pkg-config", "--modversion", "sidepond"], check=True,
+                              capture_output=True, text=True).stdout.strip()
+    text = (ROOT / "CMakeLists.txt").read_text()
+    return re.search(r"project\(sidepond VERSION ([0-9.]+)", text).group(1)
+
+
+def pkg_config(option, module):
+    result = subprocess.run(["pkg-config", option, module], check=True, capture_output=True,
+                            text=True)
+    return shlex.split(result.stdout)
+
+
+def extension():
+    sources = sorted(os.path.relpath(path, HERE) for path in (HERE / "src").glob("*.c"))
+    macros = [("_GNU_SOURCE", None)]
+    compile_args = ["-std=c11", "-O2", "-fvisibility=hidden"]
+    link_args = []
+    if not FREE_THREADED:
+        macros.append(("Py_LIMITED_API", "0x030B0000"))
+    if CHECKOUT and not os.environ.get("SIDEPOND_SYSTEM_LIB"):
+        sources += sources_in("alloc") + sources_in("client/local")
+        folders = ["", "alloc/include", "client/include"]
+        compile_args += [f"-I{ROOT / folder}" for folder in folders]
+        compile_args += ["-ffunction-sections"]
+        link_args += ["-Wl,--gc-sections"]
+        macros += [("SIDEPOND_VERSION", f'"{version()}"'),
+                   ("SP_API", '__attribute__((visibility("hidden")))')]
+    else:
+        compile_args += pkg_config("--cflags", "sidepond")
+        link_args += pkg_config("--libs", "sidepond")
+    return Extension("sidepond._native", sources, define_macros=macros,
+                     extra_compile_args=compile_args, extra_link_args=link_args,
+                     depends=[str(path) for path in (HERE / "src").glob("*.h")],
+                     py_limited_api=not FREE_THREADED)
+
+
+setup(
+    version=version(),
+    ext_modules=[extension()],
+    options={} if FREE_THREADED else {"bdist_wheel": {"py_limited_api": "cp311"}},
+)

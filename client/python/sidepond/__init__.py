@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Database tables in shared memory, read at the speed of one's own memory.
+
+    pond = sidepond.open("main")
+    users = pond["users"]
+    users[42]["email"]
+
+A table is a Mapping of keys to rows; a row is a Mapping of column names to values that decodes
+only the column asked for. Everything works after os.fork() and in threads.
+"""
+import collections.abc
+import os
+
+from sidepond import _native
+from sidepond._errors import (
+    AccessDenied,
+    BadFormat,
+    Corrupt,
+    Error,
+    Forked,
+    NoColumn,
+    NoIndex,
+    NoLease,
+    NoPond,
+    NotFound,
+    NoTable,
+    NotReady,
+    Stale,
+    Timeout,
+    TooOld,
+)
+from sidepond._info import Column, IndexInfo, PondInfo, ReaderInfo, Schema, TableInfo
+from sidepond._native import Index, Pond, Row, Snapshot, Table
+
+__all__ = [
+    "AccessDenied",
+    "BadFormat",
+    "Column",
+    "Corrupt",
+    "Error",
+    "Forked",
+    "Index",
+    "IndexInfo",
+    "NoColumn",
+    "NoIndex",
+    "NoLease",
+    "NoPond",
+    "NoTable",
+    "NotFound",
+    "NotReady",
+    "Pond",
+    "PondInfo",
+    "ReaderInfo",
+    "Row",
+    "Schema",
+    "Snapshot",
+    "Stale",
+    "Table",
+    "TableInfo",
+    "Timeout",
+    "TooOld",
+    "__version__",
+    "open",
+]
+
+__version__ = _native.version()
+
+for _mapping in (Pond, Table, Row, Snapshot):
+    collections.abc.Mapping.register(_mapping)
+del _mapping
+
+
+def open(name=None, wait=None, populate=False):
+    """Opens a pond by its name, or by its directory (a path, or a string with a slash in it).
+
+    Without a name: $SIDEPOND, else "main". `wait` is how many seconds to wait for the pond to
+    appear and be ready (math.inf: for ever). `populate` maps all its pages at once, so that the
+    first reads take no page faults.
+    """
+    if name is not None and not isinstance(name, str):
+        name = os.path.join(os.fsdecode(name), "")
+    return _native.open(name, wait, populate)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the package tells about ponds, tables and readers."""
+from datetime import datetime
+from typing import NamedTuple, Optional, Tuple
+
+
+class Column(NamedTuple):
+    """A column: `type` is the name of its type in the pond ("int64", "text", ...)."""
+
+    name: str
+    type: str
+    nullable: bool
+
+
+class IndexInfo(NamedTuple):
+    """A secondary index."""
+
+    name: str
+    unique: bool
+    columns: Tuple[str, ...]
+
+
+class Schema(NamedTuple):
+    """The shape of a table."""
+
+    columns: Tuple[Column, ...]
+    key: Tuple[str, ...]
+    indexes: Tuple[IndexInfo, ...]
+
+
+class PondInfo(NamedTuple):
+    """A pond at one moment. Sizes are in bytes, times in seconds."""
+
+    name: str
+    state: str
+    version: int
+    id: str
+    limit_bytes: int
+    committed_bytes: int
+    used_bytes: int
+    free_bytes: int
+    table_count: int
+    writer_pid: int
+    writer_alive: bool
+    heartbeat_age: float
+
+
+class TableInfo(NamedTuple):
+    """A table at one moment. Sizes are in bytes, times in seconds; `age` is infinite before the
+    first refresh."""
+
+    state: str
+    version: int
+    rows: int
+    bytes: int
+    memory_bytes: int
+    loaded_at: Optional[datetime]
+    changed_at: Optional[datetime]
+    age: float
+    max_stale: Optional[float]
+    stale: bool
+    fails_when_stale: bool
+    refresh_count: int
+    failure_count: int
+
+
+class ReaderInfo(NamedTuple):
+    """One who holds a snapshot."""
+
+    pid: int
+    version: int
+    held: float
+    revoked: bool

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keys(), values() and items() of a table return: views that walk the table once, at one
+version, instead of looking every key up again."""
+from collections.abc import ItemsView, KeysView, ValuesView
+
+
+class TableKeys(KeysView):
+    __slots__ = ()
+
+    def __iter__(self):
+        return iter(self._mapping)
+
+
+class TableValues(ValuesView):
+    __slots__ = ()
+
+    def __iter__(self):
+        return self._mapping._iterate(1)
+
+
+class TableItems(ItemsView):
+    __slots__ = ()
+
+    def __iter__(self):
+        return self._mapping._iterate(2)

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * getters.c - table.getter(column): a function of a key that returns one column's value.
+ *
+ * The function is a built-in function object bound to a Getter, because the interpreter calls those
+ * with the least ado. Its Row object comes from the spare ones and goes back at once.
+ */
+#include "native.h"
+
+struct getter_object {
+    PyObject_HEAD struct table_object *table;
+    PyObject *name;
+    const struct shape *shape; /* of `column` */
+    size_t column;
+};
+
+static PyObject *column_of(struct getter_object *bound, struct row_object *row)
+{
+    if (LIKELY(row->shape == bound->shape))
+        return row_column(row, bound->column);
+    return PyObject_GetItem((PyObject *)row, bound->name);
+}
+
+static PyObject *getter_call(PyObject *self, PyObject *key)
+{
+    struct getter_object *bound = (struct getter_object *)self;
+    PyObject *row;
+    enum key_result result = table_read(bound->table, key, &row);
+    if (UNLIKELY(result != KEY_OK))
+        return result == KEY_ABSENT ? Py_NewRef(Py_None) : NULL;
+    PyObject *value = column_of(getter, (struct row_object *)row);
+    Py_DECREF(row);
+    return value;
+}
+
+static PyMethodDef getter_function = {"getter", getter_call, METH_O,
+                                      "The value of one column of the row with this key, or None."};
+
+PyObject *table_getter(PyObject *self, PyObject *name)
+{
+    struct table_object *table = (struct table_object *)self;
+    const struct shape *shape = table_usable(table) ? table_shape(table) : NULL;
+    if (shape == NULL)
+        return NULL;
+    PyObject *position = dict_get(shape->positions, name);
+    if (position == NULL) {
+        PyObject *class = PyDict_GetItemString(table->state->errors, "SP_ENOCOLUMN");
+        if (!PyErr_Occurred())
+            PyErr_Format(class != NULL ? class : PyExc_KeyError, "table %U has no column %R",
+                         table->name, name);
+        return NULL;
+    }
+    struct getter_object *bound = PyObject_New(struct getter_object, table->state->getter_type);
+    if (bound != NULL) {
+        bound->table = (struct table_object *)Py_NewRef(self);
+        bound->name = Py_NewRef(name);
+        bound->shape = shape;
+        bound->column = PyLong_AsSize_t(position);
+    }
+    Py_DECREF(position);
+    PyObject *function =
+        bound != NULL ? PyCFunction_New(&getter_function, (PyObject *)bound) : NULL;
+    Py_XDECREF((PyObject *)bound);
+    return function;
+}
+
+static void getter_dealloc(PyObject *self)
+{
+    struct getter_object *bound = (struct getter_object *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(bound->name);
+    Py_XDECREF((PyObject *)bound->table);
+    PyObject_Free(self);
+    Py_DECREF((PyObject *)type);
+}
+
+static PyType_Slot getter_slots[] = {{Py_tp_dealloc, getter_dealloc}, {0, NULL}};
+
+static PyType_Spec getter_spec = {
+    .name = "sidepond._native.Getter",
+    .basicsize = sizeof(struct getter_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = getter_slots,
+};
+
+int getter_type_init(PyObject *module, struct state *state)
+{
+    return type_init(module, &getter_spec, &state->getter_type);
+}
