@@ -226,7 +226,7 @@ static_assert(sizeof(struct segment_head) == 64, "segment_head");
  * before anything it made unreachable is freed; so a reader need watch one sequence only.
  */
 #define BUCKET_SLOTS 7u
-#define PROBE_MAX    15u
+#define PROBE_MAX    63u
 #define TAG_BITS     28
 #define TAG_MASK     ((UINT64_C(1) << TAG_BITS) - 1)
 

@@ -17,8 +17,8 @@ static inline uint64_t hash_key(uint64_t seed, const void *key, size_t key_bytes
     return XXH3_64bits_withSeed(key, key_bytes, seed);
 }
 
-/* The checksum of an entry with these words; `bytes` is what follows the fixed head (16 bytes of the
- * extended head if there is one, key, value). */
+/* The checksum of an entry with these words; `bytes` is what follows the fixed head (16 bytes of
+ * the extended head if there is one, key, value). */
 static inline uint32_t entry_checksum(uint64_t born_word, uint64_t prev_word, const void *bytes)
 {
     uint64_t seed = born_word >> VERSION_BITS ^ entry_value_bytes(prev_word) << 24;
@@ -30,8 +30,8 @@ static inline uint32_t entry_checksum(uint64_t born_word, uint64_t prev_word, co
 static inline uint32_t root_checksum(const struct table_root *root, const void *schema_block)
 {
     size_t off = offsetof(struct table_root, schema_unit);
-    uint64_t seed = XXH3_64bits((const char *)root + off,
-                                offsetof(struct table_root, checksum) - off);
+    uint64_t seed =
+        XXH3_64bits((const char *)root + off, offsetof(struct table_root, checksum) - off);
     return (uint32_t)XXH3_64bits_withSeed(schema_block, root->schema_bytes, seed);
 }
 

@@ -99,9 +99,9 @@ static struct index *next_index(struct store *store)
 
 void compact_tick(struct store *store)
 {
-    if (!free_moved(store) || !is_needed(store))
+    if (!free_moved(store))
         return;
-    uint64_t target = target_unit(store);
+    uint64_t target = is_needed(store) ? target_unit(store) : UINT64_MAX;
     for (unsigned i = 0; i < SEGMENTS_PER_TICK && store->moved.units.count < MOVES_PER_TICK; i++) {
         struct index *index = next_index(store);
         if (!index)
@@ -113,9 +113,9 @@ void compact_tick(struct store *store)
             store->compact.position = 0;
             continue;
         }
-        move_segment_entries(store, index, &segment, target);
-        if (segment.unit >= target)
-            index_move_segment(index, position);
+        if (target != UINT64_MAX)
+            move_segment_entries(store, index, &segment, target);
+        index_tidy_segment(index, position, segment.unit >= target);
     }
     leases_note(store, store->moved.leases);
     free_moved(store);

@@ -19,22 +19,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Percent of the slots. */
+/* Percent of the slots: what makes a segment grow, what it has then, what makes it shrink. */
 #define LOAD_MAX 86u
 #define LOAD_NEW 75u
-
-#define HEAD_UNITS   (sizeof(struct segment_head) / FORMAT_UNIT_BYTES)
-#define BUCKET_UNITS (sizeof(struct bucket) / FORMAT_UNIT_BYTES)
-
-static uint64_t segment_units(unsigned bucket_count)
-{
-    return HEAD_UNITS + bucket_count * BUCKET_UNITS;
-}
-
-static uint64_t dir_units(unsigned depth)
-{
-    return bytes_to_units(sizeof(uint64_t) << depth);
-}
+#define LOAD_MIN 35u
 
 static uint64_t load_word(const _Atomic uint64_t *word)
 {
@@ -73,7 +61,7 @@ static int segment_new(struct index *index, unsigned bucket_count, uint64_t *uni
         return status;
     index->shape->units += segment_units(bucket_count);
     memset(region_at(&store->region, block), 0, segment_units(bucket_count) * FORMAT_UNIT_BYTES);
-    *unit = block + HEAD_UNITS;
+    *unit = block + SEGMENT_HEAD_UNITS;
     struct bucket *buckets = region_at(&store->region, *unit);
     uint64_t sequence = (store->segment_serial += UINT64_C(1) << 20) * BUCKET_SEQUENCE_ONE;
     for (unsigned i = 0; i < bucket_count; i++)
@@ -84,7 +72,7 @@ static int segment_new(struct index *index, unsigned bucket_count, uint64_t *uni
 static void segment_free(struct index *index, uint64_t unit, unsigned bucket_count)
 {
     index->shape->units -= segment_units(bucket_count);
-    space_free(index->shape->store, unit - HEAD_UNITS, segment_units(bucket_count));
+    space_free(index->shape->store, unit - SEGMENT_HEAD_UNITS, segment_units(bucket_count));
 }
 
 /* An empty slot for a tag, at its home or within its reach; NULL if there is none. */
@@ -137,7 +125,8 @@ static bool segment_put(struct bucket *buckets, unsigned bucket_count, uint64_t 
     return true;
 }
 
-/* A segment with these words; more buckets than asked for if they do not find their places. */
+/* A segment with these words; more buckets than asked for if they do not find their places.
+ * SP_ERANGE if that takes more than a segment can have. */
 static int segment_build(struct index *index, const uint64_t *words, unsigned count,
                          unsigned *bucket_count, uint64_t *unit)
 {
@@ -155,7 +144,7 @@ static int segment_build(struct index *index, const uint64_t *words, unsigned co
             return SP_OK;
         segment_free(index, *unit, *bucket_count);
         if (*bucket_count == SEGMENT_BUCKETS_MAX)
-            return SP_ENOSPC; /* thousands of keys with one tag: not with a random seed */
+            return SP_ERANGE;
     }
 }
 
@@ -299,7 +288,8 @@ static int segment_grow(struct index *index, uint64_t position)
     unsigned wanted = buckets_for(head_of(segment_at(index, word))->entry_count + 1);
     if (wanted <= buckets)
         wanted = buckets + 1;
-    return segment_rebuild(index, position, wanted);
+    int status = segment_rebuild(index, position, wanted);
+    return status == SP_ERANGE ? segment_split(index, position) : status;
 }
 
 /* --- what the store calls ------------------------------------------------------------------- */
@@ -465,8 +455,12 @@ void index_destroy(struct index *index)
     space_free(index->shape->store, dir_unit(dir), dir_units(dir_depth(dir)));
 }
 
-void index_move_segment(struct index *index, uint64_t position)
+void index_tidy_segment(struct index *index, uint64_t position, bool move)
 {
     uint64_t word = load_word(&dir_words(index)[position]);
-    segment_rebuild(index, position, segment_buckets(word));
+    unsigned entries = head_of(segment_at(index, word))->entry_count;
+    unsigned buckets = segment_buckets(word), wanted = buckets_for(entries);
+    bool shrink = entries * 100 < buckets * BUCKET_SLOTS * LOAD_MIN && wanted < buckets;
+    if (shrink || move)
+        segment_rebuild(index, position, shrink ? wanted : buckets);
 }

@@ -24,6 +24,7 @@
 #include "alloc/buddy.h"
 #include "alloc/hash.h"
 #include "alloc/region.h"
+#include "alloc/sound.h"
 #include "server/store/failpoint.h"
 #include "server/store/store.h"
 
@@ -264,8 +265,9 @@ struct segment_ref {
 bool index_next_segment(const struct index *index, uint64_t *position, struct segment_ref *out);
 /* Frees directory and segments, not the entries. */
 void index_destroy(struct index *index);
-/* Rebuilds the segment at a position of index_next_segment at a lower address if there is one. */
-void index_move_segment(struct index *index, uint64_t position);
+/* Rebuilds the segment at a position of index_next_segment where it has become far too large for
+ * its entries, or, with `move`, in any case: at the lowest address that is free. */
+void index_tidy_segment(struct index *index, uint64_t position, bool move);
 
 /* --- shape.c -------------------------------------------------------------------------------- */
 

@@ -31,24 +31,11 @@ static bool mark(struct recovery *r, uint64_t unit, uint64_t count)
 
 /* --- entries -------------------------------------------------------------------------------- */
 
-/* Whether an entry lies in the arena as a whole and its checksum is right. */
-static bool entry_is_sound(const struct recovery *r, uint64_t unit)
-{
-    const struct region *region = &r->store->region;
-    if (!region_holds(region, unit, bytes_to_units(ENTRY_HEAD_BYTES)))
-        return false;
-    const struct entry *entry = store_entry(r->store, unit);
-    uint64_t b = atomic_load_explicit(&entry->born_word, memory_order_relaxed);
-    uint64_t p = atomic_load_explicit(&entry->prev_word, memory_order_relaxed);
-    return region_holds(region, unit, bytes_to_units(entry_bytes(b, p))) &&
-           entry->checksum == entry_checksum(b, p, entry->bytes);
-}
-
 /* The newest committed version of a slot's chain; 0 if there is none. */
 static uint64_t committed_version(struct recovery *r, uint64_t unit)
 {
     while (unit) {
-        if (!entry_is_sound(r, unit)) {
+        if (!entry_is_sound(&r->store->region, unit)) {
             r->opened->dropped_corrupt++;
             return 0;
         }
@@ -71,7 +58,7 @@ static void recover_chain(struct recovery *r, struct shape *shape, uint64_t unit
         struct entry_view n = entry_view(newer);
         if (!n.prev)
             return;
-        bool good = entry_is_sound(r, n.prev);
+        bool good = entry_is_sound(&r->store->region, n.prev);
         if (good) {
             struct entry_view e = entry_view(store_entry(store, n.prev));
             good = e.born < n.born && e.key_bytes == n.key_bytes &&
@@ -215,14 +202,6 @@ static void recover_segment(struct recovery *r, struct segment_walk *walk)
 
 /* --- indexes -------------------------------------------------------------------------------- */
 
-static bool segment_word_is_sound(const struct recovery *r, uint64_t word, unsigned dir_bits)
-{
-    uint64_t unit = segment_unit(word), head = sizeof(struct segment_head) / FORMAT_UNIT_BYTES;
-    return unit > head && unit % (sizeof(struct bucket) / FORMAT_UNIT_BYTES) == 0 &&
-           segment_depth(word) <= dir_bits && word >> 54 == 0 &&
-           region_holds(&r->store->region, unit, segment_buckets(word) * UINT64_C(4));
-}
-
 /* A change of the directory may have stopped half-way: of the segments that claim a range, the one
  * of the smallest depth, or else the first, has everything, and nobody has written since. */
 static bool recover_directory(struct recovery *r, _Atomic uint64_t *words, unsigned dir_bits)
@@ -230,7 +209,7 @@ static bool recover_directory(struct recovery *r, _Atomic uint64_t *words, unsig
     uint64_t size = UINT64_C(1) << dir_bits, last = 0;
     for (uint64_t i = 0; i < size; i++) {
         uint64_t word = atomic_load_explicit(&words[i], memory_order_relaxed);
-        if (!segment_word_is_sound(r, word, dir_bits))
+        if (!segment_word_is_sound(&r->store->region, word, dir_bits))
             return false;
         if (word == last)
             continue;
@@ -251,13 +230,12 @@ static bool recover_index(struct recovery *r, struct index *index)
     struct region *region = &r->store->region;
     uint64_t dir = atomic_load_explicit(index->dir, memory_order_relaxed);
     unsigned depth = dir_depth(dir);
-    uint64_t units = bytes_to_units(sizeof(uint64_t) << (depth <= DIR_DEPTH_MAX ? depth : 0));
-    if (depth > DIR_DEPTH_MAX || dir >> 42 != 0 || !mark(r, dir_unit(dir), units))
+    if (!dir_word_is_sound(region, dir) || !mark(r, dir_unit(dir), dir_units(depth)))
         return false;
     _Atomic uint64_t *words = region_at(region, dir_unit(dir));
     if (!recover_directory(r, words, depth))
         return false;
-    index->shape->units += units;
+    index->shape->units += dir_units(depth);
     struct segment_walk walk = {.index = index};
     for (uint64_t position = 0;;) {
         walk.dir_position = position;
@@ -265,8 +243,7 @@ static bool recover_index(struct recovery *r, struct index *index)
             return true;
         uint64_t word = atomic_load_explicit(&words[walk.dir_position], memory_order_relaxed);
         walk.depth = segment_depth(word);
-        uint64_t head_units = sizeof(struct segment_head) / FORMAT_UNIT_BYTES;
-        if (!mark(r, walk.segment.unit - head_units, walk.segment.units))
+        if (!mark(r, walk.segment.unit - SEGMENT_HEAD_UNITS, walk.segment.units))
             return false;
         index->shape->units += walk.segment.units;
         recover_segment(r, &walk);
@@ -275,27 +252,12 @@ static bool recover_index(struct recovery *r, struct index *index)
 
 /* --- tables --------------------------------------------------------------------------------- */
 
-static bool root_is_sound(const struct recovery *r, uint64_t unit)
-{
-    const struct region *region = &r->store->region;
-    if (!region_holds(region, unit, bytes_to_units(sizeof(struct table_root))))
-        return false;
-    const struct table_root *root = region_at(region, unit);
-    uint64_t bytes = sizeof(*root) + (1 + (uint64_t)root->index_count) * sizeof(uint64_t);
-    return root->index_count <= ROW_INDEXES_MAX &&
-           region_holds(region, unit, bytes_to_units(bytes)) &&
-           region_holds(region, root->schema_unit, bytes_to_units(root->schema_bytes)) &&
-           root->checksum == root_checksum(root, region_at(region, root->schema_unit));
-}
-
 static struct shape *recover_shape(struct recovery *r, uint64_t unit)
 {
     struct shape *shape;
-    if (!root_is_sound(r, unit) || shape_open(r->store, unit, &shape) != SP_OK)
+    if (!root_is_sound(&r->store->region, unit) || shape_open(r->store, unit, &shape) != SP_OK)
         return NULL;
-    uint64_t bytes =
-        sizeof(struct table_root) + (1 + (uint64_t)shape->root->index_count) * sizeof(uint64_t);
-    bool sound = mark(r, unit, bytes_to_units(bytes)) &&
+    bool sound = mark(r, unit, root_units(shape->root->index_count)) &&
                  mark(r, shape->root->schema_unit, bytes_to_units(shape->root->schema_bytes));
     for (unsigned i = 0; i < shape->index_count && sound; i++)
         sound = recover_index(r, &shape->indexes[i]);
@@ -339,7 +301,7 @@ static bool recover_table(struct recovery *r, unsigned number)
     struct table *table = &r->store->tables[number];
     table->slot = &r->store->region.slots[number];
     uint64_t head = atomic_load_explicit(&table->slot->head, memory_order_relaxed);
-    while (head && root_is_sound(r, head)) {
+    while (head && root_is_sound(&r->store->region, head)) {
         const struct table_root *root = region_at(&r->store->region, head);
         if (atomic_load_explicit(&root->born, memory_order_relaxed) <= r->committed)
             break;

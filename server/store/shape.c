@@ -11,11 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t root_units(unsigned secondary_count)
-{
-    return bytes_to_units(sizeof(struct table_root) + (1 + secondary_count) * sizeof(uint64_t));
-}
-
 static void bind_indexes(struct shape *shape)
 {
     for (unsigned i = 0; i < shape->index_count; i++) {

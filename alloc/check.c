@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * check.c - the checker of a pond.
+ *
+ * One walk from the table slots, marking what it reaches in a bitmap of its own, then a comparison
+ * with the allocator's. It follows nothing before it has checked that it lies in the arena, so a
+ * damaged or hostile file gives complaints and no crash. On a pond with a living writer a segment
+ * that looks wrong is looked at again: what is really wrong stays so.
+ */
+#include "alloc/check.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "alloc/buddy.h"
+#include "alloc/hash.h"
+#include "alloc/row.h"
+#include "alloc/sound.h"
+
+#define LIVE_ATTEMPTS 50u
+#define CHAIN_MAX     100000u
+
+struct check {
+    const struct region *region;
+    const struct check_options *options;
+    struct check_report *report;
+    uint64_t *reached; /* one bit a unit */
+    uint64_t committed;
+    const char *table;
+    bool muted; /* an attempt at a live segment: count complaints, say nothing */
+};
+
+static void complain(struct check *c, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void complain(struct check *c, const char *format, ...)
+{
+    char text[512];
+    uint64_t number = c->report->complaints++;
+    if (c->muted || !c->options->complain || number >= c->options->complaints_max)
+        return;
+    int used = snprintf(text, sizeof(text), "table %s: ", c->table ? c->table : "-");
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text + used, sizeof(text) - (size_t)used, format, args);
+    va_end(args);
+    c->options->complain(c->options->context, c->table ? text : text + used);
+}
+
+/* --- what is reached ------------------------------------------------------------------------ */
+
+static bool reach(struct check *c, uint64_t unit, uint64_t count, const char *what)
+{
+    if (c->options->live) /* blocks come and go */
+        return true;
+    for (uint64_t u = unit; u < unit + count; u++) {
+        if (c->reached[u / 64] >> (u % 64) & 1) {
+            complain(c, "%s at unit %llu overlaps another block", what, (unsigned long long)unit);
+            return false;
+        }
+        c->reached[u / 64] |= UINT64_C(1) << (u % 64);
+    }
+    c->report->reachable_units += count;
+    return true;
+}
+
+/* --- entries -------------------------------------------------------------------------------- */
+
+struct found {
+    uint64_t born, prev, units, hash;
+    unsigned flags;
+};
+
+static bool read_entry(struct check *c, uint64_t unit, struct found *out)
+{
+    if (!entry_is_sound(c->region, unit)) {
+        complain(c, "entry at unit %llu: bounds or checksum are wrong", (unsigned long long)unit);
+        return false;
+    }
+    const struct entry *entry = region_at(c->region, unit);
+    uint64_t b = atomic_load_explicit(&entry->born_word, memory_order_relaxed);
+    uint64_t p = atomic_load_explicit(&entry->prev_word, memory_order_relaxed);
+    *out = (struct found){entry_born(b), entry_prev(p), bytes_to_units(entry_bytes(b, p)), 0,
+                          entry_flags(b)};
+    const uint8_t *key = (const uint8_t *)entry + entry_key_off(out->flags);
+    out->hash = hash_key(c->region->hash_seed, key, entry_key_bytes(b));
+    return true;
+}
+
+static void check_chain(struct check *c, const struct found *head)
+{
+    struct found newer = *head, older;
+    for (unsigned i = 0; newer.prev; i++) {
+        uint64_t unit = newer.prev;
+        if (i == CHAIN_MAX) {
+            complain(c, "a chain of versions does not end");
+            return;
+        }
+        if (!read_entry(c, unit, &older) || !reach(c, unit, older.units, "old version"))
+            return;
+        if (older.hash != head->hash || older.born >= newer.born)
+            complain(c, "old version at unit %llu is of another key or not older",
+                     (unsigned long long)unit);
+        c->report->old_versions++;
+        newer = older;
+    }
+}
+
+static bool check_entry(struct check *c, uint64_t word, uint64_t *hash)
+{
+    struct found head;
+    if (!read_entry(c, slot_unit(word), &head) || !reach(c, slot_unit(word), head.units, "entry"))
+        return false;
+    *hash = head.hash;
+    c->report->entries++;
+    c->report->tombstones += (head.flags & ENTRY_TOMBSTONE) != 0;
+    c->report->uncommitted += head.born > c->committed;
+    check_chain(c, &head);
+    return true;
+}
+
+/* --- segments ------------------------------------------------------------------------------- */
+
+struct segment {
+    const struct bucket *buckets;
+    unsigned count, depth, dir_bits;
+    uint64_t position; /* in the directory */
+};
+
+static void check_slot(struct check *c, const struct segment *s, unsigned bucket, uint64_t word,
+                       unsigned *overflow, unsigned *reached)
+{
+    uint64_t hash, tag = slot_tag(word);
+    if (!check_entry(c, word, &hash))
+        return;
+    unsigned home = tag_bucket(tag, s->count), shift = s->dir_bits - s->depth;
+    unsigned distance = (bucket + s->count - home) % s->count;
+    if ((hash & TAG_MASK) != tag || distance > PROBE_MAX ||
+        hash_dir_index(hash, s->dir_bits) >> shift != s->position >> shift)
+        complain(c, "entry at unit %llu is not where its key's hash wants it",
+                 (unsigned long long)slot_unit(word));
+    overflow[home] += distance > 0;
+    if (distance > reached[home])
+        reached[home] = distance;
+}
+
+static void check_segment(struct check *c, const struct segment *s)
+{
+    unsigned overflow[SEGMENT_BUCKETS_MAX] = {0}, reached[SEGMENT_BUCKETS_MAX] = {0}, entries = 0;
+    for (unsigned b = 0; b < s->count; b++) {
+        for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+            uint64_t word = atomic_load_explicit(&s->buckets[b].slots[i], memory_order_acquire);
+            if (!word)
+                continue;
+            entries++;
+            check_slot(c, s, b, word, overflow, reached);
+        }
+    }
+    for (unsigned b = 0; b < s->count; b++) {
+        uint64_t meta = atomic_load_explicit(&s->buckets[b].meta, memory_order_relaxed);
+        if (bucket_overflow(meta) != overflow[b] || bucket_reach(meta) < reached[b] ||
+            (!overflow[b] && bucket_reach(meta)))
+            complain(c,
+                     "bucket %u of the segment at %llu counts %u entries elsewhere, up to %u "
+                     "away; there are %u, up to %u",
+                     b, (unsigned long long)s->position, bucket_overflow(meta), bucket_reach(meta),
+                     overflow[b], reached[b]);
+    }
+    const struct segment_head *head = (const struct segment_head *)s->buckets - 1;
+    if (head->entry_count != entries)
+        complain(c, "the segment at %llu counts %u entries; there are %u",
+                 (unsigned long long)s->position, head->entry_count, entries);
+    c->report->segments++;
+    c->report->buckets += s->count;
+}
+
+/* A live segment may be half-way through a change: only what stays wrong is said. */
+static void check_live_segment(struct check *c, const _Atomic uint64_t *dir_entry,
+                               struct segment *s)
+{
+    struct check_report before = *c->report;
+    for (unsigned attempt = 1;; attempt++) {
+        uint64_t word = atomic_load_explicit(dir_entry, memory_order_acquire);
+        c->muted = attempt < LIVE_ATTEMPTS;
+        if (segment_word_is_sound(c->region, word, s->dir_bits)) {
+            s->buckets = region_at(c->region, segment_unit(word));
+            s->count = segment_buckets(word);
+            s->depth = segment_depth(word);
+            check_segment(c, s);
+        } else {
+            complain(c, "a segment word is wrong");
+        }
+        bool same = word == atomic_load_explicit(dir_entry, memory_order_acquire);
+        c->muted = false;
+        if ((same && c->report->complaints == before.complaints) || attempt == LIVE_ATTEMPTS)
+            return;
+        *c->report = before;
+    }
+}
+
+/* --- indexes -------------------------------------------------------------------------------- */
+
+static void check_index(struct check *c, const _Atomic uint64_t *dir)
+{
+    uint64_t word = atomic_load_explicit(dir, memory_order_acquire);
+    if (!dir_word_is_sound(c->region, word)) {
+        complain(c, "a directory's place or depth is wrong");
+        return;
+    }
+    struct segment s = {.dir_bits = dir_depth(word)};
+    const _Atomic uint64_t *words = region_at(c->region, dir_unit(word));
+    c->report->indexes++;
+    if (!reach(c, dir_unit(word), dir_units(s.dir_bits), "directory"))
+        return;
+    for (uint64_t i = 0, range; i < UINT64_C(1) << s.dir_bits; i += range) {
+        uint64_t segment = atomic_load_explicit(&words[i], memory_order_acquire);
+        if (!segment_word_is_sound(c->region, segment, s.dir_bits)) {
+            complain(c, "directory word %llu is wrong", (unsigned long long)i);
+            return;
+        }
+        s.position = i;
+        s.count = segment_buckets(segment);
+        s.depth = segment_depth(segment);
+        s.buckets = region_at(c->region, segment_unit(segment));
+        range = UINT64_C(1) << (s.dir_bits - s.depth);
+        if (c->options->live) {
+            check_live_segment(c, &words[i], &s);
+            continue;
+        }
+        for (uint64_t j = i; j < i + range; j++) {
+            if (i & (range - 1) || atomic_load_explicit(&words[j], memory_order_relaxed) != segment)
+                complain(c, "directory word %llu does not belong to its segment's range",
+                         (unsigned long long)j);
+        }
+        if (reach(c, segment_unit(segment) - SEGMENT_HEAD_UNITS, segment_units(s.count), "segment"))
+            check_segment(c, &s);
+    }
+}
+
+/* --- tables --------------------------------------------------------------------------------- */
+
+static void check_root(struct check *c, uint64_t unit)
+{
+    const struct table_root *root = region_at(c->region, unit);
+    const void *block = region_at(c->region, root->schema_unit);
+    struct schema *schema;
+    reach(c, unit, root_units(root->index_count), "table root");
+    reach(c, root->schema_unit, bytes_to_units(root->schema_bytes), "schema");
+    if (schema_parse(block, root->schema_bytes, &schema) != SP_OK) {
+        complain(c, "the schema is damaged");
+        return;
+    }
+    if (schema->index_count != root->index_count)
+        complain(c, "the root has %u secondary indexes, the schema %u", root->index_count,
+                 schema->index_count);
+    schema_free(schema);
+    for (unsigned i = 0; i <= root->index_count; i++)
+        check_index(c, &root->dirs[i]);
+}
+
+static void check_table(struct check *c, const struct table_slot *slot)
+{
+    uint64_t unit = atomic_load_explicit(&slot->head, memory_order_acquire);
+    c->table = slot->name;
+    c->report->tables++;
+    if (memchr(slot->name, 0, sizeof(slot->name)) == NULL)
+        complain(c, "a table's name does not end");
+    for (unsigned i = 0; unit && i < CHAIN_MAX; i++) {
+        if (!root_is_sound(c->region, unit)) {
+            complain(c, "the root at unit %llu: bounds or checksum are wrong",
+                     (unsigned long long)unit);
+            return;
+        }
+        const struct table_root *root = region_at(c->region, unit);
+        if (atomic_load_explicit(&root->born, memory_order_relaxed) > c->committed)
+            c->report->uncommitted++;
+        check_root(c, unit);
+        unit = c->options->live ? 0 : atomic_load_explicit(&root->prev, memory_order_relaxed);
+    }
+}
+
+/* --- the allocator -------------------------------------------------------------------------- */
+
+static void check_allocator(struct check *c)
+{
+    struct buddy buddy;
+    char why[256];
+    uint64_t usable = atomic_load_explicit(&c->region->super->usable_units, memory_order_relaxed);
+    c->table = NULL;
+    if (buddy_attach(&buddy, c->region->meta, c->region->unit_limit, usable) != SP_OK ||
+        buddy_check(&buddy, why, sizeof(why)) != SP_OK) {
+        complain(c, "allocator: %s", why);
+        return;
+    }
+    c->report->allocator_checked = true;
+    c->report->used_units = usable - buddy_free_units(&buddy);
+    uint64_t lost = 0, unowned = 0;
+    for (uint64_t u = 1; u < usable; u++) {
+        bool reached = c->reached[u / 64] >> (u % 64) & 1;
+        if (reached != buddy_is_used(&buddy, u, 1)) {
+            lost += !reached;
+            unowned += reached;
+        }
+    }
+    c->report->leaked_units = lost;
+    if (unowned)
+        complain(c, "allocator: %llu units in use are marked as free", (unsigned long long)unowned);
+    if (lost && !c->report->uncommitted)
+        complain(c, "allocator: %llu units are marked as used, and nothing leads to them",
+                 (unsigned long long)lost);
+}
+
+int check_pond(const struct region *region, const struct check_options *options,
+               struct check_report *report)
+{
+    struct check c = {.region = region, .options = options, .report = report};
+    size_t bytes = (region->unit_limit + 63) / 64 * 8;
+    *report = (struct check_report){0};
+    c.reached = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (c.reached == MAP_FAILED)
+        return SP_ENOMEM;
+    c.committed =
+        atomic_load_explicit(&region->super->committed, memory_order_acquire) & VERSION_MASK;
+    unsigned count = atomic_load_explicit(&region->super->table_count, memory_order_acquire);
+    for (unsigned i = 0; i < count && i < FORMAT_TABLES_MAX; i++)
+        check_table(&c, &region->slots[i]);
+    if (!options->live)
+        check_allocator(&c);
+    munmap(c.reached, bytes);
+    return report->complaints ? SP_ECORRUPT : SP_OK;
+}
