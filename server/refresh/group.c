@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * group.c - the life of one refresh group: a thread that reads its tables again and again.
+ *
+ *   connect -> listen, if some table is notified -> { describe if a full pass is due -> pass ->
+ * wait }
+ *
+ * After a failure of the database the connection is closed and a new one is tried after a pause
+ * that is drawn at random between zero and a bound, which doubles from 0.5 s to 60 s. Any failure
+ * is logged when it begins, when its text changes, and once a minute; and once more when it is
+ * over.
+ *
+ * Waiting ends when the pause is over, the database notifies, or another thread says stop or now.
+ * A notified group asks its source for changes in slices of WAIT_SLICE_MS, so it follows the other
+ * threads' wishes within that time.
+ */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "server/log/log.h"
+#include "server/refresh/internal.h"
+
+enum {
+    WAIT_SLICE_MS = 250,
+    BACKOFF_FIRST_MS = 500,
+    BACKOFF_LAST_MS = 60000,
+    BACKOFF_LEAST_MS = 50,
+    REMIND_MS = 60000,
+};
+
+/* --- making and ending ---------------------------------------------------------------------- */
+
+static unsigned count_tables(const struct config *config, const char *name)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < config->table_count; i++)
+        count += strcmp(config->tables[i].group, name) == 0;
+    return count;
+}
+
+static void table_init(struct group *group, struct group_table *table,
+                       const struct config_table *config)
+{
+    struct refresh_status *status = &table->status;
+    table->config = config;
+    shape_source_table(config, &table->source);
+    snprintf(status->table, sizeof(status->table), "%s", config->name);
+    snprintf(status->group, sizeof(status->group), "%s", config->group);
+    snprintf(status->source, sizeof(status->source), "%s", config->source_name);
+    group->notified |= config->refresh.mode == CONFIG_REFRESH_NOTIFIED;
+    group->source_config = config->source;
+    group->name = config->group;
+}
+
+static int sync_init(struct group *group)
+{
+    pthread_condattr_t monotonic;
+    if (pthread_mutex_init(&group->lock, NULL) != 0)
+        return SP_ENOMEM;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&group->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    return SP_OK;
+}
+
+int group_new(struct refresh *refresh, struct shared_config *config, const char *name,
+              struct group **out)
+{
+    struct group *group = calloc(1, sizeof(*group));
+    if (!group)
+        return SP_ENOMEM;
+    group->tables = calloc(count_tables(config->config, name), sizeof(*group->tables));
+    int status = group->tables ? batch_init(&group->batch) : SP_ENOMEM;
+    if (status == SP_OK)
+        status = sync_init(group);
+    if (status != SP_OK) {
+        batch_free(&group->batch);
+        free(group->tables);
+        free(group);
+        return status;
+    }
+    group->refresh = refresh;
+    group->config = config;
+    config->users++;
+    for (unsigned i = 0; i < config->config->table_count; i++)
+        if (strcmp(config->config->tables[i].group, name) == 0)
+            table_init(group, &group->tables[group->table_count++], &config->config->tables[i]);
+    if (getrandom(&group->random, sizeof(group->random), 0) != sizeof(group->random))
+        group->random = clock_ms();
+    group->random |= 1;
+    *out = group;
+    return SP_OK;
+}
+
+void group_free(struct group *group)
+{
+    for (unsigned i = 0; i < group->table_count; i++) {
+        if (group->tables[i].schema)
+            source_description_free(&group->tables[i].description);
+        schema_free(group->tables[i].schema);
+    }
+    pthread_cond_destroy(&group->wake);
+    pthread_mutex_destroy(&group->lock);
+    batch_free(&group->batch);
+    free(group->tables);
+    free(group);
+}
+
+bool group_stopping(struct group *group)
+{
+    pthread_mutex_lock(&group->lock);
+    bool stop = group->stop;
+    pthread_mutex_unlock(&group->lock);
+    return stop;
+}
+
+void group_stop(struct group *group)
+{
+    pthread_mutex_lock(&group->lock);
+    group->stop = true;
+    if (group->source)
+        group->class->cancel(group->source);
+    pthread_cond_signal(&group->wake);
+    pthread_mutex_unlock(&group->lock);
+}
+
+void group_wake(struct group *group)
+{
+    pthread_mutex_lock(&group->lock);
+    group->now = true;
+    pthread_cond_signal(&group->wake);
+    pthread_mutex_unlock(&group->lock);
+}
+
+/* --- waiting -------------------------------------------------------------------------------- */
+
+/* Sleeps until the time has come, or stop or now is set. */
+static void sleep_until(struct group *group, uint64_t until_ms)
+{
+    struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
+                             .tv_nsec = (long)(until_ms % 1000) * 1000000};
+    pthread_mutex_lock(&group->lock);
+    while (!group->stop && !group->now && clock_ms() < until_ms)
+        pthread_cond_timedwait(&group->wake, &group->lock, &until);
+    pthread_mutex_unlock(&group->lock);
+}
+
+static bool is_called(struct group *group)
+{
+    pthread_mutex_lock(&group->lock);
+    bool called = group->stop || group->now;
+    pthread_mutex_unlock(&group->lock);
+    return called;
+}
+
+/* When the first of the tables must be read as a whole again. */
+static uint64_t full_due_ms(const struct group *group)
+{
+    uint64_t due = UINT64_MAX;
+    for (unsigned i = 0; i < group->table_count; i++) {
+        const struct group_table *table = &group->tables[i];
+        uint64_t at = table->full_at_ms + table->config->refresh.full_every_ms;
+        if (table->config->refresh.mode == CONFIG_REFRESH_NOTIFIED && at < due)
+            due = at;
+    }
+    return due;
+}
+
+/* The shortest pause of the notified tables and, in `*period`, that of the others (0: none). */
+static uint64_t pauses(const struct group *group, uint64_t *period)
+{
+    uint64_t shortest = UINT64_MAX;
+    *period = 0;
+    for (unsigned i = 0; i < group->table_count; i++) {
+        const struct config_refresh *refresh = &group->tables[i].config->refresh;
+        if (refresh->mode != CONFIG_REFRESH_NOTIFIED)
+            *period = refresh->every_ms;
+        if (refresh->every_ms < shortest)
+            shortest = refresh->every_ms;
+    }
+    return shortest;
+}
+
+/* Waits for a notification. On failure of the database the session ends. */
+static int wait_notified(struct group *group, uint64_t until_ms, struct failure *failure)
+{
+    struct source_error error = {0};
+    bool changed = false;
+    while (!changed && !is_called(group)) {
+        uint64_t now = clock_ms();
+        if (now >= until_ms)
+            return SP_OK;
+        uint64_t slice = until_ms - now < WAIT_SLICE_MS ? until_ms - now : WAIT_SLICE_MS;
+        int status = group->class->wait(group->connection, (uint32_t)slice, &changed, &error);
+        if (status != SP_OK) {
+            failure->status = status;
+            failure->kind = REFRESH_FAILURE_SOURCE;
+            failure->close_source = true;
+            failure->table = NULL;
+            snprintf(failure->text, sizeof(failure->text), "%s", error.text);
+            return status;
+        }
+    }
+    return SP_OK;
+}
+
+static int wait_for_work(struct group *group, struct failure *failure)
+{
+    uint64_t period;
+    uint64_t ended = clock_ms();
+    uint64_t shortest = pauses(group, &period);
+    sleep_until(group, ended + shortest);
+    if (!group->notified || is_called(group))
+        return SP_OK;
+    uint64_t until = full_due_ms(group);
+    if (period && ended + period < until)
+        until = ended + period;
+    return wait_notified(group, until, failure);
+}
+
+static uint64_t next_random(struct group *group)
+{
+    group->random ^= group->random << 13;
+    group->random ^= group->random >> 7;
+    group->random ^= group->random << 17;
+    return group->random;
+}
+
+static void back_off(struct group *group)
+{
+    uint64_t bound = BACKOFF_FIRST_MS;
+    for (unsigned i = 1; i < group->attempts && bound < BACKOFF_LAST_MS; i++)
+        bound *= 2;
+    if (bound > BACKOFF_LAST_MS)
+        bound = BACKOFF_LAST_MS;
+    uint64_t pause = next_random(group) % bound;
+    sleep_until(group, clock_ms() + (pause < BACKOFF_LEAST_MS ? BACKOFF_LEAST_MS : pause));
+}
+
+/* --- status --------------------------------------------------------------------------------- */
+
+static void set_phase(struct group *group, enum refresh_phase phase)
+{
+    pthread_mutex_lock(&group->lock);
+    for (unsigned i = 0; i < group->table_count; i++) {
+        group->tables[i].status.phase = phase;
+        if (phase == REFRESH_RUNNING)
+            group->tables[i].status.started_at_ms = clock_wall_ms();
+    }
+    pthread_mutex_unlock(&group->lock);
+}
+
+static void tell_change(struct group *group)
+{
+    const struct refresh_options *options = &group->refresh->options;
+    if (options->on_change)
+        options->on_change(options->context);
+}
+
+static bool is_culprit(const struct group_table *table, const struct failure *failure)
+{
+    return !failure->table || strcmp(failure->table, table->config->name) == 0;
+}
+
+static enum sp_table_state failed_state(const struct group_table *table,
+                                        const struct failure *failure)
+{
+    bool held = failure->kind == REFRESH_FAILURE_DROP && is_culprit(table, failure);
+    return held ? SP_TABLE_HELD : SP_TABLE_FAILING;
+}
+
+static void tell_readers(struct group *group, const struct group_table *table,
+                         const struct failure *failure)
+{
+    struct store_status status = {.state = failed_state(table, failure),
+                                  .failed = true,
+                                  .max_stale_ms = table->config->max_stale_ms,
+                                  .fail_when_stale =
+                                      table->config->on_stale == CONFIG_ON_STALE_FAIL};
+    store_table_status(group->refresh->options.store, table->config->name, &status);
+}
+
+static void mark_failed(struct group_table *table, const struct failure *failure)
+{
+    struct refresh_status *status = &table->status;
+    status->state = failed_state(table, failure);
+    status->failures_total[failure->kind]++;
+    status->failures_in_a_row++;
+    status->missing_rows = status->state == SP_TABLE_HELD ? failure->missing_rows : 0;
+    if (is_culprit(table, failure))
+        snprintf(status->error, sizeof(status->error), "%s", failure->text);
+    else
+        snprintf(status->error, sizeof(status->error), "table %s of its group: %.400s",
+                 failure->table, failure->text);
+}
+
+/* Once when a failure begins or becomes another one, and then once a minute. */
+static void log_failure(struct group *group, const struct failure *failure)
+{
+    uint64_t now = clock_ms();
+    bool same = group->attempts > 1 && group->logged_status == failure->status;
+    if (same && now - group->logged_ms < REMIND_MS)
+        return;
+    group->logged_status = failure->status;
+    group->logged_ms = now;
+    if (failure->table)
+        log_error("refresh", "table %s: %s; %s", failure->table, failure->text,
+                  group->ever_committed ? "serving the data of before" : "nothing to serve yet");
+    else
+        log_error("refresh", "group %s: %s; %s", group->name, failure->text,
+                  group->ever_committed ? "serving the data of before" : "nothing to serve yet");
+}
+
+static void note_failure(struct group *group, const struct failure *failure)
+{
+    if (group->attempts++ == 0)
+        group->failing_since_ms = clock_ms();
+    log_failure(group, failure);
+    for (unsigned i = 0; i < group->table_count; i++)
+        tell_readers(group, &group->tables[i], failure);
+    pthread_mutex_lock(&group->lock);
+    for (unsigned i = 0; i < group->table_count; i++)
+        mark_failed(&group->tables[i], failure);
+    pthread_mutex_unlock(&group->lock);
+    tell_change(group);
+}
+
+static void note_success(struct group *group)
+{
+    if (group->attempts > 0)
+        log_info("refresh", "group %s is fresh again after %u failures in %.1f s", group->name,
+                 group->attempts, (double)(clock_ms() - group->failing_since_ms) / 1000);
+    group->attempts = 0;
+    group->connection_used = true;
+    tell_change(group);
+}
+
+/* --- a session with the database ------------------------------------------------------------ */
+
+static void close_connection(struct group *group)
+{
+    pthread_mutex_lock(&group->lock);
+    group->source = NULL;
+    pthread_mutex_unlock(&group->lock);
+    if (group->connection)
+        group->class->close(group->connection);
+    group->connection = NULL;
+    group->connection_used = false;
+}
+
+static int source_failure(struct failure *failure, const struct source_error *error)
+{
+    failure->status = error->status;
+    failure->kind = error->status == SP_ECONFIG ? REFRESH_FAILURE_CONFIG : REFRESH_FAILURE_SOURCE;
+    failure->close_source = true;
+    failure->table = NULL;
+    snprintf(failure->text, sizeof(failure->text), "%s", error->text);
+    return error->status;
+}
+
+static int listen_for_changes(struct group *group, struct failure *failure)
+{
+    struct source_error error = {0};
+    unsigned count = 0;
+    struct source_table *tables = calloc(group->table_count, sizeof(*tables));
+    if (!tables) {
+        error.status = SP_ENOMEM;
+        return source_failure(failure, &error);
+    }
+    for (unsigned i = 0; i < group->table_count; i++)
+        if (group->tables[i].config->refresh.mode == CONFIG_REFRESH_NOTIFIED)
+            tables[count++] = group->tables[i].source;
+    int status = group->class->listen(group->connection, tables, count, &error);
+    free(tables);
+    return status == SP_OK ? SP_OK : source_failure(failure, &error);
+}
+
+/* A new connection starts with a full pass: what happened without one is not known. */
+static int connect_group(struct group *group, struct failure *failure)
+{
+    struct source_error error = {0};
+    const struct source_class *class = NULL;
+    int status = connect_source(group->source_config, group->refresh->find_source, &class,
+                                &group->connection, &error);
+    if (status != SP_OK) {
+        group->connection = NULL;
+        return source_failure(failure, &error);
+    }
+    pthread_mutex_lock(&group->lock);
+    group->class = class;
+    group->source = group->connection;
+    bool stop = group->stop;
+    pthread_mutex_unlock(&group->lock);
+    group->force_full |= group->notified;
+    if (stop)
+        class->cancel(group->connection);
+    return group->notified ? listen_for_changes(group, failure) : SP_OK;
+}
+
+static bool any_full_due(const struct group *group)
+{
+    uint64_t now = clock_ms();
+    for (unsigned i = 0; i < group->table_count; i++) {
+        const struct group_table *table = &group->tables[i];
+        if (!table->schema || !table->config->refresh.watermark || table->full_at_ms == 0 ||
+            now - table->full_at_ms >= table->config->refresh.full_every_ms)
+            return true;
+    }
+    return group->force_full;
+}
+
+static void take_call(struct group *group)
+{
+    pthread_mutex_lock(&group->lock);
+    group->force_full |= group->now;
+    group->now = false;
+    pthread_mutex_unlock(&group->lock);
+}
+
+static int refresh_once(struct group *group, struct failure *failure)
+{
+    int status = SP_OK;
+    take_call(group);
+    set_phase(group, REFRESH_RUNNING);
+    if (!group->connection)
+        status = connect_group(group, failure);
+    if (status == SP_OK && any_full_due(group))
+        status = pass_describe(group, failure);
+    if (status == SP_OK)
+        status = pass_run(group, failure);
+    if (status == SP_OK)
+        note_success(group);
+    return status;
+}
+
+/* A connection that has been idle may be gone, and columns may have changed under our feet; neither
+ * is a failure yet: the second try, over a new connection, decides. */
+static bool deserves_second_try(const struct group *group, const struct failure *failure)
+{
+    return group->connection_used && failure->retry_now;
+}
+
+static int refresh_twice(struct group *group, struct failure *failure)
+{
+    int status = refresh_once(group, failure);
+    if (status == SP_OK || group_stopping(group) || !deserves_second_try(group, failure))
+        return status;
+    log_info("refresh", "group %s: connecting anew: %s", group->name, failure->text);
+    close_connection(group);
+    group->force_full = true;
+    *failure = (struct failure){0};
+    return refresh_once(group, failure);
+}
+
+static void *group_run(void *argument)
+{
+    struct group *group = argument;
+    while (!group_stopping(group)) {
+        struct failure failure = {0};
+        int status = refresh_twice(group, &failure);
+        if (status == SP_OK || failure.kind == REFRESH_FAILURE_DROP) {
+            if (status != SP_OK)
+                note_failure(group, &failure);
+            set_phase(group, REFRESH_WAITING);
+            status = wait_for_work(group, &failure);
+            if (status != SP_OK && !group_stopping(group)) {
+                log_info("refresh", "group %s: connecting anew: %s", group->name, failure.text);
+                close_connection(group);
+                back_off(group);
+            }
+        } else if (!group_stopping(group)) {
+            note_failure(group, &failure);
+            if (failure.close_source)
+                close_connection(group);
+            set_phase(group, REFRESH_BACKING_OFF);
+            back_off(group);
+        }
+    }
+    close_connection(group);
+    atomic_store(&group->finished, true);
+    tell_change(group);
+    return NULL;
+}
+
+int group_start(struct group *group)
+{
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&group->thread, NULL, group_run, group);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed ? SP_ESYS : SP_OK;
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * internal.h - what the files of refresh share, and nobody else includes.
+ *
+ *   refresh.c    all groups: start, change, stop, status
+ *   group.c      the life of one group's thread
+ *   pass.c       one pass: a database snapshot becomes a transaction of the store
+ *   batch.c      rows encoded into a bounded buffer, stored batch by batch; bad rows
+ *   shape.c      a table of the configuration and the database's columns become a schema
+ *   watermark.c  the highest value seen, and where the next reading starts
+ *   compare.c    whether two groups are configured alike
+ *   connect.c    opening a source: class, password, options
+ *   check.c      looks at all sources and tables before anything is served
+ *   estimate.c   what tables will take
+ *   text.c       numbers and sizes for people, names of enums
+ */
+#ifndef SIDEPOND_REFRESH_INTERNAL_H
+#define SIDEPOND_REFRESH_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "server/refresh/batch.h"
+#include "server/refresh/refresh.h"
+#include "server/refresh/watermark.h"
+
+typedef const struct source_class *source_finder(const char *type);
+
+/* A configuration that lives as long as a group needs it. */
+struct shared_config {
+    struct config *config;
+    unsigned users; /* touched by the main thread only */
+};
+
+/* Why a pass, or a session with a database, ended. */
+struct failure {
+    int status;
+    enum refresh_failure kind;
+    bool close_source; /* the connection is of no use any more */
+    bool retry_now;    /* may be over with a new connection: nothing has been read over this one */
+    const char *table; /* of the configuration; NULL: all of the group */
+    uint64_t missing_rows;
+    char text[SOURCE_ERROR_BYTES];
+};
+
+/* A table at run time. Its group's thread's own, but for what is marked. */
+struct group_table {
+    const struct config_table *config;
+    struct source_table source;
+    struct source_description description;
+    struct schema *schema;        /* NULL: not described yet */
+    struct watermark mark;        /* as of the last commit */
+    uint64_t full_at_ms;          /* CLOCK_MONOTONIC of the last full pass; 0: none */
+    bool confirmed;               /* group's lock */
+    struct refresh_status status; /* group's lock */
+};
+
+enum group_state {
+    GROUP_PENDING, /* its thread has not been started */
+    GROUP_STARTED,
+    GROUP_STOPPING
+};
+
+struct group {
+    struct group *next; /* in refresh->groups */
+    struct refresh *refresh;
+    struct shared_config *config;
+    const struct config_source *source_config;
+    const char *name;
+    struct group_table *tables;
+    unsigned table_count;
+    bool notified;          /* some table is */
+    enum group_state state; /* main thread */
+    pthread_t thread;
+    atomic_bool finished;
+
+    pthread_mutex_t lock; /* what follows, and what is marked in group_table */
+    pthread_cond_t wake;  /* stop or now has been set; CLOCK_MONOTONIC */
+    bool stop, now;
+    struct source *source; /* to be canceled; set and cleared by the thread */
+
+    /* The thread's own. */
+    const struct source_class *class;
+    struct source *connection; /* the same as source */
+    bool connection_used;      /* a pass has succeeded over it */
+    bool force_full;
+    bool ever_committed;
+    unsigned attempts; /* failures in a row */
+    uint64_t failing_since_ms, logged_ms;
+    int logged_status;
+    uint64_t random;
+    struct batch batch;
+};
+
+struct refresh {
+    struct refresh_options options;
+    source_finder *find_source;
+    pthread_mutex_t lock; /* the list of groups, against those who come from other threads */
+    struct group *groups;
+    struct shared_config *config; /* the current one */
+    bool drop_pending;
+    pthread_mutex_t pond_lock;
+    struct sp_pond *pond;
+};
+
+/* --- group.c --- */
+/* SP_ENOMEM. The group is pending. */
+int group_new(struct refresh *refresh, struct shared_config *config, const char *name,
+              struct group **out);
+int group_start(struct group *group); /* SP_ESYS */
+/* Asks it to end; as often as one likes, until `finished`. */
+void group_stop(struct group *group);
+void group_wake(struct group *group);
+void group_free(struct group *group); /* not started, or finished and joined */
+bool group_stopping(struct group *group);
+
+/* --- pass.c --- */
+/* One pass over all tables of a group. On failure nothing has changed. */
+int pass_run(struct group *group, struct failure *failure);
+/* Describes each table, and forgets what a changed shape makes void. */
+int pass_describe(struct group *group, struct failure *failure);
+
+/* --- shape.c --- */
+/* What a source gets to see of a table of the configuration; borrows from it. */
+void shape_source_table(const struct config_table *config, struct source_table *out);
+/* SP_ECONFIG with a sentence in why. */
+int shape_build(const struct config_table *config, const struct source_description *description,
+                struct schema **out, char *why, size_t why_bytes);
+bool shape_same(const struct source_description *a, const struct source_description *b);
+void shape_log_text_columns(const struct config_table *config,
+                            const struct source_description *description);
+
+/* --- compare.c --- */
+/* Whether a group's tables and source are the same in both configurations. */
+bool compare_group(const struct config *a, const struct config *b, const char *group);
+
+/* --- connect.c --- */
+int connect_source(const struct config_source *config, source_finder *find,
+                   const struct source_class **class, struct source **out,
+                   struct source_error *error);
+
+/* --- text.c --- */
+#define TEXT_BYTES 32
+/* "3.1 GiB" and "1,234,567"; return out. */
+const char *text_size(uint64_t bytes, char out[TEXT_BYTES]);
+const char *text_count(uint64_t count, char out[TEXT_BYTES]);
+uint64_t clock_ms(void);     /* CLOCK_MONOTONIC */
+int64_t clock_wall_ms(void); /* since 1970 */
+
+#endif

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * refresh.c - all groups: starting, changing and ending them, and what they say of themselves.
+ *
+ * A change of the configuration keeps the groups that are configured as before. The others are
+ * asked to end; when all of those have, their successors start, and tables that nobody configures
+ * any more are dropped from the pond. None of this waits: refresh_tick carries it on.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/log/log.h"
+#include "server/refresh/internal.h"
+
+int refresh_new(const struct refresh_options *options, struct refresh **out)
+{
+    struct refresh *refresh = calloc(1, sizeof(*refresh));
+    if (!refresh)
+        return SP_ENOMEM;
+    refresh->options = *options;
+    refresh->find_source = options->find_source ? options->find_source : source_find;
+    if (pthread_mutex_init(&refresh->lock, NULL) != 0)
+        goto free_refresh;
+    if (pthread_mutex_init(&refresh->pond_lock, NULL) != 0)
+        goto destroy_lock;
+    *out = refresh;
+    return SP_OK;
+destroy_lock:
+    pthread_mutex_destroy(&refresh->lock);
+free_refresh:
+    free(refresh);
+    return SP_ENOMEM;
+}
+
+struct sp_pond *refresh_pond(struct refresh *refresh)
+{
+    pthread_mutex_lock(&refresh->pond_lock);
+    if (!refresh->pond && sp_open(refresh->options.directory, NULL, &refresh->pond) != SP_OK)
+        refresh->pond = NULL;
+    struct sp_pond *pond = refresh->pond;
+    pthread_mutex_unlock(&refresh->pond_lock);
+    return pond;
+}
+
+static void release_config(struct shared_config *shared)
+{
+    if (!shared || --shared->users > 0)
+        return;
+    config_free(shared->config);
+    free(shared);
+}
+
+/* --- changing the configuration ------------------------------------------------------------- */
+
+static bool is_first_of_group(const struct config *config, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (strcmp(config->tables[i].group, config->tables[n].group) == 0)
+            return false;
+    return true;
+}
+
+static struct group *find_kept(struct refresh *refresh, const struct config *config,
+                               const char *name)
+{
+    for (struct group *group = refresh->groups; group; group = group->next)
+        if (group->state != GROUP_STOPPING && strcmp(group->name, name) == 0 &&
+            compare_group(group->config->config, config, name))
+            return group;
+    return NULL;
+}
+
+static void free_list(struct group *group)
+{
+    while (group) {
+        struct group *next = group->next;
+        group->config->users--;
+        group_free(group);
+        group = next;
+    }
+}
+
+/* The groups that are new in this configuration, pending. */
+static int make_groups(struct refresh *refresh, struct shared_config *shared, struct group **out)
+{
+    struct group *list = NULL;
+    const struct config *config = shared->config;
+    for (unsigned i = 0; i < config->table_count; i++) {
+        struct group *group;
+        const char *name = config->tables[i].group;
+        if (!is_first_of_group(config, i) || find_kept(refresh, config, name))
+            continue;
+        int status = group_new(refresh, shared, name, &group);
+        if (status != SP_OK) {
+            free_list(list);
+            return status;
+        }
+        group->next = list;
+        list = group;
+    }
+    *out = list;
+    return SP_OK;
+}
+
+static bool config_has_group(const struct config *config, const char *name)
+{
+    for (unsigned i = 0; i < config->table_count; i++)
+        if (strcmp(config->tables[i].group, name) == 0)
+            return true;
+    return false;
+}
+
+static bool stays(const struct group *group, const struct config *config)
+{
+    return config && config_has_group(config, group->name) &&
+           compare_group(group->config->config, config, group->name);
+}
+
+/* Asks those groups to end that this configuration (NULL: none) does not have; pending ones are
+ * gone at once. */
+static void end_groups(struct refresh *refresh, const struct config *config)
+{
+    struct group **link = &refresh->groups;
+    while (*link) {
+        struct group *group = *link;
+        if (group->state == GROUP_STOPPING || stays(group, config)) {
+            link = &group->next;
+        } else if (group->state == GROUP_STARTED) {
+            group->state = GROUP_STOPPING;
+            group_stop(group);
+            link = &group->next;
+        } else {
+            *link = group->next;
+            release_config(group->config);
+            group_free(group);
+        }
+    }
+}
+
+static void append(struct refresh *refresh, struct group *list)
+{
+    struct group **link = &refresh->groups;
+    while (*link)
+        link = &(*link)->next;
+    *link = list;
+}
+
+int refresh_apply(struct refresh *refresh, struct config *config)
+{
+    struct group *added = NULL;
+    struct shared_config *shared = calloc(1, sizeof(*shared));
+    if (!shared) {
+        config_free(config);
+        return SP_ENOMEM;
+    }
+    shared->config = config;
+    shared->users = 1;
+    int status = make_groups(refresh, shared, &added);
+    if (status != SP_OK) {
+        release_config(shared);
+        return status;
+    }
+    pthread_mutex_lock(&refresh->lock);
+    end_groups(refresh, config);
+    append(refresh, added);
+    struct shared_config *old = refresh->config;
+    refresh->config = shared;
+    refresh->drop_pending = true;
+    pthread_mutex_unlock(&refresh->lock);
+    release_config(old);
+    return SP_OK;
+}
+
+void refresh_stop(struct refresh *refresh)
+{
+    pthread_mutex_lock(&refresh->lock);
+    end_groups(refresh, NULL);
+    refresh->drop_pending = false;
+    pthread_mutex_unlock(&refresh->lock);
+}
+
+/* --- carrying it on ------------------------------------------------------------------------- */
+
+static struct refresh_status *find_status(struct refresh *refresh, const char *table)
+{
+    for (struct group *group = refresh->groups; group; group = group->next)
+        for (unsigned i = 0; group->state == GROUP_PENDING && i < group->table_count; i++)
+            if (strcmp(group->tables[i].config->name, table) == 0)
+                return &group->tables[i].status;
+    return NULL;
+}
+
+/* A table's counters go on when its group is another one. */
+static void hand_over(struct refresh *refresh, const struct group *group)
+{
+    for (unsigned i = 0; i < group->table_count; i++) {
+        const struct refresh_status *old = &group->tables[i].status;
+        struct refresh_status *status = find_status(refresh, old->table);
+        if (!status)
+            continue;
+        struct refresh_status named = *status;
+        *status = *old;
+        memcpy(status->group, named.group, sizeof(status->group));
+        memcpy(status->source, named.source, sizeof(status->source));
+        status->phase = REFRESH_WAITING;
+    }
+}
+
+/* Takes away groups that have ended; true if none is left that should. */
+static bool reap(struct refresh *refresh)
+{
+    bool all = true;
+    struct group **link = &refresh->groups;
+    while (*link) {
+        struct group *group = *link;
+        if (group->state != GROUP_STOPPING || !atomic_load(&group->finished)) {
+            if (group->state == GROUP_STOPPING) {
+                group_stop(group);
+                all = false;
+            }
+            link = &group->next;
+            continue;
+        }
+        pthread_join(group->thread, NULL);
+        *link = group->next;
+        hand_over(refresh, group);
+        release_config(group->config);
+        group_free(group);
+    }
+    return all;
+}
+
+static bool config_has_table(const struct config *config, const char *name)
+{
+    for (unsigned i = 0; i < config->table_count; i++)
+        if (strcmp(config->tables[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static int drop_tables(struct refresh *refresh, const char *const *names, size_t count)
+{
+    struct store_txn *txn;
+    size_t dropped = 0;
+    int status = store_begin(refresh->options.store, &txn);
+    if (status != SP_OK)
+        return status;
+    for (size_t i = 0; i < count && status == SP_OK; i++) {
+        if (config_has_table(refresh->config->config, names[i]))
+            continue;
+        status = store_drop(txn, names[i]);
+        if (status == SP_OK)
+            log_event(LOG_INFO, "refresh", "table is configured no more: dropped",
+                      LOG_STR("table", names[i]));
+        dropped += status == SP_OK;
+        if (status == SP_ENOTABLE)
+            status = SP_OK;
+    }
+    if (status == SP_OK && dropped > 0)
+        return store_commit(txn, NULL);
+    store_abort(txn);
+    return status;
+}
+
+/* Drops what the pond holds and nobody configures. */
+static bool drop_unknown(struct refresh *refresh)
+{
+    const char *names[SP_TABLES_MAX];
+    struct sp_pond *pond = refresh_pond(refresh);
+    size_t count = pond ? sp_table_names(pond, names, SP_TABLES_MAX) : 0;
+    int status = drop_tables(refresh, names, count < SP_TABLES_MAX ? count : SP_TABLES_MAX);
+    if (status != SP_OK)
+        log_limited(LOG_WARNING, "refresh", 60, "dropping tables: %s", sp_status_text(status));
+    return status == SP_OK;
+}
+
+static bool start_pending(struct refresh *refresh)
+{
+    bool all = true;
+    for (struct group *group = refresh->groups; group; group = group->next) {
+        if (group->state != GROUP_PENDING)
+            continue;
+        if (group_start(group) == SP_OK) {
+            group->state = GROUP_STARTED;
+        } else {
+            log_limited(LOG_ERR, "refresh", 60, "cannot start a thread for group %s", group->name);
+            all = false;
+        }
+    }
+    return all;
+}
+
+bool refresh_tick(struct refresh *refresh)
+{
+    pthread_mutex_lock(&refresh->lock);
+    bool done = reap(refresh);
+    if (done && refresh->drop_pending)
+        refresh->drop_pending = !drop_unknown(refresh);
+    if (done)
+        done = start_pending(refresh) && !refresh->drop_pending;
+    pthread_mutex_unlock(&refresh->lock);
+    return done;
+}
+
+void refresh_free(struct refresh *refresh)
+{
+    if (!refresh)
+        return;
+    release_config(refresh->config);
+    sp_close(refresh->pond);
+    pthread_mutex_destroy(&refresh->pond_lock);
+    pthread_mutex_destroy(&refresh->lock);
+    free(refresh);
+}
+
+/* --- wishes from outside -------------------------------------------------------------------- */
+
+/* The table by name in its group that goes on, or NULL; with the lock held. */
+static struct group_table *find_table(struct refresh *refresh, const char *name,
+                                      struct group **owner)
+{
+    for (struct group *group = refresh->groups; group; group = group->next)
+        for (unsigned i = 0; group->state != GROUP_STOPPING && i < group->table_count; i++)
+            if (strcmp(group->tables[i].config->name, name) == 0) {
+                *owner = group;
+                return &group->tables[i];
+            }
+    return NULL;
+}
+
+int refresh_now(struct refresh *refresh, const char *table)
+{
+    struct group *owner = NULL;
+    int status = SP_OK;
+    pthread_mutex_lock(&refresh->lock);
+    if (!table) {
+        for (struct group *group = refresh->groups; group; group = group->next)
+            group_wake(group);
+    } else if (find_table(refresh, table, &owner)) {
+        group_wake(owner);
+    } else {
+        status = SP_ENOTABLE;
+    }
+    pthread_mutex_unlock(&refresh->lock);
+    return status;
+}
+
+int refresh_confirm(struct refresh *refresh, const char *table)
+{
+    struct group *owner = NULL;
+    int status = SP_ENOTABLE;
+    pthread_mutex_lock(&refresh->lock);
+    struct group_table *found = find_table(refresh, table, &owner);
+    if (found) {
+        pthread_mutex_lock(&owner->lock);
+        status = found->status.state == SP_TABLE_HELD ? SP_OK : SP_EINVAL;
+        if (status == SP_OK)
+            found->confirmed = true;
+        pthread_mutex_unlock(&owner->lock);
+    }
+    if (status == SP_OK)
+        group_wake(owner);
+    pthread_mutex_unlock(&refresh->lock);
+    return status;
+}
+
+/* --- status --------------------------------------------------------------------------------- */
+
+static void copy_status(struct refresh *refresh, const char *table, struct refresh_status *out)
+{
+    struct group *owner = NULL;
+    const struct group_table *found = find_table(refresh, table, &owner);
+    if (!found)
+        return;
+    pthread_mutex_lock(&owner->lock);
+    *out = found->status;
+    pthread_mutex_unlock(&owner->lock);
+}
+
+int refresh_status(struct refresh *refresh, struct refresh_status **out, size_t *count)
+{
+    int status = SP_OK;
+    pthread_mutex_lock(&refresh->lock);
+    const struct config *config = refresh->config ? refresh->config->config : NULL;
+    *count = config ? config->table_count : 0;
+    *out = calloc(*count ? *count : 1, sizeof(**out));
+    if (!*out)
+        status = SP_ENOMEM;
+    for (unsigned i = 0; *out && i < *count; i++)
+        copy_status(refresh, config->tables[i].name, &(*out)[i]);
+    pthread_mutex_unlock(&refresh->lock);
+    return status;
+}

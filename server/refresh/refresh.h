@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * refresh.h - keeps the pond's tables as the databases have them.
+ *
+ * One thread for each refresh group (tables with the same `group`): one connection, one snapshot of
+ * the database, one transaction of the store, so the group's tables change together. A group that
+ * fails keeps the old data, says so, tries again later, and disturbs no other group.
+ * docs/REFRESH.md tells the rules.
+ *
+ * Threads: all functions but refresh_check and refresh_estimate belong to one thread (the daemon's
+ * main loop), except those marked "any thread". Nothing here waits for a database, but where said.
+ */
+#ifndef SIDEPOND_REFRESH_H
+#define SIDEPOND_REFRESH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "server/config/config.h"
+#include "server/source/source.h"
+#include "server/store/store.h"
+
+struct refresh;
+
+struct refresh_options {
+    struct store *store;
+    const char *directory; /* of the pond, to read what it holds */
+    const struct source_class *(*find_source)(const char *type); /* NULL: source_find */
+    /* Told after each refresh and failure, in the group's thread; NULL: nobody. */
+    void (*on_change)(void *context);
+    void *context;
+};
+
+int refresh_new(const struct refresh_options *options, struct refresh **out);
+
+/* From now on the tables are those of this configuration, which it owns from here on, also on
+ * failure (SP_ENOMEM: then nothing has changed). Groups that are configured as before go on
+ * undisturbed; others are asked to end, and refresh_tick starts the new ones when they have. */
+int refresh_apply(struct refresh *refresh, struct config *config);
+
+/* Carries on what apply and stop began: call it a few times a second. True when all of it is done.
+ */
+bool refresh_tick(struct refresh *refresh);
+
+/* Asks all groups to end; refresh_tick says when they have. */
+void refresh_stop(struct refresh *refresh);
+
+/* After refresh_tick said that the stop is done. */
+void refresh_free(struct refresh *refresh); /* NULL is fine */
+
+/* Begins a full refresh of a table's group now, or of all (NULL). SP_ENOTABLE. Any thread. */
+int refresh_now(struct refresh *refresh, const char *table);
+
+/* Lets the table's next refresh drop as many rows as it likes, and begins it. SP_ENOTABLE;
+ * SP_EINVAL: no refresh of this table is held back. Any thread. */
+int refresh_confirm(struct refresh *refresh, const char *table);
+
+/* The pond as its readers see it, for whoever reports on it; NULL while nothing has been committed.
+ * Belongs to the refresh. Any thread. */
+struct sp_pond *refresh_pond(struct refresh *refresh);
+
+/* --- status -------------------------------------------------------------------------------- */
+
+/* Why a row was skipped; names are the values of the metric's label. */
+#define REFRESH_SKIP_LIST(X)                                                                       \
+    X(NULL_KEY, "null_key")                                                                        \
+    X(DUPLICATE_KEY, "duplicate_key")                                                              \
+    X(TOO_LARGE, "too_large")                                                                      \
+    X(UNDECODABLE, "undecodable")                                                                  \
+    X(NULL_VALUE, "null_value")
+enum refresh_skip {
+#define REFRESH_SKIP_ENUM(name, text) REFRESH_SKIP_##name,
+    REFRESH_SKIP_LIST(REFRESH_SKIP_ENUM)
+#undef REFRESH_SKIP_ENUM
+        REFRESH_SKIP_COUNT
+};
+extern const char *const refresh_skip_names[REFRESH_SKIP_COUNT];
+
+/* Why a refresh failed. */
+#define REFRESH_FAILURE_LIST(X)                                                                    \
+    X(SOURCE, "source") /* the database: down, slow, refuses */                                    \
+    X(CONFIG, "config") /* what is configured is not there */                                      \
+    X(DATA, "data")     /* a bad row, and on_bad_row: fail */                                      \
+    X(SPACE, "space")   /* does not fit */                                                         \
+    X(DROP, "drop")     /* would drop more than max_drop */                                        \
+    X(INTERNAL, "internal")
+enum refresh_failure {
+#define REFRESH_FAILURE_ENUM(name, text) REFRESH_FAILURE_##name,
+    REFRESH_FAILURE_LIST(REFRESH_FAILURE_ENUM)
+#undef REFRESH_FAILURE_ENUM
+        REFRESH_FAILURE_COUNT
+};
+extern const char *const refresh_failure_names[REFRESH_FAILURE_COUNT];
+
+/* Upper bounds of the histogram of durations, in milliseconds; the last bucket has none. */
+#define REFRESH_BUCKETS 12
+extern const uint32_t refresh_bucket_ms[REFRESH_BUCKETS];
+
+enum refresh_phase {
+    REFRESH_WAITING, /* nothing to do */
+    REFRESH_RUNNING, /* reads from the database */
+    REFRESH_BACKING_OFF
+};
+
+struct refresh_status {
+    char table[SP_NAME_BYTES_MAX + 1];
+    char group[64];
+    char source[64];
+    enum sp_table_state state;
+    enum refresh_phase phase;
+    bool ever_committed;   /* by this daemon */
+    uint64_t rows;         /* as of the last commit */
+    int64_t started_at_ms; /* wall clock of the last attempt; 0: none */
+    int64_t success_at_ms; /* wall clock of the last success; 0: none by this daemon */
+    uint32_t duration_ms;  /* of the last success */
+    bool last_full;        /* the last success was a full pass */
+    uint64_t full_total, incremental_total; /* successes */
+    uint64_t failures_total[REFRESH_FAILURE_COUNT];
+    uint64_t failures_in_a_row;
+    uint64_t read_total; /* rows */
+    uint64_t inserted_total, updated_total, deleted_total, unchanged_total;
+    uint64_t skipped_total[REFRESH_SKIP_COUNT];
+    uint64_t unique_violations; /* in the last pass */
+    uint64_t written_bytes_total;
+    uint64_t duration_buckets[REFRESH_BUCKETS + 1];
+    double duration_sum_s;
+    uint64_t missing_rows;          /* HELD: how many of `rows` the database no longer has */
+    char error[SOURCE_ERROR_BYTES]; /* why it fails; "" if it does not */
+};
+
+/* All tables' status, in the order of the configuration: an array to be freed. Any thread. */
+int refresh_status(struct refresh *refresh, struct refresh_status **out, size_t *count);
+
+/* --- looking before serving ---------------------------------------------------------------- */
+
+struct refresh_check {
+    unsigned wrong;       /* tables that the configuration asks for and the database refuses */
+    unsigned unreachable; /* sources that did not answer */
+};
+
+/* Connects to every source, all at the same time, and describes every table. What is wrong is
+ * written to `complaints` as "FILE:LINE: table T: ...". Waits for the databases. Any thread. */
+int refresh_check(const struct config *config,
+                  const struct source_class *(*find_source)(const char *type), FILE *complaints,
+                  struct refresh_check *out);
+
+/* What a table will take. */
+struct refresh_estimate {
+    const char *table; /* of the configuration */
+    uint64_t rows;     /* counted if all were read, else the database's own estimate */
+    bool exact;        /* all rows were read */
+    uint64_t sampled;
+    double row_bytes; /* key and value, average */
+    uint64_t data_bytes, entry_bytes, index_bytes, total_bytes;
+    uint64_t skipped; /* bad rows among those sampled */
+};
+
+/* Reads up to `sample` rows of each table and reckons. `out` has room for table_count. Waits for
+ * the databases. On failure a sentence in why (SOURCE_ERROR_BYTES). */
+int refresh_estimate(const struct config *config,
+                     const struct source_class *(*find_source)(const char *type), uint64_t sample,
+                     struct refresh_estimate *out, char *why);
+
+#endif

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * text.c - numbers and sizes for people, clocks, and the names of what is counted.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "server/refresh/internal.h"
+
+const char *const refresh_skip_names[REFRESH_SKIP_COUNT] = {
+#define SKIP_NAME(name, text) [REFRESH_SKIP_##name] = (text),
+    REFRESH_SKIP_LIST(SKIP_NAME)
+#undef SKIP_NAME
+};
+
+const char *const refresh_failure_names[REFRESH_FAILURE_COUNT] = {
+#define FAILURE_NAME(name, text) [REFRESH_FAILURE_##name] = (text),
+    REFRESH_FAILURE_LIST(FAILURE_NAME)
+#undef FAILURE_NAME
+};
+
+const uint32_t refresh_bucket_ms[REFRESH_BUCKETS] = {5,    10,   25,    50,    100,    250,
+                                                     1000, 5000, 15000, 60000, 300000, 1800000};
+
+const char *text_size(uint64_t bytes, char out[TEXT_BYTES])
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    double value = (double)bytes;
+    unsigned unit = 0;
+    while (value >= 1024 && unit < 5) {
+        value /= 1024;
+        unit++;
+    }
+    bool whole = unit == 0 || value >= 100 || value == (double)(uint64_t)value;
+    snprintf(out, TEXT_BYTES, whole ? "%.0f %s" : "%.1f %s", value, units[unit]);
+    return out;
+}
+
+const char *text_count(uint64_t count, char out[TEXT_BYTES])
+{
+    char digits[TEXT_BYTES];
+    int length = snprintf(digits, sizeof(digits), "%" PRIu64, count);
+    size_t used = 0;
+    for (int i = 0; i < length; i++) {
+        if (i > 0 && (length - i) % 3 == 0)
+            out[used++] = ',';
+        out[used++] = digits[i];
+    }
+    out[used] = '\0';
+    return out;
+}
+
+static int64_t clock_of(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+uint64_t clock_ms(void)
+{
+    return (uint64_t)clock_of(CLOCK_MONOTONIC);
+}
+
+int64_t clock_wall_ms(void)
+{
+    return clock_of(CLOCK_REALTIME);
+}
