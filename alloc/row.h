@@ -191,7 +191,8 @@ static inline int row_column_get(const struct schema *schema, unsigned column, c
                                  struct sp_value *out);
 
 /* Checks a whole row: offsets in order, nothing left over, booleans 0 or 1, NULLs empty. What
- * passes is what row_encode writes, byte for byte. */
+ * passes is what row_encode writes, byte for byte (but for a signalling NaN in a FLOAT32, which no
+ * double carries). */
 int row_validate(const struct schema *schema, const void *key, size_t key_bytes, const void *value,
                  size_t value_bytes);
 

@@ -74,7 +74,7 @@ static struct schema *parse_schema(struct part *block)
     if (schema_parse(block->bytes, block->size, &schema) != SP_OK)
         return default_schema();
     claim(schema_encoded_bytes(schema) == block->size);
-    uint8_t *again = malloc(block->size);
+    uint8_t *again = malloc(block->size + 1);
     schema_encode(schema, again);
     claim(memcmp(again, block->bytes, block->size) == 0);
     free(again);

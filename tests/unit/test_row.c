@@ -409,19 +409,19 @@ static void values_that_do_not_fit_are_refused(void **state)
                                     sp_bytes(SP_TYPE_UUID, "0123456789abcdef", 16),
                                     sp_text("x", 1)};
     const struct {
-        unsigned column;
         struct sp_value value;
+        unsigned column;
         int status;
     } cases[] = {
-        {1, sp_null(SP_TYPE_INT32), SP_ENULL},
-        {4, sp_null(SP_TYPE_TEXT), SP_ENULL},
-        {1, sp_int(5), SP_ETYPE},
-        {1, {.type = SP_TYPE_INT32, .i = INT64_C(1) << 31}, SP_ETYPE},
-        {2, {.type = SP_TYPE_BOOL, .i = 2}, SP_ETYPE},
-        {3, sp_bytes(SP_TYPE_UUID, "0123456789abcdef", 15), SP_ETYPE},
-        {4, sp_bytes(SP_TYPE_BYTES, "x", 1), SP_ETYPE},
-        {4, sp_text("x", ROW_VALUE_BYTES_MAX), SP_ETOOBIG},
-        {4, sp_text("x", SIZE_MAX), SP_ETOOBIG},
+        {sp_null(SP_TYPE_INT32), 1, SP_ENULL},
+        {sp_null(SP_TYPE_TEXT), 4, SP_ENULL},
+        {sp_int(5), 1, SP_ETYPE},
+        {{.type = SP_TYPE_INT32, .i = INT64_C(1) << 31}, 1, SP_ETYPE},
+        {{.type = SP_TYPE_BOOL, .i = 2}, 2, SP_ETYPE},
+        {sp_bytes(SP_TYPE_UUID, "0123456789abcdef", 15), 3, SP_ETYPE},
+        {sp_bytes(SP_TYPE_BYTES, "x", 1), 4, SP_ETYPE},
+        {sp_text("x", ROW_VALUE_BYTES_MAX), 4, SP_ETOOBIG},
+        {sp_text("x", SIZE_MAX), 4, SP_ETOOBIG},
     };
     struct schema *schema;
     unsigned char out[64];
@@ -452,7 +452,7 @@ static void read_all(const struct schema *schema, const struct row *row)
 {
     char json[64];
     for (unsigned i = 0; i < schema->column_count; i++) {
-        struct sp_value found;
+        struct sp_value found = sp_bytes(SP_TYPE_BYTES, NULL, 0);
         int status = row_column_get(schema, i, row->key, row->key_bytes, row->value,
                                     row->value_bytes, &found);
         assert_true(status == SP_OK || status == SP_ECORRUPT);
@@ -697,39 +697,39 @@ static void keys_convert_without_loss(void **state)
 static void keys_refuse_what_would_lose(void **state)
 {
     const struct {
-        enum sp_type type;
         struct sp_value value;
+        enum sp_type type;
         int status;
     } cases[] = {
-        {SP_TYPE_INT64, sp_null(SP_TYPE_INT64), SP_ENULL},
-        {SP_TYPE_TEXT, sp_null(SP_TYPE_TEXT), SP_ENULL},
-        {SP_TYPE_INT32, sp_int(INT64_C(1) << 31), SP_ETYPE},
-        {SP_TYPE_INT32, text("2147483648"), SP_ETYPE},
-        {SP_TYPE_INT64, text("9223372036854775808"), SP_ETYPE},
-        {SP_TYPE_INT64, text("1.0"), SP_ETYPE},
-        {SP_TYPE_INT64, text(""), SP_ETYPE},
-        {SP_TYPE_INT64, text(" 1"), SP_ETYPE},
-        {SP_TYPE_INT64, sp_float(1), SP_ETYPE},
-        {SP_TYPE_INT64, number(SP_TYPE_TIMESTAMP, 1), SP_ETYPE},
-        {SP_TYPE_BOOL, sp_int(2), SP_ETYPE},
-        {SP_TYPE_BOOL, text("maybe"), SP_ETYPE},
-        {SP_TYPE_FLOAT64, sp_int((INT64_C(1) << 53) + 1), SP_ETYPE},
-        {SP_TYPE_FLOAT64, sp_int(INT64_MAX), SP_ETYPE},
-        {SP_TYPE_FLOAT64, text("1"), SP_ETYPE},
-        {SP_TYPE_FLOAT32, sp_float(0.1), SP_ETYPE},
-        {SP_TYPE_FLOAT32, sp_float(1e300), SP_ETYPE},
-        {SP_TYPE_FLOAT32, sp_int((1 << 24) + 1), SP_ETYPE},
-        {SP_TYPE_NUMERIC, sp_int(1), SP_ETYPE},
-        {SP_TYPE_NUMERIC, text("twelve"), SP_ETYPE},
-        {SP_TYPE_JSON, text("{"), SP_ETYPE},
-        {SP_TYPE_TEXT, sp_int(1), SP_ETYPE},
-        {SP_TYPE_TEXT, sp_bytes(SP_TYPE_BYTES, "x", 1), SP_ETYPE},
-        {SP_TYPE_UUID, sp_bytes(SP_TYPE_BYTES, UUID_BYTES, 15), SP_ETYPE},
-        {SP_TYPE_UUID, text("00112233-4455-6677-8899-aabbccddeefg"), SP_ETYPE},
-        {SP_TYPE_DATE, text("1970-01-01T00:00:00"), SP_ETYPE},
-        {SP_TYPE_DATE, number(SP_TYPE_DATE, INT64_MAX), SP_ETYPE},
-        {SP_TYPE_TIMESTAMP, sp_int(5), SP_ETYPE},
-        {SP_TYPE_DATETIME, text("1970-01-01T00:00:00Z"), SP_ETYPE},
+        {sp_null(SP_TYPE_INT64), SP_TYPE_INT64, SP_ENULL},
+        {sp_null(SP_TYPE_TEXT), SP_TYPE_TEXT, SP_ENULL},
+        {sp_int(INT64_C(1) << 31), SP_TYPE_INT32, SP_ETYPE},
+        {text("2147483648"), SP_TYPE_INT32, SP_ETYPE},
+        {text("9223372036854775808"), SP_TYPE_INT64, SP_ETYPE},
+        {text("1.0"), SP_TYPE_INT64, SP_ETYPE},
+        {text(""), SP_TYPE_INT64, SP_ETYPE},
+        {text(" 1"), SP_TYPE_INT64, SP_ETYPE},
+        {sp_float(1), SP_TYPE_INT64, SP_ETYPE},
+        {number(SP_TYPE_TIMESTAMP, 1), SP_TYPE_INT64, SP_ETYPE},
+        {sp_int(2), SP_TYPE_BOOL, SP_ETYPE},
+        {text("maybe"), SP_TYPE_BOOL, SP_ETYPE},
+        {sp_int((INT64_C(1) << 53) + 1), SP_TYPE_FLOAT64, SP_ETYPE},
+        {sp_int(INT64_MAX), SP_TYPE_FLOAT64, SP_ETYPE},
+        {text("1"), SP_TYPE_FLOAT64, SP_ETYPE},
+        {sp_float(0.1), SP_TYPE_FLOAT32, SP_ETYPE},
+        {sp_float(1e300), SP_TYPE_FLOAT32, SP_ETYPE},
+        {sp_int((1 << 24) + 1), SP_TYPE_FLOAT32, SP_ETYPE},
+        {sp_int(1), SP_TYPE_NUMERIC, SP_ETYPE},
+        {text("twelve"), SP_TYPE_NUMERIC, SP_ETYPE},
+        {text("{"), SP_TYPE_JSON, SP_ETYPE},
+        {sp_int(1), SP_TYPE_TEXT, SP_ETYPE},
+        {sp_bytes(SP_TYPE_BYTES, "x", 1), SP_TYPE_TEXT, SP_ETYPE},
+        {sp_bytes(SP_TYPE_BYTES, UUID_BYTES, 15), SP_TYPE_UUID, SP_ETYPE},
+        {text("00112233-4455-6677-8899-aabbccddeefg"), SP_TYPE_UUID, SP_ETYPE},
+        {text("1970-01-01T00:00:00"), SP_TYPE_DATE, SP_ETYPE},
+        {number(SP_TYPE_DATE, INT64_MAX), SP_TYPE_DATE, SP_ETYPE},
+        {sp_int(5), SP_TYPE_TIMESTAMP, SP_ETYPE},
+        {text("1970-01-01T00:00:00Z"), SP_TYPE_DATETIME, SP_ETYPE},
     };
     unsigned char key[64];
     size_t bytes;
