@@ -9,8 +9,8 @@
  * it. The index is a tree of fan-out 64. A node knows, for each length class, below which of its
  * children a run of the class starts (one word per class), which children are wholly free, and
  * the longest run that starts below it. So
- *   - alloc reads at the root the lowest class that surely fits, walks down that class's words to
- *     the lowest bucket, finds the run there in the bitmap, and cuts from its front;
+ *   - alloc reads at the root the lowest class that fits, walks down that class's words to the
+ *     lowest bucket, finds the run there in the bitmap, and cuts from its front;
  *   - free finds the neighbouring runs' ends in the bitmap, or, when they are long, over the words
  *     of wholly free children, and merges;
  *   - both then correct the classes of the at most three runs that came or went, going up only
@@ -554,19 +554,27 @@ static inline unsigned class_from(const struct buddy_node *node, unsigned class)
     return i * 64 + (unsigned)__builtin_ctzll(word);
 }
 
+/* Three tries: the lowest bucket of the request's own class, whose runs may be too short; the
+ * lowest class that surely fits; and the one run that is known to be long enough. */
 static inline bool find_run(const struct buddy *b, uint64_t count, struct run *run)
 {
     if (count > b->free_units)
         return false;
-    unsigned class = class_from(root_of(b), buddy_class_fitting(count));
-    if (class < BUDDY_CLASSES) {
-        bool found = find_in_bucket(b, find_bucket(b, class), class, count, run);
-        SP_CHECK(found);
+    const struct buddy_node *root = root_of(b);
+    unsigned own = buddy_class_of(count);
+    unsigned fitting = buddy_class_fitting(count);
+
+    if (own != fitting && root->has[own] != 0 &&
+        find_in_bucket(b, find_bucket(b, own), own, count, run))
         return true;
-    }
-    if (root_of(b)->longest < count)
+    unsigned class = class_from(root, fitting);
+    bool found = false;
+    if (class < BUDDY_CLASSES)
+        found = find_in_bucket(b, find_bucket(b, class), class, count, run);
+    else if (root->longest >= count)
+        found = find_by_longest(b, own, count, run);
+    else
         return false;
-    bool found = find_by_longest(b, buddy_class_of(count), count, run);
     SP_CHECK(found);
     return true;
 }

@@ -141,7 +141,8 @@ bool buddy_is_free(const struct buddy *b, uint64_t first, uint64_t count);
  * False if there is none. Start with 0 and go on with *first + *count to visit all. */
 bool buddy_next_free_run(const struct buddy *b, uint64_t from, uint64_t *first, uint64_t *count);
 
-/* Walks the whole bitmap: cost linear in the usable units (about 1 ms per 100 MB of arena). */
+/* Walks the whole bitmap: cost linear in the usable units (about 1 ms per GiB of arena in 16-byte
+ * units). */
 void buddy_stats(const struct buddy *b, struct buddy_stats *stats);
 
 /* Rebuild after a crash. begin: all of `usable_units` units are free, whatever the metadata was
@@ -156,7 +157,8 @@ void buddy_rebuild_end(struct buddy *b);
 int buddy_attach(struct buddy *b, void *meta, uint64_t max_units, uint64_t usable_units);
 
 /* Recomputes every level from the bitmap and compares. SP_OK, or SP_ECORRUPT with a sentence in
- * `why` (always terminated; why_bytes may be 0). Cost as buddy_stats(). */
+ * `why` (always terminated; why_bytes may be 0). Cost as buddy_stats(), times five. The writer
+ * calls buddy_settle() first. */
 int buddy_check(const struct buddy *b, char *why, size_t why_bytes);
 
 #endif

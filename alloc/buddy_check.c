@@ -344,7 +344,11 @@ static int check_bits(const struct buddy *b, char *why, size_t why_bytes)
                             (unsigned long long)word, (unsigned long long)b->usable_units);
         free_units += (uint64_t)__builtin_popcountll(b->bits[word]);
     }
-    if (b->head->free_units != free_units || b->free_units != free_units)
+    for (size_t i = 0; i < sizeof b->head->unused / sizeof b->head->unused[0]; i++) {
+        if (b->head->unused[i] != 0)
+            return complain(why, why_bytes, "unused bytes of the head are not zero");
+    }
+    if (b->head->free_units != free_units)
         return complain(why, why_bytes, "%llu units are said to be free, the bitmap has %llu",
                         (unsigned long long)b->head->free_units, (unsigned long long)free_units);
     return SP_OK;
@@ -356,6 +360,8 @@ int buddy_check(const struct buddy *b, char *why, size_t why_bytes)
         why[0] = '\0';
     if (b->usable_units == 0)
         return SP_OK;
+    if (b->cache != NULL && b->cache->resting_units != 0)
+        return complain(why, why_bytes, "blocks rest in the cache: settle before checking");
     int status = check_bits(b, why, why_bytes);
     for (unsigned level = 0; status == SP_OK && level < b->level_count; level++) {
         uint64_t count = buddy_node_count(b->usable_units, level);
