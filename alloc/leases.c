@@ -95,3 +95,10 @@ void region_lease_unlock(struct region_leases *leases, unsigned index)
     if (index < FORMAT_LEASES_MAX)
         (void)fcntl(leases->fd, F_OFD_SETLK, &range);
 }
+
+bool region_lease_held(const struct region_leases *leases, unsigned index)
+{
+    struct flock range = lease_range(index, F_WRLCK);
+    return index < FORMAT_LEASES_MAX && fcntl(leases->fd, F_OFD_GETLK, &range) == 0 &&
+           range.l_type != F_UNLCK;
+}

@@ -98,6 +98,8 @@ bool region_leases_whole(const struct region_leases *leases);
 /* An OFD lock on one lease's bytes, not waiting: SP_OK, SP_EBUSY, SP_ESYS. */
 int region_lease_lock(struct region_leases *leases, unsigned index);
 void region_lease_unlock(struct region_leases *leases, unsigned index);
+/* Whether somebody else, through another attach, holds it. */
+bool region_lease_held(const struct region_leases *leases, unsigned index);
 
 /* The writer's lock: one daemon for one pond directory; held as long as the descriptor is open.
  * SP_EBUSY: another one has it (its pid in *holder, 0 if unknown). */

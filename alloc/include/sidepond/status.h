@@ -12,6 +12,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
 
 /* X(name, value, text) */
 #define SP_STATUS_LIST(X)                                                                          \
@@ -59,6 +62,9 @@ const char *sp_status_text(int status);
 /* The name of a status as written in code ("SP_ENOTFOUND"), in static storage. */
 const char *sp_status_name(int status);
 
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

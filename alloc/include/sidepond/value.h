@@ -16,6 +16,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
 
 /* X(NAME, number, name, width): width is the bytes a fixed column takes in a row; 0 is variable.
  * The numbers are part of the pond's format and never change. */
@@ -96,6 +99,9 @@ static inline struct sp_value sp_text(const char *data, size_t size)
     return sp_bytes(SP_TYPE_TEXT, data, size);
 }
 
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

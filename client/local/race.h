@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * race.h - reading bytes that the writer may be overwriting.
+ *
+ * What these functions deliver means nothing until R8 has passed (docs/CONCURRENCY.md): then the
+ * bytes did not change while they were read. Until then they may be any mixture, also two reads of
+ * one byte may differ; so sizes are never taken through here, but from words loaded once.
+ *
+ * For ThreadSanitizer every byte is a relaxed atomic, which is what the proof assumes. Otherwise
+ * they are the plain functions, since a copy in pieces of any size is as good.
+ */
+#ifndef SIDEPOND_LOCAL_RACE_H
+#define SIDEPOND_LOCAL_RACE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define RACE_BYTEWISE 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define RACE_BYTEWISE 1
+#endif
+#endif
+#ifndef RACE_BYTEWISE
+#define RACE_BYTEWISE 0
+#endif
+
+/* The acquire fence of R8 and S4. ThreadSanitizer knows no fences, and gcc says so; nothing that it
+ * checks relies on this one, as what is raced for is atomic then. */
+#if RACE_BYTEWISE && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wtsan"
+#endif
+static inline void race_fence(void)
+{
+    atomic_thread_fence(memory_order_acquire);
+}
+static inline void race_fence_full(void)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+}
+#if RACE_BYTEWISE && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+#if RACE_BYTEWISE
+
+static inline void race_copy(void *to, const void *from, size_t bytes)
+{
+    uint8_t *out = to;
+    const uint8_t *in = from;
+    for (size_t i = 0; i < bytes; i++)
+        out[i] = __atomic_load_n(&in[i], __ATOMIC_RELAXED);
+}
+
+static inline bool race_equal(const void *shared, const void *own, size_t bytes)
+{
+    const uint8_t *a = shared;
+    const uint8_t *b = own;
+    for (size_t i = 0; i < bytes; i++)
+        if (__atomic_load_n(&a[i], __ATOMIC_RELAXED) != b[i])
+            return false;
+    return true;
+}
+
+#else
+
+static inline void race_copy(void *to, const void *from, size_t bytes)
+{
+    memcpy(to, from, bytes);
+}
+
+static inline uint64_t race_word(const void *at)
+{
+    uint64_t word;
+    memcpy(&word, at, sizeof word);
+    return word;
+}
+
+static inline uint32_t race_half(const void *at)
+{
+    uint32_t half;
+    memcpy(&half, at, sizeof half);
+    return half;
+}
+
+/* Keys are short: compared in words, the last one overlapping. */
+static inline bool race_equal(const void *shared, const void *own, size_t bytes)
+{
+    const uint8_t *a = shared;
+    const uint8_t *b = own;
+    if (bytes >= 8) {
+        uint64_t differs = race_word(a + bytes - 8) ^ race_word(b + bytes - 8);
+        for (size_t i = 0; i + 8 < bytes; i += 8)
+            differs |= race_word(a + i) ^ race_word(b + i);
+        return differs == 0;
+    }
+    if (bytes >= 4)
+        return ((race_half(a) ^ race_half(b)) |
+                (race_half(a + bytes - 4) ^ race_half(b + bytes - 4))) == 0;
+    for (size_t i = 0; i < bytes; i++)
+        if (a[i] != b[i])
+            return false;
+    return true;
+}
+
+#endif
+#endif
