@@ -44,8 +44,8 @@ def pkg_config(option, module):
 def extension():
     sources = sorted(os.path.relpath(path, HERE) for path in (HERE / "src").glob("*.c"))
     macros = [("_GNU_SOURCE", None)]
-    compile_args = ["-std=c11", "-O2", "-fvisibility=hidden"]
-    link_args = []
+    compile_args = ["-std=c11", "-O2", "-g0", "-fvisibility=hidden"]
+    link_args = [f"-Wl,--version-script={HERE / 'src/exports.map'}"]
     if not FREE_THREADED:
         macros.append(("Py_LIMITED_API", "0x030B0000"))
     if CHECKOUT and not os.environ.get("SIDEPOND_SYSTEM_LIB"):
@@ -53,9 +53,9 @@ def extension():
         folders = ["", "alloc/include", "client/include"]
         compile_args += [f"-I{ROOT / folder}" for folder in folders]
         compile_args += ["-ffunction-sections"]
-        link_args += ["-Wl,--gc-sections"]
-        macros += [("SIDEPOND_VERSION", f'"{version()}"'),
-                   ("SP_API", '__attribute__((visibility("hidden")))')]
+        compile_args += pkg_config("--cflags", "libxxhash")
+        link_args += ["-Wl,--gc-sections", *pkg_config("--libs", "libxxhash")]
+        macros += [("SIDEPOND_VERSION", f'"{version()}"')]
     else:
         compile_args += pkg_config("--cflags", "sidepond")
         link_args += pkg_config("--libs", "sidepond")

@@ -28,7 +28,7 @@ static PyObject *getter_call(PyObject *self, PyObject *key)
     enum key_result result = table_read(bound->table, key, &row);
     if (UNLIKELY(result != KEY_OK))
         return result == KEY_ABSENT ? Py_NewRef(Py_None) : NULL;
-    PyObject *value = column_of(getter, (struct row_object *)row);
+    PyObject *value = column_of(bound, (struct row_object *)row);
     Py_DECREF(row);
     return value;
 }

@@ -255,6 +255,14 @@ bool snapshot_valid(struct snapshot_object *snapshot);
 /* A memoryview of bytes in the pond, released when the snapshot ends. */
 PyObject *snapshot_memory(struct snapshot_object *snapshot, const void *data, size_t size);
 
+/* --- mappings.c --------------------------------------------------------------------------------
+ */
+/* Methods of Pond and Snapshot that collections.abc or __getitem__ can do. */
+PyObject *mapping_get(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *mapping_keys(PyObject *self, PyObject *unused);
+PyObject *mapping_values(PyObject *self, PyObject *unused);
+PyObject *mapping_items(PyObject *self, PyObject *unused);
+
 /* --- small things ------------------------------------------------------------------------------
  */
 /* dict[key] as a new reference; NULL without an exception if there is none. */

@@ -271,41 +271,6 @@ static PyObject *pond_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
     return pond_usable(pond) ? snapshot_new(pond) : NULL;
 }
 
-/* The views of collections.abc do for the few tables of a pond or snapshot. */
-static PyObject *abc_view(PyObject *self, const char *class)
-{
-    struct pond_object *pond = (struct pond_object *)self;
-    return PyObject_CallMethod(pond->state->abc, class, "O", self);
-}
-
-static PyObject *pond_keys(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-    return abc_view(self, "KeysView");
-}
-
-static PyObject *pond_values(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-    return abc_view(self, "ValuesView");
-}
-
-static PyObject *pond_items(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-    return abc_view(self, "ItemsView");
-}
-
-static PyObject *pond_get(PyObject *self, PyObject *const *args, Py_ssize_t count)
-{
-    if (count < 1 || count > 2) {
-        PyErr_SetString(PyExc_TypeError, "get takes a name and a default");
-        return NULL;
-    }
-    PyObject *table = PyObject_GetItem(self, args[0]);
-    if (table != NULL || !PyErr_ExceptionMatches(PyExc_KeyError))
-        return table;
-    PyErr_Clear();
-    return Py_NewRef(count == 2 ? args[1] : Py_None);
-}
-
 /* --- the end -----------------------------------------------------------------------------------
  */
 
@@ -371,11 +336,11 @@ static void pond_dealloc(PyObject *self)
 }
 
 static PyMethodDef pond_methods[] = {
-    {"get", (PyCFunction)(void (*)(void))pond_get, METH_FASTCALL,
+    {"get", (PyCFunction)(void (*)(void))mapping_get, METH_FASTCALL,
      "get(name, default=None): a table, or the default."},
-    {"keys", pond_keys, METH_NOARGS, "A view of the tables' names."},
-    {"values", pond_values, METH_NOARGS, "A view of the tables."},
-    {"items", pond_items, METH_NOARGS, "A view of names and tables."},
+    {"keys", mapping_keys, METH_NOARGS, "A view of the tables' names."},
+    {"values", mapping_values, METH_NOARGS, "A view of the tables."},
+    {"items", mapping_items, METH_NOARGS, "A view of names and tables."},
     {"snapshot", pond_snapshot, METH_NOARGS,
      "All tables as they are now, for use in a with block (Snapshot)."},
     {"wait", (PyCFunction)(void (*)(void))pond_wait, METH_VARARGS | METH_KEYWORDS,

@@ -284,6 +284,11 @@ PyObject *snapshot_memory(struct snapshot_object *snapshot, const void *data, si
  */
 
 static PyMethodDef snapshot_methods[] = {
+    {"get", (PyCFunction)(void (*)(void))mapping_get, METH_FASTCALL,
+     "get(name, default=None): a table, or the default."},
+    {"keys", mapping_keys, METH_NOARGS, "A view of the tables' names."},
+    {"values", mapping_values, METH_NOARGS, "A view of the tables."},
+    {"items", mapping_items, METH_NOARGS, "A view of names and tables."},
     {"check", snapshot_check, METH_NOARGS,
      "Raises Stale if the snapshot was held for too long; call it after using views."},
     {"close", snapshot_close, METH_NOARGS, "Ends the snapshot; leaving a with block does it."},

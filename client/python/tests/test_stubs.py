@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Goal: the type stubs say what the module is. Method: mypy on a program that uses every part as it
+should be used, and on lines that are wrong and must be found."""
+import subprocess
+import sys
+
+import pytest
+
+GOOD = """
+import sidepond
+from datetime import datetime
+from typing import List, Mapping, Optional
+
+pond: sidepond.Pond = sidepond.open("main", wait=5, populate=True)
+tables: Mapping[str, sidepond.Table] = pond
+users = pond["users"]
+row: sidepond.Row = users[42]
+columns: Mapping[str, object] = row
+name: str = row.name
+raw: bytes = users.raw(42)
+many: List[Optional[sidepond.Row]] = users.get_many([1, 2])
+maybe: Optional[sidepond.Row] = users.get(1)
+with pond.snapshot() as snapshot:
+    version: int = snapshot.version
+    view: Optional[memoryview] = snapshot["words"]["a"].view("value")
+age: float = users.age
+loaded: Optional[datetime] = users.loaded_at
+names: List[str] = [column.name for column in users.schema.columns]
+now: int = pond.wait(version=7, timeout=2)
+one = users.by("by_email")["a@b.c"]
+try:
+    users[1]
+except sidepond.NotFound as error:
+    print(error.table, error.key)
+"""
+
+BAD = ["sidepond.open(3)", "sidepond.open('main').wait(version='x')",
+       "sidepond.open('main')['users'].nothing", "x: str = sidepond.open('main').version"]
+
+
+def mypy(folder, text):
+    program = folder / "program.py"
+    program.write_text(text)
+    result = subprocess.run([sys.executable, "-m", "mypy", "--strict", str(program)], cwd=folder,
+                            capture_output=True, text=True)
+    return result.returncode, result.stdout + result.stderr
+
+
+def test_good_programs_pass(tmp_path):
+    pytest.importorskip("mypy")
+    assert mypy(tmp_path, GOOD)[0] == 0, mypy(tmp_path, GOOD)[1]
+
+
+def test_bad_lines_are_found(tmp_path):
+    pytest.importorskip("mypy")
+    code, output = mypy(tmp_path, "import sidepond\n" + "\n".join(BAD) + "\n")
+    assert code == 1 and f"Found {len(BAD)} errors" in output, output
