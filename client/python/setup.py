@@ -41,6 +41,11 @@ def pkg_config(option, module):
     return shlex.split(result.stdout)
 
 
+def headers():
+    folders = [HERE / "src", ROOT / "alloc", ROOT / "client/local", ROOT / "client/include/sidepond"]
+    return [str(path) for folder in folders for path in folder.rglob("*.h")]
+
+
 def extension():
     sources = sorted(os.path.relpath(path, HERE) for path in (HERE / "src").glob("*.c"))
     macros = [("_GNU_SOURCE", None)]
@@ -61,7 +66,7 @@ def extension():
         link_args += pkg_config("--libs", "sidepond")
     return Extension("sidepond._native", sources, define_macros=macros,
                      extra_compile_args=compile_args, extra_link_args=link_args,
-                     depends=[str(path) for path in (HERE / "src").glob("*.h")],
+                     depends=[__file__, *headers()],
                      py_limited_api=not FREE_THREADED)
 
 
