@@ -125,6 +125,34 @@ static bool segment_put(struct bucket *buckets, unsigned bucket_count, uint64_t 
     return true;
 }
 
+/* Fills a new segment, which nobody sees yet. False if a word finds no place in reach. */
+static bool segment_fill(struct bucket *buckets, unsigned bucket_count, const uint64_t *words,
+                         unsigned count)
+{
+    uint8_t used[SEGMENT_BUCKETS_MAX] = {0};
+    struct {
+        uint8_t overflow, reach;
+    } homes[SEGMENT_BUCKETS_MAX] = {{0, 0}};
+    for (unsigned i = 0; i < count; i++) {
+        unsigned home = tag_bucket(slot_tag(words[i]), bucket_count), b = home, distance = 0;
+        for (; used[b] == BUCKET_SLOTS; distance++)
+            b = b + 1 < bucket_count ? b + 1 : 0;
+        if (distance > PROBE_MAX || homes[home].overflow == UINT8_MAX)
+            return false;
+        atomic_store_explicit(&buckets[b].slots[used[b]++], words[i], memory_order_relaxed);
+        homes[home].overflow += distance > 0;
+        if (distance > homes[home].reach)
+            homes[home].reach = (uint8_t)distance;
+    }
+    for (unsigned b = 0; b < bucket_count; b++)
+        atomic_store_explicit(&buckets[b].meta,
+                              load_word(&buckets[b].meta) | homes[b].overflow |
+                                  (unsigned)homes[b].reach << 8,
+                              memory_order_relaxed);
+    head_of(buckets)->entry_count = count;
+    return true;
+}
+
 /* A segment with these words; more buckets than asked for if they do not find their places.
  * SP_ERANGE if that takes more than a segment can have. */
 static int segment_build(struct index *index, const uint64_t *words, unsigned count,
@@ -137,10 +165,8 @@ static int segment_build(struct index *index, const uint64_t *words, unsigned co
         if (status != SP_OK)
             return status;
         struct bucket *buckets = region_at(&index->shape->store->region, *unit);
-        unsigned i = 0;
-        while (i < count && segment_put(buckets, *bucket_count, words[i]))
-            i++;
-        if (i == count)
+        if (count <= *bucket_count * BUCKET_SLOTS &&
+            segment_fill(buckets, *bucket_count, words, count))
             return SP_OK;
         segment_free(index, *unit, *bucket_count);
         if (*bucket_count == SEGMENT_BUCKETS_MAX)
