@@ -144,7 +144,7 @@ static int table_choose(struct bench *bench)
 {
     struct tool *tool = bench->tool;
     const char **names;
-    size_t count;
+    size_t count = 0;
     uint64_t most = 0;
     if (tool->arg_count == 1)
         return tool_table(tool, tool->args[0], &bench->table);

@@ -116,6 +116,9 @@ static int get_by_key(struct get *get, const struct sp_value *values, size_t cou
     } else if (status == SP_ENOTFOUND) {
         tool_error("no such key in table \"%s\"", get->name);
         code = TOOL_NO;
+    } else if (status == SP_ETYPE) {
+        tool_key_usage(get->schema, get->name, -1);
+        code = TOOL_USAGE;
     } else {
         code = tool_failed(status, "table \"%s\"", get->name);
     }
@@ -149,6 +152,10 @@ static int get_by_index(struct get *get, const struct sp_value *values, size_t c
     struct sp_scan *scan = NULL;
     int code, status;
     status = sp_key_encode(get->schema, get->index, values, count, key, sizeof key, &key_bytes);
+    if (status == SP_ETYPE) {
+        tool_key_usage(get->schema, get->name, get->index);
+        return TOOL_USAGE;
+    }
     if (status != SP_OK)
         return tool_failed(status, "key");
     status = sp_snapshot_begin(get->tool->pond, &snapshot);

@@ -173,7 +173,7 @@ int tool_stat(struct tool *tool)
 {
     struct memory memory = {.pond = SP_POND_INFO_INIT};
     const char **names;
-    size_t count;
+    size_t count = 0;
     int code = tool_open(tool);
     if (code == TOOL_OK)
         code = memory_read(tool, &memory);

@@ -126,7 +126,7 @@ int tool_status(struct tool *tool)
 {
     struct sp_pond_info info = SP_POND_INFO_INIT;
     const char **names;
-    size_t count;
+    size_t count = 0;
     int code = tool_open(tool);
     if (code != TOOL_OK)
         return code;

@@ -182,7 +182,7 @@ static int list_print(struct tool *tool, const char **names, size_t count)
 int tool_tables(struct tool *tool)
 {
     const char **names;
-    size_t count;
+    size_t count = 0;
     int code = tool_open(tool);
     if (code != TOOL_OK)
         return code;

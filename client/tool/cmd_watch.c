@@ -65,7 +65,7 @@ static void change_text(const char *name, uint64_t pond_version, const struct sp
 static void changes_print(struct watch *watch, bool first)
 {
     const char **names;
-    size_t count;
+    size_t count = 0;
     if (tool_table_names(watch->tool, &names, &count) != TOOL_OK)
         return;
     for (size_t i = 0; i < count; i++) {
@@ -114,7 +114,7 @@ static void picture_draw(struct watch *watch)
     struct sp_pond_info info = SP_POND_INFO_INIT;
     struct text_table out;
     const char **names;
-    size_t count;
+    size_t count = 0;
     if (sp_pond_info(watch->tool->pond, &info) != SP_OK ||
         tool_table_names(watch->tool, &names, &count) != TOOL_OK)
         return;

@@ -11,7 +11,8 @@
 
 int json_print(json_t *value)
 {
-    int failed = value == NULL || json_dumpf(value, stdout, JSON_ENCODE_ANY) != 0;
+    int failed =
+        value == NULL || json_dumpf(value, stdout, JSON_ENCODE_ANY | JSON_REAL_PRECISION(12)) != 0;
     json_decref(value);
     if (failed)
         return tool_failed(SP_ENOMEM, "JSON");

@@ -117,7 +117,7 @@ int tool_table_names(struct tool *tool, const char ***names, size_t *count)
 static void no_table(struct tool *tool, const char *name)
 {
     const char **names;
-    size_t count;
+    size_t count = 0;
     if (tool_table_names(tool, &names, &count) != TOOL_OK)
         return;
     tool_error("no table \"%s\"; tables here:", name);
@@ -202,8 +202,17 @@ static int word_parse(enum sp_type type, const char *word, struct sp_value *out)
     }
 }
 
-static void key_usage(const struct sp_schema *schema, const char *table, int index, size_t count)
+static size_t key_value_count(const struct sp_schema *schema, int index)
 {
+    struct sp_index_info info = {0};
+    if (index < 0)
+        return sp_schema_key_count(schema);
+    return sp_schema_index(schema, (size_t)index, &info) == SP_OK ? info.column_count : 0;
+}
+
+void tool_key_usage(const struct sp_schema *schema, const char *table, int index)
+{
+    size_t count = key_value_count(schema, index);
     tool_error("a key of \"%s\" has %zu value%s:", table, count, count == 1 ? "" : "s");
     for (size_t i = 0; i < count; i++) {
         size_t column;
@@ -214,20 +223,12 @@ static void key_usage(const struct sp_schema *schema, const char *table, int ind
     }
 }
 
-static size_t key_value_count(const struct sp_schema *schema, int index)
-{
-    struct sp_index_info info = {0};
-    if (index < 0)
-        return sp_schema_key_count(schema);
-    return sp_schema_index(schema, (size_t)index, &info) == SP_OK ? info.column_count : 0;
-}
-
 int tool_key_values(const struct sp_schema *schema, const char *table, int index, char **words,
                     int count, struct sp_value values[TOOL_KEY_VALUES_MAX])
 {
     size_t expected = key_value_count(schema, index);
     if ((size_t)count != expected || expected > TOOL_KEY_VALUES_MAX) {
-        key_usage(schema, table, index, expected);
+        tool_key_usage(schema, table, index);
         return TOOL_USAGE;
     }
     for (int i = 0; i < count; i++) {

@@ -114,6 +114,9 @@ int tool_index(const struct sp_schema *schema, const char *table, const char *na
 /* The names of all tables, sorted; to be freed by free(). */
 int tool_table_names(struct tool *tool, const char ***names, size_t *count);
 
+/* Says what a key (of the primary index for -1) is made of. */
+void tool_key_usage(const struct sp_schema *schema, const char *table, int index);
+
 #define TOOL_KEY_VALUES_MAX 16
 /* The values of a key from the words of the command line; they point into `words`. */
 int tool_key_values(const struct sp_schema *schema, const char *table, int index, char **words,
