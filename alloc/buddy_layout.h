@@ -56,6 +56,11 @@ struct buddy_node {
 static_assert(offsetof(struct buddy_node, has) == 64, "header is one line");
 static_assert(sizeof(struct buddy_node) == 64 + 8 * BUDDY_CLASSES, "no padding");
 
+struct buddy_run {
+    uint64_t first;
+    uint64_t count;
+};
+
 /* Classes of run lengths: exact below 64 units, 32 to an octave below 512, 8 to an octave below
  * 2^21, and one for all longer runs. Rising: a longer run is never of a lower class. */
 static inline unsigned buddy_class_of(uint64_t units)
@@ -122,6 +127,32 @@ static inline int buddy_top_class(const struct buddy_node *node)
     return -1;
 }
 
+static inline const struct buddy_node *buddy_root(const struct buddy *b)
+{
+    return &b->level[b->level_count - 1][0];
+}
+
+static inline bool buddy_unit_is_free(const struct buddy *b, uint64_t unit)
+{
+    return (b->bits[unit / 64] >> (unit % 64) & 1) != 0;
+}
+
+static inline void buddy_set_free_units(struct buddy *b, uint64_t units)
+{
+    b->free_units = units;
+    b->head->free_units = units;
+}
+
+static inline uint64_t buddy_head_mask(uint64_t first)
+{
+    return UINT64_MAX << (first % 64);
+}
+
+static inline uint64_t buddy_tail_mask(uint64_t end)
+{
+    return UINT64_MAX >> (63 - (end - 1) % 64);
+}
+
 /* Points the handle's parts into `meta`. SP_EINVAL if max_units or usable_units cannot be. */
 int buddy_bind(struct buddy *b, void *meta, uint64_t max_units, uint64_t usable_units);
 
@@ -132,5 +163,21 @@ uint64_t buddy_scan_used(const struct buddy *b, uint64_t unit);
  * the bytes are. */
 void buddy_node_build(const struct buddy *b, unsigned level, uint64_t index,
                       struct buddy_node *out);
+
+/* The run that a request of `count` units should be cut from: the lowest of the shortest class that
+ * has one long enough. False if no run is. */
+bool buddy_find_run(const struct buddy *b, uint64_t count, struct buddy_run *run);
+
+/* The first unit of the run that `unit`, which is free, belongs to. */
+uint64_t buddy_run_start(const struct buddy *b, uint64_t unit);
+
+/* Cuts units [first, first + count) out of the run that holds them. */
+void buddy_take(struct buddy *b, struct buddy_run run, uint64_t first, uint64_t count);
+
+/* Makes used units free and merges them with the runs at both sides. */
+void buddy_give(struct buddy *b, uint64_t first, uint64_t count);
+
+/* Clears the bits of free units, and leaves the index as it is. */
+void buddy_bits_take(struct buddy *b, uint64_t first, uint64_t count);
 
 #endif

@@ -176,6 +176,24 @@ static void test_grow_and_shrink(void **state)
     assert_true(buddy_alloc(&buddy, 1) == BUDDY_NONE);
 }
 
+/* The arena ends where a node, a bucket and a page of nodes end: a run that reaches the end must
+ * not be followed beyond it. */
+static void test_arena_ends_with_a_page(void **state)
+{
+    const uint64_t units = 1ULL << 20;
+
+    (void)state;
+    assert_int_equal((units >> buddy_child_shift(1)) * sizeof(struct buddy_node) % 4096, 0);
+    grow_to(units);
+    assert_int_equal(buddy_alloc(&buddy, units), 0);
+    buddy_free(&buddy, units - 10, 10);
+    assert_int_equal(buddy_alloc(&buddy, 3), units - 10);
+    buddy_free(&buddy, 0, units - 7);
+    assert_int_equal(buddy_largest_run(&buddy), units);
+    assert_int_equal(buddy_alloc(&buddy, 300), 0);
+    assert_sound();
+}
+
 /* ---- placing ------------------------------------------------------------------------------ */
 
 /* A plain buddy places only one request of 9 units into 16; here only the very end is lost. */
@@ -249,6 +267,20 @@ static void test_fit_inside_a_class(void **state)
     assert_int_equal(buddy_alloc(&buddy, 1001), 1900000);
     assert_true(buddy_alloc(&buddy, 1001) == BUDDY_NONE);
     assert_int_equal(buddy_alloc(&buddy, 1000), 100);
+    assert_sound();
+}
+
+/* The front of the longest run goes, and then another one of its class is the longest. */
+static void test_longest_of_a_class_changes(void **state)
+{
+    (void)state;
+    grow_to(100000);
+    assert_int_equal(buddy_alloc(&buddy, 100000), 0);
+    buddy_free(&buddy, 2560, 1010);
+    buddy_free(&buddy, 50000, 1000);
+    assert_int_equal(buddy_class_of(999), buddy_class_of(1010));
+    assert_int_equal(buddy_alloc(&buddy, 11), 2560);
+    assert_int_equal(buddy_largest_run(&buddy), 1000);
     assert_sound();
 }
 
@@ -591,10 +623,12 @@ int main(void)
         CASE(test_metadata_share),
         CASE(test_empty_arena_touches_nothing),
         CASE(test_grow_and_shrink),
+        CASE(test_arena_ends_with_a_page),
         CASE(test_requests_span_buddies),
         CASE(test_any_run_can_be_freed),
         CASE(test_shortest_run_lowest_address),
         CASE(test_fit_inside_a_class),
+        CASE(test_longest_of_a_class_changes),
         CASE(test_classes_rise),
         CASE(test_aligned),
         CASE(test_next_free_run_and_stats),
