@@ -10,7 +10,7 @@
 
 #include "server/source/source_internal.h"
 
-static const struct source_class *const classes[] = {&source_sqlite, NULL};
+static const struct source_class *const classes[] = {&source_sqlite, &source_postgresql, NULL};
 
 const struct source_class *const *source_classes(void)
 {

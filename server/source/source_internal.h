@@ -46,7 +46,11 @@ struct waker {
 int waker_open(struct waker *waker); /* SP_OK or SP_ESYS */
 void waker_close(struct waker *waker);
 void waker_ask(struct waker *waker); /* any thread */
-bool waker_asked(const struct waker *waker);
+
+static inline bool waker_asked(const struct waker *waker)
+{
+    return atomic_load_explicit(&waker->asked, memory_order_relaxed);
+}
 
 /* Whether it was asked; takes the request back, so that it ends one call only. */
 bool waker_take(struct waker *waker);

@@ -39,11 +39,6 @@ void waker_ask(struct waker *waker)
     (void)written;
 }
 
-bool waker_asked(const struct waker *waker)
-{
-    return atomic_load_explicit(&waker->asked, memory_order_relaxed);
-}
-
 static void waker_drain(struct waker *waker)
 {
     uint64_t count;

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * postgresql.h - what the files of the PostgreSQL source share.
+ */
+#ifndef SIDEPOND_SOURCE_POSTGRESQL_H
+#define SIDEPOND_SOURCE_POSTGRESQL_H
+
+#include <libpq-fe.h>
+
+#include "server/source/source_internal.h"
+
+struct source {
+    const struct source_options *options;
+    PGconn *conn;
+    struct waker waker;
+    uint64_t deadline_ms; /* of the running call; 0: none */
+    bool broken;          /* a call was left in the middle: the connection cannot be used again */
+};
+
+/* --- postgresql.c: statements, each of which ends early when canceled or out of time --------- */
+
+/* Arms the deadline; fails if the connection is of no more use. Each call from outside begins so.
+ */
+int pg_call_begin(struct source *source, struct source_error *error);
+
+/* Sends a statement with text parameters and returns its result, which is not an error. With NULL
+ * for `params` it may be several statements; the result is the last one's. `table` may be NULL. */
+int pg_query(struct source *source, const struct source_table *table, const char *sql,
+             const char *const *params, int param_count, PGresult **out,
+             struct source_error *error);
+
+/* The names and types that a statement would return. */
+int pg_describe_sql(struct source *source, const struct source_table *table, const char *sql,
+                    PGresult **out, struct source_error *error);
+
+/* Waits until the server has said something, and reads it. */
+int pg_wait_input(struct source *source, struct source_error *error);
+
+/* The rest of what a statement returns, up to its end; for after COPY. */
+int pg_finish(struct source *source, const struct source_table *table, PGresult **out,
+              struct source_error *error);
+
+/* What a lost connection, and what the server's error, is worth. */
+int pg_connection_failed(struct source *source, const char *what, struct source_error *error);
+
+/* --- postgresql_describe.c -------------------------------------------------------------------- */
+
+/* A SELECT whose binary rows postgresql_value.c decodes. */
+struct pg_select {
+    struct sql_text sql; /* ends after WHERE (...) if there is a condition */
+    bool has_where;
+    const char *watermark_type; /* what to cast its value to; inside the description */
+    struct source_description description;
+    Oid *types; /* of each column, as they arrive */
+};
+
+int pg_select_make(struct source *source, const struct source_table *table, struct pg_select *out,
+                   struct source_error *error);
+void pg_select_free(struct pg_select *select);
+
+int pg_describe(struct source *source, const struct source_table *table,
+                struct source_description *out, struct source_error *error);
+
+/* --- postgresql_stream.c ---------------------------------------------------------------------- */
+
+int pg_stream(struct source *source, const struct source_table *table,
+              const struct source_description *description, const struct sp_value *since,
+              const struct source_sink *sink, struct source_error *error);
+
+/* --- postgresql_value.c ----------------------------------------------------------------------- */
+
+/* Types with their own binary form here; every other arrives as text. */
+enum pg_oid {
+    PG_BOOL = 16,
+    PG_BYTEA = 17,
+    PG_NAME = 19,
+    PG_INT8 = 20,
+    PG_INT2 = 21,
+    PG_INT4 = 23,
+    PG_TEXT = 25,
+    PG_OID = 26,
+    PG_JSON = 114,
+    PG_FLOAT4 = 700,
+    PG_FLOAT8 = 701,
+    PG_BPCHAR = 1042,
+    PG_VARCHAR = 1043,
+    PG_DATE = 1082,
+    PG_TIMESTAMP = 1114,
+    PG_TIMESTAMPTZ = 1184,
+    PG_NUMERIC = 1700,
+    PG_UUID = 2950,
+    PG_JSONB = 3802,
+};
+
+/* The type of a pond's column for one of those; false if it is another. */
+bool pg_type(Oid oid, enum sp_type *type);
+
+/* Memory of one column for what has to be written out (numeric); zeroed at first. */
+struct pg_scratch {
+    char *text;
+    size_t cap;
+};
+
+/* Decodes a field that is not NULL. Returns NULL, or why it cannot be had. */
+const char *pg_value(Oid oid, const unsigned char *data, size_t bytes, struct pg_scratch *scratch,
+                     struct sp_value *out);
+
+#endif

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * postgresql_describe.c - what columns a table, view or query of PostgreSQL has, and the SELECT
+ * that reads them in forms that postgresql_value.c knows.
+ *
+ * The server is asked to prepare "SELECT *", which says names and types (of a domain, its base
+ * type's) but checks no right and reads nothing; the catalog then says of each type what kind it
+ * is, and of a table's columns which cannot be NULL. Types without a binary form here are cast to
+ * text by the server, arrays to JSON. EXPLAIN of the final SELECT checks every right and the
+ * condition, and gives estimates, without running it.
+ *
+ * Costs: four round trips; a stream repeats three of them, inside its snapshot, to notice a changed
+ * table.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/source/postgresql.h"
+
+/* One row for each column asked about, in their order. */
+#define CATALOG_SQL                                                                                \
+    "SELECT pg_catalog.format_type(c.type, c.mod), t.typtype, t.typcategory,"                      \
+    " coalesce(a.attnotnull, false)"                                                               \
+    " FROM unnest($1::oid[], $2::int4[], $3::oid[], $4::int2[])"                                   \
+    " WITH ORDINALITY AS c (type, mod, rel, num, position)"                                        \
+    " LEFT JOIN pg_catalog.pg_type t ON t.oid = c.type"                                            \
+    " LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.rel AND a.attnum = c.num"              \
+    " ORDER BY c.position"
+
+enum form { FORM_PLAIN, FORM_TEXT, FORM_JSON }; /* how a column is selected */
+
+/* --- names ---------------------------------------------------------------------------------- */
+
+/* The end of one part of a name: "a part in quotes" or up to the next point. */
+static const char *part_end(const char *at)
+{
+    if (*at != '"')
+        return at + strcspn(at, ".");
+    for (at++; *at; at++) {
+        if (*at == '"' && at[1] != '"')
+            return at + 1;
+        at += *at == '"';
+    }
+    return at;
+}
+
+/* schema.table, each part in quotes, as it is written; a part that has quotes already keeps them.
+ */
+static void put_relation(struct sql_text *sql, const char *relation)
+{
+    for (;;) {
+        const char *end = part_end(relation);
+        if (*relation == '"') {
+            sql_put_bytes(sql, relation, (size_t)(end - relation));
+        } else {
+            sql_put(sql, "\"");
+            sql_put_bytes(sql, relation, (size_t)(end - relation));
+            sql_put(sql, "\"");
+        }
+        if (*end != '.')
+            return;
+        sql_put(sql, ".");
+        relation = end + 1;
+    }
+}
+
+static void put_from(struct sql_text *sql, const struct source_table *table)
+{
+    sql_put(sql, " FROM ");
+    if (table->query)
+        sql_put_subquery(sql, table->query);
+    else
+        put_relation(sql, table->relation);
+}
+
+static const char *field_name(const void *context, unsigned i)
+{
+    return PQfname(context, (int)i);
+}
+
+/* --- types ---------------------------------------------------------------------------------- */
+
+/* Four array literals: of each chosen field its type, modifier, table and number in it. */
+static int ask_catalog(struct source *source, const struct source_table *table,
+                       const PGresult *fields, PGresult **out, struct source_error *error)
+{
+    struct sql_text lists[4] = {{0}};
+    const char *params[4];
+    bool failed = false;
+    for (int i = 0; i < PQnfields(fields); i++) {
+        char text[4][24];
+        snprintf(text[0], sizeof(text[0]), "%c%u", i ? ',' : '{', PQftype(fields, i));
+        snprintf(text[1], sizeof(text[1]), "%c%d", i ? ',' : '{', PQfmod(fields, i));
+        snprintf(text[2], sizeof(text[2]), "%c%u", i ? ',' : '{', PQftable(fields, i));
+        snprintf(text[3], sizeof(text[3]), "%c%d", i ? ',' : '{', PQftablecol(fields, i));
+        for (int k = 0; k < 4; k++)
+            sql_put(&lists[k], text[k]);
+    }
+    for (int k = 0; k < 4; k++) {
+        sql_put(&lists[k], PQnfields(fields) ? "}" : "{}");
+        failed = failed || sql_failed(&lists[k]);
+        params[k] = lists[k].text;
+    }
+    const int status = failed ? source_no_memory(error)
+                              : pg_query(source, table, CATALOG_SQL, params, 4, out, error);
+    for (int k = 0; k < 4; k++)
+        sql_free(&lists[k]);
+    return status;
+}
+
+/* Fills one column from the catalog's row. */
+static enum form set_column(const struct source_table *table, const PGresult *fields,
+                            const PGresult *catalog, int field, struct source_column *column,
+                            Oid *type)
+{
+    const char kind = PQgetvalue(catalog, field, 1)[0];
+    const char category = PQgetvalue(catalog, field, 2)[0];
+    const bool not_null = PQgetvalue(catalog, field, 3)[0] == 't';
+    source_copy(column->name, sizeof(column->name), PQfname(fields, field));
+    source_copy(column->native_type, sizeof(column->native_type), PQgetvalue(catalog, field, 0));
+    /* of a query nothing is known: an outer join makes NULLs */
+    column->nullable = !not_null || table->query;
+    *type = PQftype(fields, field);
+    if (pg_type(*type, &column->type))
+        return FORM_PLAIN;
+    const bool is_array = category == 'A';
+    *type = is_array ? (Oid)PG_JSON : (Oid)PG_TEXT;
+    column->type = is_array ? SP_TYPE_JSON : SP_TYPE_TEXT;
+    column->as_text = !is_array && kind != 'e' && category != 'S';
+    return is_array ? FORM_JSON : FORM_TEXT;
+}
+
+static void put_column(struct sql_text *sql, const char *name, enum form form, bool first)
+{
+    if (!first)
+        sql_put(sql, ", ");
+    if (form == FORM_JSON)
+        sql_put(sql, "pg_catalog.to_json(");
+    sql_put_name(sql, name, '"');
+    if (form == FORM_JSON)
+        sql_put(sql, ")");
+    if (form != FORM_PLAIN)
+        sql_put(sql, "::text");
+    if (form == FORM_JSON)
+        sql_put(sql, "::json");
+}
+
+/* --- the SELECT ----------------------------------------------------------------------------- */
+
+static unsigned count_columns(const struct source_table *table, const PGresult *fields)
+{
+    unsigned count = 0;
+    while (table->columns && table->columns[count])
+        count++;
+    return count ? count : (unsigned)PQnfields(fields);
+}
+
+static int select_columns(struct pg_select *select, const struct source_table *table,
+                          const PGresult *fields, const PGresult *catalog,
+                          struct source_error *error)
+{
+    const struct source_names names = {(unsigned)PQnfields(fields), field_name, fields};
+    const unsigned count = count_columns(table, fields);
+    const bool every = !table->columns || !table->columns[0];
+    int status = source_description_alloc(&select->description, count, error);
+    select->types = calloc(count ? count : 1, sizeof(*select->types));
+    if (status != SP_OK || !select->types)
+        return source_no_memory(error);
+    sql_put(&select->sql, "SELECT ");
+    for (unsigned i = 0; i < count; i++) {
+        struct source_column *column = &select->description.columns[i];
+        const int field = every ? (int)i : source_name_find(&names, table->columns[i]);
+        const enum form form = set_column(table, fields, catalog, field, column, &select->types[i]);
+        put_column(&select->sql, PQfname(fields, field), form, i == 0);
+    }
+    return SP_OK;
+}
+
+static int select_finish(struct pg_select *select, const struct source_table *table,
+                         struct source_error *error)
+{
+    const int watermark = source_watermark_column(table, &select->description);
+    if (watermark >= 0)
+        select->watermark_type = select->description.columns[watermark].native_type;
+    put_from(&select->sql, table);
+    select->has_where = table->where && table->where[0];
+    if (select->has_where) {
+        sql_put(&select->sql, " WHERE (");
+        sql_put(&select->sql, table->where);
+        sql_put(&select->sql, "\n)");
+    }
+    return sql_failed(&select->sql) ? source_no_memory(error) : SP_OK;
+}
+
+int pg_select_make(struct source *source, const struct source_table *table, struct pg_select *out,
+                   struct source_error *error)
+{
+    struct sql_text sql = {0};
+    PGresult *fields = NULL, *catalog = NULL;
+    *out = (struct pg_select){0};
+    sql_put(&sql, "SELECT *");
+    put_from(&sql, table);
+    int status = sql_failed(&sql) ? source_no_memory(error)
+                                  : pg_describe_sql(source, table, sql.text, &fields, error);
+    if (status == SP_OK) {
+        const struct source_names names = {(unsigned)PQnfields(fields), field_name, fields};
+        status = source_check_names(table, &names, error);
+    }
+    if (status == SP_OK)
+        status = ask_catalog(source, table, fields, &catalog, error);
+    if (status == SP_OK)
+        status = select_columns(out, table, fields, catalog, error);
+    if (status == SP_OK)
+        status = select_finish(out, table, error);
+    PQclear(catalog);
+    PQclear(fields);
+    sql_free(&sql);
+    return status;
+}
+
+void pg_select_free(struct pg_select *select)
+{
+    sql_free(&select->sql);
+    free(select->types);
+    source_description_free(&select->description);
+}
+
+/* --- estimates ------------------------------------------------------------------------------ */
+
+/* From the first line of EXPLAIN: "... (cost=0.00..35.50 rows=2550 width=4)". */
+static void read_estimate(const char *line, struct source_description *description)
+{
+    double rows, width;
+    const char *at = NULL;
+    for (const char *next = strstr(line, "(cost="); next; next = strstr(next + 1, "(cost="))
+        at = next;
+    if (!at || sscanf(at, "(cost=%*f..%*f rows=%lf width=%lf)", &rows, &width) != 2)
+        return;
+    description->row_estimate = (int64_t)rows;
+    description->byte_estimate = (int64_t)(rows * width);
+}
+
+static int explain(struct source *source, const struct source_table *table,
+                   struct pg_select *select, struct source_error *error)
+{
+    struct sql_text sql = {0};
+    PGresult *plan = NULL;
+    sql_put(&sql, "EXPLAIN ");
+    sql_put(&sql, select->sql.text);
+    int status = sql_failed(&sql) ? source_no_memory(error)
+                                  : pg_query(source, table, sql.text, NULL, 0, &plan, error);
+    if (status == SP_OK && PQntuples(plan) > 0)
+        read_estimate(PQgetvalue(plan, 0, 0), &select->description);
+    PQclear(plan);
+    sql_free(&sql);
+    return status;
+}
+
+int pg_describe(struct source *source, const struct source_table *table,
+                struct source_description *out, struct source_error *error)
+{
+    struct pg_select select = {0};
+    int status = pg_call_begin(source, error);
+    if (status == SP_OK)
+        status = pg_select_make(source, table, &select, error);
+    if (status == SP_OK)
+        status = explain(source, table, &select, error);
+    if (status == SP_OK) {
+        *out = select.description;
+        select.description = (struct source_description){0};
+    }
+    pg_select_free(&select);
+    return status;
+}
