@@ -130,7 +130,7 @@ build_preset() {
     say "building $preset (output: $log)"
     if ! { cmake --preset "$preset" "$@" && cmake --build --preset "$preset"; } \
         </dev/null >"$log" 2>&1; then
-        cat "$log" >&2
+        tail -n 60 "$log" >&2
         die "the build $preset failed (see $log)"
     fi
     say "built $preset in $((SECONDS - begun)) s"
