@@ -139,8 +139,8 @@ static int refuse_size(struct intake *in, const struct sp_value *values, size_t 
     char size[TEXT_BYTES];
     char limit[TEXT_BYTES];
     char why[128];
-    snprintf(why, sizeof(why), "takes %s, max_row is %s", text_size(bytes, size),
-             text_size(in->config->max_row_bytes, limit));
+    snprintf(why, sizeof(why), "takes %s, max_row is %s", refresh_text_size(bytes, size),
+             refresh_text_size(in->config->max_row_bytes, limit));
     return refuse_row(in, REFRESH_SKIP_TOO_LARGE, values, why);
 }
 

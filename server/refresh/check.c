@@ -67,7 +67,7 @@ static void *check_source(void *argument)
     const struct source_class *class;
     struct source_error error = {0};
     struct source *source = NULL;
-    int status = connect_source(check->source, check->find, &class, &source, &error);
+    int status = refresh_connect(check->source, check->find, &class, &source, &error);
     if (status != SP_OK) {
         check->unreachable = status != SP_ECONFIG;
         if (status == SP_ECONFIG)

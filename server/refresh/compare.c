@@ -73,7 +73,7 @@ static const struct config_table *next_of(const struct config *config, const cha
     return NULL;
 }
 
-bool compare_group(const struct config *a, const struct config *b, const char *group)
+bool refresh_same_group(const struct config *a, const struct config *b, const char *group)
 {
     unsigned at_a = 0;
     unsigned at_b = 0;

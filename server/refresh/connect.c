@@ -5,9 +5,9 @@
 #include "server/log/log.h"
 #include "server/refresh/internal.h"
 
-int connect_source(const struct config_source *config, source_finder *find,
-                   const struct source_class **class, struct source **out,
-                   struct source_error *error)
+int refresh_connect(const struct config_source *config, source_finder *find,
+                    const struct source_class **class, struct source **out,
+                    struct source_error *error)
 {
     char why[SOURCE_ERROR_BYTES] = "";
     char *password = NULL;

@@ -224,7 +224,7 @@ static int estimate_table(const struct config_table *config, source_finder *find
     struct source *source = NULL;
     struct source_error error = {0};
     *out = (struct refresh_estimate){.table = config->name};
-    int status = connect_source(config->source, find, &class, &source, &error);
+    int status = refresh_connect(config->source, find, &class, &source, &error);
     if (status == SP_OK) {
         status = estimate_with(class, source, config, sample, out, &error);
         class->close(source);

@@ -89,7 +89,7 @@ int group_new(struct refresh *refresh, struct shared_config *config, const char 
         if (strcmp(config->config->tables[i].group, name) == 0)
             table_init(group, &group->tables[group->table_count++], &config->config->tables[i]);
     if (getrandom(&group->random, sizeof(group->random), 0) != sizeof(group->random))
-        group->random = clock_ms();
+        group->random = refresh_clock_ms();
     group->random |= 1;
     *out = group;
     return SP_OK;
@@ -143,7 +143,7 @@ static void sleep_until(struct group *group, uint64_t until_ms)
     struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
                              .tv_nsec = (long)(until_ms % 1000) * 1000000};
     pthread_mutex_lock(&group->lock);
-    while (!group->stop && !group->now && clock_ms() < until_ms)
+    while (!group->stop && !group->now && refresh_clock_ms() < until_ms)
         pthread_cond_timedwait(&group->wake, &group->lock, &until);
     pthread_mutex_unlock(&group->lock);
 }
@@ -190,7 +190,7 @@ static int wait_notified(struct group *group, uint64_t until_ms, struct failure 
     struct source_error error = {0};
     bool changed = false;
     while (!changed && !is_called(group)) {
-        uint64_t now = clock_ms();
+        uint64_t now = refresh_clock_ms();
         if (now >= until_ms)
             return SP_OK;
         uint64_t slice = until_ms - now < WAIT_SLICE_MS ? until_ms - now : WAIT_SLICE_MS;
@@ -210,7 +210,7 @@ static int wait_notified(struct group *group, uint64_t until_ms, struct failure 
 static int wait_for_work(struct group *group, struct failure *failure)
 {
     uint64_t period;
-    uint64_t ended = clock_ms();
+    uint64_t ended = refresh_clock_ms();
     uint64_t shortest = pauses(group, &period);
     sleep_until(group, ended + shortest);
     if (!group->notified || is_called(group))
@@ -237,7 +237,7 @@ static void back_off(struct group *group)
     if (bound > BACKOFF_LAST_MS)
         bound = BACKOFF_LAST_MS;
     uint64_t pause = next_random(group) % bound;
-    sleep_until(group, clock_ms() + (pause < BACKOFF_LEAST_MS ? BACKOFF_LEAST_MS : pause));
+    sleep_until(group, refresh_clock_ms() + (pause < BACKOFF_LEAST_MS ? BACKOFF_LEAST_MS : pause));
 }
 
 /* --- status --------------------------------------------------------------------------------- */
@@ -248,7 +248,7 @@ static void set_phase(struct group *group, enum refresh_phase phase)
     for (unsigned i = 0; i < group->table_count; i++) {
         group->tables[i].status.phase = phase;
         if (phase == REFRESH_RUNNING)
-            group->tables[i].status.started_at_ms = clock_wall_ms();
+            group->tables[i].status.started_at_ms = refresh_wall_ms();
     }
     pthread_mutex_unlock(&group->lock);
 }
@@ -300,7 +300,7 @@ static void mark_failed(struct group_table *table, const struct failure *failure
 /* Once when a failure begins or becomes another one, and then once a minute. */
 static void log_failure(struct group *group, const struct failure *failure)
 {
-    uint64_t now = clock_ms();
+    uint64_t now = refresh_clock_ms();
     bool same = group->attempts > 1 && group->logged_status == failure->status;
     if (same && now - group->logged_ms < REMIND_MS)
         return;
@@ -317,7 +317,7 @@ static void log_failure(struct group *group, const struct failure *failure)
 static void note_failure(struct group *group, const struct failure *failure)
 {
     if (group->attempts++ == 0)
-        group->failing_since_ms = clock_ms();
+        group->failing_since_ms = refresh_clock_ms();
     log_failure(group, failure);
     for (unsigned i = 0; i < group->table_count; i++)
         tell_readers(group, &group->tables[i], failure);
@@ -332,7 +332,7 @@ static void note_success(struct group *group)
 {
     if (group->attempts > 0)
         log_info("refresh", "group %s is fresh again after %u failures in %.1f s", group->name,
-                 group->attempts, (double)(clock_ms() - group->failing_since_ms) / 1000);
+                 group->attempts, (double)(refresh_clock_ms() - group->failing_since_ms) / 1000);
     group->attempts = 0;
     group->connection_used = true;
     tell_change(group);
@@ -383,8 +383,8 @@ static int connect_group(struct group *group, struct failure *failure)
 {
     struct source_error error = {0};
     const struct source_class *class = NULL;
-    int status = connect_source(group->source_config, group->refresh->find_source, &class,
-                                &group->connection, &error);
+    int status = refresh_connect(group->source_config, group->refresh->find_source, &class,
+                                 &group->connection, &error);
     if (status != SP_OK) {
         group->connection = NULL;
         return source_failure(failure, &error);
@@ -402,7 +402,7 @@ static int connect_group(struct group *group, struct failure *failure)
 
 static bool any_full_due(const struct group *group)
 {
-    uint64_t now = clock_ms();
+    uint64_t now = refresh_clock_ms();
     for (unsigned i = 0; i < group->table_count; i++) {
         const struct group_table *table = &group->tables[i];
         if (!table->schema || !table->config->refresh.watermark || table->full_at_ms == 0 ||

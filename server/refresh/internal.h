@@ -132,19 +132,19 @@ void shape_log_text_columns(const struct config_table *config,
 
 /* --- compare.c --- */
 /* Whether a group's tables and source are the same in both configurations. */
-bool compare_group(const struct config *a, const struct config *b, const char *group);
+bool refresh_same_group(const struct config *a, const struct config *b, const char *group);
 
 /* --- connect.c --- */
-int connect_source(const struct config_source *config, source_finder *find,
-                   const struct source_class **class, struct source **out,
-                   struct source_error *error);
+int refresh_connect(const struct config_source *config, source_finder *find,
+                    const struct source_class **class, struct source **out,
+                    struct source_error *error);
 
 /* --- text.c --- */
 #define TEXT_BYTES 32
 /* "3.1 GiB" and "1,234,567"; return out. */
-const char *text_size(uint64_t bytes, char out[TEXT_BYTES]);
-const char *text_count(uint64_t count, char out[TEXT_BYTES]);
-uint64_t clock_ms(void);     /* CLOCK_MONOTONIC */
-int64_t clock_wall_ms(void); /* since 1970 */
+const char *refresh_text_size(uint64_t bytes, char out[TEXT_BYTES]);
+const char *refresh_text_count(uint64_t count, char out[TEXT_BYTES]);
+uint64_t refresh_clock_ms(void); /* CLOCK_MONOTONIC */
+int64_t refresh_wall_ms(void);   /* since 1970 */
 
 #endif

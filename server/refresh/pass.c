@@ -93,22 +93,22 @@ static int fail_space(struct pass *pass, const struct portion *portion)
     char text[SOURCE_ERROR_BYTES];
     const char *directory = pass->group->refresh->options.directory;
     store_info(pass->group->refresh->options.store, &info);
-    text_count(in->read, rows);
-    text_size(needed_bytes(in), need);
+    refresh_text_count(in->read, rows);
+    refresh_text_size(needed_bytes(in), need);
     if (in->space_status == SP_ENOSHM && statvfs(directory, &fs) == 0)
         snprintf(
             text, sizeof(text),
             "does not fit: its %s rows need about %s, and the file system of %s has %s free of "
             "%s",
-            rows, need, directory, text_size(fs.f_bavail * fs.f_frsize, have),
-            text_size(fs.f_blocks * fs.f_frsize, taken));
+            rows, need, directory, refresh_text_size(fs.f_bavail * fs.f_frsize, have),
+            refresh_text_size(fs.f_blocks * fs.f_frsize, taken));
     else
         snprintf(
             text, sizeof(text),
             "does not fit: its %s rows need about %s%s; the pond has %s, %s of it taken; raise "
             "memory:",
             rows, need, portion->full && info.used_bytes > 0 ? " beside what is there" : "",
-            text_size(info.limit_bytes, have), text_size(info.used_bytes, taken));
+            refresh_text_size(info.limit_bytes, have), refresh_text_size(info.used_bytes, taken));
     return fail(pass->failure, REFRESH_FAILURE_SPACE, in->space_status,
                 portion->table->config->name, text);
 }
@@ -319,8 +319,8 @@ static int check_drop(struct pass *pass, struct portion *portion)
         text, sizeof(text),
         "held back: %s of %s rows are gone from the database (%.1f%%; max_drop: %.4g%%); the old "
         "data stays. If that is right: POST /confirm/%s over HTTP, or raise max_drop and reload",
-        text_count(missing, a), text_count(before, b), 100.0 * (double)missing / (double)before,
-        100.0 * config->max_drop, config->name);
+        refresh_text_count(missing, a), refresh_text_count(before, b),
+        100.0 * (double)missing / (double)before, 100.0 * config->max_drop, config->name);
     pass->failure->missing_rows = missing;
     return fail(pass->failure, REFRESH_FAILURE_DROP, SP_EDROP, config->name, text);
 }
@@ -379,7 +379,7 @@ static void count_success(struct pass *pass, struct portion *portion, uint64_t r
     status->state = SP_TABLE_FRESH;
     status->ever_committed = true;
     status->rows = rows;
-    status->success_at_ms = clock_wall_ms();
+    status->success_at_ms = refresh_wall_ms();
     status->last_full = portion->full;
     *(portion->full ? &status->full_total : &status->incremental_total) += 1;
     status->failures_in_a_row = 0;
@@ -392,7 +392,7 @@ static void count_success(struct pass *pass, struct portion *portion, uint64_t r
     status->missing_rows = 0;
     status->error[0] = '\0';
     portion->table->confirmed = false;
-    count_duration(status, (uint32_t)(clock_ms() - pass->begun_ms));
+    count_duration(status, (uint32_t)(refresh_clock_ms() - pass->begun_ms));
 }
 
 static void log_success(const struct pass *pass, const struct portion *portion, uint64_t rows)
@@ -403,7 +403,7 @@ static void log_success(const struct pass *pass, const struct portion *portion, 
               LOG_STR("table", portion->table->config->name), LOG_UINT("rows", rows),
               LOG_UINT("inserted", counts->inserted), LOG_UINT("updated", counts->updated),
               LOG_UINT("deleted", counts->deleted), LOG_UINT("unchanged", counts->unchanged),
-              LOG_BOOL("full", portion->full), LOG_UINT("ms", clock_ms() - pass->begun_ms));
+              LOG_BOOL("full", portion->full), LOG_UINT("ms", refresh_clock_ms() - pass->begun_ms));
     if (counts->unique_violations)
         log_limited(LOG_WARNING, "refresh", 60, "table %s: %llu rows share a key of a unique index",
                     portion->table->config->name, (unsigned long long)counts->unique_violations);
@@ -470,8 +470,10 @@ static int read_snapshot(struct pass *pass)
 
 int pass_run(struct group *group, struct failure *failure)
 {
-    struct pass pass = {
-        .group = group, .failure = failure, .begun_ms = clock_ms(), .begun_at_ms = clock_wall_ms()};
+    struct pass pass = {.group = group,
+                        .failure = failure,
+                        .begun_ms = refresh_clock_ms(),
+                        .begun_at_ms = refresh_wall_ms()};
     pass.portions = calloc(group->table_count, sizeof(*pass.portions));
     if (!pass.portions)
         return fail_store(failure, NULL, SP_ENOMEM, "beginning a refresh");

@@ -65,7 +65,7 @@ static struct group *find_kept(struct refresh *refresh, const struct config *con
 {
     for (struct group *group = refresh->groups; group; group = group->next)
         if (group->state != GROUP_STOPPING && strcmp(group->name, name) == 0 &&
-            compare_group(group->config->config, config, name))
+            refresh_same_group(group->config->config, config, name))
             return group;
     return NULL;
 }
@@ -113,7 +113,7 @@ static bool config_has_group(const struct config *config, const char *name)
 static bool stays(const struct group *group, const struct config *config)
 {
     return config && config_has_group(config, group->name) &&
-           compare_group(group->config->config, config, group->name);
+           refresh_same_group(group->config->config, config, group->name);
 }
 
 /* Asks those groups to end that this configuration (NULL: none) does not have; pending ones are
@@ -169,6 +169,11 @@ int refresh_apply(struct refresh *refresh, struct config *config)
     pthread_mutex_unlock(&refresh->lock);
     release_config(old);
     return SP_OK;
+}
+
+const struct config *refresh_config(const struct refresh *refresh)
+{
+    return refresh->config ? refresh->config->config : NULL;
 }
 
 void refresh_stop(struct refresh *refresh)
@@ -381,7 +386,7 @@ int refresh_status(struct refresh *refresh, struct refresh_status **out, size_t 
 {
     int status = SP_OK;
     pthread_mutex_lock(&refresh->lock);
-    const struct config *config = refresh->config ? refresh->config->config : NULL;
+    const struct config *config = refresh_config(refresh);
     *count = config ? config->table_count : 0;
     *out = calloc(*count ? *count : 1, sizeof(**out));
     if (!*out)
@@ -390,4 +395,36 @@ int refresh_status(struct refresh *refresh, struct refresh_status **out, size_t 
         copy_status(refresh, config->tables[i].name, &(*out)[i]);
     pthread_mutex_unlock(&refresh->lock);
     return status;
+}
+
+/* --- readiness ------------------------------------------------------------------------------ */
+
+static bool table_ready(struct sp_pond *pond, const char *name, char *why, size_t why_bytes)
+{
+    struct sp_table *table;
+    struct sp_table_info info = SP_TABLE_INFO_INIT;
+    if (!pond || sp_table_open(pond, name, &table) != SP_OK ||
+        sp_table_info(table, &info) != SP_OK) {
+        snprintf(why, why_bytes, "table %s has not been loaded yet", name);
+        return false;
+    }
+    if (info.stale && info.fails_when_stale) {
+        snprintf(why, why_bytes, "table %s is stale and its on_stale is fail", name);
+        return false;
+    }
+    return true;
+}
+
+bool refresh_ready(struct refresh *refresh, char *why, size_t why_bytes)
+{
+    struct sp_pond *pond = refresh_pond(refresh);
+    pthread_mutex_lock(&refresh->lock);
+    const struct config *config = refresh_config(refresh);
+    bool ready = config != NULL;
+    if (!ready)
+        snprintf(why, why_bytes, "the databases are being looked at");
+    for (unsigned i = 0; ready && config && i < config->table_count; i++)
+        ready = table_ready(pond, config->tables[i].name, why, why_bytes);
+    pthread_mutex_unlock(&refresh->lock);
+    return ready;
 }

@@ -40,6 +40,9 @@ int refresh_new(const struct refresh_options *options, struct refresh **out);
  * undisturbed; others are asked to end, and refresh_tick starts the new ones when they have. */
 int refresh_apply(struct refresh *refresh, struct config *config);
 
+/* The configuration in use, NULL before the first; until the next apply. */
+const struct config *refresh_config(const struct refresh *refresh);
+
 /* Carries on what apply and stop began: call it a few times a second. True when all of it is done.
  */
 bool refresh_tick(struct refresh *refresh);
@@ -132,6 +135,10 @@ struct refresh_status {
 
 /* All tables' status, in the order of the configuration: an array to be freed. Any thread. */
 int refresh_status(struct refresh *refresh, struct refresh_status **out, size_t *count);
+
+/* Whether every table of the configuration can be read: has been committed, by this daemon or an
+ * earlier one, and is not refused for its age. If not, a sentence in why. Any thread. */
+bool refresh_ready(struct refresh *refresh, char *why, size_t why_bytes);
 
 /* --- looking before serving ---------------------------------------------------------------- */
 

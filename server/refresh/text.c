@@ -24,7 +24,7 @@ const char *const refresh_failure_names[REFRESH_FAILURE_COUNT] = {
 const uint32_t refresh_bucket_ms[REFRESH_BUCKETS] = {5,    10,   25,    50,    100,    250,
                                                      1000, 5000, 15000, 60000, 300000, 1800000};
 
-const char *text_size(uint64_t bytes, char out[TEXT_BYTES])
+const char *refresh_text_size(uint64_t bytes, char out[TEXT_BYTES])
 {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
     double value = (double)bytes;
@@ -38,7 +38,7 @@ const char *text_size(uint64_t bytes, char out[TEXT_BYTES])
     return out;
 }
 
-const char *text_count(uint64_t count, char out[TEXT_BYTES])
+const char *refresh_text_count(uint64_t count, char out[TEXT_BYTES])
 {
     char digits[TEXT_BYTES];
     int length = snprintf(digits, sizeof(digits), "%" PRIu64, count);
@@ -59,12 +59,12 @@ static int64_t clock_of(clockid_t clock)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-uint64_t clock_ms(void)
+uint64_t refresh_clock_ms(void)
 {
     return (uint64_t)clock_of(CLOCK_MONOTONIC);
 }
 
-int64_t clock_wall_ms(void)
+int64_t refresh_wall_ms(void)
 {
     return clock_of(CLOCK_REALTIME);
 }

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * main.c - sidepondd: the commands, and the order in which the daemon's parts start and end.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "server/daemon/arguments.h"
+#include "server/daemon/daemon.h"
+#include "server/daemon/plan.h"
+#include "server/log/log.h"
+
+static int check(const struct arguments *arguments)
+{
+    struct config *config = NULL;
+    struct refresh_check found = {0};
+    if (config_load(arguments->config, stderr, &config) != SP_OK)
+        return EXIT_CONFIG;
+    config_explain(config, stdout);
+    if (arguments->connect) {
+        fflush(stdout);
+        if (refresh_check(config, NULL, stderr, &found) == SP_OK && !found.wrong &&
+            !found.unreachable)
+            puts("\nEvery database answers and has what is configured.");
+    }
+    config_free(config);
+    if (found.wrong)
+        return EXIT_CONFIG;
+    return found.unreachable ? EXIT_BUSY : EXIT_GOOD;
+}
+
+static int plan(const struct arguments *arguments)
+{
+    struct config *config = NULL;
+    if (config_load(arguments->config, stderr, &config) != SP_OK)
+        return EXIT_CONFIG;
+    int status = plan_print(config, arguments->json, stdout);
+    config_free(config);
+    return status == SP_OK ? EXIT_GOOD : status == SP_ECONFIG ? EXIT_CONFIG : EXIT_BUSY;
+}
+
+/* The order of starting. What is started later may use all that was started before. */
+static int start(struct daemon *daemon, const char *config_path)
+{
+    int code = daemon_load_config(daemon, config_path);
+    if (code == EXIT_GOOD)
+        code = daemon_open_log(daemon->config);
+    if (code == EXIT_GOOD)
+        code = daemon_init_loop(daemon); /* signals, from here on */
+    if (code == EXIT_GOOD)
+        code = daemon_open_store(daemon); /* readers of an older pond are served all the while */
+    if (code == EXIT_GOOD)
+        code = daemon_start_refresh(daemon);
+    if (code == EXIT_GOOD)
+        code = daemon_start_http(daemon, daemon->config);
+    if (code == EXIT_GOOD)
+        daemon_look(daemon); /* then the snapshot file if need be, the groups, the saver */
+    return code;
+}
+
+/* Ending, in reverse. Where a thread does not end in time nothing that it uses is taken away: the
+ * kernel does that, and the pond is whole at any moment. */
+static int finish(struct daemon *daemon, int code)
+{
+    http_stop(daemon->http);
+    if (!saver_stop(daemon->saver, SAVE_MS)) {
+        log_warning("daemon", "the snapshot file was not saved in time; the one before it stays");
+        return code;
+    }
+    if (daemon->refresh && !daemon->stopped) {
+        log_warning("daemon", "a refresh did not end in time and is cut off");
+        return code;
+    }
+    refresh_free(daemon->refresh);
+    if (daemon->store)
+        store_close(daemon->store);
+    config_free(daemon->config);
+    log_info("daemon", "ended");
+    return code;
+}
+
+static int run(const struct arguments *arguments)
+{
+    struct daemon daemon = {0};
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    daemon.counters.started_at_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    atomic_store(&daemon.counters.tick_ms, daemon_now_ms());
+    int code = start(&daemon, arguments->config);
+    if (code != EXIT_GOOD) {
+        daemon.stopped = true; /* no group has been started */
+        return finish(&daemon, code);
+    }
+    code = daemon_run(&daemon);
+    return finish(&daemon, code);
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments arguments;
+    if (!arguments_parse(argc, argv, &arguments))
+        return EXIT_USAGE;
+    switch (arguments.command) {
+    case COMMAND_HELP:
+        arguments_help(stdout);
+        return EXIT_GOOD;
+    case COMMAND_VERSION:
+        printf("sidepondd %s\n", sp_version());
+        return EXIT_GOOD;
+    case COMMAND_REFERENCE:
+        config_reference(stdout);
+        return EXIT_GOOD;
+    case COMMAND_METRICS:
+        http_metrics_reference(stdout);
+        return EXIT_GOOD;
+    case COMMAND_CHECK:
+        return check(&arguments);
+    case COMMAND_PLAN:
+        return plan(&arguments);
+    default:
+        return run(&arguments);
+    }
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * saver.c - the snapshot file: saved after a commit, at most once in a time, and at the end.
+ *
+ * A save that fails is tried again after that time. While a file is written the pond goes on; the
+ * file before it stays until the new one is complete.
+ */
+#include "server/daemon/saver.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "server/log/log.h"
+
+struct saver {
+    struct store *store;
+    struct http_counters *counters;
+    char *path;
+    uint32_t every_ms;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake; /* CLOCK_MONOTONIC */
+    uint64_t version;    /* in the pond */
+    uint64_t saved;      /* in the file */
+    int64_t next_ms;     /* CLOCK_MONOTONIC: not before */
+    bool stop;
+};
+
+static int64_t clock_of(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static struct timespec time_of(int64_t ms)
+{
+    return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+}
+
+/* Waits, with the lock held, until there is something to save; false: nothing, and the end. */
+static bool wait_for_work(struct saver *saver)
+{
+    while (!saver->stop) {
+        bool unsaved = saver->version != saver->saved;
+        if (unsaved && clock_of(CLOCK_MONOTONIC) >= saver->next_ms)
+            return true;
+        struct timespec until = time_of(saver->next_ms);
+        if (unsaved)
+            pthread_cond_timedwait(&saver->wake, &saver->lock, &until);
+        else
+            pthread_cond_wait(&saver->wake, &saver->lock);
+    }
+    return saver->version != saver->saved;
+}
+
+static bool save(struct saver *saver)
+{
+    char why[STORE_WHY_BYTES] = "";
+    int64_t begun_ms = clock_of(CLOCK_MONOTONIC);
+    int status = store_save(saver->store, saver->path, why);
+    if (status != SP_OK) {
+        atomic_fetch_add(&saver->counters->saves_bad, 1);
+        log_limited(LOG_ERR, "saver", 60, "cannot save %s: %s", saver->path,
+                    why[0] ? why : sp_status_text(status));
+        return false;
+    }
+    atomic_fetch_add(&saver->counters->saves_good, 1);
+    atomic_store(&saver->counters->saved_at_ms, clock_of(CLOCK_REALTIME));
+    log_event(LOG_DEBUG, "saver", "saved", LOG_STR("file", saver->path),
+              LOG_INT("ms", clock_of(CLOCK_MONOTONIC) - begun_ms));
+    return true;
+}
+
+static void *saver_run(void *argument)
+{
+    struct saver *saver = argument;
+    pthread_mutex_lock(&saver->lock);
+    while (wait_for_work(saver)) {
+        uint64_t version = saver->version;
+        bool last = saver->stop;
+        pthread_mutex_unlock(&saver->lock);
+        bool good = save(saver);
+        pthread_mutex_lock(&saver->lock);
+        saver->next_ms = clock_of(CLOCK_MONOTONIC) + saver->every_ms;
+        if (good)
+            saver->saved = version;
+        if (last)
+            break;
+    }
+    pthread_mutex_unlock(&saver->lock);
+    return NULL;
+}
+
+static int start_thread(struct saver *saver)
+{
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&saver->thread, NULL, saver_run, saver);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed ? SP_ESYS : SP_OK;
+}
+
+static void saver_free(struct saver *saver)
+{
+    pthread_cond_destroy(&saver->wake);
+    pthread_mutex_destroy(&saver->lock);
+    free(saver->path);
+    free(saver);
+}
+
+int saver_start(struct store *store, const char *path, uint32_t every_ms,
+                struct http_counters *counters, struct saver **out)
+{
+    pthread_condattr_t monotonic;
+    struct saver *saver = calloc(1, sizeof(*saver));
+    if (!saver)
+        return SP_ENOMEM;
+    saver->path = strdup(path);
+    if (!saver->path) {
+        free(saver);
+        return SP_ENOMEM;
+    }
+    saver->store = store;
+    saver->counters = counters;
+    saver->every_ms = every_ms;
+    pthread_mutex_init(&saver->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&saver->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    int status = start_thread(saver);
+    if (status != SP_OK) {
+        saver_free(saver);
+        return status;
+    }
+    *out = saver;
+    return SP_OK;
+}
+
+void saver_tell(struct saver *saver, uint64_t version)
+{
+    pthread_mutex_lock(&saver->lock);
+    if (saver->version != version) {
+        saver->version = version;
+        pthread_cond_signal(&saver->wake);
+    }
+    pthread_mutex_unlock(&saver->lock);
+}
+
+bool saver_stop(struct saver *saver, uint32_t wait_ms)
+{
+    struct timespec until = time_of(clock_of(CLOCK_MONOTONIC) + wait_ms);
+    if (!saver)
+        return true;
+    pthread_mutex_lock(&saver->lock);
+    saver->stop = true;
+    pthread_cond_signal(&saver->wake);
+    pthread_mutex_unlock(&saver->lock);
+    if (pthread_clockjoin_np(saver->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+        return false;
+    saver_free(saver);
+    return true;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * observe.h - everything that is reported, taken at one time.
+ */
+#ifndef SIDEPOND_HTTP_OBSERVE_H
+#define SIDEPOND_HTTP_OBSERVE_H
+
+#include "server/http/http.h"
+#include "sidepond/sidepond.h"
+
+struct seen_table {
+    struct refresh_status refresh;
+    bool in_pond;
+    struct sp_table_info pond; /* zeros if it is not there */
+};
+
+struct observation {
+    const struct http_counters *counters;
+    struct store_info store;
+    struct seen_table *tables;
+    size_t table_count;
+};
+
+int observe(const struct http_options *options, struct observation *out);
+void observation_free(struct observation *seen);
+
+/* A text that grows. */
+struct text {
+    char *bytes;
+    size_t size, cap;
+    bool failed;
+};
+void text_add(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * tables.c - GET /tables: the state of each table as JSON.
+ */
+#include <jansson.h>
+
+#include "server/http/observe.h"
+
+static const char *state_name(const struct seen_table *table)
+{
+    static const char *const names[] = {"loading", "fresh", "failing", "held"};
+    return names[(unsigned)table->refresh.state & 3];
+}
+
+static json_t *number_or_null(bool known, uint64_t value)
+{
+    return known ? json_integer((json_int_t)value) : json_null();
+}
+
+static uint64_t sum(const uint64_t *counts, unsigned count)
+{
+    uint64_t total = 0;
+    for (unsigned i = 0; i < count; i++)
+        total += counts[i];
+    return total;
+}
+
+static json_t *table_json(const struct seen_table *table)
+{
+    static const char *const phases[] = {"waiting", "running", "backing off"};
+    const struct refresh_status *refresh = &table->refresh;
+    const struct sp_table_info *pond = &table->pond;
+    bool aged = table->in_pond && pond->age_ms != UINT64_MAX;
+    json_t *out =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:b}", "name", refresh->table,
+                  "group", refresh->group, "source", refresh->source, "state", state_name(table),
+                  "phase", phases[(unsigned)refresh->phase % 3], "served", table->in_pond, "rows",
+                  (json_int_t)pond->rows, "bytes", (json_int_t)pond->bytes, "memory_bytes",
+                  (json_int_t)pond->memory_bytes, "stale", table->in_pond && pond->stale);
+    if (!out)
+        return NULL;
+    json_object_set_new(out, "version", number_or_null(table->in_pond, pond->version));
+    json_object_set_new(out, "age_ms", number_or_null(aged, pond->age_ms));
+    json_object_set_new(
+        out, "last_success_ms",
+        number_or_null(table->in_pond && pond->loaded_at_ms, (uint64_t)pond->loaded_at_ms));
+    json_object_set_new(out, "duration_ms",
+                        number_or_null(refresh->ever_committed, refresh->duration_ms));
+    json_object_set_new(
+        out, "refreshes",
+        json_integer((json_int_t)(refresh->full_total + refresh->incremental_total)));
+    json_object_set_new(
+        out, "failures",
+        json_integer((json_int_t)sum(refresh->failures_total, REFRESH_FAILURE_COUNT)));
+    json_object_set_new(out, "failures_in_a_row",
+                        json_integer((json_int_t)refresh->failures_in_a_row));
+    json_object_set_new(out, "skipped_rows",
+                        json_integer((json_int_t)sum(refresh->skipped_total, REFRESH_SKIP_COUNT)));
+    json_object_set_new(out, "held_rows", json_integer((json_int_t)refresh->missing_rows));
+    json_t *error = refresh->error[0] ? json_string(refresh->error) : NULL;
+    json_object_set_new(out, "error", error ? error : json_null());
+    return out;
+}
+
+char *http_tables_json(const struct http_options *options)
+{
+    struct observation seen;
+    if (observe(options, &seen) != SP_OK)
+        return NULL;
+    json_t *tables = json_array();
+    for (size_t i = 0; i < seen.table_count; i++)
+        json_array_append_new(tables, table_json(&seen.tables[i]));
+    json_t *root =
+        json_pack("{s:I, s:o}", "version", (json_int_t)seen.store.version, "tables", tables);
+    observation_free(&seen);
+    char *text = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    json_decref(root);
+    return text;
+}
