@@ -17,14 +17,12 @@ from setuptools import Extension, setup
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CHECKOUT = (ROOT / "client/local/CMakeLists.txt").is_file()
-# What only the daemon and the checker use; a reader has no writing function in it.
-NOT_THE_READER = re.compile(r"^(buddy|check|region_write)")
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 def sources_in(folder):
     names = re.findall(r"\b\w+\.c\b", (ROOT / folder / "CMakeLists.txt").read_text())
-    return [str(ROOT / folder / name) for name in names if not NOT_THE_READER.match(name)]
+    return [str(ROOT / folder / name) for name in names]
 
 
 def version():
@@ -57,6 +55,7 @@ def extension():
         sources += sources_in("alloc") + sources_in("client/local")
         folders = ["", "alloc/include", "client/include"]
         compile_args += [f"-I{ROOT / folder}" for folder in folders]
+        # what a reader does not use, all that writes above all, is left out by the linker
         compile_args += ["-ffunction-sections"]
         compile_args += pkg_config("--cflags", "libxxhash")
         link_args += ["-Wl,--gc-sections", *pkg_config("--libs", "libxxhash")]
