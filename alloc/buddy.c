@@ -44,31 +44,33 @@ static inline uint64_t cache_get(struct buddy *b, uint64_t count)
     return first;
 }
 
+/* Merges a block that counts as resting and free. */
+static void cache_merge(struct buddy *b, uint64_t first, uint64_t count)
+{
+    b->cache->resting_units -= count;
+    b->free_units -= count;
+    buddy_give(b, first, count);
+}
+
 /* Merges the oldest block of a ring. */
 static void cache_evict(struct buddy *b, uint64_t count)
 {
     struct buddy_ring *ring = &b->cache->ring[count];
     uint64_t oldest = (ring->top + BUDDY_CACHE_DEPTH - ring->count) % BUDDY_CACHE_DEPTH;
+    uint64_t first = ring->first[oldest];
 
     ring->count--;
-    b->cache->resting_units -= count;
-    b->free_units -= count;
-    uint64_t first = ring->first[oldest];
     ring->first[oldest] = UINT32_MAX;
-    buddy_give(b, first, count);
+    cache_merge(b, first, count);
 }
 
-/* Makes room for `count` resting units by at most a few evictions from the rings in turn. */
-static __attribute__((noinline)) bool cache_make_room(struct buddy *b, uint64_t count)
+/* More rests than may: a few evictions from the rings in turn. False if that was not enough. */
+static __attribute__((noinline)) bool cache_make_room(struct buddy *b)
 {
     struct buddy_cache *cache = b->cache;
     uint64_t limit = b->usable_units / 64;
 
-    if (count > limit)
-        return false;
-    for (unsigned tries = 0; tries < 4; tries++) {
-        if (cache->resting_units + count <= limit)
-            return true;
+    for (unsigned tries = 0; tries < 4 && cache->resting_units > limit; tries++) {
         for (unsigned i = 0; i < BUDDY_CACHE_UNITS; i++) {
             cache->hand = cache->hand % BUDDY_CACHE_UNITS + 1;
             if (cache->ring[cache->hand].count != 0) {
@@ -77,7 +79,7 @@ static __attribute__((noinline)) bool cache_make_room(struct buddy *b, uint64_t 
             }
         }
     }
-    return cache->resting_units + count <= limit;
+    return cache->resting_units <= limit;
 }
 
 /* The words of the first and the last unit say that their units are used. The words between are
@@ -112,29 +114,61 @@ static inline bool rests(const struct buddy_ring *ring, uint64_t first)
     return same != 0;
 }
 
-static inline bool cache_put(struct buddy *b, uint64_t first, uint64_t count)
+/* Puts a block into its ring, or merges it. It counts as resting already. */
+static inline void cache_admit(struct buddy *b, uint64_t first, uint64_t count)
 {
     struct buddy_ring *ring = &b->cache->ring[count];
 
-    if (first >= UINT32_MAX || has_free_neighbour(b, first, count))
-        return false;
-    if (b->cache->resting_units + count > b->usable_units / 64 && !cache_make_room(b, count))
-        return false;
     SP_CHECK(ends_are_used(b, first, count) && !rests(ring, first));
+    if (has_free_neighbour(b, first, count) ||
+        (b->cache->resting_units > b->usable_units / 64 && !cache_make_room(b))) {
+        cache_merge(b, first, count);
+        return;
+    }
     if (ring->count == BUDDY_CACHE_DEPTH)
         cache_evict(b, count);
     ring->first[ring->top] = (uint32_t)first;
     ring->top = (ring->top + 1) % BUDDY_CACHE_DEPTH;
     ring->count++;
-    b->cache->resting_units += count;
+}
+
+/* The block that has waited longest moves on and makes place for another (or for none). */
+static inline void cache_wait(struct buddy *b, uint32_t first, uint32_t count)
+{
+    struct buddy_cache *cache = b->cache;
+    uint32_t turn = cache->turn++ % BUDDY_CACHE_WAIT;
+    uint32_t old_first = cache->waiting[turn];
+    uint32_t old_count = cache->waiting_count[turn];
+
+    cache->waiting[turn] = first;
+    cache->waiting_count[turn] = count;
+    if (old_first != UINT32_MAX)
+        cache_admit(b, old_first, old_count);
+}
+
+/* The bitmap around a freed block has to be looked at, and is seldom near: it is asked for now, and
+ * looked at some frees later. */
+static inline void cache_put(struct buddy *b, uint64_t first, uint64_t count)
+{
+    struct buddy_cache *cache = b->cache;
+    uint32_t same = 0;
+
+    __builtin_prefetch(&b->bits[first / 64]);
+    __builtin_prefetch(&b->bits[(first + count - 1) / 64]);
+    for (unsigned i = 0; i < BUDDY_CACHE_WAIT; i++)
+        same |= (uint32_t) - (cache->waiting[i] == (uint32_t)first);
+    SP_CHECK(same == 0);
+    cache->resting_units += count;
     buddy_set_free_units(b, b->free_units + count);
-    return true;
+    cache_wait(b, (uint32_t)first, (uint32_t)count);
 }
 
 void buddy_settle(struct buddy *b)
 {
     if (b->cache == NULL)
         return;
+    for (unsigned i = 0; i < BUDDY_CACHE_WAIT; i++)
+        cache_wait(b, UINT32_MAX, 0);
     for (uint64_t count = 1; count <= BUDDY_CACHE_UNITS; count++) {
         while (b->cache->ring[count].count != 0)
             cache_evict(b, count);
@@ -148,6 +182,7 @@ void buddy_use_cache(struct buddy *b, struct buddy_cache *cache)
     if (cache == NULL)
         return;
     memset(cache, 0, sizeof *cache);
+    memset(cache->waiting, 0xff, sizeof cache->waiting);
     for (unsigned count = 0; count <= BUDDY_CACHE_UNITS; count++)
         memset(cache->ring[count].first, 0xff, sizeof cache->ring[count].first);
 }
@@ -236,7 +271,9 @@ void buddy_free(struct buddy *b, uint64_t first, uint64_t count)
     if (count == 0)
         return;
     SP_CHECK(first < b->usable_units && count <= b->usable_units - first);
-    if (b->cache == NULL || count > BUDDY_CACHE_UNITS || !cache_put(b, first, count))
+    if (b->cache != NULL && count <= BUDDY_CACHE_UNITS && first < UINT32_MAX)
+        cache_put(b, first, count);
+    else
         buddy_give(b, first, count);
 }
 

@@ -36,6 +36,7 @@
 
 #define BUDDY_CACHE_UNITS 256 /* longest block that the cache keeps */
 #define BUDDY_CACHE_DEPTH 28  /* blocks of one length that it keeps */
+#define BUDDY_CACHE_WAIT  4   /* blocks that wait for their bits to arrive from memory */
 
 struct buddy_head;
 struct buddy_node;
@@ -51,8 +52,11 @@ struct buddy_ring {
 /* Optional private memory of the writer, 33 KiB. See buddy_use_cache(). */
 struct buddy_cache {
     struct buddy_ring ring[BUDDY_CACHE_UNITS + 1]; /* by length; 0 is unused */
-    uint64_t resting_units; /* in all rings: counted as free, though used in the bitmap */
+    uint64_t resting_units; /* in rings and waiting: counted as free, though used in the bitmap */
     uint32_t hand;          /* ring to take from next when too much rests */
+    uint32_t turn;          /* place whose block has waited longest, modulo BUDDY_CACHE_WAIT */
+    uint32_t waiting[BUDDY_CACHE_WAIT]; /* first units of blocks just freed; UINT32_MAX: none */
+    uint32_t waiting_count[BUDDY_CACHE_WAIT]; /* and their lengths */
 };
 
 /* A handle: private memory of one process, embedded by the caller, never in the mapping. Copying it
@@ -119,10 +123,11 @@ void buddy_free(struct buddy *b, uint64_t first, uint64_t count);
 
 /* Lets freed blocks of up to BUDDY_CACHE_UNITS rest in `cache` for a while, to be handed out again
  * to requests of the same length: several times faster, and the block's memory is often still near.
- * At most 1/64 of the usable units rest. Resting units count as free in buddy_free_units(), and a
- * request still fails only if no run is long enough (what rests is merged first). Until they are
- * merged, buddy_is_used() and the bitmap call them used. The cache must outlive the handle; call
- * it after format or rebuild_end. NULL ends the use of the present cache. */
+ * About 1/64 of the usable units rest at most. Resting units count as free in buddy_free_units(),
+ * and a request still fails only if no run is long enough (what rests is merged first). Until they
+ * are merged, buddy_is_used() and the bitmap call them used. A block freed twice is noticed at one
+ * of the next BUDDY_CACHE_WAIT frees, before it can be handed out again. The cache must outlive the
+ * handle; call it after format or rebuild_end. NULL ends the use of the present cache. */
 void buddy_use_cache(struct buddy *b, struct buddy_cache *cache);
 
 /* Merges all that rests. Afterwards the metadata alone says what is free. */

@@ -370,6 +370,13 @@ static void test_rebuild(void **state)
 
 /* ---- the cache ---------------------------------------------------------------------------- */
 
+/* Frees one unit of each of some places, so that what was freed before has waited long enough. */
+static void free_others(uint64_t first)
+{
+    for (uint64_t i = 0; i < BUDDY_CACHE_WAIT; i++)
+        buddy_free(&buddy, first + 2 * i, 1);
+}
+
 static void test_cache_hands_out_again(void **state)
 {
     char why[100];
@@ -379,21 +386,23 @@ static void test_cache_hands_out_again(void **state)
     buddy_use_cache(&buddy, &cache);
     uint64_t a = buddy_alloc(&buddy, 7);
     uint64_t c = buddy_alloc(&buddy, 7);
-    uint64_t end = buddy_alloc(&buddy, 1);
+    uint64_t others = buddy_alloc(&buddy, 100);
     buddy_free(&buddy, a, 7);
     assert_int_equal(cache.resting_units, 7);
-    assert_int_equal(buddy_free_units(&buddy), 100000 - 8);
+    assert_int_equal(buddy_free_units(&buddy), 100000 - 107);
     assert_true(buddy_is_used(&buddy, a, 7));
     assert_int_equal(buddy_check(&buddy, why, sizeof why), SP_ECORRUPT);
+    free_others(others + 1);
     assert_int_equal(buddy_alloc(&buddy, 7), a);
     buddy_free(&buddy, a, 7);
     buddy_settle(&buddy);
-    assert_true(buddy_is_free(&buddy, a, 7));
-    buddy_free(&buddy, c, 7); /* beside a free run: merges at once */
     assert_int_equal(cache.resting_units, 0);
+    assert_true(buddy_is_free(&buddy, a, 7));
+    buddy_free(&buddy, c, 7); /* beside a free run: merges as soon as it is looked at */
+    free_others(others + 21);
+    assert_int_equal(cache.resting_units, BUDDY_CACHE_WAIT);
     assert_true(buddy_is_free(&buddy, a, 14));
-    buddy_free(&buddy, end, 1);
-    assert_int_equal(buddy_largest_run(&buddy), 100000);
+    assert_int_equal(buddy_free_units(&buddy), 100000 - 100 + 2 * BUDDY_CACHE_WAIT);
     buddy_use_cache(&buddy, NULL);
     assert_sound();
 }
@@ -428,11 +437,11 @@ static void test_cache_keeps_to_its_limit(void **state)
     for (unsigned i = 0; i < 640; i += 2) {
         for (unsigned part = 0; part < 98; part += 2) /* pieces of 1, none beside another */
             buddy_free(&buddy, i * 100 + part, 1);
-        assert_true(cache.resting_units <= 1000);
+        assert_true(cache.resting_units <= 1000 + 98 * BUDDY_CACHE_WAIT);
     }
     for (unsigned i = 1; i < 640; i += 2) {
         buddy_free(&buddy, i * 100 + 1, 98);
-        assert_true(cache.resting_units <= 1000);
+        assert_true(cache.resting_units <= 1000 + 98 * BUDDY_CACHE_WAIT);
     }
     assert_int_equal(buddy_free_units(&buddy), 320 * 49 + 320 * 98);
     assert_sound();
@@ -451,6 +460,23 @@ static void free_resting(void)
     buddy_use_cache(&buddy, &cache);
     buddy_free(&buddy, 10, 5);
     buddy_free(&buddy, 10, 5);
+}
+
+static void free_resting_later(void)
+{
+    buddy_use_cache(&buddy, &cache);
+    buddy_free(&buddy, 10, 5);
+    free_others(101);
+    buddy_free(&buddy, 10, 5);
+    free_others(201);
+}
+
+static void free_free_later(void)
+{
+    buddy_free(&buddy, 10, 5);
+    buddy_use_cache(&buddy, &cache);
+    buddy_free(&buddy, 12, 7);
+    buddy_settle(&buddy);
 }
 
 static void free_outside(void)
@@ -487,9 +513,9 @@ static void grow_backwards(void)
 
 static void test_misuse_aborts(void **state)
 {
-    static void (*const misuses[])(void) = {free_twice,       free_resting,  free_outside,
-                                            free_wrapping,    alloc_nothing, align_to_three,
-                                            shrink_over_used, grow_backwards};
+    static void (*const misuses[])(void) = {
+        free_twice,    free_resting,  free_resting_later, free_free_later,  free_outside,
+        free_wrapping, alloc_nothing, align_to_three,     shrink_over_used, grow_backwards};
 
     (void)state;
     grow_to(1000);

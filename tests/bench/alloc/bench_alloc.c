@@ -13,6 +13,9 @@
  * process's peak resident set, for the two allocators of units the highest unit ever used times 16
  * plus the metadata backed so far; divided by the most bytes that were requested at one time.
  *
+ * "at-once" is ours without the cache of resting blocks, "textbook" a plain buddy allocator with
+ * trimmed tails (textbook_buddy.c).
+ *
  * Options: --json, --quick (fewer steps and rounds), --only NAME (one allocator, table only).
  */
 #include <dlfcn.h>
@@ -38,7 +41,7 @@
 #define TIME_REACH     2.0
 #define MEMORY_REACH   1.10
 
-enum { ROUNDS_MAX = 5, PEERS = 5, CHURNS = 2 };
+enum { ROUNDS_MAX = 5, PEERS = 6, CHURNS = 2 };
 
 struct object {
     void *data;
@@ -60,6 +63,7 @@ struct peer {
     void *(*get)(uint32_t bytes);
     void (*put)(struct object o);
     size_t (*peak_bytes)(void);
+    bool rests; /* ours: with the cache of resting blocks */
 };
 
 static const struct churn churns[CHURNS] = {
@@ -195,11 +199,13 @@ static size_t malloc_peak_bytes(void)
 }
 
 static const struct peer peers[PEERS] = {
-    {"ours", NULL, NULL, ours_get, ours_put, ours_peak_bytes},
-    {"jemalloc", "libjemalloc.so.2", "mallctl", malloc_get, malloc_put, malloc_peak_bytes},
-    {"mimalloc", "libmimalloc.so.2.0", "mi_version", malloc_get, malloc_put, malloc_peak_bytes},
-    {"glibc", NULL, NULL, malloc_get, malloc_put, malloc_peak_bytes},
-    {"textbook", NULL, NULL, textbook_get, textbook_put, textbook_peak_bytes},
+    {"ours", NULL, NULL, ours_get, ours_put, ours_peak_bytes, true},
+    {"jemalloc", "libjemalloc.so.2", "mallctl", malloc_get, malloc_put, malloc_peak_bytes, false},
+    {"mimalloc", "libmimalloc.so.2.0", "mi_version", malloc_get, malloc_put, malloc_peak_bytes,
+     false},
+    {"glibc", NULL, NULL, malloc_get, malloc_put, malloc_peak_bytes, false},
+    {"at-once", NULL, NULL, ours_get, ours_put, ours_peak_bytes, false},
+    {"textbook", NULL, NULL, textbook_get, textbook_put, textbook_peak_bytes, false},
 };
 
 static void peer_setup(const struct peer *p)
@@ -214,7 +220,8 @@ static void peer_setup(const struct peer *p)
     }
     if (buddy_format(&buddy, map_shared(buddy_meta_bytes(LIMIT_UNITS)), LIMIT_UNITS) != 0)
         die("buddy_format");
-    buddy_use_cache(&buddy, &buddy_cache);
+    if (p->rests)
+        buddy_use_cache(&buddy, &buddy_cache);
 }
 
 /* ---- one measurement, in a child ---------------------------------------------------------- */
@@ -337,7 +344,7 @@ struct result {
 static bool measure(unsigned peer, unsigned churn, uint64_t steps, bool whole, double *ns,
                     double *memory)
 {
-    char command[32][32];
+    char command[3][32];
     int fds[2];
 
     snprintf(command[0], sizeof command[0], "%u", peer);
