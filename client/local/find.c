@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * find.c - the rare ways of a lookup: older roots and versions, entries with flags, overflow
- * buckets; and what becomes of an attempt that R8 or a bound ended.
+ * find.c - a lookup with everything that can happen on the way: older roots and versions, entries
+ * with flags, overflow buckets; and what becomes of an attempt that R8 or a bound ended.
  *
  * Everything here is bounded, also in a forged pond: chains by CHAIN_MAX, overflow by PROBE_MAX,
  * new attempts by READ_TRIES_MAX and by the rule that one which nothing explains is not repeated.
@@ -16,19 +16,26 @@ static const void *unit_at(const struct binding *b, uint64_t unit)
     return b->arena + (unit << FORMAT_UNIT_SHIFT);
 }
 
-/* --- roots --------------------------------------------------------------------------------------
+/* --- roots and directories ----------------------------------------------------------------------
  */
 
-/* The head's root is not for this version, or says that the table is gone. */
-NEVER_INLINE enum find find_older_root(struct find_path *p, unsigned index)
+enum find find_root(struct find_path *p, unsigned index)
 {
     uint64_t units = bytes_to_units(sizeof(struct table_root) + (index + 1) * sizeof(uint64_t));
+    uint64_t last = find_limit(p->b) - units;
+    p->head = atomic_load_explicit(&p->b->slot->head, memory_order_acquire);
+    if (p->head == 0)
+        return FIND_NO_TABLE;
+    if (p->head > last)
+        return FIND_ODD_ROOT;
+    p->root = unit_at(p->b, p->head);
+    p->born = atomic_load_explicit(&p->root->born, memory_order_acquire);
     for (unsigned step = 0; p->born > p->version; step++) {
         p->chained = true;
         uint64_t prev = atomic_load_explicit(&p->root->prev, memory_order_acquire);
         if (prev == 0)
             return FIND_NO_TABLE;
-        if (prev >= find_limit(p->b) - units || step == CHAIN_MAX)
+        if (prev > last || step == CHAIN_MAX)
             return FIND_ODD_ROOT;
         p->root = unit_at(p->b, prev);
         p->born = atomic_load_explicit(&p->root->born, memory_order_acquire);
@@ -42,11 +49,30 @@ NEVER_INLINE enum find find_older_root(struct find_path *p, unsigned index)
     return FIND_HIT;
 }
 
+/* The second half of R3: the home bucket. */
+static enum find find_home(struct find_path *p, uint64_t hash, unsigned *bucket)
+{
+    uint64_t limit = find_limit(p->b);
+    /* In two shifts, as one by 64 is not defined. */
+    uint64_t at = hash >> 1 >> (63 - dir_depth(p->dir));
+    if (dir_unit(p->dir) + (at >> 1) >= limit)
+        return FIND_ODD_DIR;
+    p->segment_at = (const _Atomic uint64_t *)unit_at(p->b, dir_unit(p->dir)) + at;
+    p->segment = atomic_load_explicit(p->segment_at, memory_order_acquire);
+    uint64_t unit = segment_unit(p->segment);
+    *bucket = tag_bucket(hash & TAG_MASK, segment_buckets(p->segment));
+    if (unit == 0 || unit + *bucket * 4 > limit - 4)
+        return FIND_ODD_SEGMENT;
+    p->home = (const struct bucket *)unit_at(p->b, unit) + *bucket;
+    return FIND_HIT;
+}
+
 /* --- entries ------------------------------------------------------------------------------------
  */
 
-enum find find_parts(const struct binding *b, uint64_t unit, uint64_t born_word, uint64_t prev_word,
-                     struct found *out)
+/* Where the parts of an entry lie, if all of it is within the limit. */
+static enum find find_parts(const struct binding *b, uint64_t unit, uint64_t born_word,
+                            uint64_t prev_word, struct found *out)
 {
     uint64_t limit = find_limit(b);
     size_t key_off = entry_key_off(entry_flags(born_word));
@@ -61,7 +87,7 @@ enum find find_parts(const struct binding *b, uint64_t unit, uint64_t born_word,
 }
 
 /* The first of a chain, from `unit` on, that the path's version sees. */
-NEVER_INLINE enum find find_version(struct find_path *p, uint64_t unit, struct found *out)
+enum find find_version(struct find_path *p, uint64_t unit, struct found *out)
 {
     for (unsigned step = 0; step < CHAIN_MAX; step++) {
         if (unit >= find_limit(p->b))
@@ -82,43 +108,78 @@ NEVER_INLINE enum find find_version(struct find_path *p, uint64_t unit, struct f
     return FIND_ODD_ENTRY;
 }
 
-/* An entry with flags, or with a key of another size. */
-NEVER_INLINE enum find find_unusual(struct find_path *p, uint64_t unit, const void *key,
-                                    size_t key_bytes, struct found *out)
+/* R5 and R6 for one slot. FIND_OTHER: it has not this key. */
+static enum find find_entry(struct find_path *p, uint64_t unit, const void *key, size_t key_bytes,
+                            struct found *out)
 {
+    if (unit >= find_limit(p->b))
+        return FIND_ODD_ENTRY;
     const struct entry *entry = unit_at(p->b, unit);
     uint64_t born_word = atomic_load_explicit(&entry->born_word, memory_order_relaxed);
-    uint64_t prev_word = atomic_load_explicit(&entry->prev_word, memory_order_relaxed);
+    uint64_t prev_word = atomic_load_explicit(&entry->prev_word, memory_order_acquire);
     if (entry_key_bytes(born_word) != key_bytes)
         return FIND_OTHER;
-    struct found newest;
-    enum find result = find_parts(p->b, unit, born_word, prev_word, &newest);
+    enum find result = find_parts(p->b, unit, born_word, prev_word, out);
     if (result != FIND_HIT)
         return result;
-    return race_equal(newest.key, key, key_bytes) ? find_version(p, unit, out) : FIND_OTHER;
+    if (!race_equal(out->key, key, key_bytes))
+        return FIND_OTHER;
+    if (entry_born(born_word) <= p->version && (entry_flags(born_word) & ENTRY_TOMBSTONE) == 0)
+        return FIND_HIT;
+    return find_version(p, unit, out);
 }
 
-NEVER_INLINE enum find find_overflow(struct find_path *p, unsigned bucket, unsigned bucket_count,
-                                     uint64_t tag, const void *key, size_t key_bytes,
-                                     struct found *out)
+static enum find find_in_bucket(struct find_path *p, const struct bucket *bucket, uint64_t tag,
+                                const void *key, size_t key_bytes, struct found *out)
 {
-    const struct bucket *buckets = p->home - bucket;
+    for (unsigned match = find_match(bucket, tag); match != 0; match &= match - 1) {
+        unsigned i = (unsigned)__builtin_ctz(match);
+        uint64_t word = atomic_load_explicit(&bucket->slots[i], memory_order_acquire);
+        if (slot_tag(word) != tag || slot_unit(word) == 0)
+            continue;
+        enum find result = find_entry(p, slot_unit(word), key, key_bytes, out);
+        if (result != FIND_OTHER)
+            return result;
+    }
+    return FIND_OTHER;
+}
+
+static enum find find_overflow(struct find_path *p, unsigned home, uint64_t tag, const void *key,
+                               size_t key_bytes, struct found *out)
+{
+    const struct bucket *buckets = p->home - home;
+    unsigned bucket_count = segment_buckets(p->segment);
     unsigned reach = bucket_reach(p->meta);
     if (reach > PROBE_MAX)
         return FIND_ODD_ENTRY;
     for (unsigned distance = 1; distance <= reach; distance++) {
-        unsigned at = (bucket + distance) % bucket_count;
+        unsigned at = (home + distance) % bucket_count;
         if (segment_unit(p->segment) + at * 4 > find_limit(p->b) - 4)
             return FIND_ODD_ENTRY;
-        for (unsigned match = find_match(&buckets[at], tag); match != 0; match &= match - 1) {
-            unsigned i = (unsigned)__builtin_ctz(match);
-            uint64_t word = atomic_load_explicit(&buckets[at].slots[i], memory_order_acquire);
-            enum find result = find_entry(p, word, tag, key, key_bytes, out);
-            if (result != FIND_OTHER)
-                return result;
-        }
+        enum find result = find_in_bucket(p, &buckets[at], tag, key, key_bytes, out);
+        if (result != FIND_OTHER)
+            return result;
     }
     return FIND_MISS;
+}
+
+enum find find_key(struct find_path *p, unsigned index, const void *key, size_t key_bytes,
+                   struct found *out)
+{
+    uint64_t hash = hash_key(p->b->hash_seed, key, key_bytes);
+    unsigned bucket;
+    enum find result = find_root(p, index);
+    if (result == FIND_HIT)
+        result = find_home(p, hash, &bucket);
+    if (result != FIND_HIT)
+        return result;
+    p->meta = atomic_load_explicit(&p->home->meta, memory_order_acquire);
+    result = find_in_bucket(p, p->home, hash & TAG_MASK, key, key_bytes, out);
+    if (result != FIND_OTHER)
+        return result;
+    if (bucket_overflow(p->meta) == 0)
+        return FIND_MISS;
+    return find_overflow(p, bucket, hash & TAG_MASK, key, key_bytes, out);
 }
 
 /* --- what to do next ----------------------------------------------------------------------------
@@ -205,7 +266,7 @@ NEVER_INLINE int find_settle(struct sp_table *table, struct binding **binding,
     return binding_grow(*binding) ? READ_AGAIN : SP_ECORRUPT;
 }
 
-NEVER_INLINE bool find_table_is_old(const struct table_slot *slot)
+bool find_table_is_old(const struct table_slot *slot)
 {
     uint64_t deadline = atomic_load_explicit(&slot->deadline_ms, memory_order_relaxed);
     return clock_monotonic_ms() > deadline;

@@ -2,8 +2,8 @@
  *
  * find.h - from a key to its entry: steps R0 to R6 and R8 of docs/CONCURRENCY.md.
  *
- * The common way is inlined: the newest version of a key in its home bucket. Everything rarer
- * (overflow buckets, older versions, flags, another root) is in find.c. No offset is used before
+ * This is the whole of it, with older versions, flags and overflow; quick.h has the common way for
+ * the calls that must be fast. No offset is used before
  * it has been compared with the binding's limit, which is what the writer has backed with memory;
  * whatever the pond's bytes are, all loads stay inside. What they mean is settled by find_valid().
  *
@@ -61,25 +61,26 @@ struct found {
     size_t value_bytes;
 };
 
-/* Where the parts of an entry lie, if all of it is within the limit. */
-enum find find_parts(const struct binding *b, uint64_t unit, uint64_t born_word, uint64_t prev_word,
-                     struct found *out);
-/* The rare ways, see find.c. */
-enum find find_older_root(struct find_path *p, unsigned index);
-enum find find_overflow(struct find_path *p, unsigned bucket, unsigned bucket_count, uint64_t tag,
-                        const void *key, size_t key_bytes, struct found *out);
-enum find find_unusual(struct find_path *p, uint64_t unit, const void *key, size_t key_bytes,
-                       struct found *out);
+/* R2, and the first half of R3: the root for the path's version and its directory of an index (0 is
+ * the primary one). FIND_HIT, FIND_NO_TABLE, FIND_NO_INDEX, FIND_ODD_ROOT. */
+enum find find_root(struct find_path *p, unsigned index);
+
+/* The first of a chain, from `unit` on, that the path's version sees (R6). */
 enum find find_version(struct find_path *p, uint64_t unit, struct found *out);
 
-/* What an attempt comes to that is not a valid hit: a status, or READ_AGAIN. The caller has not yet
- * done R8. `tries` counts, from 0. A pinned path is not moved to another pond. */
+/* R2 to R6. R8 comes next, after what the caller does with a hit. */
+enum find find_key(struct find_path *p, unsigned index, const void *key, size_t key_bytes,
+                   struct found *out);
+
+/* What an attempt comes to that is not a valid hit: a status, or READ_AGAIN. R8 is done here.
+ * `tries` counts, from 0. A pinned path is not moved to another pond. */
 int find_settle(struct sp_table *table, struct binding **binding, const struct find_path *p,
                 enum find result, bool pinned, uint32_t *tries);
 /* The same where find_begin said no. */
 int find_no_version(struct sp_table *table, struct binding **binding, uint64_t committed);
 /* R8 for a path that ended early. */
 bool find_unchanged(const struct find_path *p, enum find result);
+
 bool find_table_is_old(const struct table_slot *slot);
 
 FIND_INLINE uint64_t find_limit(const struct binding *b)
@@ -104,46 +105,6 @@ FIND_INLINE void find_begin_at(struct find_path *p, const struct binding *b, uin
     p->chained = false;
     p->reclaim = atomic_load_explicit(&b->super->reclaim_seq, memory_order_acquire);
     p->version = version;
-}
-
-/* R2, and the first half of R3. Units of a root with dirs[0..index]. */
-FIND_INLINE enum find find_root(struct find_path *p, unsigned index)
-{
-    const struct binding *b = p->b;
-    uint64_t units = (sizeof(struct table_root) + (index + 1) * sizeof(uint64_t) + 15) / 16;
-    p->head = atomic_load_explicit(&b->slot->head, memory_order_acquire);
-    if (UNLIKELY(p->head - 1 >= find_limit(b) - units))
-        return p->head == 0 ? FIND_NO_TABLE : FIND_ODD_ROOT;
-    p->root = (const struct table_root *)(b->arena + (p->head << FORMAT_UNIT_SHIFT));
-    p->born = atomic_load_explicit(&p->root->born, memory_order_acquire);
-    if (UNLIKELY(p->born > p->version || (p->root->flags & ROOT_DROPPED) != 0))
-        return find_older_root(p, index);
-    if (index != 0 && UNLIKELY(index > p->root->index_count))
-        return FIND_NO_INDEX;
-    p->dir_at = &p->root->dirs[index];
-    p->dir = atomic_load_explicit(p->dir_at, memory_order_acquire);
-    return FIND_HIT;
-}
-
-/* The other half of R3: the home bucket. */
-FIND_INLINE enum find find_home(struct find_path *p, uint64_t hash, unsigned *bucket)
-{
-    const struct binding *b = p->b;
-    uint64_t limit = find_limit(b);
-    /* In two shifts, as one by 64 is not defined. */
-    uint64_t at = hash >> 1 >> (63 - dir_depth(p->dir));
-    uint64_t dir_at_unit = dir_unit(p->dir) + (at >> 1);
-    if (UNLIKELY(dir_at_unit >= limit))
-        return FIND_ODD_DIR;
-    p->segment_at =
-        (const _Atomic uint64_t *)(b->arena + (dir_unit(p->dir) << FORMAT_UNIT_SHIFT)) + at;
-    p->segment = atomic_load_explicit(p->segment_at, memory_order_acquire);
-    uint64_t unit = segment_unit(p->segment);
-    *bucket = tag_bucket(hash & TAG_MASK, segment_buckets(p->segment));
-    if (UNLIKELY(unit == 0 || unit + *bucket * 4 > limit - 4))
-        return FIND_ODD_SEGMENT;
-    p->home = (const struct bucket *)(b->arena + (unit << FORMAT_UNIT_SHIFT)) + *bucket;
-    return FIND_HIT;
 }
 
 /* Bit i is set where slot i has the tag; also an empty slot may, and a slot that changes just now.
@@ -172,69 +133,6 @@ FIND_INLINE unsigned find_match(const struct bucket *bucket, uint64_t tag)
     }
     return bits;
 #endif
-}
-
-/* R5 and R6 for one slot. FIND_OTHER: the slot has not this key. */
-FIND_INLINE enum find find_entry(struct find_path *p, uint64_t word, uint64_t tag, const void *key,
-                                 size_t key_bytes, struct found *out)
-{
-    uint64_t unit = slot_unit(word);
-    if (UNLIKELY(slot_tag(word) != tag || unit == 0))
-        return FIND_OTHER;
-    uint64_t limit = find_limit(p->b);
-    if (UNLIKELY(unit >= limit))
-        return FIND_ODD_ENTRY;
-    const struct entry *entry = (const struct entry *)(p->b->arena + (unit << FORMAT_UNIT_SHIFT));
-    uint64_t born_word = atomic_load_explicit(&entry->born_word, memory_order_relaxed);
-    uint64_t prev_word = atomic_load_explicit(&entry->prev_word, memory_order_acquire);
-    /* No flags and the key's size, in one comparison; so the value's place is known already. */
-    if (UNLIKELY(born_word >> 40 != (uint64_t)key_bytes << 8))
-        return find_unusual(p, unit, key, key_bytes, out);
-    size_t value_bytes = entry_value_bytes(prev_word);
-    uint64_t end = (unit << FORMAT_UNIT_SHIFT) + ENTRY_HEAD_BYTES + key_bytes + value_bytes;
-    if (UNLIKELY(end > limit << FORMAT_UNIT_SHIFT))
-        return FIND_ODD_ENTRY;
-    if (UNLIKELY(!race_equal(entry->bytes, key, key_bytes)))
-        return FIND_OTHER;
-    if (UNLIKELY(entry_born(born_word) > p->version))
-        return find_version(p, unit, out);
-    out->key = entry->bytes;
-    out->value = entry->bytes + key_bytes;
-    out->key_bytes = key_bytes;
-    out->value_bytes = value_bytes;
-    return FIND_HIT;
-}
-
-/* R4 to R6 in the home bucket, from the slots in `match` on. */
-FIND_INLINE enum find find_slots(struct find_path *p, unsigned bucket, uint64_t hash,
-                                 const void *key, size_t key_bytes, struct found *out)
-{
-    uint64_t tag = hash & TAG_MASK;
-    p->meta = atomic_load_explicit(&p->home->meta, memory_order_acquire);
-    for (unsigned match = find_match(p->home, tag); match != 0; match &= match - 1) {
-        unsigned i = (unsigned)__builtin_ctz(match);
-        uint64_t word = atomic_load_explicit(&p->home->slots[i], memory_order_acquire);
-        enum find result = find_entry(p, word, tag, key, key_bytes, out);
-        if (LIKELY(result != FIND_OTHER))
-            return result;
-    }
-    if (UNLIKELY(bucket_overflow(p->meta) != 0))
-        return find_overflow(p, bucket, segment_buckets(p->segment), tag, key, key_bytes, out);
-    return FIND_MISS;
-}
-
-/* R2 to R6. */
-FIND_INLINE enum find find_key(struct find_path *p, unsigned index, uint64_t hash, const void *key,
-                               size_t key_bytes, struct found *out)
-{
-    unsigned bucket;
-    enum find result = find_root(p, index);
-    if (UNLIKELY(result != FIND_HIT))
-        return result;
-    result = find_home(p, hash, &bucket);
-    if (UNLIKELY(result != FIND_HIT))
-        return result;
-    return find_slots(p, bucket, hash, key, key_bytes, out);
 }
 
 /* R8: true if nothing that was used has changed. For FIND_HIT and FIND_MISS. */

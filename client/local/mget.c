@@ -9,73 +9,74 @@
  *
  * Cost: about a third of sp_get where the data is larger than the caches.
  */
-#include "client/local/find.h"
+#include "client/local/quick.h"
 
 #define GROUP 16u
 
 struct group {
-    struct find_path path[GROUP];
     uint64_t hash[GROUP];
-    unsigned bucket[GROUP];
-    enum find result[GROUP];
+    struct quick_home home[GROUP];
+    uint32_t odd; /* bit i: key i is not for here */
 };
 
 /* Hashes and home buckets. */
-static inline void fetch_buckets(struct group *group, const struct find_path *root,
-                                 const struct sp_get *gets, size_t count)
+FIND_INLINE void fetch_buckets(const struct quick_table *t, uint64_t seed, struct group *group,
+                               const struct sp_get *gets, size_t count)
 {
-    uint64_t seed = root->b->hash_seed;
+    group->odd = 0;
     for (size_t i = 0; i < count; i++) {
-        struct find_path *p = &group->path[i];
         uint64_t hash = hash_key(seed, gets[i].key, gets[i].key_bytes);
-        *p = *root;
+        struct quick_home home;
         group->hash[i] = hash;
-        group->result[i] = find_home(p, hash, &group->bucket[i]);
-        if (LIKELY(group->result[i] == FIND_HIT))
-            __builtin_prefetch(p->home);
+        if (UNLIKELY(!quick_home(t, hash, &home))) {
+            group->odd |= 1u << i;
+            continue;
+        }
+        __builtin_prefetch(home.bucket);
+        group->home[i] = home;
     }
 }
 
-/* The entries that the home buckets name: a guess, looked at again by find_slots. */
-static inline void fetch_entries(const struct group *group, size_t count)
+/* The entries that the home buckets name: a guess, looked at again by quick_find. */
+FIND_INLINE void fetch_entries(const struct quick_table *t, const struct group *group, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (UNLIKELY(group->result[i] != FIND_HIT))
+        if (UNLIKELY((group->odd >> i & 1) != 0))
             continue;
-        const struct find_path *p = &group->path[i];
-        unsigned match = find_match(p->home, group->hash[i] & TAG_MASK);
-        if (match == 0)
+        const struct bucket *bucket = group->home[i].bucket;
+        unsigned match = find_match(bucket, group->hash[i] & TAG_MASK);
+        if (UNLIKELY(match == 0))
             continue;
         uint64_t word =
-            atomic_load_explicit(&p->home->slots[__builtin_ctz(match)], memory_order_relaxed);
-        const uint8_t *entry = p->b->arena + (slot_unit(word) << FORMAT_UNIT_SHIFT);
+            atomic_load_explicit(&bucket->slots[__builtin_ctz(match)], memory_order_relaxed);
+        const uint8_t *entry = t->arena + (slot_unit(word) << FORMAT_UNIT_SHIFT);
         __builtin_prefetch(entry);
         __builtin_prefetch(entry + 64);
         __builtin_prefetch(entry + 128);
     }
 }
 
-static inline void copy_one(struct sp_table *table, struct group *group, size_t i,
-                            struct sp_get *get)
+/* False: leave it to sp_get. */
+FIND_INLINE bool copy_one(const struct quick_table *t, struct group *group, size_t i,
+                          struct sp_get *get)
 {
-    struct find_path *p = &group->path[i];
-    struct found found;
-    enum find result = group->result[i];
-    if (LIKELY(result == FIND_HIT))
-        result = find_slots(p, group->bucket[i], group->hash[i], get->key, get->key_bytes, &found);
-    if (LIKELY(result == FIND_HIT)) {
-        bool fits = found.value_bytes <= get->cap;
-        if (LIKELY(fits))
-            race_copy(get->out, found.value, found.value_bytes);
-        if (LIKELY(find_valid(p))) {
-            get->size = found.value_bytes;
-            get->status = fits ? SP_OK : SP_ERANGE;
-            return;
-        }
-    } else if (result == FIND_MISS && find_valid(p)) {
-        get->status = SP_ENOTFOUND;
-        return;
+    if (UNLIKELY((group->odd >> i & 1) != 0))
+        return false;
+    struct quick_home home = group->home[i];
+    size_t value_bytes;
+    uint64_t unit = quick_find(t, &home, group->hash[i], get->key, get->key_bytes, &value_bytes);
+    if (LIKELY(unit != QUICK_MISS && unit != QUICK_RARE && value_bytes <= get->cap)) {
+        race_copy(get->out, quick_value(t, unit, get->key_bytes), value_bytes);
+        get->size = value_bytes;
+        get->status = SP_OK;
+        return quick_valid(t, &home);
     }
+    get->status = SP_ENOTFOUND;
+    return unit == QUICK_MISS && quick_valid(t, &home);
+}
+
+static inline void get_one(struct sp_table *table, struct sp_get *get)
+{
     get->status = sp_get(table, get->key, get->key_bytes, get->out, get->cap, &get->size);
 }
 
@@ -97,24 +98,32 @@ static int table_status(const struct sp_get *gets, size_t count)
     return count == 0 ? SP_OK : gets[0].status;
 }
 
-int sp_mget(struct sp_table *table, struct sp_get *gets, size_t count)
+/* R0 to R2 for a group, then its keys. False: the table's root is not for here. */
+FIND_INLINE bool get_group(struct sp_table *table, struct sp_get *gets, size_t count)
 {
+    const struct binding *binding = table_binding(table);
+    struct quick_table t;
     struct group group;
+    if (UNLIKELY(!quick_table(binding, &t)))
+        return false;
+    fetch_buckets(&t, binding->hash_seed, &group, gets, count);
+    fetch_entries(&t, &group, count);
+    for (size_t i = 0; i < count; i++)
+        if (UNLIKELY(!copy_one(&t, &group, i, &gets[i])))
+            get_one(table, &gets[i]);
+    return true;
+}
+
+__attribute__((flatten)) int sp_mget(struct sp_table *table, struct sp_get *gets, size_t count)
+{
     if (find_is_old(table_binding(table))) {
         get_singly(table, gets, count);
         return SP_EOLD;
     }
     for (size_t done = 0; done < count;) {
         size_t size = count - done < GROUP ? count - done : GROUP;
-        struct find_path root;
-        if (LIKELY(find_begin(&root, table_binding(table)) && find_root(&root, 0) == FIND_HIT)) {
-            fetch_buckets(&group, &root, gets + done, size);
-            fetch_entries(&group, size);
-            for (size_t i = 0; i < size; i++)
-                copy_one(table, &group, i, &gets[done + i]);
-        } else {
+        if (UNLIKELY(!get_group(table, gets + done, size)))
             get_singly(table, gets + done, size);
-        }
         done += size;
     }
     return table_status(gets, count);

@@ -47,6 +47,8 @@ static inline void race_fence_full(void)
 #pragma GCC diagnostic pop
 #endif
 
+#define RACE_COPY_INLINE 256u /* bytes, up to which a call costs more than it saves */
+
 #if RACE_BYTEWISE
 
 static inline void race_copy(void *to, const void *from, size_t bytes)
@@ -69,11 +71,6 @@ static inline bool race_equal(const void *shared, const void *own, size_t bytes)
 
 #else
 
-static inline void race_copy(void *to, const void *from, size_t bytes)
-{
-    memcpy(to, from, bytes);
-}
-
 static inline uint64_t race_word(const void *at)
 {
     uint64_t word;
@@ -86,6 +83,28 @@ static inline uint32_t race_half(const void *at)
     uint32_t half;
     memcpy(&half, at, sizeof half);
     return half;
+}
+
+struct race_block {
+    uint64_t words[2];
+};
+
+/* Values are mostly short: copied in blocks, the last one overlapping. */
+static inline void race_copy(void *to, const void *from, size_t bytes)
+{
+    uint8_t *out = to;
+    const uint8_t *in = from;
+    if (bytes < sizeof(struct race_block) || bytes > RACE_COPY_INLINE) {
+        memcpy(out, in, bytes);
+        return;
+    }
+    struct race_block block, last;
+    memcpy(&last, in + bytes - sizeof last, sizeof last);
+    for (size_t i = 0; i + sizeof block < bytes; i += sizeof block) {
+        memcpy(&block, in + i, sizeof block);
+        memcpy(out + i, &block, sizeof block);
+    }
+    memcpy(out + bytes - sizeof last, &last, sizeof last);
 }
 
 /* Keys are short: compared in words, the last one overlapping. */

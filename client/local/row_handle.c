@@ -82,8 +82,7 @@ int row_read(struct sp_table *table, unsigned index, const void *key, size_t key
                 return READ_AGAIN;
             path.version = out->version;
         }
-        uint64_t hash = hash_key(binding->hash_seed, key, key_bytes);
-        enum find result = find_key(&path, index, hash, key, key_bytes, &found);
+        enum find result = find_key(&path, index, key, key_bytes, &found);
         if (LIKELY(result == FIND_HIT))
             status = take_row(table, binding, &path, &found, out);
         else

@@ -280,12 +280,11 @@ int snapshot_find(const struct sp_snapshot *snapshot, struct sp_table *table,
                   struct binding *binding, unsigned index, const void *key, size_t key_bytes,
                   struct find_path *path, struct found *found)
 {
-    uint64_t hash = hash_key(binding->hash_seed, key, key_bytes);
     uint32_t tries = 0;
     int status;
     do {
         find_begin_at(path, binding, snapshot->pinned & VERSION_MASK);
-        enum find result = find_key(path, index, hash, key, key_bytes, found);
+        enum find result = find_key(path, index, key, key_bytes, found);
         if (LIKELY(result == FIND_HIT && find_valid(path)))
             status = SP_OK;
         else
