@@ -26,12 +26,18 @@ log: {{level: info}}
 sources:
   - {{name: app, type: sqlite, path: {database}}}
 tables:
-  - {{name: users, source: app, key: [id], refresh: {{every: 50ms}}, max_drop: 100%,
-      indexes: [{{name: by_email, columns: [email], unique: true}},
-                {{name: by_city, columns: [city]}}]}}
-  - {{name: words, source: app, key: [word], refresh: {{every: 50ms}}, max_drop: 100%}}
-  - {{name: scores, source: app, key: [player, day], refresh: {{every: 50ms}}, max_drop: 100%}}
-  - {{name: kinds, source: app, key: [id], refresh: {{every: 50ms}}, max_drop: 100%}}
+  - name: users
+    source: app
+    key: [id]
+    group: all
+    refresh: {{every: 50ms}}
+    max_drop: 100%
+    indexes:
+      - {{name: by_email, columns: [email], unique: true}}
+      - {{name: by_city, columns: [city]}}
+  - {{name: words, source: app, key: [word], group: all, refresh: {{every: 50ms}}}}
+  - {{name: scores, source: app, key: [player, day], group: all, refresh: {{every: 50ms}}}}
+  - {{name: kinds, source: app, key: [id], group: all, refresh: {{every: 50ms}}}}
 """
 
 SCHEMA = """

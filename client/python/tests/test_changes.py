@@ -81,6 +81,8 @@ def test_a_snapshot_held_too_long_is_stale(hasty):
     with hasty.open() as pond, pond.snapshot() as snapshot:
         row = snapshot["users"][1]
         assert row.name == "User 1"
+        hasty.execute("UPDATE users SET name = 'new' WHERE id = 1")  # now it is in the way
+        assert row.name == "User 1"
         deadline = time.monotonic() + 30
         with pytest.raises(sidepond.Stale):
             while time.monotonic() < deadline:
@@ -88,7 +90,7 @@ def test_a_snapshot_held_too_long_is_stale(hasty):
                 time.sleep(0.02)
         with pytest.raises(sidepond.Stale):
             row.name
-        assert pond["users"][1].name == "User 1"
+        assert pond["users"][1].name == "new"
 
 
 def test_wait(server):

@@ -263,5 +263,6 @@ def test_nothing_leaks(shared):
         users.by("by_city")["city1"]
         with pond.snapshot() as snapshot:
             snapshot["users"][1].view("name")
+    del snapshot
     gc.collect()
     assert (sys.getrefcount(users), sys.getrefcount(pond)) == before
