@@ -112,60 +112,64 @@ enum sp_type sqlite_type(const char *declared, bool *as_text)
 
 /* --- text ----------------------------------------------------------------------------------- */
 
-/* The bytes of a TEXT or BLOB. sqlite3_column_text would copy text to end it with a zero. */
-static struct sp_value borrow(sqlite3_stmt *stmt, int column, enum sp_type type, bool utf8)
+/* A value, and what is needed to read it. Its functions are called on sqlite3_column_value's result
+ * without a lock, which is allowed because one thread alone uses the connection. */
+struct cell {
+    sqlite3_value *value;
+    int class; /* SQLITE_INTEGER and so on */
+    bool utf8;
+    char *scratch;
+};
+
+/* The bytes of a TEXT or BLOB. sqlite3_value_text would copy text to end it with a zero. */
+static struct sp_value borrow(const struct cell *cell, enum sp_type type)
 {
-    const bool is_text = sqlite3_column_type(stmt, column) == SQLITE_TEXT;
-    const void *data = is_text && !utf8 ? (const void *)sqlite3_column_text(stmt, column)
-                                        : sqlite3_column_blob(stmt, column);
-    const int bytes = sqlite3_column_bytes(stmt, column);
-    return sp_bytes(type, data, data ? (size_t)bytes : 0);
+    const bool convert = cell->class == SQLITE_TEXT && !cell->utf8;
+    const void *data =
+        convert ? (const void *)sqlite3_value_text(cell->value) : sqlite3_value_blob(cell->value);
+    return sp_bytes(type, data, data ? (size_t)sqlite3_value_bytes(cell->value) : 0);
 }
 
 /* A number as text: an integer's digits, a real's shortest digits without a ".0" at the end. */
-static struct sp_value number_text(sqlite3_stmt *stmt, int column, enum sp_type type, char *scratch)
+static struct sp_value number_text(const struct cell *cell, enum sp_type type)
 {
-    if (sqlite3_column_type(stmt, column) == SQLITE_INTEGER) {
+    if (cell->class == SQLITE_INTEGER) {
         const int bytes =
-            snprintf(scratch, SQLITE_SCRATCH_BYTES, "%lld", sqlite3_column_int64(stmt, column));
-        return sp_bytes(type, scratch, (size_t)bytes);
+            snprintf(cell->scratch, SQLITE_SCRATCH_BYTES, "%lld", sqlite3_value_int64(cell->value));
+        return sp_bytes(type, cell->scratch, (size_t)bytes);
     }
-    const struct sp_value real = sp_float(sqlite3_column_double(stmt, column));
-    size_t bytes = row_value_text(&real, scratch, SQLITE_SCRATCH_BYTES);
-    if (bytes > 2 && memcmp(scratch + bytes - 2, ".0", 2) == 0)
+    const struct sp_value real = sp_float(sqlite3_value_double(cell->value));
+    size_t bytes = row_value_text(&real, cell->scratch, SQLITE_SCRATCH_BYTES);
+    if (bytes > 2 && memcmp(cell->scratch + bytes - 2, ".0", 2) == 0)
         bytes -= 2;
-    return sp_bytes(type, scratch, bytes);
+    return sp_bytes(type, cell->scratch, bytes);
 }
 
-static const char *value_text(sqlite3_stmt *stmt, int column, bool utf8, char *scratch,
-                              struct sp_value *out)
+static const char *value_text(const struct cell *cell, struct sp_value *out)
 {
-    const int class = sqlite3_column_type(stmt, column);
-    if (class == SQLITE_INTEGER || class == SQLITE_FLOAT) {
-        *out = number_text(stmt, column, SP_TYPE_TEXT, scratch);
+    if (cell->class == SQLITE_INTEGER || cell->class == SQLITE_FLOAT) {
+        *out = number_text(cell, SP_TYPE_TEXT);
         return NULL;
     }
-    *out = borrow(stmt, column, SP_TYPE_TEXT, utf8);
+    *out = borrow(cell, SP_TYPE_TEXT);
     if (row_utf8_valid(out->bytes.data, out->bytes.size))
         return NULL;
-    return class == SQLITE_BLOB ? "a BLOB that is not UTF-8 text" : "text that is not UTF-8";
+    return cell->class == SQLITE_BLOB ? "a BLOB that is not UTF-8 text" : "text that is not UTF-8";
 }
 
-static const char *value_bytes(sqlite3_stmt *stmt, int column, bool utf8, struct sp_value *out)
+static const char *value_bytes(const struct cell *cell, struct sp_value *out)
 {
-    const int class = sqlite3_column_type(stmt, column);
-    if (class != SQLITE_BLOB && class != SQLITE_TEXT)
+    if (cell->class != SQLITE_BLOB && cell->class != SQLITE_TEXT)
         return "a number in a column of bytes";
-    *out = borrow(stmt, column, SP_TYPE_BYTES, utf8);
+    *out = borrow(cell, SP_TYPE_BYTES);
     return NULL;
 }
 
 /* What has only its text form in common with the type. */
-static const char *value_parsed(sqlite3_stmt *stmt, int column, enum sp_type type, bool utf8,
-                                char *scratch, struct sp_value *out)
+static const char *value_parsed(const struct cell *cell, enum sp_type type, struct sp_value *out)
 {
-    const struct sp_value text = borrow(stmt, column, SP_TYPE_TEXT, utf8);
-    if (row_value_parse(type, text.bytes.data, text.bytes.size, scratch, out) == SP_OK)
+    const struct sp_value text = borrow(cell, SP_TYPE_TEXT);
+    if (row_value_parse(type, text.bytes.data, text.bytes.size, cell->scratch, out) == SP_OK)
         return NULL;
     switch (type) {
     case SP_TYPE_BOOL:
@@ -192,94 +196,84 @@ static bool real_to_int(double real, int64_t *out)
     return true;
 }
 
-static const char *value_int(sqlite3_stmt *stmt, int column, bool utf8, char *scratch,
-                             struct sp_value *out)
+static const char *value_int(const struct cell *cell, struct sp_value *out)
 {
-    switch (sqlite3_column_type(stmt, column)) {
+    switch (cell->class) {
     case SQLITE_INTEGER:
-        *out = sp_int(sqlite3_column_int64(stmt, column));
+        *out = sp_int(sqlite3_value_int64(cell->value));
         return NULL;
     case SQLITE_FLOAT:
         *out = sp_int(0);
-        return real_to_int(sqlite3_column_double(stmt, column), &out->i)
+        return real_to_int(sqlite3_value_double(cell->value), &out->i)
                    ? NULL
                    : "a real number in a column of integers";
     case SQLITE_TEXT:
-        return value_parsed(stmt, column, SP_TYPE_INT64, utf8, scratch, out);
+        return value_parsed(cell, SP_TYPE_INT64, out);
     default:
         return "a BLOB in a column of integers";
     }
 }
 
-static const char *value_float(sqlite3_stmt *stmt, int column, bool utf8, char *scratch,
-                               struct sp_value *out)
+static const char *value_float(const struct cell *cell, struct sp_value *out)
 {
-    const int64_t i = sqlite3_column_int64(stmt, column);
-    switch (sqlite3_column_type(stmt, column)) {
+    switch (cell->class) {
     case SQLITE_FLOAT:
-        *out = sp_float(sqlite3_column_double(stmt, column));
+        *out = sp_float(sqlite3_value_double(cell->value));
         return NULL;
     case SQLITE_INTEGER:
-        *out = sp_float((double)i);
-        return i >= -(INT64_C(1) << 53) && i <= INT64_C(1) << 53
-                   ? NULL
-                   : "an integer beyond 2^53 in a column of reals";
+        *out = sp_float((double)sqlite3_value_int64(cell->value));
+        return fabs(out->f) <= 0x1p53 ? NULL : "an integer beyond 2^53 in a column of reals";
     case SQLITE_TEXT:
-        return value_parsed(stmt, column, SP_TYPE_FLOAT64, utf8, scratch, out);
+        return value_parsed(cell, SP_TYPE_FLOAT64, out);
     default:
         return "a BLOB in a column of reals";
     }
 }
 
-static const char *value_bool(sqlite3_stmt *stmt, int column, bool utf8, char *scratch,
-                              struct sp_value *out)
+static const char *value_bool(const struct cell *cell, struct sp_value *out)
 {
-    if (sqlite3_column_type(stmt, column) == SQLITE_TEXT)
-        return value_parsed(stmt, column, SP_TYPE_BOOL, utf8, scratch, out);
-    const char *why = value_int(stmt, column, utf8, scratch, out);
+    if (cell->class == SQLITE_TEXT)
+        return value_parsed(cell, SP_TYPE_BOOL, out);
+    const char *why = value_int(cell, out);
     if (why || out->i < 0 || out->i > 1)
         return "not 0 or 1 in a column of booleans";
     out->type = SP_TYPE_BOOL;
     return NULL;
 }
 
-static const char *value_numeric(sqlite3_stmt *stmt, int column, bool utf8, char *scratch,
-                                 struct sp_value *out)
+static const char *value_numeric(const struct cell *cell, struct sp_value *out)
 {
-    switch (sqlite3_column_type(stmt, column)) {
+    switch (cell->class) {
     case SQLITE_TEXT:
-        return value_parsed(stmt, column, SP_TYPE_NUMERIC, utf8, scratch, out);
+        return value_parsed(cell, SP_TYPE_NUMERIC, out);
     case SQLITE_BLOB:
         return "a BLOB in a column of numbers";
     default:
-        *out = number_text(stmt, column, SP_TYPE_NUMERIC, scratch);
+        *out = number_text(cell, SP_TYPE_NUMERIC);
         return NULL;
     }
 }
 
 /* --- UUID and JSON -------------------------------------------------------------------------- */
 
-static const char *value_uuid(sqlite3_stmt *stmt, int column, bool utf8, char *scratch,
-                              struct sp_value *out)
+static const char *value_uuid(const struct cell *cell, struct sp_value *out)
 {
-    switch (sqlite3_column_type(stmt, column)) {
+    switch (cell->class) {
     case SQLITE_TEXT:
-        return value_parsed(stmt, column, SP_TYPE_UUID, utf8, scratch, out);
+        return value_parsed(cell, SP_TYPE_UUID, out);
     case SQLITE_BLOB:
-        *out = borrow(stmt, column, SP_TYPE_UUID, utf8);
+        *out = borrow(cell, SP_TYPE_UUID);
         return out->bytes.size == 16 ? NULL : "a BLOB that has not the 16 bytes of a UUID";
     default:
         return "a number in a column of UUIDs";
     }
 }
 
-static const char *value_json(sqlite3_stmt *stmt, int column, bool utf8, char *scratch,
-                              struct sp_value *out)
+static const char *value_json(const struct cell *cell, struct sp_value *out)
 {
-    const int class = sqlite3_column_type(stmt, column);
-    if (class == SQLITE_TEXT || class == SQLITE_BLOB)
-        return value_parsed(stmt, column, SP_TYPE_JSON, utf8, scratch, out);
-    *out = number_text(stmt, column, SP_TYPE_JSON, scratch);
+    if (cell->class == SQLITE_TEXT || cell->class == SQLITE_BLOB)
+        return value_parsed(cell, SP_TYPE_JSON, out);
+    *out = number_text(cell, SP_TYPE_JSON);
     return row_json_valid(out->bytes.data, out->bytes.size) ? NULL
                                                             : "an infinity in a column of JSON";
 }
@@ -300,7 +294,8 @@ static const char *time_from_us(enum sp_type type, int64_t us, struct sp_value *
 /* Text with its zone applied, also where a space stands before the zone ("... +00:00"). */
 static bool parse_zoned(const char *text, size_t bytes, char *scratch, struct sp_value *out)
 {
-    const char *space = bytes < SQLITE_SCRATCH_BYTES ? memrchr(text, ' ', bytes) : NULL;
+    const bool fits = bytes > 0 && bytes < SQLITE_SCRATCH_BYTES;
+    const char *space = fits ? memrchr(text, ' ', bytes) : NULL;
     if (space && space > text && space + 1 < text + bytes && strchr("+-Zz", space[1])) {
         const size_t before = (size_t)(space - text);
         memcpy(scratch, text, before);
@@ -321,29 +316,37 @@ static const char *time_from_text(enum sp_type type, const struct sp_value *text
     return time_from_us(type, out->i, out);
 }
 
-static const char *time_from_julian(enum sp_type type, double days, struct sp_value *out)
+static const char *time_from_seconds(enum sp_type type, int64_t seconds, struct sp_value *out)
 {
-    if (!(days >= 0 && days < JULIAN_MAX))
-        return "a real number that is not a Julian day";
-    const double ms = round((days - JULIAN_1970) * 86400000.0);
-    return time_from_us(type, (int64_t)ms * 1000, out);
+    if (seconds < UNIX_SECONDS_MIN || seconds > UNIX_SECONDS_MAX)
+        return "an integer that is not a time in seconds since 1970";
+    return time_from_us(type, seconds * US_PER_SECOND, out);
 }
 
-static const char *value_time(sqlite3_stmt *stmt, int column, enum sp_type type, bool utf8,
-                              char *scratch, struct sp_value *out)
+/* A Julian day, or seconds since 1970 where it cannot be one, as SQLite's modifier "auto" has it.
+ */
+static const char *time_from_real(enum sp_type type, double real, struct sp_value *out)
 {
-    const int64_t seconds = sqlite3_column_int64(stmt, column);
+    if (real >= 0 && real < JULIAN_MAX) {
+        const double ms = round((real - JULIAN_1970) * 86400000.0);
+        return time_from_us(type, (int64_t)ms * 1000, out);
+    }
+    if (!(real >= (double)UNIX_SECONDS_MIN && real <= (double)UNIX_SECONDS_MAX))
+        return "a real number that is no time";
+    return time_from_us(type, (int64_t)round(real * (double)US_PER_SECOND), out);
+}
+
+static const char *value_time(const struct cell *cell, enum sp_type type, struct sp_value *out)
+{
     struct sp_value text;
-    switch (sqlite3_column_type(stmt, column)) {
+    switch (cell->class) {
     case SQLITE_TEXT:
-        text = borrow(stmt, column, SP_TYPE_TEXT, utf8);
-        return time_from_text(type, &text, scratch, out);
+        text = borrow(cell, SP_TYPE_TEXT);
+        return time_from_text(type, &text, cell->scratch, out);
     case SQLITE_INTEGER:
-        if (seconds < UNIX_SECONDS_MIN || seconds > UNIX_SECONDS_MAX)
-            return "an integer that is not a time in seconds since 1970";
-        return time_from_us(type, seconds * US_PER_SECOND, out);
+        return time_from_seconds(type, sqlite3_value_int64(cell->value), out);
     case SQLITE_FLOAT:
-        return time_from_julian(type, sqlite3_column_double(stmt, column), out);
+        return time_from_real(type, sqlite3_value_double(cell->value), out);
     default:
         return "a BLOB in a column of times";
     }
@@ -351,30 +354,29 @@ static const char *value_time(sqlite3_stmt *stmt, int column, enum sp_type type,
 
 /* --- all of them ---------------------------------------------------------------------------- */
 
-static const char *value_of_type(sqlite3_stmt *stmt, int column, enum sp_type type, bool utf8,
-                                 char *scratch, struct sp_value *out)
+static const char *value_of_type(const struct cell *cell, enum sp_type type, struct sp_value *out)
 {
     switch (type) {
     case SP_TYPE_TEXT:
-        return value_text(stmt, column, utf8, scratch, out);
+        return value_text(cell, out);
     case SP_TYPE_INT64:
-        return value_int(stmt, column, utf8, scratch, out);
+        return value_int(cell, out);
     case SP_TYPE_BYTES:
-        return value_bytes(stmt, column, utf8, out);
+        return value_bytes(cell, out);
     case SP_TYPE_FLOAT64:
-        return value_float(stmt, column, utf8, scratch, out);
+        return value_float(cell, out);
     case SP_TYPE_BOOL:
-        return value_bool(stmt, column, utf8, scratch, out);
+        return value_bool(cell, out);
     case SP_TYPE_NUMERIC:
-        return value_numeric(stmt, column, utf8, scratch, out);
+        return value_numeric(cell, out);
     case SP_TYPE_UUID:
-        return value_uuid(stmt, column, utf8, scratch, out);
+        return value_uuid(cell, out);
     case SP_TYPE_JSON:
-        return value_json(stmt, column, utf8, scratch, out);
+        return value_json(cell, out);
     case SP_TYPE_DATE:
     case SP_TYPE_DATETIME:
     case SP_TYPE_TIMESTAMP:
-        return value_time(stmt, column, type, utf8, scratch, out);
+        return value_time(cell, type, out);
     default:
         return "of a type that SQLite does not have";
     }
@@ -383,11 +385,14 @@ static const char *value_of_type(sqlite3_stmt *stmt, int column, enum sp_type ty
 const char *sqlite_value(sqlite3_stmt *stmt, int column, enum sp_type type, bool utf8,
                          char *scratch, struct sp_value *out)
 {
-    if (sqlite3_column_type(stmt, column) == SQLITE_NULL) {
+    struct cell cell = {
+        .value = sqlite3_column_value(stmt, column), .utf8 = utf8, .scratch = scratch};
+    cell.class = sqlite3_value_type(cell.value);
+    if (cell.class == SQLITE_NULL) {
         *out = sp_null(type);
         return NULL;
     }
-    const char *why = value_of_type(stmt, column, type, utf8, scratch, out);
+    const char *why = value_of_type(&cell, type, out);
     if (why)
         *out = sp_null(type);
     return why;
