@@ -182,6 +182,7 @@ static void looked(uv_work_t *work, int canceled)
     daemon->complaints = NULL;
     config_free(daemon->looked_config);
     daemon->looked_config = NULL;
+    uv_async_send(&daemon->changed);
     if (daemon->look_again && !daemon->stopping) {
         daemon->look_again = false;
         daemon_reload(daemon);

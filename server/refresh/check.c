@@ -38,8 +38,8 @@ static void complain(struct source_check *check, unsigned line, const char *tabl
     pthread_mutex_unlock(check->lock);
 }
 
-static void check_table(struct source_check *check, const struct source_class *class,
-                        struct source *source, const struct config_table *config)
+static void check_table(struct source_check *check, struct connection *connection,
+                        const struct config_table *config)
 {
     struct source_table table;
     struct source_description description = {0};
@@ -47,7 +47,7 @@ static void check_table(struct source_check *check, const struct source_class *c
     struct schema *schema = NULL;
     char why[SOURCE_ERROR_BYTES] = "";
     shape_source_table(config, &table);
-    int status = class->describe(source, &table, &description, &error);
+    int status = connection->class->describe(connection->source, &table, &description, &error);
     if (status != SP_OK) {
         check->unreachable |= status != SP_ECONFIG;
         if (status == SP_ECONFIG)
@@ -64,10 +64,9 @@ static void check_table(struct source_check *check, const struct source_class *c
 static void *check_source(void *argument)
 {
     struct source_check *check = argument;
-    const struct source_class *class;
+    struct connection connection;
     struct source_error error = {0};
-    struct source *source = NULL;
-    int status = refresh_connect(check->source, check->find, &class, &source, &error);
+    int status = connection_open(&connection, check->source, check->find, &error);
     if (status != SP_OK) {
         check->unreachable = status != SP_ECONFIG;
         if (status == SP_ECONFIG)
@@ -78,8 +77,8 @@ static void *check_source(void *argument)
     }
     for (unsigned i = 0; i < check->config->table_count && !check->unreachable; i++)
         if (check->config->tables[i].source == check->source)
-            check_table(check, class, source, &check->config->tables[i]);
-    class->close(source);
+            check_table(check, &connection, &check->config->tables[i]);
+    connection_close(&connection);
     return NULL;
 }
 

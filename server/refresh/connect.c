@@ -1,33 +1,56 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * connect.c - opens a source as the configuration says, with its password read anew.
+ *
+ * A source borrows its options for as long as it is open, so they live beside it.
  */
 #include "server/log/log.h"
 #include "server/refresh/internal.h"
 
-int refresh_connect(const struct config_source *config, source_finder *find,
-                    const struct source_class **class, struct source **out,
-                    struct source_error *error)
+static int read_password(struct connection *connection, const struct config_source *config,
+                         struct source_error *error)
 {
     char why[SOURCE_ERROR_BYTES] = "";
-    char *password = NULL;
-    *class = find(config->type);
-    if (!*class)
-        return source_fail(error, SP_ECONFIG, false, "source %s: there is no type %s", config->name,
-                           config->type);
-    int status = config_password(config, &password, why, sizeof(why));
+    int status = config_password(config, &connection->password, why, sizeof(why));
     if (status != SP_OK)
         return source_fail(error, SP_ESOURCE, true, "source %s: %s", config->name, why);
     if (why[0])
         log_limited(LOG_WARNING, "refresh", 3600, "source %s: %s", config->name, why);
-    struct source_options options = {.name = config->name,
-                                     .type = config->type,
-                                     .path = config->path,
-                                     .dsn = config->dsn ? config->dsn : "",
-                                     .password = password,
-                                     .connect_timeout_ms = config->connect_timeout_ms,
-                                     .statement_timeout_ms = config->statement_timeout_ms};
-    status = (*class)->open(&options, out, error);
-    config_password_free(password);
+    return SP_OK;
+}
+
+int connection_open(struct connection *connection, const struct config_source *config,
+                    source_finder *find, struct source_error *error)
+{
+    *connection = (struct connection){.class = find(config->type)};
+    if (!connection->class)
+        return source_fail(error, SP_ECONFIG, false, "source %s: there is no type %s", config->name,
+                           config->type);
+    int status = read_password(connection, config, error);
+    if (status != SP_OK)
+        return status;
+    connection->options = (struct source_options){
+        .name = config->name,
+        .type = config->type,
+        .path = config->path,
+        .dsn = config->dsn ? config->dsn : "",
+        .password = connection->password,
+        .connect_timeout_ms = config->connect_timeout_ms,
+        .statement_timeout_ms = config->statement_timeout_ms,
+    };
+    status = connection->class->open(&connection->options, &connection->source, error);
+    if (status == SP_OK)
+        return SP_OK;
+    connection->source = NULL;
+    connection_close(connection);
     return status;
+}
+
+void connection_close(struct connection *connection)
+{
+    if (connection->source)
+        connection->class->close(connection->source);
+    connection->source = NULL;
+    config_password_free(connection->password);
+    connection->password = NULL;
 }

@@ -3,12 +3,11 @@
  * estimate.c - what tables will take, from a sample of their real rows.
  *
  * Up to `sample` rows of a table are read and encoded as a refresh would; the sum is scaled to the
- * number of rows, which is known if the table ended before the sample did, else it is what the
- * database estimates. Reckoned are entries in whole units, the primary index at its usual fill, and
- * for each secondary index one posting for each different key of the sample, and each row's place
- * in it.
- * Limits: the first rows a database returns are not a random sample; a table whose later rows are
- * larger is underestimated. The database's own estimate of rows can be old.
+ * number of rows, which is what the database estimates or, where it has no estimate, counted by
+ * reading on to the end. Reckoned are entries in whole units, the primary index at its usual fill,
+ * and for each secondary index one posting for each different key of the sample, and each row's
+ * place in it. Limits: the first rows a database returns are not a random sample; a table whose
+ * later rows are larger is underestimated. The database's own estimate of rows can be old.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +32,8 @@ struct sampler {
     struct intake intake;
     struct source_sink sink; /* the intake's */
     uint64_t limit;
+    bool count_on;    /* to the end, when the sample is complete */
+    uint64_t counted; /* rows after the sample */
     struct secondary *secondaries;
     uint64_t key_bytes;
 };
@@ -63,8 +64,12 @@ static void sample_secondary(struct sampler *sampler, unsigned n, const struct s
 static int sample_row(void *context, const struct sp_value *values, unsigned count)
 {
     struct sampler *sampler = context;
-    if (sampler->intake.read == sampler->limit)
+    if (sampler->intake.read == sampler->limit && !sampler->count_on)
         return ENOUGH;
+    if (sampler->intake.read == sampler->limit) {
+        sampler->counted++;
+        return SP_OK;
+    }
     int status = sampler->sink.row(&sampler->intake, values, count);
     for (unsigned n = 0; status == SP_OK && n < sampler->intake.schema->index_count; n++)
         sample_secondary(sampler, n, values);
@@ -79,9 +84,11 @@ static int sample_bad_row(void *context, const struct sp_value *values, unsigned
     (void)count;
     (void)column;
     (void)why;
+    if (sampler->intake.read == sampler->limit)
+        return sampler->count_on ? SP_OK : ENOUGH;
     sampler->intake.read++;
     sampler->intake.skipped[REFRESH_SKIP_UNDECODABLE]++;
-    return sampler->intake.read > sampler->limit ? ENOUGH : SP_OK;
+    return SP_OK;
 }
 
 static int by_value(const void *a, const void *b)
@@ -125,7 +132,7 @@ static void reckon(struct sampler *sampler, const struct source_description *des
     good -= out->skipped < good ? out->skipped : good;
     out->sampled = in->read;
     out->exact = ended;
-    out->rows = good;
+    out->rows = good + sampler->counted;
     if (!ended && description->row_estimate > (int64_t)good)
         out->rows = (uint64_t)description->row_estimate;
     if (good == 0)
@@ -163,23 +170,21 @@ static void secondaries_free(struct sampler *sampler, unsigned count)
 }
 
 /* Streams the sample. `*ended`: the table had no more rows. */
-static int stream_sample(const struct source_class *class, struct source *source,
-                         const struct source_table *table,
+static int stream_sample(struct connection *connection, const struct source_table *table,
                          const struct source_description *description, struct sampler *sampler,
                          bool *ended, struct source_error *error)
 {
     struct source_sink sink = {.context = sampler, .row = sample_row, .bad_row = sample_bad_row};
-    int status = class->begin(source, error);
+    int status = connection->class->begin(connection->source, error);
     if (status != SP_OK)
         return status;
-    status = class->stream(source, table, description, NULL, &sink, error);
+    status = connection->class->stream(connection->source, table, description, NULL, &sink, error);
     *ended = status == SP_OK;
     return status == ENOUGH ? SP_OK : status;
 }
 
-static int estimate_with(const struct source_class *class, struct source *source,
-                         const struct config_table *config, uint64_t sample,
-                         struct refresh_estimate *out, struct source_error *error)
+static int estimate_with(struct connection *connection, const struct config_table *config,
+                         uint64_t sample, struct refresh_estimate *out, struct source_error *error)
 {
     struct source_table table;
     struct source_description description = {0};
@@ -187,10 +192,11 @@ static int estimate_with(const struct source_class *class, struct source *source
     struct batch batch = {0};
     bool ended = false;
     shape_source_table(config, &table);
-    int status = class->describe(source, &table, &description, error);
+    int status = connection->class->describe(connection->source, &table, &description, error);
     if (status != SP_OK)
         return status;
-    struct sampler sampler = {.limit = sample};
+    struct sampler sampler = {.limit = sample,
+                              .count_on = description.row_estimate <= (int64_t)sample};
     struct config_table lenient = *config;
     lenient.on_bad_row = CONFIG_ON_BAD_ROW_SKIP;
     status = shape_build(config, &description, &schema, error->text, sizeof(error->text));
@@ -205,7 +211,7 @@ static int estimate_with(const struct source_class *class, struct source *source
                                          .mark_column = -1,
                                          .stopped = never_stopped};
         sampler.sink = intake_sink(&sampler.intake);
-        status = stream_sample(class, source, &table, &description, &sampler, &ended, error);
+        status = stream_sample(connection, &table, &description, &sampler, &ended, error);
     }
     if (status == SP_OK)
         reckon(&sampler, &description, ended, out);
@@ -220,14 +226,13 @@ static int estimate_with(const struct source_class *class, struct source *source
 static int estimate_table(const struct config_table *config, source_finder *find, uint64_t sample,
                           struct refresh_estimate *out, char *why)
 {
-    const struct source_class *class;
-    struct source *source = NULL;
+    struct connection connection;
     struct source_error error = {0};
     *out = (struct refresh_estimate){.table = config->name};
-    int status = refresh_connect(config->source, find, &class, &source, &error);
+    int status = connection_open(&connection, config->source, find, &error);
     if (status == SP_OK) {
-        status = estimate_with(class, source, config, sample, out, &error);
-        class->close(source);
+        status = estimate_with(&connection, config, sample, out, &error);
+        connection_close(&connection);
     }
     if (status != SP_OK)
         snprintf(why, SOURCE_ERROR_BYTES, "table %s: %.480s", config->name,

@@ -122,7 +122,7 @@ void group_stop(struct group *group)
     pthread_mutex_lock(&group->lock);
     group->stop = true;
     if (group->source)
-        group->class->cancel(group->source);
+        group->connection.class->cancel(group->source);
     pthread_cond_signal(&group->wake);
     pthread_mutex_unlock(&group->lock);
 }
@@ -194,7 +194,8 @@ static int wait_notified(struct group *group, uint64_t until_ms, struct failure 
         if (now >= until_ms)
             return SP_OK;
         uint64_t slice = until_ms - now < WAIT_SLICE_MS ? until_ms - now : WAIT_SLICE_MS;
-        int status = group->class->wait(group->connection, (uint32_t)slice, &changed, &error);
+        int status = group->connection.class->wait(group->connection.source, (uint32_t)slice,
+                                                   &changed, &error);
         if (status != SP_OK) {
             failure->status = status;
             failure->kind = REFRESH_FAILURE_SOURCE;
@@ -345,9 +346,7 @@ static void close_connection(struct group *group)
     pthread_mutex_lock(&group->lock);
     group->source = NULL;
     pthread_mutex_unlock(&group->lock);
-    if (group->connection)
-        group->class->close(group->connection);
-    group->connection = NULL;
+    connection_close(&group->connection);
     group->connection_used = false;
 }
 
@@ -373,7 +372,7 @@ static int listen_for_changes(struct group *group, struct failure *failure)
     for (unsigned i = 0; i < group->table_count; i++)
         if (group->tables[i].config->refresh.mode == CONFIG_REFRESH_NOTIFIED)
             tables[count++] = group->tables[i].source;
-    int status = group->class->listen(group->connection, tables, count, &error);
+    int status = group->connection.class->listen(group->connection.source, tables, count, &error);
     free(tables);
     return status == SP_OK ? SP_OK : source_failure(failure, &error);
 }
@@ -382,21 +381,18 @@ static int listen_for_changes(struct group *group, struct failure *failure)
 static int connect_group(struct group *group, struct failure *failure)
 {
     struct source_error error = {0};
-    const struct source_class *class = NULL;
-    int status = refresh_connect(group->source_config, group->refresh->find_source, &class,
-                                 &group->connection, &error);
-    if (status != SP_OK) {
-        group->connection = NULL;
+    struct connection *connection = &group->connection;
+    int status =
+        connection_open(connection, group->source_config, group->refresh->find_source, &error);
+    if (status != SP_OK)
         return source_failure(failure, &error);
-    }
     pthread_mutex_lock(&group->lock);
-    group->class = class;
-    group->source = group->connection;
+    group->source = connection->source;
     bool stop = group->stop;
     pthread_mutex_unlock(&group->lock);
     group->force_full |= group->notified;
     if (stop)
-        class->cancel(group->connection);
+        connection->class->cancel(connection->source);
     return group->notified ? listen_for_changes(group, failure) : SP_OK;
 }
 
@@ -425,7 +421,7 @@ static int refresh_once(struct group *group, struct failure *failure)
     int status = SP_OK;
     take_call(group);
     set_phase(group, REFRESH_RUNNING);
-    if (!group->connection)
+    if (!group->connection.source)
         status = connect_group(group, failure);
     if (status == SP_OK && any_full_due(group))
         status = pass_describe(group, failure);

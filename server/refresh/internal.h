@@ -26,6 +26,14 @@
 
 typedef const struct source_class *source_finder(const char *type);
 
+/* An open source and what it borrows. Stays where it is while it is open. */
+struct connection {
+    const struct source_class *class;
+    struct source *source; /* NULL: closed */
+    struct source_options options;
+    char *password;
+};
+
 /* A configuration that lives as long as a group needs it. */
 struct shared_config {
     struct config *config;
@@ -80,9 +88,8 @@ struct group {
     struct source *source; /* to be canceled; set and cleared by the thread */
 
     /* The thread's own. */
-    const struct source_class *class;
-    struct source *connection; /* the same as source */
-    bool connection_used;      /* a pass has succeeded over it */
+    struct connection connection;
+    bool connection_used; /* a pass has succeeded over it */
     bool force_full;
     bool ever_committed;
     unsigned attempts; /* failures in a row */
@@ -135,9 +142,9 @@ void shape_log_text_columns(const struct config_table *config,
 bool refresh_same_group(const struct config *a, const struct config *b, const char *group);
 
 /* --- connect.c --- */
-int refresh_connect(const struct config_source *config, source_finder *find,
-                    const struct source_class **class, struct source **out,
-                    struct source_error *error);
+int connection_open(struct connection *connection, const struct config_source *config,
+                    source_finder *find, struct source_error *error);
+void connection_close(struct connection *connection); /* also one that is closed */
 
 /* --- text.c --- */
 #define TEXT_BYTES 32

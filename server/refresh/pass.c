@@ -121,7 +121,8 @@ static int describe_table(struct group *group, struct group_table *table, struct
     struct source_description description = {0};
     struct schema *schema = NULL;
     char why[SOURCE_ERROR_BYTES] = "";
-    int status = group->class->describe(group->connection, &table->source, &description, &error);
+    int status = group->connection.class->describe(group->connection.source, &table->source,
+                                                   &description, &error);
     if (status != SP_OK) {
         failure->retry_now = true;
         return fail_source(failure, table->config->name, &error);
@@ -246,8 +247,9 @@ static int stream_portion(struct pass *pass, struct portion *portion)
     struct sp_value since;
     if (!portion->full)
         watermark_since(&table->mark, table->config->refresh.overlap, scratch, &since);
-    int status = group->class->stream(group->connection, &table->source, &table->description,
-                                      portion->full ? NULL : &since, &sink, &error);
+    int status = group->connection.class->stream(group->connection.source, &table->source,
+                                                 &table->description, portion->full ? NULL : &since,
+                                                 &sink, &error);
     if (status == SP_OK)
         status = intake_flush(in);
     group->batch.count = 0;
@@ -453,7 +455,7 @@ static int read_snapshot(struct pass *pass)
 {
     struct group *group = pass->group;
     struct source_error error = {0};
-    int status = group->class->begin(group->connection, &error);
+    int status = group->connection.class->begin(group->connection.source, &error);
     if (status != SP_OK) {
         pass->failure->retry_now = true;
         return fail_source(pass->failure, NULL, &error);
@@ -461,7 +463,7 @@ static int read_snapshot(struct pass *pass)
     status = read_tables(pass);
     if (pass->failure->close_source)
         return status;
-    int end_status = group->class->end(group->connection, &error);
+    int end_status = group->connection.class->end(group->connection.source, &error);
     if (end_status == SP_OK)
         return status;
     pass->failure->close_source = true;
