@@ -6,7 +6,8 @@
  * that lie beyond the target, which is the memory in use and a little more, to lower addresses: the
  * copy is published in the entry's place, and the original is freed when every lease that was held
  * at that moment has ended. A few segments a tick; a sweep that finds nothing to move costs a look
- * at the slots.
+ * at the slots. Nothing leads to an original that waits, so a writer that dies meanwhile leaves
+ * moves_pending set, and recovery takes all leases back.
  */
 #include "server/store/internal.h"
 
@@ -40,10 +41,11 @@ static bool free_moved(struct store *store)
         return true;
     if (!leases_ended(store, store->moved.leases))
         return false;
-    const struct unlinked *moved = store->moved.units.items;
+    const uint64_t *moved = store->moved.units.items;
     for (size_t i = 0; i < store->moved.units.count; i++)
-        entry_free(store, moved[i].shape, moved[i].unit);
+        space_free(store, moved[i], entry_units(store_entry(store, moved[i])));
     store->moved.units.count = 0;
+    atomic_store_explicit(&store->region.super->moves_pending, 0, memory_order_release);
     return true;
 }
 
@@ -57,17 +59,18 @@ static void move_entry(struct store *store, struct index *index, uint64_t word)
         return;
     struct place place;
     uint64_t hash = hash_key(store->region.hash_seed, view.key, view.key_bytes);
-    struct unlinked *moved = to < from ? vector_push(&store->moved.units, sizeof(*moved)) : NULL;
+    uint64_t *moved = to < from ? vector_push(&store->moved.units, sizeof(*moved)) : NULL;
     if (!moved || !index_find_unit(index, hash, from, &place)) {
         store->moved.units.count -= moved != NULL;
         space_free(store, to, units);
         return;
     }
     memcpy(store_entry(store, to), entry, units * FORMAT_UNIT_BYTES);
-    index->shape->units += units;
+    atomic_store_explicit(&store->region.super->moves_pending, 1, memory_order_release);
     FAILPOINT("move");
     index_replace(&place, to);
-    *moved = (struct unlinked){from, index->shape};
+    *moved = from; /* the shape's count goes on with the copy: the shape may be freed before this */
+    FAILPOINT("moved");
     store->stats.moved++;
 }
 

@@ -413,6 +413,7 @@ void index_replace(const struct place *place, uint64_t unit)
 {
     uint64_t word = unit | (place->word & ~FORMAT_UNIT_MASK);
     atomic_store_explicit(place->slot, word, memory_order_release);
+    FAILPOINT("index_replace");
     atomic_store_explicit(&place->home->meta, load_word(&place->home->meta) + BUCKET_SEQUENCE_ONE,
                           memory_order_release);
 }

@@ -30,7 +30,7 @@
 
 #define CHUNK_UNITS (UINT64_C(1) << 16) /* 1 MiB: memory is backed and given back in these */
 #define CHUNK_BYTES (CHUNK_UNITS * FORMAT_UNIT_BYTES)
-#define COOLING_MS  10000u /* how long a chunk must be free before its memory is given back */
+#define COOLING_MS  10000u /* cooling_ms, where the options do not say */
 #define INDEXES_MAX (1 + ROW_INDEXES_MAX)
 
 /* A growing array of fixed-size items in private memory. */
@@ -181,7 +181,7 @@ struct store {
         uint64_t position;
     } compact;
     struct {
-        struct vector units;                /* struct unlinked of reclaim.c */
+        struct vector units;                /* uint64_t: first units of entries */
         uint64_t leases[FORMAT_LEASES_MAX]; /* as they were when the contents moved */
     } moved;
     uint64_t tick_slow_ms;
@@ -319,10 +319,14 @@ void reclaim_changes(struct store *store, const struct change *changes, size_t c
 void reclaim_root(struct store *store, struct table *table, struct shape *old);
 /* Looks at leases and at what is held. */
 void reclaim_tick(struct store *store, uint64_t now_ms);
-/* Puts an entry that recovery found with old versions among the held. */
 /* Copies the words of all leases; whether each that was held then has ended since. */
 void leases_note(struct store *store, uint64_t *words);
 bool leases_ended(struct store *store, const uint64_t *words);
+/* Takes back all that are held. */
+void leases_revoke(struct store *store);
+/* Before versions are unlinked, and again before they are freed. */
+void reclaim_seq_raise(struct store *store);
+/* Puts an entry with old versions, or a tombstone, among the held. */
 int reclaim_hold(struct store *store, uint64_t unit, struct index *index);
 void held_erase(struct store *store, uint64_t unit);
 

@@ -354,7 +354,8 @@ static int apply_to_all(struct group *group, uint32_t old_count)
     return status;
 }
 
-/* Applies one change to one of many postings; `*full` if all should be laid out anew. */
+/* Applies one change to one of many postings; `*full` if all should be laid out anew, as there are
+ * too few or far too many. */
 static int apply_to_one(struct group *group, const struct posting_op *op, uint32_t count,
                         bool *full)
 {
@@ -373,7 +374,7 @@ static int apply_to_one(struct group *group, const struct posting_op *op, uint32
     }
     if (status == SP_OK)
         status = list ? posting_write(group, number, count, list, live) : SP_ENOMEM;
-    *full = live > ITEMS_MAX;
+    *full = live > ITEMS_MAX || live == 0; /* of some 48, the last has gone: there are too many */
     free(list);
     vector_free(&items.list);
     return status;

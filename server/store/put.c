@@ -49,19 +49,27 @@ void entry_free(struct store *store, struct shape *shape, uint64_t unit)
     space_free(store, unit, units);
 }
 
-/* The version that a new one for this place links to. What this transaction itself wrote is
- * replaced for good: marked dead, and freed when the transaction ends. */
+/* The version that a new one for this place links to: what this transaction itself wrote is
+ * replaced for good. */
 static uint64_t replaced_version(struct store *store, const struct place *place, uint64_t born)
 {
     if (!place)
         return 0;
-    struct entry *entry = store_entry(store, slot_unit(place->word));
+    struct entry_view old = entry_view(store_entry(store, slot_unit(place->word)));
+    return old.born == born ? old.prev : slot_unit(place->word);
+}
+
+/* Marks what was replaced as dead if this transaction wrote it; it is freed when the transaction
+ * ends. Not before it is replaced: its checksum is wrong from then on, and recovery would believe
+ * nothing of what it finds through it. */
+static void mark_dead(struct store *store, uint64_t unit, uint64_t born)
+{
+    struct entry *entry = store_entry(store, unit);
     struct entry_view old = entry_view(entry);
-    if (old.born != born)
-        return slot_unit(place->word);
-    uint64_t word = entry_born_word(old.born, old.flags | ENTRY_DEAD, old.key_bytes);
-    atomic_store_explicit(&entry->born_word, word, memory_order_relaxed);
-    return old.prev;
+    if (old.born == born)
+        atomic_store_explicit(&entry->born_word,
+                              entry_born_word(born, old.flags | ENTRY_DEAD, old.key_bytes),
+                              memory_order_relaxed);
 }
 
 int txn_write(struct store_txn *txn, struct index *index, const struct place *place, uint64_t hash,
@@ -84,6 +92,8 @@ int txn_write(struct store_txn *txn, struct index *index, const struct place *pl
     FAILPOINT("publish");
     if (place) {
         index_replace(place, unit);
+        FAILPOINT("replaced");
+        mark_dead(store, slot_unit(place->word), txn->born);
     } else {
         status = index_insert(index, hash, unit);
         if (status != SP_OK)
@@ -118,6 +128,9 @@ int store_pass_begin(struct store_table *table)
 {
     struct store *store = table->txn->store;
     struct pass *pass = &table->pass;
+    if (pass->seen)
+        munmap(pass->seen, pass->seen_bytes);
+    pass->seen = NULL;
     pass->seen_bytes = (store->region.unit_limit + 63) / 64 * 8;
     void *map = mmap(NULL, pass->seen_bytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -74,6 +74,18 @@ bool leases_ended(struct store *store, const uint64_t *words)
     return true;
 }
 
+void leases_revoke(struct store *store)
+{
+    for (unsigned i = 0; i < FORMAT_LEASES_MAX; i++) {
+        _Atomic uint64_t *word = &store->leases.leases[i].pinned;
+        uint64_t pinned = atomic_load_explicit(word, memory_order_seq_cst);
+        while (lease_holds(pinned) &&
+               !atomic_compare_exchange_weak(word, &pinned, pinned | LEASE_REVOKED))
+            continue;
+        store->stats.revoked += lease_holds(pinned);
+    }
+}
+
 /* Ends the leases of the dead, and revokes those that have pinned an old version for too long. The
  * time is taken here and not from the lease, which the reader could write. */
 static void leases_tick(struct store *store, uint64_t now_ms)
@@ -202,7 +214,7 @@ static void unlink_chain(struct store *store, const struct pins *pins, uint64_t 
     }
 }
 
-static void raise_reclaim_seq(struct store *store)
+void reclaim_seq_raise(struct store *store)
 {
     atomic_fetch_add_explicit(&store->region.super->reclaim_seq, 1, memory_order_release);
     atomic_thread_fence(memory_order_release);
@@ -217,6 +229,7 @@ static void free_unlinked(struct store *store)
             __builtin_prefetch(store_entry(store, unlinked[i + 8].unit));
         held_erase(store, unlinked[i].unit);
         entry_free(store, unlinked[i].shape, unlinked[i].unit);
+        FAILPOINT("freed");
     }
     store->unlinked.count = 0;
 }
@@ -241,21 +254,37 @@ static bool settle_head(struct store *store, const struct pins *pins, uint64_t u
     return false;
 }
 
+/* What tells one set of pins from another; never 0. */
+static uint64_t pins_hash(const struct pins *pins)
+{
+    return hash_bytes(pins->versions, pins->count * sizeof(pins->versions[0])) | 1;
+}
+
+/* Something is held for these pins. If they are not those that the last tick saw, the next tick
+ * must look, even if it sees what that one saw: these may have come and gone in between. */
+static void note_held(struct store *store, const struct pins *pins)
+{
+    if (pins_hash(pins) != store->held_pins_hash)
+        store->held_pins_hash = 0;
+}
+
 void reclaim_changes(struct store *store, const struct change *changes, size_t count)
 {
     struct pins pins;
     if (count == 0)
         return;
     pins_collect(store, &pins);
-    raise_reclaim_seq(store);
+    reclaim_seq_raise(store);
     for (size_t i = 0; i < count; i++) {
         if (i + 8 < count)
             __builtin_prefetch(store_entry(store, changes[i + 8].unit), 1);
         held_erase(store, entry_view(store_entry(store, changes[i].unit)).prev);
         unlink_chain(store, &pins, changes[i].unit, changes[i].index);
+        FAILPOINT("unlinked");
     }
-    raise_reclaim_seq(store);
+    reclaim_seq_raise(store);
     free_unlinked(store);
+    note_held(store, &pins);
     for (size_t i = 0; i < count; i++) {
         if (settle_head(store, &pins, changes[i].unit, changes[i].index))
             reclaim_hold(store, changes[i].unit, changes[i].index);
@@ -266,12 +295,12 @@ void reclaim_changes(struct store *store, const struct change *changes, size_t c
 static void reclaim_held(struct store *store, const struct pins *pins)
 {
     struct held_set old = store->held;
-    raise_reclaim_seq(store);
+    reclaim_seq_raise(store);
     for (size_t i = 0; i < old.cap; i++) {
         if (old.slots[i].unit)
             unlink_chain(store, pins, old.slots[i].unit, old.slots[i].index);
     }
-    raise_reclaim_seq(store);
+    reclaim_seq_raise(store);
     free_unlinked(store); /* erases the freed from the set */
     struct vector heads = {0};
     for (size_t i = 0; i < store->held.cap; i++) {
@@ -304,11 +333,12 @@ static bool unlink_root(struct store *store, const struct pins *pins, struct tab
         if (pins_between(pins, atomic_load_explicit(&old->root->born, memory_order_relaxed),
                          atomic_load_explicit(&newer->born, memory_order_relaxed)))
             return false;
-        raise_reclaim_seq(store);
+        reclaim_seq_raise(store);
         atomic_store_explicit(&newer->prev,
                               atomic_load_explicit(&old->root->prev, memory_order_relaxed),
                               memory_order_release);
-        raise_reclaim_seq(store);
+        FAILPOINT("root_unlinked");
+        reclaim_seq_raise(store);
         return true;
     }
 }
@@ -337,6 +367,7 @@ void reclaim_root(struct store *store, struct table *table, struct shape *old)
     *held = (struct held_root){table, old};
     struct pins pins;
     pins_collect(store, &pins);
+    note_held(store, &pins);
     reclaim_roots(store, &pins);
 }
 
@@ -349,7 +380,7 @@ void reclaim_tick(struct store *store, uint64_t now_ms)
     struct pins pins;
     leases_tick(store, now_ms);
     pins_collect(store, &pins);
-    uint64_t hash = 1 + hash_bytes(pins.versions, pins.count * sizeof(pins.versions[0]));
+    uint64_t hash = pins_hash(&pins);
     if (hash != store->held_pins_hash) {
         store->held_pins_hash = hash;
         if (store->held.count)

@@ -83,8 +83,7 @@ struct segment_walk {
     struct segment_ref segment;
     uint64_t dir_position;
     unsigned depth;
-    uint8_t overflow[SEGMENT_BUCKETS_MAX], reach[SEGMENT_BUCKETS_MAX];
-    bool changed[SEGMENT_BUCKETS_MAX]; /* by home bucket */
+    uint8_t overflow[SEGMENT_BUCKETS_MAX], reach[SEGMENT_BUCKETS_MAX]; /* by home bucket */
 };
 
 /* Whether an entry is where its hash wants it. */
@@ -156,10 +155,9 @@ static void recover_bucket(struct recovery *r, struct segment_walk *walk, unsign
             continue;
         unsigned home = tag_bucket(slot_tag(word), count), distance = (b + count - home) % count;
         uint64_t right = recover_slot(r, walk, word, b);
-        if (right != word) {
+        if (right != word)
             atomic_store_explicit(&bucket->slots[s], right, memory_order_release);
-            walk->changed[home] = true;
-        }
+        FAILPOINT("recover_slot");
         if (!right || distance == 0)
             continue;
         walk->overflow[home]++;
@@ -168,15 +166,14 @@ static void recover_bucket(struct recovery *r, struct segment_walk *walk, unsign
     }
 }
 
-/* Sets the home buckets' counts to what was found, and raises the sequence where a slot changed. */
+/* Sets the home buckets' counts to what was found, and raises every sequence: the writer may have
+ * died after it changed a slot and before it raised the sequence, and what that made unreachable is
+ * free from now on. */
 static void recover_meta(struct segment_walk *walk)
 {
     for (unsigned b = 0; b < walk->segment.bucket_count; b++) {
         _Atomic uint64_t *meta = &walk->segment.buckets[b].meta;
         uint64_t old = atomic_load_explicit(meta, memory_order_relaxed);
-        if (!walk->changed[b] && bucket_overflow(old) == walk->overflow[b] &&
-            bucket_reach(old) >= walk->reach[b] && (walk->overflow[b] || !bucket_reach(old)))
-            continue;
         uint64_t counts = (uint64_t)walk->reach[b] << 8 | walk->overflow[b];
         atomic_store_explicit(meta, ((old & ~UINT64_C(0xffff)) + BUCKET_SEQUENCE_ONE) | counts,
                               memory_order_release);
@@ -188,7 +185,6 @@ static void recover_segment(struct recovery *r, struct segment_walk *walk)
     uint64_t before = walk->index->entry_count;
     memset(walk->overflow, 0, sizeof(walk->overflow));
     memset(walk->reach, 0, sizeof(walk->reach));
-    memset(walk->changed, 0, sizeof(walk->changed));
     prefetch_bucket_entries(r, &walk->segment.buckets[0]);
     for (unsigned b = 0; b < walk->segment.bucket_count; b++) {
         if (b + 1 < walk->segment.bucket_count)
@@ -364,6 +360,11 @@ int recover(struct store *store, struct store_opened *opened, char *why)
     }
     while (!recover_tables(&r))
         continue; /* each time with one damaged table or root less */
+    /* The writer may have died after it unlinked versions, and before it said so once more. */
+    reclaim_seq_raise(store);
+    if (atomic_load_explicit(&store->region.super->moves_pending, memory_order_relaxed))
+        leases_revoke(store);
+    atomic_store_explicit(&store->region.super->moves_pending, 0, memory_order_release);
     for (unsigned i = 0; i < FORMAT_TABLES_MAX; i++)
         opened->rows += store->tables[i].current ? store->tables[i].current->rows : 0;
     return space_find_holes(store);

@@ -3,8 +3,8 @@
  * space.c - the arena's memory.
  *
  * The buddy allocator hands out units below `usable_units`, which grows by whole chunks, each
- * backed with memory before. Chunks that have been wholly free for COOLING_MS are given back to the
- * system (punched) and backed again when a block of theirs is handed out. Since the allocator
+ * backed with memory before. Chunks that have been wholly free for `cooling_ms` are given back to
+ * the system (punched) and backed again when a block of theirs is handed out. Since the allocator
  * prefers low addresses, the free chunks gather at the end.
  */
 #include "server/store/internal.h"
@@ -140,7 +140,7 @@ static void punch_chunk(struct store *store, uint64_t chunk, uint64_t now_ms)
         store->chunk_free_ms[chunk] = now_ms;
         return;
     }
-    if (now_ms - store->chunk_free_ms[chunk] < COOLING_MS)
+    if (now_ms - store->chunk_free_ms[chunk] < store->options.cooling_ms)
         return;
     if (region_punch(&store->region, arena_off(store, chunk * CHUNK_UNITS), CHUNK_BYTES) != SP_OK)
         return;

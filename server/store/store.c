@@ -87,7 +87,8 @@ static void retire(struct store *store, struct region *old)
 {
     atomic_fetch_or_explicit(&old->super->committed, VERSION_RETIRED, memory_order_seq_cst);
     store->retired = *old;
-    store->retired_punch_ms = clock_monotonic_ms() + store->options.lease_limit_ms + COOLING_MS;
+    store->retired_punch_ms =
+        clock_monotonic_ms() + store->options.lease_limit_ms + store->options.cooling_ms;
 }
 
 static int replace_pond(struct store *store, struct region *old, struct store_opened *opened,
@@ -196,6 +197,8 @@ int store_open(const struct store_options *options, struct store **out, struct s
     if (!store)
         return SP_ENOMEM;
     store->options = *options;
+    if (store->options.cooling_ms == 0)
+        store->options.cooling_ms = COOLING_MS;
     strcpy(store->directory, options->directory);
     store->lock_fd = store->region.fd = store->region.dir_fd = -1;
     store->retired.fd = store->retired.dir_fd = store->leases.fd = -1;

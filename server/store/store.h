@@ -35,7 +35,8 @@ struct store_options {
     const char *name;
     uint64_t limit_bytes;
     uint64_t lease_limit_ms;
-    long gid; /* group that may read; -1: the daemon's own */
+    uint64_t cooling_ms; /* how long memory must be free before the system gets it back; 0: 10 s */
+    long gid;            /* group that may read; -1: the daemon's own */
     bool huge_pages;
 };
 

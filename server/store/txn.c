@@ -267,6 +267,7 @@ static size_t stamp_changes(struct store_txn *txn, uint64_t version)
         atomic_store_explicit(&entry->born_word,
                               entry_born_word(version, view.flags, view.key_bytes),
                               memory_order_relaxed);
+        FAILPOINT("stamped");
         if (view.prev || (view.flags & ENTRY_TOMBSTONE))
             changes[kept++] = changes[i];
     }
