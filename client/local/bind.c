@@ -17,8 +17,15 @@
 #define RETRY_AFTER_MS 5u    /* how soon an absent pond is looked for again */
 #define LIMIT_LEAST    256u  /* units: a page, which every pond has */
 
-/* Stands for the slot of a table that the pond does not have. */
+/* What stands for the slot of a table that the pond does not have, and for the root and directory
+ * of one that has not been read yet. No slot's head is NO_HEAD, so R8 never passes with them. */
 static const struct table_slot no_slot;
+static const struct {
+    struct table_root root;
+    uint64_t dirs[1];
+} no_root;
+static const _Atomic uint64_t no_directory[1];
+#define NO_HEAD UINT64_MAX
 
 int mapping_open(const char *directory, struct mapping **out, char *why)
 {
@@ -76,6 +83,19 @@ bool binding_grow(struct binding *binding)
     return false;
 }
 
+/* The newest pond's binding stays in front: a snapshot of an older pond may need one as well. */
+static void binding_put(struct sp_table *table, struct binding *binding)
+{
+    struct binding *first = atomic_load_explicit(&table->binding, memory_order_relaxed);
+    if (first != NULL && binding->map != pond_mapping(table->pond)) {
+        binding->older = first->older;
+        first->older = binding;
+    } else {
+        binding->older = first;
+        atomic_store_explicit(&table->binding, binding, memory_order_release);
+    }
+}
+
 struct binding *binding_make(struct sp_table *table, struct mapping *map)
 {
     struct binding *binding = calloc(1, sizeof *binding);
@@ -86,18 +106,57 @@ struct binding *binding_make(struct sp_table *table, struct mapping *map)
     binding->slot = slot != NULL ? slot : &no_slot;
     binding->arena = map->region.arena;
     binding->hash_seed = map->region.hash_seed;
+    binding->directory = no_directory;
+    binding->dir_shift = 63;
+    binding->head = NO_HEAD;
+    binding->root = &no_root.root;
     binding->map = map;
-    binding->older = atomic_load_explicit(&table->binding, memory_order_relaxed);
     atomic_init(&binding->limit, usable_units(&map->region));
-    /* A snapshot of an older pond gets a binding as well; the newest pond's stays in front. */
-    struct binding *first = binding->older;
-    if (first != NULL && map != pond_mapping(table->pond)) {
-        binding->older = first->older;
-        first->older = binding;
-    } else {
-        atomic_store_explicit(&table->binding, binding, memory_order_release);
-    }
+    binding_put(table, binding);
     return binding;
+}
+
+/* Whether a directory lies inside the limit as a whole. */
+static bool directory_fits(uint64_t dir, uint64_t limit)
+{
+    unsigned depth = dir_depth(dir);
+    uint64_t unit = dir_unit(dir);
+    if (depth > DIR_DEPTH_MAX || unit == 0 || unit >= limit)
+        return false;
+    return ((UINT64_C(1) << depth) + 1) / 2 <= limit - unit;
+}
+
+static bool binding_knows(const struct binding *binding, const struct find_path *path)
+{
+    return binding->head == path->head && binding->born == path->born && binding->dir == path->dir;
+}
+
+NEVER_INLINE void binding_learn(struct sp_table *table, struct binding *binding,
+                                const struct find_path *path)
+{
+    uint64_t limit = find_limit(binding);
+    if (path->dir_at != &path->root->dirs[0] ||
+        (const uint8_t *)path->root != binding->arena + (path->head << FORMAT_UNIT_SHIFT) ||
+        binding_knows(binding, path) || !directory_fits(path->dir, limit))
+        return;
+    struct sp_pond *pond = table->pond;
+    pthread_mutex_lock(&pond->mutex);
+    struct binding *now = table_binding(table);
+    struct binding *fresh = NULL;
+    if (now->map == binding->map && !binding_knows(now, path))
+        fresh = malloc(sizeof *fresh); /* if there is no memory, reads go on as they are */
+    if (fresh != NULL) {
+        *fresh = *now;
+        fresh->directory =
+            (const _Atomic uint64_t *)(now->arena + (dir_unit(path->dir) << FORMAT_UNIT_SHIFT));
+        fresh->dir_shift = 63 - dir_depth(path->dir);
+        fresh->head = path->head;
+        fresh->born = path->born;
+        fresh->dir = path->dir;
+        fresh->root = path->root;
+        binding_put(table, fresh);
+    }
+    pthread_mutex_unlock(&pond->mutex);
 }
 
 struct binding *binding_for(struct sp_table *table, struct mapping *map)

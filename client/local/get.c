@@ -62,7 +62,9 @@ static NEVER_INLINE int get_again(struct sp_table *table, const void *key, size_
             continue;
         }
         status = try_get(&path, key, key_bytes, out, cap, size, &result);
-        if (status == READ_AGAIN)
+        if (status != READ_AGAIN)
+            binding_learn(table, binding, &path);
+        else
             status = find_settle(table, &binding, &path, result, false, &tries);
     } while (status == READ_AGAIN);
     return status;
@@ -72,21 +74,21 @@ __attribute__((flatten)) int sp_get(struct sp_table *table, const void *key, siz
                                     void *out, size_t cap, size_t *size)
 {
     const struct binding *binding = table_binding(table);
-    struct quick_table t;
-    struct quick_home h;
+    struct quick_home home;
+    uint64_t version;
     if (find_is_old(binding))
         return SP_EOLD;
     uint64_t hash = hash_key(binding->hash_seed, key, key_bytes);
-    if (LIKELY(quick_table(binding, &t) && quick_home(&t, hash, &h))) {
+    if (LIKELY(quick_version(binding, &version) && quick_home(binding, hash, &home))) {
         size_t value_bytes;
-        uint64_t unit = quick_find(&t, &h, hash, key, key_bytes, &value_bytes);
+        uint64_t unit = quick_find(binding, &home, version, hash, key, key_bytes, &value_bytes);
         if (LIKELY(unit != QUICK_MISS && unit != QUICK_RARE && value_bytes <= cap)) {
-            race_copy(out, quick_value(&t, unit, key_bytes), value_bytes);
-            if (quick_valid(&t, &h)) {
+            race_copy(out, quick_value(binding, unit, key_bytes), value_bytes);
+            if (quick_valid(binding, &home)) {
                 *size = value_bytes;
                 return SP_OK;
             }
-        } else if (unit == QUICK_MISS && quick_valid(&t, &h)) {
+        } else if (unit == QUICK_MISS && quick_valid(binding, &home)) {
             return SP_ENOTFOUND;
         }
     }

@@ -89,6 +89,11 @@ struct binding {
     const uint8_t *arena;
     _Atomic uint64_t limit; /* units that are backed by memory; no offset may go beyond */
     uint64_t hash_seed;
+    /* A root that was the newest and committed, and its primary directory: see quick.h. */
+    const _Atomic uint64_t *directory;
+    unsigned dir_shift; /* 63 - its depth */
+    uint64_t head, born, dir;
+    const struct table_root *root;
     struct mapping *map;
     _Atomic(const struct sp_schema *) schema; /* the one last used */
     struct binding *older;
@@ -126,6 +131,12 @@ const struct table_slot *mapping_slot(const struct mapping *map, const char *nam
 /* The table's binding to a mapping, made if there is none. NULL: out of memory. Mutex held. */
 struct binding *binding_for(struct sp_table *table, struct mapping *map);
 struct binding *binding_make(struct sp_table *table, struct mapping *map);
+
+struct find_path;
+
+/* Gives the table a binding that knows the root and directory of the path, if those are the newest,
+ * and are not what the binding knows. The path must have passed R8. */
+void binding_learn(struct sp_table *table, struct binding *binding, const struct find_path *path);
 
 /* Raises the binding's limit to what is backed by now; false if that changes nothing. */
 bool binding_grow(struct binding *binding);

@@ -3,9 +3,8 @@
  * mget.c - many values, copied, with their cache misses taken together.
  *
  * Keys go in groups. For each group: hash all and fetch the buckets; find the slots and fetch the
- * entries; compare, copy and validate. Each key has its own R8; R0 to R2 are done once for a group,
- * so a change of the table's root makes the group go key by key. What is not a plain hit or miss in
- * its home bucket is left to sp_get.
+ * entries; compare, copy and validate. A group is read at one version; each key has its own R8.
+ * What quick.h has no answer for is left to sp_get.
  *
  * Cost: about a third of sp_get where the data is larger than the caches.
  */
@@ -20,15 +19,15 @@ struct group {
 };
 
 /* Hashes and home buckets. */
-FIND_INLINE void fetch_buckets(const struct quick_table *t, uint64_t seed, struct group *group,
+FIND_INLINE void fetch_buckets(const struct binding *b, struct group *group,
                                const struct sp_get *gets, size_t count)
 {
     group->odd = 0;
     for (size_t i = 0; i < count; i++) {
-        uint64_t hash = hash_key(seed, gets[i].key, gets[i].key_bytes);
+        uint64_t hash = hash_key(b->hash_seed, gets[i].key, gets[i].key_bytes);
         struct quick_home home;
         group->hash[i] = hash;
-        if (UNLIKELY(!quick_home(t, hash, &home))) {
+        if (UNLIKELY(!quick_home(b, hash, &home))) {
             group->odd |= 1u << i;
             continue;
         }
@@ -38,7 +37,7 @@ FIND_INLINE void fetch_buckets(const struct quick_table *t, uint64_t seed, struc
 }
 
 /* The entries that the home buckets name: a guess, looked at again by quick_find. */
-FIND_INLINE void fetch_entries(const struct quick_table *t, const struct group *group, size_t count)
+FIND_INLINE void fetch_entries(const struct binding *b, const struct group *group, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (UNLIKELY((group->odd >> i & 1) != 0))
@@ -49,7 +48,7 @@ FIND_INLINE void fetch_entries(const struct quick_table *t, const struct group *
             continue;
         uint64_t word =
             atomic_load_explicit(&bucket->slots[__builtin_ctz(match)], memory_order_relaxed);
-        const uint8_t *entry = t->arena + (slot_unit(word) << FORMAT_UNIT_SHIFT);
+        const uint8_t *entry = b->arena + (slot_unit(word) << FORMAT_UNIT_SHIFT);
         __builtin_prefetch(entry);
         __builtin_prefetch(entry + 64);
         __builtin_prefetch(entry + 128);
@@ -57,22 +56,23 @@ FIND_INLINE void fetch_entries(const struct quick_table *t, const struct group *
 }
 
 /* False: leave it to sp_get. */
-FIND_INLINE bool copy_one(const struct quick_table *t, struct group *group, size_t i,
+FIND_INLINE bool copy_one(const struct binding *b, uint64_t version, struct group *group, size_t i,
                           struct sp_get *get)
 {
     if (UNLIKELY((group->odd >> i & 1) != 0))
         return false;
     struct quick_home home = group->home[i];
     size_t value_bytes;
-    uint64_t unit = quick_find(t, &home, group->hash[i], get->key, get->key_bytes, &value_bytes);
+    uint64_t unit =
+        quick_find(b, &home, version, group->hash[i], get->key, get->key_bytes, &value_bytes);
     if (LIKELY(unit != QUICK_MISS && unit != QUICK_RARE && value_bytes <= get->cap)) {
-        race_copy(get->out, quick_value(t, unit, get->key_bytes), value_bytes);
+        race_copy(get->out, quick_value(b, unit, get->key_bytes), value_bytes);
         get->size = value_bytes;
         get->status = SP_OK;
-        return quick_valid(t, &home);
+        return quick_valid(b, &home);
     }
     get->status = SP_ENOTFOUND;
-    return unit == QUICK_MISS && quick_valid(t, &home);
+    return unit == QUICK_MISS && quick_valid(b, &home);
 }
 
 static inline void get_one(struct sp_table *table, struct sp_get *get)
@@ -98,18 +98,18 @@ static int table_status(const struct sp_get *gets, size_t count)
     return count == 0 ? SP_OK : gets[0].status;
 }
 
-/* R0 to R2 for a group, then its keys. False: the table's root is not for here. */
+/* False: there is no version to read. */
 FIND_INLINE bool get_group(struct sp_table *table, struct sp_get *gets, size_t count)
 {
     const struct binding *binding = table_binding(table);
-    struct quick_table t;
     struct group group;
-    if (UNLIKELY(!quick_table(binding, &t)))
+    uint64_t version;
+    if (UNLIKELY(!quick_version(binding, &version)))
         return false;
-    fetch_buckets(&t, binding->hash_seed, &group, gets, count);
-    fetch_entries(&t, &group, count);
+    fetch_buckets(binding, &group, gets, count);
+    fetch_entries(binding, &group, count);
     for (size_t i = 0; i < count; i++)
-        if (UNLIKELY(!copy_one(&t, &group, i, &gets[i])))
+        if (UNLIKELY(!copy_one(binding, version, &group, i, &gets[i])))
             get_one(table, &gets[i]);
     return true;
 }

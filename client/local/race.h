@@ -85,6 +85,12 @@ static inline uint32_t race_half(const void *at)
     return half;
 }
 
+/* Of 16 bytes: 0 if they are equal. */
+static inline uint64_t race_differs(const uint8_t *a, const uint8_t *b)
+{
+    return (race_word(a) ^ race_word(b)) | (race_word(a + 8) ^ race_word(b + 8));
+}
+
 struct race_block {
     uint64_t words[2];
 };
@@ -112,12 +118,15 @@ static inline bool race_equal(const void *shared, const void *own, size_t bytes)
 {
     const uint8_t *a = shared;
     const uint8_t *b = own;
-    if (bytes >= 8) {
-        uint64_t differs = race_word(a + bytes - 8) ^ race_word(b + bytes - 8);
-        for (size_t i = 0; i + 8 < bytes; i += 8)
-            differs |= race_word(a + i) ^ race_word(b + i);
+    if (bytes >= 16) {
+        uint64_t differs = race_differs(a, b) | race_differs(a + bytes - 16, b + bytes - 16);
+        for (size_t i = 16; i + 16 < bytes; i += 16)
+            differs |= race_differs(a + i, b + i);
         return differs == 0;
     }
+    if (bytes >= 8)
+        return ((race_word(a) ^ race_word(b)) |
+                (race_word(a + bytes - 8) ^ race_word(b + bytes - 8))) == 0;
     if (bytes >= 4)
         return ((race_half(a) ^ race_half(b)) |
                 (race_half(a + bytes - 4) ^ race_half(b + bytes - 4))) == 0;

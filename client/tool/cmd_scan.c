@@ -67,7 +67,10 @@ static int columns_take(struct scan *scan, const char *list)
         scan->column_count++;
         list += size + (list[size] == ',');
     }
-    return TOOL_OK;
+    if (scan->column_count > 0)
+        return TOOL_OK;
+    tool_error("--columns: no column; write them with commas between");
+    return TOOL_USAGE;
 }
 
 static int columns_choose(struct scan *scan)

@@ -63,9 +63,10 @@ static json_t *free_json(const struct buddy_stats *stats)
 {
     json_t *orders = json_array();
     for (unsigned i = 0; i <= order_last(stats); i++)
-        json_array_append_new(orders, json_pack("{s:i, s:I, s:I}", "order", (int)i, "block_bytes",
-                                                (json_int_t)(UINT64_C(1) << i) * FORMAT_UNIT_BYTES,
-                                                "blocks", (json_int_t)stats->free_blocks[i]));
+        json_array_append_new(orders,
+                              json_pack("{s:i, s:I, s:I}", "order", (int)i, "block_bytes",
+                                        (json_int_t)(FORMAT_UNIT_BYTES * (UINT64_C(1) << i)),
+                                        "blocks", (json_int_t)stats->free_blocks[i]));
     return orders;
 }
 

@@ -33,7 +33,7 @@ struct watch {
 static struct seen *seen_find(struct watch *watch, const char *name)
 {
     for (size_t i = 0; i < watch->seen_count; i++)
-        if (strcmp(watch->seen[i].name, name) == 0)
+        if (watch->seen[i].name != NULL && strcmp(watch->seen[i].name, name) == 0)
             return &watch->seen[i];
     if (watch->seen_count == SP_TABLES_MAX)
         return NULL;

@@ -30,7 +30,7 @@ void text_table_init(struct text_table *table, const struct tool *tool, size_t c
 {
     memset(table, 0, sizeof *table);
     table->tool = tool;
-    table->column_count = column_count;
+    table->column_count = column_count > 0 ? column_count : 1;
     table->headers = headers;
     table->aligns = aligns;
 }

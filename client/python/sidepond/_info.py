@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the package tells about ponds, tables and readers."""
+import typing
 from datetime import datetime
-from typing import NamedTuple, Optional, Tuple
+from typing import Optional, Tuple
 
 
-class Column(NamedTuple):
+class Column(typing.NamedTuple):
     """A column: `type` is the name of its type in the pond ("int64", "text", ...)."""
 
     name: str
@@ -12,7 +13,7 @@ class Column(NamedTuple):
     nullable: bool
 
 
-class IndexInfo(NamedTuple):
+class IndexInfo(typing.NamedTuple):
     """A secondary index."""
 
     name: str
@@ -20,7 +21,7 @@ class IndexInfo(NamedTuple):
     columns: Tuple[str, ...]
 
 
-class Schema(NamedTuple):
+class Schema(typing.NamedTuple):
     """The shape of a table."""
 
     columns: Tuple[Column, ...]
@@ -28,7 +29,7 @@ class Schema(NamedTuple):
     indexes: Tuple[IndexInfo, ...]
 
 
-class PondInfo(NamedTuple):
+class PondInfo(typing.NamedTuple):
     """A pond at one moment. Sizes are in bytes, times in seconds."""
 
     name: str
@@ -45,7 +46,7 @@ class PondInfo(NamedTuple):
     heartbeat_age: float
 
 
-class TableInfo(NamedTuple):
+class TableInfo(typing.NamedTuple):
     """A table at one moment. Sizes are in bytes, times in seconds; `age` is infinite before the
     first refresh."""
 
@@ -64,7 +65,7 @@ class TableInfo(NamedTuple):
     failure_count: int
 
 
-class ReaderInfo(NamedTuple):
+class ReaderInfo(typing.NamedTuple):
     """One who holds a snapshot."""
 
     pid: int
