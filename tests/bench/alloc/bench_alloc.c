@@ -7,7 +7,8 @@
  * 100,000 objects, and lognormal sizes (median 200 B, sigma 1.2, at most 64 KiB) with 300,000.
  * Each measurement is a process of its own (this program with --child), so that no allocator sees
  * another's memory; malloc is replaced by LD_PRELOAD. The allocators take turns in each round, and
- * the median of the rounds counts. Sizes and victims are drawn before the clock starts.
+ * the median of the rounds counts; a ratio is the median of the rounds' ratios. Time is CPU time
+ * of the process, the kernel's part included. Sizes and victims are drawn before the clock starts.
  *
  * Memory is measured in further processes that touch every byte: for malloc the growth of the
  * process's peak resident set, for the two allocators of units the highest unit ever used times 16
@@ -254,7 +255,7 @@ static double now_ns(void)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
@@ -386,10 +387,22 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double median(double *values, unsigned count)
+static double median(const double *values, unsigned count)
 {
-    qsort(values, count, sizeof *values, compare_doubles);
-    return values[count / 2];
+    double sorted[ROUNDS_MAX];
+
+    memcpy(sorted, values, count * sizeof *values);
+    qsort(sorted, count, sizeof *sorted, compare_doubles);
+    return sorted[count / 2];
+}
+
+static double median_ratio(const double *ours, const double *peer, unsigned count)
+{
+    double ratios[ROUNDS_MAX];
+
+    for (unsigned i = 0; i < count; i++)
+        ratios[i] = ours[i] / peer[i];
+    return median(ratios, count);
 }
 
 struct options {
@@ -461,7 +474,7 @@ static bool print_rows(const struct options *o, struct result results[CHURNS][PE
         double ours_ns = median(ours->ns, o->rounds);
         double peer_ns = median(peer->ns, o->rounds);
         ok &= print_row(o->json, false, &churns[c], "time of a pair", "ns", ours_ns, peer_ns,
-                        ours_ns / peer_ns, TIME_REACH);
+                        median_ratio(ours->ns, peer->ns, o->rounds), TIME_REACH);
         ok &= print_row(o->json, c == CHURNS - 1, &churns[c], "memory", "memory / requested",
                         ours->memory, peer->memory, ours->memory, MEMORY_REACH);
     }
