@@ -234,6 +234,7 @@ static void abort_locked(struct store_txn *txn)
             use->shape->bytes = use->bytes_before;
         }
     }
+    store->held_pins_hash = 0; /* tombstones that stood behind ours may go now */
     store->stats.aborts++;
     free_txn(txn);
 }

@@ -208,7 +208,7 @@ static void thin_out(struct fixture *f, int64_t count)
 static void memory_goes_back_to_the_system(void **state)
 {
     struct fixture *f = *state;
-    const int64_t count = kit_sanitized() ? 20000 : 100000;
+    const int64_t count = kit_sanitized() ? 60000 : 100000;
     uint64_t seen;
     fixture_close(f);
     f->options.cooling_ms = 200;
