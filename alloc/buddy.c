@@ -146,7 +146,7 @@ static inline void cache_wait(struct buddy *b, uint32_t first, uint32_t count)
         cache_admit(b, old_first, old_count);
 }
 
-/* The bitmap around a freed block has to be looked at, and is seldom near: it is asked for now, and
+/* The bitmap around a freed block has to be looked at, and is seldom near: it is fetched here, and
  * looked at some frees later. */
 static inline void cache_put(struct buddy *b, uint64_t first, uint64_t count)
 {
