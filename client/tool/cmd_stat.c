@@ -62,11 +62,12 @@ static unsigned order_last(const struct buddy_stats *stats)
 static json_t *free_json(const struct buddy_stats *stats)
 {
     json_t *orders = json_array();
-    for (unsigned i = 0; i <= order_last(stats); i++)
-        json_array_append_new(orders,
-                              json_pack("{s:i, s:I, s:I}", "order", (int)i, "block_bytes",
-                                        (json_int_t)(FORMAT_UNIT_BYTES * (UINT64_C(1) << i)),
-                                        "blocks", (json_int_t)stats->free_blocks[i]));
+    for (unsigned i = 0; i <= order_last(stats); i++) {
+        uint64_t block_bytes = (UINT64_C(1) << i) * FORMAT_UNIT_BYTES;
+        json_array_append_new(orders, json_pack("{s:i, s:I, s:I}", "order", (int)i, "block_bytes",
+                                                (json_int_t)block_bytes, "blocks",
+                                                (json_int_t)stats->free_blocks[i]));
+    }
     return orders;
 }
 
@@ -90,6 +91,7 @@ static int stat_json(struct tool *tool, const struct memory *memory, const char 
                      size_t count)
 {
     const struct buddy_stats *stats = &memory->buddy;
+    uint64_t largest_bytes = stats->largest_run * FORMAT_UNIT_BYTES;
     return json_print(json_pack(
         "{s:I, s:I, s:I, s:I, s:{s:i, s:I, s:I, s:I, s:I, s:I, s:o}, s:o}", "limit_bytes",
         (json_int_t)memory->pond.limit_bytes, "committed_bytes",
@@ -97,7 +99,7 @@ static int stat_json(struct tool *tool, const struct memory *memory, const char 
         "free_bytes", (json_int_t)memory->pond.free_bytes, "arena", "unit_bytes",
         (int)FORMAT_UNIT_BYTES, "usable_units", (json_int_t)stats->usable_units, "free_units",
         (json_int_t)stats->free_units, "free_runs", (json_int_t)stats->free_runs,
-        "largest_free_bytes", (json_int_t)(stats->largest_run * FORMAT_UNIT_BYTES), "punched_bytes",
+        "largest_free_bytes", (json_int_t)largest_bytes, "punched_bytes",
         (json_int_t)memory->punched_bytes, "free_blocks", free_json(stats), "tables",
         tables_json(tool, names, count)));
 }

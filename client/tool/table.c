@@ -109,6 +109,8 @@ static void cell_print(const struct text_table *table, size_t column, const char
 void text_table_print(struct text_table *table, size_t *widths, bool header)
 {
     static size_t own[TABLE_COLUMNS_MAX];
+    if (table->column_count == 0)
+        return;
     if (widths == NULL) {
         widths = own;
         memset(own, 0, sizeof own);
