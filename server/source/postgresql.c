@@ -14,7 +14,6 @@
  *
  * Limits: the lookup of a host name is libpq's and blocks.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -25,6 +24,9 @@
 
 #define GRACE_MS 5000 /* what the server may be late with its own statement_timeout */
 
+#define SETTLE_MS       5 /* how long a burst of notifications is read on at most */
+#define SETTLE_QUIET_MS 1
+
 #define SESSION_SQL                                                                                \
     "SET default_transaction_read_only = on; SET DateStyle = 'ISO, YMD';"                          \
     " SET IntervalStyle = 'postgres'; SET extra_float_digits = 3; SET bytea_output = 'hex';"       \
@@ -32,24 +34,25 @@
 
 /* --- errors --------------------------------------------------------------------------------- */
 
-/* libpq's text on one line. */
+/* libpq's text on one line, without the lines that begin with a tab: those guess at causes. */
 static void one_line(const char *message, char *out, size_t cap)
 {
     size_t used = 0;
-    for (; *message && used + 1 < cap; message++) {
-        const char c = isspace((unsigned char)*message) ? ' ' : *message;
-        if (c != ' ' || (used > 0 && out[used - 1] != ' '))
-            out[used++] = c;
+    out[0] = 0;
+    while (*message && used < cap) {
+        const int bytes = (int)strcspn(message, "\n");
+        if (bytes > 0 && *message != '\t')
+            used += (size_t)snprintf(out + used, cap - used, "%s%.*s", used ? "; " : "", bytes,
+                                     message);
+        message += bytes + (message[bytes] == '\n');
     }
-    while (used > 0 && out[used - 1] == ' ')
-        used--;
-    out[used] = 0;
 }
 
 int pg_connection_failed(struct source *source, const char *what, struct source_error *error)
 {
     char message[SOURCE_ERROR_BYTES];
-    one_line(PQerrorMessage(source->conn), message, sizeof(message));
+    one_line(source->last_words[0] ? source->last_words : PQerrorMessage(source->conn), message,
+             sizeof(message));
     source->broken = true;
     return source_fail(error, SP_ESOURCE, true, "source %s: %s: %s", source->options->name, what,
                        message[0] ? message : "the server closed it");
@@ -196,10 +199,14 @@ int pg_describe_sql(struct source *source, const struct source_table *table, con
 
 /* --- connecting ----------------------------------------------------------------------------- */
 
-static void ignore_notice(void *context, const PGresult *result)
+/* Notices are nobody's concern here, but a server that shuts down says so in one. */
+static void on_notice(void *context, const PGresult *result)
 {
-    (void)context;
-    (void)result;
+    struct source *source = context;
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    if (severity && primary && strcmp(severity, "FATAL") == 0)
+        source_copy(source->last_words, sizeof(source->last_words), primary);
 }
 
 /* What stands before dbname, the connection string may change; what stands after it is ours. */
@@ -231,15 +238,22 @@ static PGconn *start_connecting(const struct source_options *options)
     return PQconnectStartParams(keywords, values, 1);
 }
 
+/* libpq's own complaint would quote a piece of it, which may be a misplaced password. */
+static bool is_connection_string(const char *dsn)
+{
+    const bool is_name = !strchr(dsn, '=') && !strstr(dsn, "://"); /* of a database */
+    PQconninfoOption *parsed = is_name ? NULL : PQconninfoParse(dsn, NULL);
+    const bool good = is_name || parsed;
+    PQconninfoFree(parsed);
+    return good;
+}
+
 static int connect_failed(struct source *source, struct source_error *error)
 {
     const char *name = source->options->name;
     if (PQconnectionNeedsPassword(source->conn))
         return source_fail(error, SP_ESOURCE, true,
                            "source %s: the server asks for a password and none is configured",
-                           name);
-    if (!source->options->password && PQsocket(source->conn) < 0 && PQhost(source->conn) == NULL)
-        return source_fail(error, SP_ECONFIG, false, "source %s: dsn is no connection string",
                            name);
     return pg_connection_failed(source, "cannot connect", error);
 }
@@ -270,7 +284,11 @@ static int prepare_session(struct source *source, struct source_error *error)
 {
     char sql[512];
     struct source_error ignored;
-    snprintf(sql, sizeof(sql), SESSION_SQL "%u", source->options->statement_timeout_ms);
+    /* Text of no known encoding is taken as it is, and looked at row by row. */
+    const char *encoding = PQparameterStatus(source->conn, "server_encoding");
+    const bool raw = encoding && strcmp(encoding, "SQL_ASCII") == 0;
+    snprintf(sql, sizeof(sql), SESSION_SQL "%u%s", source->options->statement_timeout_ms,
+             raw ? "; SET client_encoding = 'SQL_ASCII'" : "");
     int status = pg_query(source, NULL, sql, NULL, 0, NULL, error);
     if (status != SP_OK)
         return status;
@@ -283,10 +301,13 @@ static int connect_source(struct source *source, struct source_error *error)
 {
     const uint32_t limit = source->options->connect_timeout_ms;
     const uint64_t deadline = limit ? waker_now_ms() + limit : 0;
+    if (source->options->dsn && !is_connection_string(source->options->dsn))
+        return source_fail(error, SP_ECONFIG, false, "source %s: dsn is not a connection string",
+                           source->options->name);
     source->conn = start_connecting(source->options);
     if (!source->conn)
         return source_no_memory(error);
-    PQsetNoticeReceiver(source->conn, ignore_notice, NULL);
+    PQsetNoticeReceiver(source->conn, on_notice, source);
     if (PQstatus(source->conn) == CONNECTION_BAD)
         return connect_failed(source, error);
     const int status = finish_connecting(source, deadline, error);
@@ -377,6 +398,18 @@ static int pg_listen(struct source *source, const struct source_table *tables, u
     return status;
 }
 
+/* Reads on for a moment: what is told in a burst is one change. */
+static int settle(struct source *source, struct source_error *error)
+{
+    const uint64_t deadline = waker_now_ms() + SETTLE_MS;
+    while (waker_left_ms(deadline) > 0 &&
+           waker_poll(&source->waker, PQsocket(source->conn), POLLIN, SETTLE_QUIET_MS))
+        if (PQconsumeInput(source->conn) == 0)
+            return pg_connection_failed(source, "the connection was lost", error);
+    take_notifications(source);
+    return SP_OK;
+}
+
 static int pg_wait(struct source *source, uint32_t timeout_ms, bool *changed,
                    struct source_error *error)
 {
@@ -390,7 +423,7 @@ static int pg_wait(struct source *source, uint32_t timeout_ms, bool *changed,
         const int left = waker_left_ms(deadline);
         *changed = take_notifications(source);
         if (*changed || left == 0)
-            return SP_OK;
+            return *changed ? settle(source, error) : SP_OK;
         if (waker_poll(&source->waker, PQsocket(source->conn), POLLIN, left) &&
             PQconsumeInput(source->conn) == 0)
             return pg_connection_failed(source, "the connection was lost", error);

@@ -217,8 +217,10 @@ class Server:
 
     def _launch(self):
         # What a killed server leaves would stop the next one while its pid is a zombie's.
-        if self.pid is None and os.path.exists(os.path.join(self.data, "postmaster.pid")):
-            os.unlink(os.path.join(self.data, "postmaster.pid"))
+        for name in (os.path.join(self.data, "postmaster.pid"),
+                     os.path.join(self.socket_directory, f".s.PGSQL.{self.port}.lock")):
+            if self.pid is None and os.path.exists(name):
+                os.unlink(name)
         with open(os.path.join(self.directory, "log"), "ab") as log:
             self._process = subprocess.Popen(  # pylint: disable=consider-using-with
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
