@@ -299,7 +299,7 @@ static uint64_t longest_below(const struct buddy *b, unsigned level, uint64_t in
     uint64_t longest = 0;
 
     if (top < BUDDY_EXACT_CLASSES)
-        return (uint64_t)(top + 1);
+        return (uint64_t)top + 1;
     for (uint64_t m = node->has[top]; m != 0; m &= m - 1) {
         uint64_t child = index * BUDDY_FAN + (uint64_t)__builtin_ctzll(m);
         uint64_t units =

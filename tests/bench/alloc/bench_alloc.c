@@ -502,8 +502,8 @@ int main(int argc, char **argv)
             o.json = true;
         } else if (strcmp(argv[i], "--quick") == 0) {
             o.rounds = 3;
-            o.time_steps = 1000000;
-            o.memory_steps = 1000000;
+            o.time_steps = 500000;
+            o.memory_steps = 500000;
         } else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
             o.only = argv[++i];
         } else {
