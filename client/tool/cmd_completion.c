@@ -10,7 +10,6 @@
 #include "tool.h"
 
 #define LICENCE "SPDX-License-Identifier: Apache-2.0"
-#define PONDS   "$(ls \"${SIDEPOND_ROOT:-/dev/shm/sidepond}\" 2>/dev/null)"
 
 static void bash_words(const struct tool_option *options)
 {
@@ -26,7 +25,8 @@ static const char *bash_action(enum tool_complete complete, const char *words, c
 {
     switch (complete) {
     case TOOL_COMPLETE_POND:
-        return "COMPREPLY=($(compgen -W \"" PONDS "\" -- \"$word\") $(compgen -d -- \"$word\"))";
+        return "COMPREPLY=($(compgen -W \"$(_sidepond_ponds)\" -- \"$word\") $(compgen -d -- "
+               "\"$word\"))";
     case TOOL_COMPLETE_TABLE:
         return "COMPREPLY=($(compgen -W \"$(sidepond \"${pond[@]}\" tables --names 2>/dev/null)\" "
                "-- \"$word\"))";
@@ -59,6 +59,12 @@ static void bash_print(void)
     char room[512];
     puts("# " LICENCE "\n# shellcheck shell=bash\n"
          "# Completion of the sidepond tool for bash; printed by: sidepond completion bash\n"
+         "_sidepond_ponds() {\n"
+         "    local file\n"
+         "    for file in \"${SIDEPOND_ROOT:-/dev/shm/sidepond}\"/*/pond; do\n"
+         "        file=${file%/pond} && [ -e \"$file\" ] && echo \"${file##*/}\"\n"
+         "    done\n"
+         "}\n"
          "_sidepond() {\n"
          "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}\n"
          "    local command='' arguments=0 at pond=()\n"
@@ -166,7 +172,7 @@ static void zsh_print(void)
     puts("#compdef sidepond\n# " LICENCE "\n"
          "# Completion of the sidepond tool for zsh; printed by: sidepond completion zsh\n"
          "_sidepond_ponds() {\n"
-         "    compadd -- ${SIDEPOND_ROOT:-/dev/shm/sidepond}/*(N:t)\n"
+         "    compadd -- ${SIDEPOND_ROOT:-/dev/shm/sidepond}/*(N/:t)\n"
          "    _files -/\n"
          "}\n"
          "_sidepond_tables() {\n"
@@ -264,7 +270,9 @@ static void fish_print(void)
          "function __sidepond_ponds\n"
          "    set -l root /dev/shm/sidepond\n"
          "    set -q SIDEPOND_ROOT; and set root $SIDEPOND_ROOT\n"
-         "    command ls $root 2>/dev/null\n"
+         "    for file in $root/*/pond\n"
+         "        basename (dirname $file)\n"
+         "    end\n"
          "end\n"
          "function __sidepond_tables\n"
          "    sidepond tables --names 2>/dev/null\n"

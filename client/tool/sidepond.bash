@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # Completion of the sidepond tool for bash; printed by: sidepond completion bash
+_sidepond_ponds() {
+    local file
+    for file in "${SIDEPOND_ROOT:-/dev/shm/sidepond}"/*/pond; do
+        file=${file%/pond} && [ -e "$file" ] && echo "${file##*/}"
+    done
+}
 _sidepond() {
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' arguments=0 at pond=()
@@ -13,7 +19,7 @@ _sidepond() {
     done
     # shellcheck disable=SC2207
     case $command:$before in
-        *:--pond | *:-p) COMPREPLY=($(compgen -W "$(ls "${SIDEPOND_ROOT:-/dev/shm/sidepond}" 2>/dev/null)" -- "$word") $(compgen -d -- "$word")); return ;;
+        *:--pond | *:-p) COMPREPLY=($(compgen -W "$(_sidepond_ponds)" -- "$word") $(compgen -d -- "$word")); return ;;
         *:--color) COMPREPLY=($(compgen -W "auto always never" -- "$word")); return ;;
         get:--index | get:-i) COMPREPLY=(); return ;;
         get:--column | get:-c) COMPREPLY=(); return ;;

@@ -3,7 +3,9 @@
 function __sidepond_ponds
     set -l root /dev/shm/sidepond
     set -q SIDEPOND_ROOT; and set root $SIDEPOND_ROOT
-    command ls $root 2>/dev/null
+    for file in $root/*/pond
+        basename (dirname $file)
+    end
 end
 function __sidepond_tables
     sidepond tables --names 2>/dev/null

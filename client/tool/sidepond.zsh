@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Completion of the sidepond tool for zsh; printed by: sidepond completion zsh
 _sidepond_ponds() {
-    compadd -- ${SIDEPOND_ROOT:-/dev/shm/sidepond}/*(N:t)
+    compadd -- ${SIDEPOND_ROOT:-/dev/shm/sidepond}/*(N/:t)
     _files -/
 }
 _sidepond_tables() {
