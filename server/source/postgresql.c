@@ -333,11 +333,15 @@ static int pg_open(const struct source_options *options, struct source **out,
         return source_no_memory(error);
     source->options = options;
     int status = waker_open(&source->waker);
-    if (status != SP_OK)
-        source_fail(error, status, true, "source %s: eventfd: %s", options->name, strerror(errno));
-    else
-        status = connect_source(source, error);
     if (status != SP_OK) {
+        source_fail(error, status, true, "source %s: eventfd: %s", options->name, strerror(errno));
+        pg_close(source);
+        return status;
+    }
+    source_announce(options, source);
+    status = connect_source(source, error);
+    if (status != SP_OK) {
+        source_announce(options, NULL);
         pg_close(source);
         return status;
     }

@@ -41,6 +41,12 @@ int source_no_memory(struct source_error *error)
     return source_fail(error, SP_ENOMEM, true, "out of memory");
 }
 
+void source_announce(const struct source_options *options, struct source *source)
+{
+    if (options->cancelable)
+        options->cancelable(options->cancelable_context, source);
+}
+
 void source_copy(char *out, size_t cap, const char *text)
 {
     size_t bytes = strnlen(text, cap - 1);

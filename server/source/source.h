@@ -10,9 +10,10 @@
  *   open -> describe (each table) -> begin -> stream (each table) -> end -> wait -> begin ... close
  *
  * Every function returns a status (sidepond/status.h) and on failure fills the error: SP_ESOURCE
- * (`transient` says whether trying again can help), SP_ECONFIG (what was asked does not exist there:
- * names table and column), SP_ECANCELED, SP_ENOMEM. After a failure of begin, stream or end the
- * caller closes the source and opens a new one later.
+ * (`transient` says whether trying again can help), SP_ECONFIG (what was asked does not exist
+ * there, or may not be read: names table and column), SP_ECANCELED, SP_ENOMEM. After a failure of
+ * begin, stream or end, and after any call but wait was canceled, the caller closes the source and
+ * opens a new one later. docs/SOURCES.md says what each source can do, and how to write another.
  */
 #ifndef SIDEPOND_SOURCE_H
 #define SIDEPOND_SOURCE_H
@@ -21,6 +22,8 @@
 #include "sidepond/value.h"
 
 #define SOURCE_ERROR_BYTES 512
+
+struct source; /* private to the files of its kind of database */
 
 struct source_error {
     int status;
@@ -35,20 +38,27 @@ struct source_options {
     const char *path;     /* sqlite: the file */
     const char *dsn;      /* postgresql: a libpq connection string or URI without password, or "" */
     const char *password; /* resolved from file or environment; NULL if there is none */
-    uint32_t connect_timeout_ms;
-    uint32_t statement_timeout_ms; /* 0: none */
+    uint32_t connect_timeout_ms;   /* 0: none */
+    uint32_t statement_timeout_ms; /* of one call, the receiver's time included; 0: none */
+
+    /* Optional. Told of the source as soon as it can be canceled, before open waits for anything,
+     * and told NULL before a failing open frees it. A lock in it, shared with whoever calls
+     * cancel(), is all that is needed to end an open from another thread. */
+    void (*cancelable)(void *context, struct source *source);
+    void *cancelable_context;
 };
 
 /* What of it becomes one table of the pond. */
 struct source_table {
-    const char *name;          /* the pond's table, for messages */
-    const char *relation;      /* table or view, maybe schema-qualified; NULL if `query` is given */
-    const char *query;         /* a SELECT; NULL if `relation` is given */
+    const char *name;     /* the pond's table, for messages */
+    const char *relation; /* table or view, in its own case; PostgreSQL: also schema.table, with
+                             quotes around a part that has a point; NULL if `query` is given */
+    const char *query;    /* a SELECT; NULL if `relation` is given */
     const char *const *columns; /* NULL-terminated; NULL: all of them */
-    const char *where;         /* SQL condition or NULL */
-    const char *watermark;     /* column that only grows with changes, or NULL */
-    const char *const *key;    /* NULL-terminated names of the key columns */
-    const char *channel;       /* notification channel, or NULL for the source's default */
+    const char *where;          /* SQL condition or NULL */
+    const char *watermark;      /* column that only grows with changes, or NULL */
+    const char *const *key;     /* NULL-terminated names of the key columns */
+    const char *channel;        /* PostgreSQL: LISTEN channel; NULL: sidepond_NAME */
 };
 
 struct source_column {
@@ -56,7 +66,7 @@ struct source_column {
     char native_type[128]; /* as the database calls it */
     enum sp_type type;     /* what it arrives as */
     bool nullable;
-    bool as_text;          /* of a type that Sidepond has no own type for: arrives as text */
+    bool as_text; /* of a type that Sidepond has no own type for: arrives as text */
 };
 
 /* The outcome of describe: columns in the order in which stream delivers their values. */
@@ -64,23 +74,23 @@ struct source_description {
     unsigned column_count;
     struct source_column *columns; /* freed by source_description_free */
     int64_t row_estimate;          /* -1 if unknown */
-    int64_t byte_estimate;         /* of the data, -1 if unknown */
+    int64_t byte_estimate;         /* of the values, -1 if unknown */
 };
 void source_description_free(struct source_description *description);
 
 /* Who takes the rows. `row` gets one value for each column described, exactly of the described type
- * or NULL; borrowed until it returns. Anything but SP_OK stops the stream, which returns that
- * status. `bad_row` gets what could not be decoded (broken encoding, a value of another type than
- * declared; SQLite allows that): `key` are the key column's values as far as they could be read,
- * else NULL; it decides by returning SP_OK (skip) or a status (stop). */
+ * or, in a nullable column, NULL; borrowed until it returns. Anything but SP_OK stops the stream,
+ * which returns that status. `bad_row` gets what could not be decoded (broken encoding, a value of
+ * another type than declared, which SQLite allows; NULL where it is declared not to be): the values
+ * are there as far as they could be read, the others are NULL; `column` is the first of these,
+ * `why` is a phrase without the row's data. It decides by returning SP_OK (skip) or a status
+ * (stop). */
 struct source_sink {
     void *context;
     int (*row)(void *context, const struct sp_value *values, unsigned count);
     int (*bad_row)(void *context, const struct sp_value *values, unsigned count, unsigned column,
                    const char *why);
 };
-
-struct source; /* each source embeds nothing; private to its file */
 
 enum source_feature {
     SOURCE_CAN_NOTIFY = 1 << 0,    /* wait() wakes on changes */
@@ -101,9 +111,10 @@ struct source_class {
     /* Starts one read-only snapshot transaction of the database, for all tables of a group. */
     int (*begin)(struct source *source, struct source_error *error);
 
-    /* Streams the table's rows (described before). `since` not NULL: only rows whose watermark
-     * column is >= it (the overlap is subtracted by the caller). SP_ECONFIG if the columns are no
-     * longer what was described (the caller describes anew). */
+    /* Streams the table's rows (described before), in no order. `since` not NULL, of the watermark
+     * column's described type: only rows whose watermark is >= it (the overlap is subtracted by the
+     * caller), so none whose watermark is NULL. SP_ECONFIG if the columns are no longer what was
+     * described (the caller describes anew). */
     int (*stream)(struct source *source, const struct source_table *table,
                   const struct source_description *description, const struct sp_value *since,
                   const struct source_sink *sink, struct source_error *error);
@@ -114,7 +125,8 @@ struct source_class {
     int (*listen)(struct source *source, const struct source_table *tables, unsigned count,
                   struct source_error *error);
 
-    /* Waits until something may have changed, at most timeout_ms. `*changed` says whether. */
+    /* Waits until something may have changed since the last begin or the last change told, at most
+     * timeout_ms; not inside a transaction. `*changed` says whether: a burst is told once. */
     int (*wait)(struct source *source, uint32_t timeout_ms, bool *changed,
                 struct source_error *error);
 

@@ -97,6 +97,9 @@ int source_watermark_column(const struct source_table *table,
 /* Copies a name or type into one of the description's buffers, cut where it does not fit. */
 void source_copy(char *out, size_t cap, const char *text);
 
+/* Tells who may cancel: of the source once its waker is open, of NULL before it is freed. */
+void source_announce(const struct source_options *options, struct source *source);
+
 int source_no_memory(struct source_error *error);
 
 #endif

@@ -195,6 +195,16 @@ static int open_file(struct source *source, struct source_error *error)
     return status;
 }
 
+/* cancel() may be looking at the handle. */
+static int reopen(struct source *source, struct source_error *error)
+{
+    pthread_mutex_lock(&source->db_mutex);
+    close_file(source);
+    const int status = open_file(source, error);
+    pthread_mutex_unlock(&source->db_mutex);
+    return status;
+}
+
 static void sqlite_close(struct source *source)
 {
     close_file(source);
@@ -221,9 +231,11 @@ static int sqlite_open(const struct source_options *options, struct source **out
         sqlite_close(source);
         return status;
     }
+    source_announce(options, source);
     sqlite_call_begin(source);
-    status = open_file(source, error);
+    status = reopen(source, error);
     if (status != SP_OK) {
+        source_announce(options, NULL);
         sqlite_close(source);
         return status;
     }
@@ -240,22 +252,18 @@ bool sqlite_file_replaced(const struct source *source)
            (now.st_dev != source->file.st_dev || now.st_ino != source->file.st_ino);
 }
 
-/* cancel() may be looking at the handle. */
-static int reopen(struct source *source, struct source_error *error)
+int sqlite_follow_file(struct source *source, struct source_error *error)
 {
-    pthread_mutex_lock(&source->db_mutex);
-    close_file(source);
-    const int status = open_file(source, error);
-    pthread_mutex_unlock(&source->db_mutex);
-    return status;
+    if (source->version_stmt &&
+        (!sqlite3_get_autocommit(source->db) || !sqlite_file_replaced(source)))
+        return SP_OK;
+    return reopen(source, error);
 }
 
 static int sqlite_begin(struct source *source, struct source_error *error)
 {
     sqlite_call_begin(source);
-    int status = SP_OK;
-    if (!source->db || sqlite_file_replaced(source))
-        status = reopen(source, error);
+    int status = sqlite_follow_file(source, error);
     if (status == SP_OK)
         status = sqlite_run(source, "BEGIN; SELECT 1 FROM sqlite_master", error);
     if (status != SP_OK)

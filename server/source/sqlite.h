@@ -72,6 +72,9 @@ int sqlite_listen(struct source *source, const struct source_table *tables, unsi
                   struct source_error *error);
 int sqlite_wait(struct source *source, uint32_t timeout_ms, bool *changed,
                 struct source_error *error);
+
+/* Outside a transaction, opens the file anew if it was replaced, or if opening failed before. */
+int sqlite_follow_file(struct source *source, struct source_error *error);
 bool sqlite_file_replaced(const struct source *source);
 
 #endif

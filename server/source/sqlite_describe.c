@@ -319,10 +319,12 @@ static int check_watermark(const struct source_table *table,
 int sqlite_describe(struct source *source, const struct source_table *table,
                     struct source_description *out, struct source_error *error)
 {
-    struct sqlite_select select;
+    struct sqlite_select select = {0};
     sqlite3_stmt *stmt = NULL;
     sqlite_call_begin(source);
-    int status = sqlite_select_make(source, table, &select, error);
+    int status = sqlite_follow_file(source, error);
+    if (status == SP_OK)
+        status = sqlite_select_make(source, table, &select, error);
     if (status == SP_OK)
         status = check_watermark(table, &select.description, error);
     if (status == SP_OK)

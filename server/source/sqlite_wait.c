@@ -115,6 +115,8 @@ int sqlite_wait(struct source *source, uint32_t timeout_ms, bool *changed,
     uint64_t hot_until = 0;
     *changed = false;
     source->deadline_ms = 0;
+    if (!source->version_stmt) /* a begin has failed */
+        return sqlite_follow_file(source, error);
     for (;;) {
         if (waker_take(&source->waker))
             return source_fail(error, SP_ECANCELED, true, "canceled");

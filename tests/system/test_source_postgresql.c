@@ -526,6 +526,32 @@ static void test_connect_hangs(void **state)
     assert_true(took < 3000);
 }
 
+static void cancel_when_announced(void *context, struct source *source)
+{
+    struct source_canceler *canceler = context;
+    if (source)
+        source_canceler_start(canceler, source_find("postgresql"), source, 100);
+    else
+        source_canceler_join(canceler);
+}
+
+static void test_cancel_connecting(void **state)
+{
+    struct fixture *f = *state;
+    struct source_canceler canceler;
+    struct source *source = NULL;
+    f->options.connect_timeout_ms = 60000;
+    f->options.cancelable = cancel_when_announced;
+    f->options.cancelable_context = &canceler;
+    server("pause");
+    const double begun = source_now_ms();
+    const int status = f->class->open(&f->options, &source, &f->error);
+    const double took = source_now_ms() - begun;
+    server("resume");
+    assert_int_equal(status, SP_ECANCELED);
+    assert_true(took < 3000);
+}
+
 /* --- snapshots, changes --------------------------------------------------------------------- */
 
 static void test_snapshot(void **state)
@@ -890,19 +916,33 @@ static int make_reader(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_numbers),         TEST(test_numeric),
-        TEST(test_text_and_bytes),  TEST(test_times),
-        TEST(test_json_and_arrays), TEST(test_other_types),
-        TEST(test_broken_encoding), TEST(test_names),
-        TEST(test_wrong_names),     TEST(test_not_null_and_estimates),
-        TEST(test_rights),          TEST(test_read_only),
-        TEST(test_password),        TEST(test_no_server),
-        TEST(test_connect_hangs),   TEST(test_snapshot),
-        TEST(test_schema_change),   TEST(test_watermark),
-        TEST(test_notify),          TEST(test_connection_lost),
-        TEST(test_server_killed),   TEST(test_statement_timeout),
-        TEST(test_server_hangs),    TEST(test_cancel),
-        TEST(test_sink_stops),      TEST(test_error_without_data),
+        TEST(test_numbers),
+        TEST(test_numeric),
+        TEST(test_text_and_bytes),
+        TEST(test_times),
+        TEST(test_json_and_arrays),
+        TEST(test_other_types),
+        TEST(test_broken_encoding),
+        TEST(test_names),
+        TEST(test_wrong_names),
+        TEST(test_not_null_and_estimates),
+        TEST(test_rights),
+        TEST(test_read_only),
+        TEST(test_password),
+        TEST(test_no_server),
+        TEST(test_connect_hangs),
+        TEST(test_cancel_connecting),
+        TEST(test_snapshot),
+        TEST(test_schema_change),
+        TEST(test_watermark),
+        TEST(test_notify),
+        TEST(test_connection_lost),
+        TEST(test_server_killed),
+        TEST(test_statement_timeout),
+        TEST(test_server_hangs),
+        TEST(test_cancel),
+        TEST(test_sink_stops),
+        TEST(test_error_without_data),
         TEST(test_memory),
     };
     return cmocka_run_group_tests_name("source_postgresql", tests, make_reader, NULL);
