@@ -15,8 +15,8 @@
  *          | lease_head | struct lease [1024]     |
  *          +------------+-------------------------+
  *
- * Inside the arena a place is a unit index: byte offset / 16 from the arena's start. Unit 0 is never
- * handed out, so 0 means "none". From a table slot everything is found:
+ * Inside the arena a place is a unit index: byte offset / 16 from the arena's start. Unit 0 is
+ * never handed out, so 0 means "none". From a table slot everything is found:
  *
  *   table slot --head--> table root --prev--> older root (while a snapshot needs it)
  *                          |  schema block
@@ -31,7 +31,8 @@
  *                        entry --prev--> the version it replaced (while somebody may need it)
  *
  * Who may read what when, and why that is safe without a lock, is docs/CONCURRENCY.md. All numbers
- * are little-endian. Words marked "atomic" are naturally aligned and are read and written as a whole.
+ * are little-endian. Words marked "atomic" are naturally aligned and are read and written as a
+ * whole.
  */
 #ifndef SIDEPOND_FORMAT_H
 #define SIDEPOND_FORMAT_H
@@ -66,50 +67,52 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics take no lock");
 
 /* --- versions -----------------------------------------------------------------------------------
  * Each commit has a number, counted from 1. An entry carries in `born` the commit that made it.
- * While its transaction runs, born is VERSION_UNCOMMITTED | the transaction's number, which is above
- * every committed version, so nobody sees it.
+ * While its transaction runs, born is VERSION_UNCOMMITTED | the transaction's number, which is
+ * above every committed version, so nobody sees it.
  */
 #define VERSION_BITS        40
 #define VERSION_MASK        ((UINT64_C(1) << VERSION_BITS) - 1)
 #define VERSION_UNCOMMITTED (UINT64_C(1) << (VERSION_BITS - 1))
 #define VERSION_RETIRED     (UINT64_C(1) << 63) /* flag in super.committed */
 
-/* --- superblock: page 0 of the pond file -------------------------------------------------------- */
+/* --- superblock: page 0 of the pond file --------------------------------------------------------
+ */
 
 struct super {
     /* Lines 0-3, fixed when the pond is created; checksum covers the bytes before it, but takes
      * magic as 0, since magic is written last. */
-    _Atomic uint64_t magic;   /* FORMAT_MAGIC once the pond is complete */
+    _Atomic uint64_t magic; /* FORMAT_MAGIC once the pond is complete */
     uint32_t format_version;
-    uint32_t features;        /* bits a reader must know; none yet */
-    uint64_t id[2];           /* random */
-    uint64_t hash_seed;       /* of every index */
+    uint32_t features;  /* bits a reader must know; none yet */
+    uint64_t id[2];     /* random */
+    uint64_t hash_seed; /* of every index */
     uint64_t file_bytes;
-    uint64_t meta_off;        /* from the file's start; multiple of 4096 */
+    uint64_t meta_off; /* from the file's start; multiple of 4096 */
     uint64_t meta_bytes;
-    uint64_t arena_off;       /* multiple of FORMAT_ARENA_ALIGN */
-    uint64_t unit_limit;      /* units in the arena */
-    int64_t created_ms;       /* wall clock */
+    uint64_t arena_off;  /* multiple of FORMAT_ARENA_ALIGN */
+    uint64_t unit_limit; /* units in the arena */
+    int64_t created_ms;  /* wall clock */
     char name[FORMAT_NAME_BYTES];
     uint8_t reserved0[96];
-    uint64_t checksum;        /* XXH3 */
+    uint64_t checksum; /* XXH3 */
 
     /* Line 4: what every read loads. Written by the daemon at a commit. */
-    _Atomic uint64_t committed;   /* newest visible version | VERSION_RETIRED */
-    _Atomic uint64_t reclaim_seq; /* raised before versions in a prev chain are unlinked and freed */
+    _Atomic uint64_t committed; /* newest visible version | VERSION_RETIRED */
+    _Atomic uint64_t
+        reclaim_seq; /* raised before versions in a prev chain are unlinked and freed */
     _Atomic uint32_t commit_futex; /* raised after each commit; waiters sleep on it */
     uint32_t reserved1[11];
 
     /* Line 5: the daemon's business, read by tools. */
-    _Atomic int64_t writer_pid;      /* 0: none */
-    _Atomic uint64_t heartbeat_ms;   /* CLOCK_MONOTONIC */
-    _Atomic uint64_t usable_units;   /* arena and metadata are backed by memory up to here */
+    _Atomic int64_t writer_pid;    /* 0: none */
+    _Atomic uint64_t heartbeat_ms; /* CLOCK_MONOTONIC */
+    _Atomic uint64_t usable_units; /* arena and metadata are backed by memory up to here */
     _Atomic uint64_t lease_limit_ms;
-    _Atomic uint64_t punched_bytes;  /* of the usable part, given back to the system */
-    _Atomic uint64_t used_units;     /* as of the last commit */
-    _Atomic uint32_t table_count;    /* slots in use: [0, table_count) */
-    /* Entries were moved whose originals snapshots may still read: until they have ended, or, if the
-     * writer dies before that, are taken back. */
+    _Atomic uint64_t punched_bytes; /* of the usable part, given back to the system */
+    _Atomic uint64_t used_units;    /* as of the last commit */
+    _Atomic uint32_t table_count;   /* slots in use: [0, table_count) */
+    /* Entries were moved whose originals snapshots may still read: until they have ended, or, if
+     * the writer dies before that, are taken back. */
     _Atomic uint32_t moves_pending;
     uint32_t reserved2[2];
 };
@@ -160,13 +163,13 @@ static_assert(sizeof(struct table_slot) == FORMAT_SLOT_BYTES, "table_slot");
 #define ROOT_DROPPED 1u /* flags: the table was dropped by this version */
 
 struct table_root {
-    _Atomic uint64_t born;  /* version, as in entries */
-    _Atomic uint64_t prev;  /* unit of the root it replaced; 0: none */
-    uint64_t schema_unit;   /* schema block (row.h) */
+    _Atomic uint64_t born; /* version, as in entries */
+    _Atomic uint64_t prev; /* unit of the root it replaced; 0: none */
+    uint64_t schema_unit;  /* schema block (row.h) */
     uint32_t schema_bytes;
-    uint32_t index_count;   /* secondary ones */
+    uint32_t index_count; /* secondary ones */
     uint32_t flags;
-    uint32_t checksum;      /* XXH3 over schema_unit..flags and the schema block */
+    uint32_t checksum; /* XXH3 over schema_unit..flags and the schema block */
     uint64_t reserved;
     _Atomic uint64_t dirs[];
 };
@@ -187,9 +190,10 @@ static inline unsigned dir_depth(uint64_t word)
     return (unsigned)(word >> FORMAT_UNIT_BITS) & 63;
 }
 
-/* A segment word, in a directory: unit of the first bucket | (bucket count - 1) << 36 | depth << 48.
- * The segment is pointed to by the 2^(directory's depth - its depth) neighbouring words that share
- * its hash prefix. Buckets are 64-byte aligned; a segment_head lies in the 64 bytes before. */
+/* A segment word, in a directory: unit of the first bucket | (bucket count - 1) << 36 | depth
+ * << 48. The segment is pointed to by the 2^(directory's depth - its depth) neighbouring words that
+ * share its hash prefix. Buckets are 64-byte aligned; a segment_head lies in the 64 bytes before.
+ */
 #define SEGMENT_BUCKETS_MAX 256u
 static inline uint64_t segment_word(uint64_t unit, unsigned bucket_count, unsigned depth)
 {
@@ -225,8 +229,8 @@ static_assert(sizeof(struct segment_head) == 64, "segment_head");
  *
  * An entry whose home bucket is full lies in one of the PROBE_MAX buckets after it (cyclic). The
  * home's `overflow` counts those, `reach` is the farthest one's distance (0 where overflow is 0).
- * Every change of a slot raises the sequence of the entry's *home* bucket after the slot's store and
- * before anything it made unreachable is freed; so a reader need watch one sequence only.
+ * Every change of a slot raises the sequence of the entry's *home* bucket after the slot's store
+ * and before anything it made unreachable is freed; so a reader need watch one sequence only.
  */
 #define BUCKET_SLOTS 7u
 #define PROBE_MAX    63u
@@ -281,9 +285,9 @@ static inline unsigned tag_bucket(uint64_t tag, unsigned bucket_count)
  *   +-----------------+-------------------+----------+-----------+----------------+
  *
  * 16-byte aligned; takes ceil((20 + key + value) / 16) units. Written completely before it is
- * published; after that only born (when its transaction commits) and prev (when what it points to is
- * freed) change. The checksum covers flags, sizes, key and value: what never changes.
- * With ENTRY_EXTENDED, 16 bytes (expiry in Unix ms, version by hybrid logical clock) lie between
+ * published; after that only born (when its transaction commits) and prev (when what it points to
+ * is freed) change. The checksum covers flags, sizes, key and value: what never changes. With
+ * ENTRY_EXTENDED, 16 bytes (expiry in Unix ms, version by hybrid logical clock) lie between
  * checksum and key; entries of the cache use them.
  */
 #define ENTRY_HEAD_BYTES     20u
@@ -367,8 +371,9 @@ static inline uint32_t posting_number(uint64_t hash, uint32_t count)
 }
 
 /* --- leases -------------------------------------------------------------------------------------
- * A reader takes a slot by an exclusive OFD lock on the slot's bytes in the file; the kernel drops it
- * when the reader dies. Only then it may store to the slot, but the daemon trusts nothing in here.
+ * A reader takes a slot by an exclusive OFD lock on the slot's bytes in the file; the kernel drops
+ * it when the reader dies. Only then it may store to the slot, but the daemon trusts nothing in
+ * here.
  */
 #define LEASES_MAGIC  UINT64_C(0x0173657361656c73) /* "sleases" and 1 */
 #define LEASE_BUSY    (UINT64_C(1) << 63)

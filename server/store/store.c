@@ -293,7 +293,7 @@ static void fill_info(struct store *store, struct store_info *out)
     out->used_bytes = usable - free_bytes;
     out->free_bytes = free_bytes - punched;
     out->largest_free_bytes = buddy_largest_run(&store->buddy) * FORMAT_UNIT_BYTES;
-    for (size_t i = 0; i < 48 && i < sizeof(stats.free_blocks) / sizeof(stats.free_blocks[0]); i++)
+    for (size_t i = 0; i <= BUDDY_MAX_ORDER; i++)
         out->free_blocks[i] = stats.free_blocks[i];
     for (unsigned i = 0; i < FORMAT_LEASES_MAX; i++)
         out->leases += (atomic_load(&store->leases.leases[i].pinned) & LEASE_BUSY) != 0;

@@ -45,11 +45,11 @@ extern "C" {
 #endif
 
 /* Limits of the format. */
-#define SP_KEY_BYTES_MAX 65535u             /* an encoded key */
+#define SP_KEY_BYTES_MAX   65535u           /* an encoded key */
 #define SP_VALUE_BYTES_MAX ((1u << 28) - 1) /* an encoded row without its key: 256 MiB - 1 */
-#define SP_NAME_BYTES_MAX 63u               /* a pond's or a table's name */
-#define SP_TABLES_MAX 256u                  /* tables of a pond */
-#define SP_LEASES_MAX 1024u                 /* snapshots open at one time, over all processes */
+#define SP_NAME_BYTES_MAX  63u              /* a pond's or a table's name */
+#define SP_TABLES_MAX      256u             /* tables of a pond */
+#define SP_LEASES_MAX      1024u            /* snapshots open at one time, over all processes */
 
 struct sp_pond;
 struct sp_table;
@@ -73,7 +73,10 @@ struct sp_open_options {
     uint32_t wait_ms;    /* wait as long for the pond to appear and be ready; 0: do not wait */
     bool populate;       /* map all pages at once: no page faults in the first reads */
 };
-#define SP_OPEN_OPTIONS_INIT {sizeof(struct sp_open_options), 0, false}
+#define SP_OPEN_OPTIONS_INIT                                                                       \
+    {                                                                                              \
+        sizeof(struct sp_open_options), 0, false                                                   \
+    }
 
 /* Opens a pond. `name` is a pond's name ("main": the directory /dev/shm/sidepond/main, or
  * $SIDEPOND_ROOT/main) or, with a slash in it, its directory. NULL: $SIDEPOND, else "main".
@@ -181,8 +184,8 @@ SP_API int sp_row_column_at(const struct sp_row *row, size_t column, struct sp_v
 /* The row's encoded key and value. */
 SP_API void sp_row_bytes(const struct sp_row *row, const void **key, size_t *key_bytes,
                          const void **value, size_t *value_bytes);
-/* The row as a JSON object, like snprintf: writes at most `cap` bytes with a final zero, returns the
- * size without it. */
+/* The row as a JSON object, like snprintf: writes at most `cap` bytes with a final zero, returns
+ * the size without it. */
 SP_API size_t sp_row_json(const struct sp_row *row, char *out, size_t cap);
 /* A value as JSON, and as plain text for people. Like snprintf. */
 SP_API size_t sp_value_json(const struct sp_value *value, char *out, size_t cap);
@@ -193,8 +196,8 @@ SP_API size_t sp_value_text(const struct sp_value *value, char *out, size_t cap)
 /* Pins the committed version: all tables stay as they are, for whoever reads through the snapshot.
  * Costs an atomic store or two (the first one of a thread also a few system calls). A snapshot
  * delays nobody, but the daemon keeps old versions for it; so it has a time limit, set by the
- * daemon (lease_limit, 60 s by default). Past it, what is read through it is SP_ESTALE. SP_ENOLEASE;
- * SP_EACCESS if this process may not write the leases file. */
+ * daemon (lease_limit, 60 s by default). Past it, what is read through it is SP_ESTALE.
+ * SP_ENOLEASE; SP_EACCESS if this process may not write the leases file. */
 SP_API int sp_snapshot_begin(struct sp_pond *pond, struct sp_snapshot **out);
 SP_API void sp_snapshot_end(struct sp_snapshot *snapshot); /* NULL is allowed */
 SP_API uint64_t sp_snapshot_version(const struct sp_snapshot *snapshot);
@@ -235,21 +238,24 @@ SP_API int sp_find_row(struct sp_table *table, size_t index, const struct sp_val
 enum sp_pond_state { SP_POND_LOADING = 0, SP_POND_READY = 1, SP_POND_RETIRED = 2 };
 
 struct sp_pond_info {
-    size_t struct_bytes;     /* in: sizeof, so that the struct can grow */
+    size_t struct_bytes; /* in: sizeof, so that the struct can grow */
     char name[64];
     enum sp_pond_state state;
-    uint64_t version;        /* commits so far */
-    uint64_t id[2];          /* random, new with each pond that is created */
-    uint64_t limit_bytes;    /* size the pond may grow to */
+    uint64_t version;         /* commits so far */
+    uint64_t id[2];           /* random, new with each pond that is created */
+    uint64_t limit_bytes;     /* size the pond may grow to */
     uint64_t committed_bytes; /* memory taken from the system, everything counted */
-    uint64_t used_bytes;     /* of the arena, by entries and indexes */
-    uint64_t free_bytes;     /* of the arena, committed but unused */
+    uint64_t used_bytes;      /* of the arena, by entries and indexes */
+    uint64_t free_bytes;      /* of the arena, committed but unused */
     size_t table_count;
-    int64_t writer_pid;      /* the daemon, in its own PID namespace; 0: none */
+    int64_t writer_pid;        /* the daemon, in its own PID namespace; 0: none */
     uint64_t heartbeat_age_ms; /* since the daemon last showed that it lives */
-    bool writer_alive;       /* it holds the writer's lock */
+    bool writer_alive;         /* it holds the writer's lock */
 };
-#define SP_POND_INFO_INIT {.struct_bytes = sizeof(struct sp_pond_info)}
+#define SP_POND_INFO_INIT                                                                          \
+    {                                                                                              \
+        .struct_bytes = sizeof(struct sp_pond_info)                                                \
+    }
 SP_API int sp_pond_info(struct sp_pond *pond, struct sp_pond_info *out);
 SP_API uint64_t sp_pond_version(struct sp_pond *pond);
 
@@ -261,22 +267,25 @@ enum sp_table_state {
 };
 
 struct sp_table_info {
-    size_t struct_bytes;  /* in */
+    size_t struct_bytes; /* in */
     enum sp_table_state state;
-    uint64_t version;     /* of the last commit that changed it */
+    uint64_t version; /* of the last commit that changed it */
     uint64_t rows;
-    uint64_t bytes;       /* keys and values, without overhead */
-    uint64_t memory_bytes; /* entries and index, everything counted */
-    int64_t loaded_at_ms; /* wall clock (Unix time) of the last successful refresh; 0: none */
-    int64_t changed_at_ms; /* wall clock of the last commit that changed it; 0: none */
-    uint64_t age_ms;      /* since the last successful refresh; UINT64_MAX: never */
-    uint64_t max_stale_ms; /* 0: none */
-    bool stale;           /* age_ms > max_stale_ms */
-    bool fails_when_stale; /* reads then return SP_EOLD */
-    uint64_t refresh_count;  /* successful ones, by this daemon */
-    uint64_t failure_count;  /* failed since the last success */
+    uint64_t bytes;         /* keys and values, without overhead */
+    uint64_t memory_bytes;  /* entries and index, everything counted */
+    int64_t loaded_at_ms;   /* wall clock (Unix time) of the last successful refresh; 0: none */
+    int64_t changed_at_ms;  /* wall clock of the last commit that changed it; 0: none */
+    uint64_t age_ms;        /* since the last successful refresh; UINT64_MAX: never */
+    uint64_t max_stale_ms;  /* 0: none */
+    bool stale;             /* age_ms > max_stale_ms */
+    bool fails_when_stale;  /* reads then return SP_EOLD */
+    uint64_t refresh_count; /* successful ones, by this daemon */
+    uint64_t failure_count; /* failed since the last success */
 };
-#define SP_TABLE_INFO_INIT {.struct_bytes = sizeof(struct sp_table_info)}
+#define SP_TABLE_INFO_INIT                                                                         \
+    {                                                                                              \
+        .struct_bytes = sizeof(struct sp_table_info)                                               \
+    }
 SP_API int sp_table_info(struct sp_table *table, struct sp_table_info *out);
 
 /* One who holds a snapshot now. */
@@ -284,7 +293,7 @@ struct sp_reader_info {
     int64_t pid;      /* in its own PID namespace */
     uint64_t version; /* what it pins */
     uint64_t held_ms;
-    bool revoked;     /* it was over the limit; its views are stale */
+    bool revoked; /* it was over the limit; its views are stale */
 };
 /* Fills at most `max`, returns how many there are. */
 SP_API size_t sp_readers(struct sp_pond *pond, struct sp_reader_info *out, size_t max);
