@@ -86,8 +86,8 @@ const struct tool_command tool_commands[] = {
      "of each table.",
      0, 0, TOOL_COMPLETE_NONE, NULL, NULL, tool_stat},
     {"plan", "CONFIG", "estimate the memory that a configuration needs",
-     "Reads the real tables once and estimates what they will take. Runs sidepondd plan CONFIG.", 1,
-     1, TOOL_COMPLETE_FILE, NULL, NULL, tool_plan},
+     "Reads rows of the real tables and estimates what all will take. Runs sidepondd plan CONFIG.",
+     1, 1, TOOL_COMPLETE_FILE, NULL, NULL, tool_plan},
     {"bench", "[TABLE]", "measure reads of existing keys",
      "Reads random existing keys of a table (default: the one with the most rows) one by one and\n"
      "in batches, and the same keys from a private hash table in this process for comparison.",

@@ -323,6 +323,15 @@ class ToolTest(unittest.TestCase):
                              f"write it again: sidepond completion {shell}")
         self.assertIn("no completion", self.error("completion", "csh"))
 
+    def test_the_daemons_options_are_in_its_manual(self):
+        text = subprocess.run([BUILD / "bin/sidepondd", "--help"], capture_output=True, text=True,
+                              check=True, env=self.pond.environment).stdout
+        page = (SOURCE / "docs/man/sidepondd.8").read_text()
+        options = re.findall(r"--([a-z]+)", text)
+        self.assertIn("config", options)
+        for option in options:
+            self.assertIn(f"Fl Fl {option}", page)
+
     def test_bash_completion(self):
         script = f"""
             source {SOURCE}/client/tool/sidepond.bash
