@@ -62,21 +62,21 @@ const struct table_slot *mapping_slot(const struct mapping *map, const char *nam
     return NULL;
 }
 
-/* Units that are backed now, and in any case a page. */
-static uint64_t usable_units(const struct region *region)
+/* What is backed now, and in any case a page. */
+static uint64_t usable_bytes(const struct region *region)
 {
     uint64_t usable = atomic_load_explicit(&region->super->usable_units, memory_order_acquire);
     if (usable > region->unit_limit)
         usable = region->unit_limit;
-    return usable < LIMIT_LEAST ? LIMIT_LEAST : usable;
+    return (usable < LIMIT_LEAST ? LIMIT_LEAST : usable) << FORMAT_UNIT_SHIFT;
 }
 
 bool binding_grow(struct binding *binding)
 {
-    uint64_t usable = usable_units(&binding->map->region);
-    uint64_t limit = atomic_load_explicit(&binding->limit, memory_order_relaxed);
+    uint64_t usable = usable_bytes(&binding->map->region);
+    uint64_t limit = atomic_load_explicit(&binding->limit_bytes, memory_order_relaxed);
     while (usable > limit) {
-        if (atomic_compare_exchange_weak_explicit(&binding->limit, &limit, usable,
+        if (atomic_compare_exchange_weak_explicit(&binding->limit_bytes, &limit, usable,
                                                   memory_order_relaxed, memory_order_relaxed))
             return true;
     }
@@ -107,11 +107,11 @@ struct binding *binding_make(struct sp_table *table, struct mapping *map)
     binding->arena = map->region.arena;
     binding->hash_seed = map->region.hash_seed;
     binding->directory = no_directory;
-    binding->dir_shift = 63;
+    binding->dir_words = 1;
     binding->head = NO_HEAD;
     binding->root = &no_root.root;
     binding->map = map;
-    atomic_init(&binding->limit, usable_units(&map->region));
+    atomic_init(&binding->limit_bytes, usable_bytes(&map->region));
     binding_put(table, binding);
     return binding;
 }
@@ -149,7 +149,7 @@ NEVER_INLINE void binding_learn(struct sp_table *table, struct binding *binding,
         *fresh = *now;
         fresh->directory =
             (const _Atomic uint64_t *)(now->arena + (dir_unit(path->dir) << FORMAT_UNIT_SHIFT));
-        fresh->dir_shift = 63 - dir_depth(path->dir);
+        fresh->dir_words = UINT64_C(1) << dir_depth(path->dir);
         fresh->head = path->head;
         fresh->born = path->born;
         fresh->dir = path->dir;

@@ -83,9 +83,10 @@ bool find_unchanged(const struct find_path *p, enum find result);
 
 bool find_table_is_old(const struct table_slot *slot);
 
+/* In units. */
 FIND_INLINE uint64_t find_limit(const struct binding *b)
 {
-    return atomic_load_explicit(&b->limit, memory_order_relaxed);
+    return atomic_load_explicit(&b->limit_bytes, memory_order_relaxed) >> FORMAT_UNIT_SHIFT;
 }
 
 /* R0 and R1. False where there is no version to read: nothing committed, or retired. */

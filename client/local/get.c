@@ -8,25 +8,27 @@
  */
 #include "client/local/quick.h"
 
-NEVER_INLINE uint64_t quick_overflow(const struct bucket *home, unsigned number, uint64_t segment,
-                                     uint64_t meta, uint64_t limit, uint64_t tag)
+__attribute__((noinline)) enum quick quick_overflow(const struct quick_home *h, uint64_t limit,
+                                                    uint64_t tag, uint64_t *off)
 {
-    const struct bucket *buckets = home - number;
-    unsigned bucket_count = segment_buckets(segment);
-    unsigned reach = bucket_reach(meta);
+    const struct bucket *buckets = h->bucket - h->number;
+    unsigned bucket_count = segment_buckets(h->segment);
+    unsigned reach = bucket_reach(h->meta);
+    uint64_t segment_off = segment_unit(h->segment) << FORMAT_UNIT_SHIFT;
     if (reach > PROBE_MAX)
         return QUICK_RARE;
-    unsigned at = number;
+    unsigned at = h->number;
     for (unsigned distance = 1; distance <= reach; distance++) {
         at = at + 1 < bucket_count ? at + 1 : 0;
-        if (segment_unit(segment) + at * 4 > limit - 4)
+        if (segment_off + (at + 1) * sizeof(struct bucket) > limit)
             return QUICK_RARE;
         unsigned match = find_match(&buckets[at], tag);
         if (match == 0)
             continue;
         uint64_t word =
             atomic_load_explicit(&buckets[at].slots[__builtin_ctz(match)], memory_order_acquire);
-        return slot_tag(word) == tag && slot_unit(word) != 0 ? slot_unit(word) : QUICK_RARE;
+        *off = slot_unit(word) << FORMAT_UNIT_SHIFT;
+        return QUICK_FOUND;
     }
     return QUICK_MISS;
 }
@@ -73,24 +75,25 @@ static NEVER_INLINE int get_again(struct sp_table *table, const void *key, size_
 __attribute__((flatten)) int sp_get(struct sp_table *table, const void *key, size_t key_bytes,
                                     void *out, size_t cap, size_t *size)
 {
-    const struct binding *binding = table_binding(table);
+    const struct binding *b = table_binding(table);
     struct quick_home home;
-    uint64_t version;
-    if (find_is_old(binding))
+    uint64_t off;
+    size_t value_bytes;
+    if (find_is_old(b))
         return SP_EOLD;
-    uint64_t hash = hash_key(binding->hash_seed, key, key_bytes);
-    if (LIKELY(quick_version(binding, &version) && quick_home(binding, hash, &home))) {
-        size_t value_bytes;
-        uint64_t unit = quick_find(binding, &home, version, hash, key, key_bytes, &value_bytes);
-        if (LIKELY(unit != QUICK_MISS && unit != QUICK_RARE && value_bytes <= cap)) {
-            race_copy(out, quick_value(binding, unit, key_bytes), value_bytes);
-            if (quick_valid(binding, &home)) {
-                *size = value_bytes;
-                return SP_OK;
-            }
-        } else if (unit == QUICK_MISS && quick_valid(binding, &home)) {
-            return SP_ENOTFOUND;
+    uint64_t version = quick_version(b);
+    uint64_t hash = hash_key(b->hash_seed, key, key_bytes);
+    if (UNLIKELY(!quick_home(b, hash, &home)))
+        return get_again(table, key, key_bytes, out, cap, size);
+    enum quick result = quick_find(b, &home, version, hash, key, key_bytes, &off, &value_bytes);
+    if (LIKELY(result == QUICK_FOUND && value_bytes <= cap)) {
+        race_copy(out, quick_value(b, off, key_bytes), value_bytes);
+        if (quick_valid(b, &home)) {
+            *size = value_bytes;
+            return SP_OK;
         }
+    } else if (result == QUICK_MISS && quick_valid_miss(b, &home, version)) {
+        return SP_ENOTFOUND;
     }
     return get_again(table, key, key_bytes, out, cap, size);
 }

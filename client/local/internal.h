@@ -87,11 +87,11 @@ struct binding {
     const struct super *super;
     const struct table_slot *slot;
     const uint8_t *arena;
-    _Atomic uint64_t limit; /* units that are backed by memory; no offset may go beyond */
+    _Atomic uint64_t limit_bytes; /* what is backed by memory; no offset may go beyond */
     uint64_t hash_seed;
     /* A root that was the newest and committed, and its primary directory: see quick.h. */
     const _Atomic uint64_t *directory;
-    unsigned dir_shift; /* 63 - its depth */
+    uint64_t dir_words;
     uint64_t head, born, dir;
     const struct table_root *root;
     struct mapping *map;

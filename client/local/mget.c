@@ -62,17 +62,18 @@ FIND_INLINE bool copy_one(const struct binding *b, uint64_t version, struct grou
     if (UNLIKELY((group->odd >> i & 1) != 0))
         return false;
     struct quick_home home = group->home[i];
+    uint64_t off;
     size_t value_bytes;
-    uint64_t unit =
-        quick_find(b, &home, version, group->hash[i], get->key, get->key_bytes, &value_bytes);
-    if (LIKELY(unit != QUICK_MISS && unit != QUICK_RARE && value_bytes <= get->cap)) {
-        race_copy(get->out, quick_value(b, unit, get->key_bytes), value_bytes);
+    enum quick result =
+        quick_find(b, &home, version, group->hash[i], get->key, get->key_bytes, &off, &value_bytes);
+    if (LIKELY(result == QUICK_FOUND && value_bytes <= get->cap)) {
+        race_copy(get->out, quick_value(b, off, get->key_bytes), value_bytes);
         get->size = value_bytes;
         get->status = SP_OK;
         return quick_valid(b, &home);
     }
     get->status = SP_ENOTFOUND;
-    return unit == QUICK_MISS && quick_valid(b, &home);
+    return result == QUICK_MISS && quick_valid_miss(b, &home, version);
 }
 
 static inline void get_one(struct sp_table *table, struct sp_get *get)
@@ -98,20 +99,16 @@ static int table_status(const struct sp_get *gets, size_t count)
     return count == 0 ? SP_OK : gets[0].status;
 }
 
-/* False: there is no version to read. */
-FIND_INLINE bool get_group(struct sp_table *table, struct sp_get *gets, size_t count)
+FIND_INLINE void get_group(struct sp_table *table, struct sp_get *gets, size_t count)
 {
     const struct binding *binding = table_binding(table);
     struct group group;
-    uint64_t version;
-    if (UNLIKELY(!quick_version(binding, &version)))
-        return false;
+    uint64_t version = quick_version(binding);
     fetch_buckets(binding, &group, gets, count);
     fetch_entries(binding, &group, count);
     for (size_t i = 0; i < count; i++)
         if (UNLIKELY(!copy_one(binding, version, &group, i, &gets[i])))
             get_one(table, &gets[i]);
-    return true;
 }
 
 __attribute__((flatten)) int sp_mget(struct sp_table *table, struct sp_get *gets, size_t count)
@@ -122,8 +119,7 @@ __attribute__((flatten)) int sp_mget(struct sp_table *table, struct sp_get *gets
     }
     for (size_t done = 0; done < count;) {
         size_t size = count - done < GROUP ? count - done : GROUP;
-        if (UNLIKELY(!get_group(table, gets + done, size)))
-            get_singly(table, gets + done, size);
+        get_group(table, gets + done, size);
         done += size;
     }
     return table_status(gets, count);

@@ -28,93 +28,104 @@ struct quick_home {
     unsigned number; /* of the bucket in its segment */
 };
 
-#define QUICK_MISS 0u         /* no entry: unit 0 is none */
-#define QUICK_RARE UINT64_MAX /* not to be said here */
-
-/* R1. False: neither 0 nor retired. */
-FIND_INLINE bool quick_version(const struct binding *b, uint64_t *version)
+FIND_INLINE uint64_t quick_limit(const struct binding *b)
 {
-    *version = atomic_load_explicit(&b->super->committed, memory_order_acquire);
-    return LIKELY(*version - 1 < VERSION_UNCOMMITTED - 1);
+    return atomic_load_explicit(&b->limit_bytes, memory_order_relaxed);
+}
+
+/* R1. What is no version (nothing committed, retired) is found out on the way. */
+FIND_INLINE uint64_t quick_version(const struct binding *b)
+{
+    return atomic_load_explicit(&b->super->committed, memory_order_acquire);
 }
 
 /* The second half of R3. The directory lies inside the limit as a whole: binding_learn has seen to
  * it. A binding that knows none has one of a single word 0. */
 FIND_INLINE bool quick_home(const struct binding *b, uint64_t hash, struct quick_home *h)
 {
-    h->segment_at = b->directory + (hash >> 1 >> b->dir_shift);
+    /* The hash's top bits, without a shift by 64 for a single word. */
+    h->segment_at = b->directory + ((hash >> 32) * b->dir_words >> 32);
     h->segment = atomic_load_explicit(h->segment_at, memory_order_acquire);
-    uint64_t unit = segment_unit(h->segment);
     h->number = tag_bucket(hash & TAG_MASK, segment_buckets(h->segment));
-    uint64_t bucket_unit = unit + h->number * 4;
-    h->bucket = (const struct bucket *)(b->arena + (bucket_unit << FORMAT_UNIT_SHIFT));
-    return LIKELY(unit != 0 && bucket_unit <= find_limit(b) - 4);
+    uint64_t off = (segment_unit(h->segment) + h->number * 4) << FORMAT_UNIT_SHIFT;
+    h->bucket = (const struct bucket *)(b->arena + off);
+    return LIKELY(off <= quick_limit(b) - sizeof(struct bucket));
 }
 
-/* Whether the entry is a plain one of this key that the version sees. Bounds as in find_entry. */
-FIND_INLINE bool quick_entry(const uint8_t *arena, uint64_t limit, uint64_t version, uint64_t unit,
+/* Whether the entry is a plain one of this key that the version sees. */
+FIND_INLINE bool quick_entry(const struct binding *b, uint64_t version, uint64_t off,
                              const void *key, size_t key_bytes, size_t *value_bytes)
 {
-    const struct entry *entry = (const struct entry *)(arena + (unit << FORMAT_UNIT_SHIFT));
-    if (UNLIKELY(unit >= limit))
+    const struct entry *entry = (const struct entry *)(b->arena + off);
+    uint64_t limit = quick_limit(b);
+    if (UNLIKELY(off >= limit))
         return false;
     uint64_t born_word = atomic_load_explicit(&entry->born_word, memory_order_relaxed);
     uint64_t prev_word = atomic_load_explicit(&entry->prev_word, memory_order_relaxed);
     *value_bytes = entry_value_bytes(prev_word);
-    uint64_t end = (unit << FORMAT_UNIT_SHIFT) + ENTRY_HEAD_BYTES + key_bytes + *value_bytes;
-    if (UNLIKELY(born_word >> VERSION_BITS != (uint64_t)key_bytes << 8 ||
-                 entry_born(born_word) > version || end > limit << FORMAT_UNIT_SHIFT))
+    /* With the key's size taken off, a word without flags is the version, and any other is larger.
+     * A version that is retired is negative. */
+    uint64_t born = born_word - ((uint64_t)key_bytes << 48);
+    if (UNLIKELY((int64_t)version < 0 || born > version ||
+                 off + ENTRY_HEAD_BYTES + key_bytes + *value_bytes > limit))
         return false;
     return LIKELY(race_equal(entry->bytes, key, key_bytes));
 }
 
-/* The unit of the key's slot among the overflow buckets, QUICK_MISS or QUICK_RARE. In get.c. */
-uint64_t quick_overflow(const struct bucket *home, unsigned number, uint64_t segment, uint64_t meta,
-                        uint64_t limit, uint64_t tag);
+/* What a lookup comes to, before R8. QUICK_RARE: not to be said here. */
+enum quick { QUICK_FOUND, QUICK_MISS, QUICK_RARE };
 
-/* R4 to R6: the entry's unit, or QUICK_MISS, or QUICK_RARE. A second slot of the same tag, which
- * one key in 2^28 has, is rare. */
-FIND_INLINE uint64_t quick_find(const struct binding *b, struct quick_home *h, uint64_t version,
-                                uint64_t hash, const void *key, size_t key_bytes,
-                                size_t *value_bytes)
+/* Looks for the key's tag in the overflow buckets of its home. In get.c. */
+enum quick quick_overflow(const struct quick_home *h, uint64_t limit, uint64_t tag, uint64_t *off);
+
+/* R4 to R6. A second slot of the same tag, which one key in 2^28 has, is rare. That the slot's tag
+ * may have changed since find_match does not matter: the key is compared. */
+FIND_INLINE enum quick quick_find(const struct binding *b, struct quick_home *h, uint64_t version,
+                                  uint64_t hash, const void *key, size_t key_bytes, uint64_t *off,
+                                  size_t *value_bytes)
 {
-    uint64_t tag = hash & TAG_MASK;
-    uint64_t limit = find_limit(b);
-    uint64_t unit;
     h->meta = atomic_load_explicit(&h->bucket->meta, memory_order_acquire);
-    unsigned match = find_match(h->bucket, tag);
+    unsigned match = find_match(h->bucket, hash & TAG_MASK);
     if (LIKELY(match != 0)) {
         uint64_t word =
             atomic_load_explicit(&h->bucket->slots[__builtin_ctz(match)], memory_order_acquire);
-        unit = slot_unit(word);
-        if (UNLIKELY(slot_tag(word) != tag))
-            return QUICK_RARE;
+        *off = slot_unit(word) << FORMAT_UNIT_SHIFT;
     } else {
         if (LIKELY(bucket_overflow(h->meta) == 0))
             return QUICK_MISS;
-        unit = quick_overflow(h->bucket, h->number, h->segment, h->meta, limit, tag);
-        if (unit == QUICK_MISS)
-            return QUICK_MISS;
+        struct quick_home home = *h; /* only copies have an address: see above */
+        uint64_t found_off;
+        enum quick result = quick_overflow(&home, quick_limit(b), hash & TAG_MASK, &found_off);
+        if (UNLIKELY(result != QUICK_FOUND))
+            return result;
+        *off = found_off;
     }
-    bool found = quick_entry(b->arena, limit, version, unit, key, key_bytes, value_bytes);
-    return LIKELY(found) ? unit : QUICK_RARE;
+    return LIKELY(quick_entry(b, version, *off, key, key_bytes, value_bytes)) ? QUICK_FOUND
+                                                                              : QUICK_RARE;
 }
 
-FIND_INLINE const uint8_t *quick_value(const struct binding *b, uint64_t unit, size_t key_bytes)
+FIND_INLINE const uint8_t *quick_value(const struct binding *b, uint64_t off, size_t key_bytes)
 {
-    return b->arena + (unit << FORMAT_UNIT_SHIFT) + ENTRY_HEAD_BYTES + key_bytes;
+    return b->arena + off + ENTRY_HEAD_BYTES + key_bytes;
 }
 
-/* R8. */
+/* R8 for a hit. The root's born is left out: what it is for is a root that is not committed, in the
+ * place of the one remembered; but the entry found is committed, and so is its root. */
 FIND_INLINE bool quick_valid(const struct binding *b, const struct quick_home *h)
 {
     race_fence();
-    uint64_t change = b->head ^ atomic_load_explicit(&b->slot->head, memory_order_relaxed);
-    change |= b->born ^ atomic_load_explicit(&b->root->born, memory_order_relaxed);
-    change |= b->dir ^ atomic_load_explicit(&b->root->dirs[0], memory_order_relaxed);
-    change |= h->segment ^ atomic_load_explicit(h->segment_at, memory_order_relaxed);
-    change |= h->meta ^ atomic_load_explicit(&h->bucket->meta, memory_order_relaxed);
-    return LIKELY(change == 0);
+    return LIKELY(b->head == atomic_load_explicit(&b->slot->head, memory_order_relaxed) &&
+                  b->dir == atomic_load_explicit(&b->root->dirs[0], memory_order_relaxed) &&
+                  h->segment == atomic_load_explicit(h->segment_at, memory_order_relaxed) &&
+                  h->meta == atomic_load_explicit(&h->bucket->meta, memory_order_relaxed));
+}
+
+/* R8 for a miss. */
+FIND_INLINE bool quick_valid_miss(const struct binding *b, const struct quick_home *h,
+                                  uint64_t version)
+{
+    return quick_valid(b, h) && version - 1 < VERSION_UNCOMMITTED - 1 &&
+           b->born == atomic_load_explicit(&b->root->born, memory_order_relaxed);
 }
 
 #endif

@@ -59,6 +59,11 @@ static inline void race_copy(void *to, const void *from, size_t bytes)
         out[i] = __atomic_load_n(&in[i], __ATOMIC_RELAXED);
 }
 
+static inline void race_copy_short(void *to, const void *from, size_t bytes)
+{
+    race_copy(to, from, bytes);
+}
+
 static inline bool race_equal(const void *shared, const void *own, size_t bytes)
 {
     const uint8_t *a = shared;
@@ -95,22 +100,41 @@ struct race_block {
     uint64_t words[2];
 };
 
-/* Values are mostly short: copied in blocks, the last one overlapping. */
-static inline void race_copy(void *to, const void *from, size_t bytes)
+/* Values are mostly short: copied in blocks, the last one overlapping. At most RACE_COPY_INLINE. */
+static inline void race_copy_short(void *to, const void *from, size_t bytes)
 {
     uint8_t *out = to;
     const uint8_t *in = from;
-    if (bytes < sizeof(struct race_block) || bytes > RACE_COPY_INLINE) {
-        memcpy(out, in, bytes);
-        return;
+    if (bytes >= sizeof(struct race_block)) {
+        struct race_block block, last;
+        memcpy(&last, in + bytes - sizeof last, sizeof last);
+        for (size_t i = 0; i + sizeof block < bytes; i += sizeof block) {
+            memcpy(&block, in + i, sizeof block);
+            memcpy(out + i, &block, sizeof block);
+        }
+        memcpy(out + bytes - sizeof last, &last, sizeof last);
+    } else if (bytes >= 8) {
+        uint64_t first = race_word(in), last = race_word(in + bytes - 8);
+        memcpy(out, &first, sizeof first);
+        memcpy(out + bytes - 8, &last, sizeof last);
+    } else if (bytes >= 4) {
+        uint32_t first = race_half(in), last = race_half(in + bytes - 4);
+        memcpy(out, &first, sizeof first);
+        memcpy(out + bytes - 4, &last, sizeof last);
+    } else if (bytes > 0) {
+        uint8_t first = in[0], middle = in[bytes / 2], last = in[bytes - 1];
+        out[0] = first;
+        out[bytes / 2] = middle;
+        out[bytes - 1] = last;
     }
-    struct race_block block, last;
-    memcpy(&last, in + bytes - sizeof last, sizeof last);
-    for (size_t i = 0; i + sizeof block < bytes; i += sizeof block) {
-        memcpy(&block, in + i, sizeof block);
-        memcpy(out + i, &block, sizeof block);
-    }
-    memcpy(out + bytes - sizeof last, &last, sizeof last);
+}
+
+static inline void race_copy(void *to, const void *from, size_t bytes)
+{
+    if (bytes <= RACE_COPY_INLINE)
+        race_copy_short(to, from, bytes);
+    else
+        memcpy(to, from, bytes);
 }
 
 /* Keys are short: compared in words, the last one overlapping. */
