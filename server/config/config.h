@@ -49,7 +49,7 @@ struct config_refresh {
     uint32_t every_ms;      /* from the end of one refresh to the start of the next; notified: the
                                shortest such pause */
     uint32_t full_every_ms; /* incremental and notified: a full pass at least this often */
-    const char *watermark;  /* incremental: the column */
+    const char *watermark;  /* the column; NULL: none */
     int64_t overlap;        /* incremental: subtracted from the highest watermark seen; for
                                timestamps microseconds ("5s" in the file), for integers the number */
     const char *channel;    /* notified, postgresql: LISTEN channel; default "sidepond_TABLE" */

@@ -114,6 +114,19 @@ static void print_overlap(const struct config_refresh *refresh, FILE *out)
         fprintf(out, "the highest one seen less %" PRIu64, overlap);
 }
 
+static void print_notified(const struct config_refresh *refresh, FILE *out)
+{
+    if (refresh->watermark) {
+        fprintf(out, "  The rows whose %s is at least ", refresh->watermark);
+        print_overlap(refresh, out);
+        fprintf(out, " are read\n  when the database says that something changed");
+    } else {
+        fprintf(out, "  All rows are read when the database says that something changed");
+    }
+    if (refresh->channel)
+        fprintf(out, " (NOTIFY \"%s\")", refresh->channel);
+}
+
 static void explain_refresh(const struct config_table *table, FILE *out)
 {
     const struct config_refresh *refresh = &table->refresh;
@@ -137,10 +150,9 @@ static void explain_refresh(const struct config_table *table, FILE *out)
                 every, full);
         break;
     case CONFIG_REFRESH_NOTIFIED:
-        fprintf(out, "  All rows are read when the database says that something changed");
-        if (refresh->channel)
-            fprintf(out, " (NOTIFY \"%s\")", refresh->channel);
-        fprintf(out, ", with a pause of at least %s,\n  and at least every %s.\n", every, full);
+        print_notified(refresh, out);
+        fprintf(out, ", with a pause of at least %s,\n  and %sat least every %s.\n", every,
+                refresh->watermark ? "all of them " : "", full);
         break;
     }
 }

@@ -195,15 +195,16 @@ static const struct option refresh_options[] = {
      MEMBER(struct config_refresh, watermark),
      .min = 1,
      .max = 255,
-     .otherwise = "incremental: required",
-     .help = "incremental: a column that grows with each change, such as updated_at."},
+     .otherwise = "notified: none; incremental: required",
+     .help = "A column that grows with each change, such as updated_at: only rows beyond the "
+             "highest one seen are read. notified without it: all rows are read."},
     {.key = "overlap",
      .kind = OPTION_OVERLAP,
      MEMBER(struct config_refresh, overlap),
      .min = 0,
      .max = INT64_MAX,
      .fallback = "0",
-     .help = "incremental: how far behind the highest watermark reading starts, so that a "
+     .help = "How far behind the highest watermark reading starts, so that a "
              "transaction that commits late is not missed. A duration for timestamps, a number "
              "for integers."},
     {.key = "channel",

@@ -184,11 +184,13 @@ static void only_with_mode(struct rules *rules, yaml_node_t *refresh, const char
         config_complain(rules->complaints, AT(value), "%s is for refresh mode %s", key, modes);
 }
 
-static void check_incremental(struct rules *rules, const struct config_table *table,
-                              yaml_node_t *refresh)
+static void check_watermark(struct rules *rules, const struct config_table *table,
+                            yaml_node_t *refresh)
 {
     char q[QUOTED_BYTES];
     yaml_node_t *watermark = config_tree_value(rules->tree, refresh, "watermark");
+    if (!watermark && table->refresh.mode == CONFIG_REFRESH_NOTIFIED)
+        return; /* all rows are read then */
     if (!watermark)
         config_complain(
             rules->complaints, AT(refresh),
@@ -230,11 +232,11 @@ static void check_refresh(struct rules *rules, const struct config_table *table,
     /* Nothing follows from a mode that was meant to be another one. */
     if (!node || (mode && !contains(option->choices, config_tree_text(mode))))
         return;
-    if (table->refresh.mode == CONFIG_REFRESH_INCREMENTAL)
-        check_incremental(rules, table, node);
-    else {
-        only_with_mode(rules, node, "watermark", "incremental");
-        only_with_mode(rules, node, "overlap", "incremental");
+    if (table->refresh.mode == CONFIG_REFRESH_FULL) {
+        only_with_mode(rules, node, "watermark", "incremental or notified");
+        only_with_mode(rules, node, "overlap", "incremental or notified");
+    } else {
+        check_watermark(rules, table, node);
     }
     if (table->refresh.mode == CONFIG_REFRESH_NOTIFIED)
         check_channel(rules, table, node);

@@ -463,6 +463,8 @@ static void test_explain(void **state)
         "of a query of source 'shop': SELECT order_id, position, article FROM items\n",
         "The rows whose updated_at is at least the highest one seen less 5s",
         "(NOTIFY \"sidepond_news\")",
+        "The rows whose at is at least the highest one seen less 2s (an integer: less 2000000) are "
+        "read\n  when the database says that something changed (NOTIFY \"other_events\")",
         "with 'items' (group 'shop')",
         "Not confirmed for 10m, the table is stale: readers get an error.",
         "remove more than 12.5% of the rows",
