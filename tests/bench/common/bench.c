@@ -99,11 +99,21 @@ void bench_must(int status, const char *what)
 
 /* --- figures -------------------------------------------------------------------------------- */
 
-double bench_now_s(void)
+static double clock_s(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+double bench_now_s(void)
+{
+    return clock_s(CLOCK_MONOTONIC);
+}
+
+double bench_cpu_s(void)
+{
+    return clock_s(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 static int by_value(const void *a, const void *b)
@@ -142,9 +152,9 @@ static double ratio_of(const struct bench_row *row)
 
 static bool row_ok(const struct bench_row *row)
 {
-    if (row->reach == 0)
+    if (row->rule == BENCH_INFORMS)
         return true;
-    return row->at_least ? ratio_of(row) >= row->reach : ratio_of(row) <= row->reach;
+    return row->rule == BENCH_AT_LEAST ? ratio_of(row) >= row->reach : ratio_of(row) <= row->reach;
 }
 
 void bench_row(const struct bench_row *row)
@@ -163,8 +173,9 @@ static void print_row(const struct row *row, bool last)
     char reach[32] = "-";
     if (is->peer != 0)
         snprintf(peer, sizeof(peer), "%.4g", is->peer);
-    if (is->reach != 0)
-        snprintf(reach, sizeof(reach), "%s %.2f", is->at_least ? ">=" : "<=", is->reach);
+    if (is->rule != BENCH_INFORMS)
+        snprintf(reach, sizeof(reach), "%s %.2f",
+                 is->rule == BENCH_AT_LEAST ? ">=" : "<=", is->reach);
     printf(json ? "  {\"what\": \"%s\", \"ours\": %.4g, \"peer\": %s, \"unit\": \"%s\", "
                   "\"ratio\": %.3f, \"reach\": \"%s\", \"ok\": %s}%s\n"
                 : "%-58s %9.4g %9s %-4s %8.3f %8s %s%s\n",

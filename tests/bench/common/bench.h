@@ -25,17 +25,20 @@ _Noreturn void bench_die(const char *format, ...) __attribute__((format(printf, 
 void bench_must(int status, const char *what);
 
 double bench_now_s(void); /* CLOCK_MONOTONIC */
+double bench_cpu_s(void); /* processor time of this process */
 double bench_median(const double *values, size_t count);
 double bench_max(const double *values, size_t count);
 
-/* One row of the result: ratio = ours / peer must be at most, or with `at_least` at least, reach;
- * 0 is no figure to reach. `peer` 0: there is none, and `ours` itself is judged. */
+enum bench_rule { BENCH_INFORMS, BENCH_AT_MOST, BENCH_AT_LEAST };
+
+/* One row of the result: ratio = ours / peer must be at most, or at least, reach. `peer` 0: there
+ * is none, and `ours` itself is judged. */
 struct bench_row {
     const char *what; /* copied */
     double ours, peer;
     const char *unit;
+    enum bench_rule rule;
     double reach;
-    bool at_least;
 };
 void bench_row(const struct bench_row *row);
 

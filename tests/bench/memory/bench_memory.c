@@ -270,7 +270,7 @@ static void peer_row(const char *data, const char *peer, double ours, double the
         return;
     }
     snprintf(what, sizeof(what), "%s, against %s", data, peer);
-    bench_row(&(struct bench_row){what, ours / 0x1p20, theirs / 0x1p20, "MiB", 0, false});
+    bench_row(&(struct bench_row){what, ours / 0x1p20, theirs / 0x1p20, "MiB", BENCH_INFORMS, 0});
 }
 
 static void measure(const char *name, const struct work *work, double reach)
@@ -280,10 +280,11 @@ static void measure(const char *name, const struct work *work, double reach)
     char what[128];
     double ours = measure_pond(work, &at_once);
     snprintf(what, sizeof(what), "%s, against key + value bytes", name);
-    bench_row(&(struct bench_row){what, ours / 0x1p20, data / 0x1p20, "MiB", reach, false});
+    bench_row(&(struct bench_row){what, ours / 0x1p20, data / 0x1p20, "MiB", BENCH_AT_MOST, reach});
     if (work->generations > 0) {
         snprintf(what, sizeof(what), "%s, at once, against key + value bytes", name);
-        bench_row(&(struct bench_row){what, at_once / 0x1p20, data / 0x1p20, "MiB", 0, false});
+        bench_row(
+            &(struct bench_row){what, at_once / 0x1p20, data / 0x1p20, "MiB", BENCH_INFORMS, 0});
     }
     bench_note("%s: pond %.3f", name, ours / data);
     peer_row(name, "LMDB sorted", ours, measure_lmdb(work, true));
