@@ -50,7 +50,8 @@ int pg_connection_failed(struct source *source, const char *what, struct source_
 struct pg_select {
     struct sql_text sql; /* ends after WHERE (...) if there is a condition */
     bool has_where;
-    const char *watermark_type; /* what to cast its value to; inside the description */
+    const struct source_column *watermark; /* in the description, or NULL */
+    bool watermark_ordered; /* the order of its values here is the order of its type there */
     struct source_description description;
     Oid *types; /* of each column, as they arrive */
 };

@@ -173,6 +173,11 @@ static int select_columns(struct pg_select *select, const struct source_table *t
         const int field = every ? (int)i : source_name_find(&names, table->columns[i]);
         const enum form form = set_column(table, fields, catalog, field, column, &select->types[i]);
         put_column(&select->sql, PQfname(fields, field), form, i == 0);
+        if ((int)i == source_watermark_column(table, &select->description)) {
+            select->watermark = column;
+            select->watermark_ordered =
+                form == FORM_PLAIN && column->type != SP_TYPE_BOOL && column->type != SP_TYPE_JSON;
+        }
     }
     return SP_OK;
 }
@@ -180,9 +185,6 @@ static int select_columns(struct pg_select *select, const struct source_table *t
 static int select_finish(struct pg_select *select, const struct source_table *table,
                          struct source_error *error)
 {
-    const int watermark = source_watermark_column(table, &select->description);
-    if (watermark >= 0)
-        select->watermark_type = select->description.columns[watermark].native_type;
     put_from(&select->sql, table);
     select->has_where = table->where && table->where[0];
     if (select->has_where) {
@@ -264,6 +266,8 @@ int pg_describe(struct source *source, const struct source_table *table,
     int status = pg_call_begin(source, error);
     if (status == SP_OK)
         status = pg_select_make(source, table, &select, error);
+    if (status == SP_OK && select.watermark && !select.watermark_ordered)
+        status = source_no_watermark(table, select.watermark, error);
     if (status == SP_OK)
         status = explain(source, table, &select, error);
     if (status == SP_OK) {

@@ -213,7 +213,7 @@ static char *since_text(const struct sp_value *since, struct source_error *error
 static int put_since(struct reading *r, struct pg_select *select, const struct sp_value *since,
                      struct source_error *error)
 {
-    if (!select->watermark_type || since->is_null)
+    if (!select->watermark || since->is_null)
         return source_fail(error, SP_EINVAL, false, "table %s: no watermark to read from",
                            r->table->name);
     char *text = since_text(since, error);
@@ -223,11 +223,12 @@ static int put_since(struct reading *r, struct pg_select *select, const struct s
         return source_no_memory(error);
     sql_put(&select->sql, select->has_where ? " AND " : " WHERE ");
     sql_put_name(&select->sql, r->table->watermark, '"');
-    sql_put(&select->sql, " >= ");
+    /* text is compared as bytes, as who keeps the highest value does */
+    sql_put(&select->sql, since->type == SP_TYPE_TEXT ? " COLLATE \"C\" >= " : " >= ");
     sql_put(&select->sql, literal);
     sql_put(&select->sql, "::");
     /* less the overlap, an integer may be below its column's range */
-    sql_put(&select->sql, is_int(since->type) ? "bigint" : select->watermark_type);
+    sql_put(&select->sql, is_int(since->type) ? "bigint" : select->watermark->native_type);
     PQfreemem(literal);
     return SP_OK;
 }

@@ -104,6 +104,14 @@ int source_watermark_column(const struct source_table *table,
     return -1;
 }
 
+int source_no_watermark(const struct source_table *table, const struct source_column *column,
+                        struct source_error *error)
+{
+    return source_fail(error, SP_ECONFIG, false,
+                       "table %s: column %s of type %s cannot be a watermark", table->name,
+                       column->name, column->native_type);
+}
+
 /* --- names ---------------------------------------------------------------------------------- */
 
 int source_name_find(const struct source_names *names, const char *name)

@@ -94,6 +94,10 @@ int source_description_compare(const struct source_table *table,
 int source_watermark_column(const struct source_table *table,
                             const struct source_description *description);
 
+/* SP_ECONFIG for a watermark of this column. */
+int source_no_watermark(const struct source_table *table, const struct source_column *column,
+                        struct source_error *error);
+
 /* Copies a name or type into one of the description's buffers, cut where it does not fit. */
 void source_copy(char *out, size_t cap, const char *text);
 

@@ -300,7 +300,7 @@ static void put_since(struct sqlite_select *select, enum sp_type type)
     struct sql_text *sql = &select->sql;
     sql_put(sql, select->has_where ? " AND (" : " WHERE (");
     sql_put_name(sql, select->watermark, '`');
-    sql_put(sql, " >= ?1");
+    sql_put(sql, type == SP_TYPE_TEXT ? " COLLATE BINARY >= ?1" : " >= ?1");
     if (is_time(type)) {
         sql_put(sql, " OR (");
         sql_put_name(sql, select->watermark, '`');

@@ -310,9 +310,7 @@ static int check_watermark(const struct source_table *table,
     const int column = source_watermark_column(table, description);
     const enum sp_type type = column < 0 ? SP_TYPE_INT64 : description->columns[column].type;
     if (type == SP_TYPE_BOOL || type == SP_TYPE_UUID || type == SP_TYPE_JSON)
-        return source_fail(error, SP_ECONFIG, false,
-                           "table %s: column %s of type %s cannot be a watermark", table->name,
-                           table->watermark, description->columns[column].native_type);
+        return source_no_watermark(table, &description->columns[column], error);
     return SP_OK;
 }
 

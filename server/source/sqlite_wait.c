@@ -8,6 +8,10 @@
  * before the commit is visible, so after one the number is asked every HOT_MS for a while. A file
  * that was replaced counts as a change.
  *
+ * To ask takes SQLite's shared lock for some microseconds, and in the rollback modes a writer that
+ * commits just then, and has no busy time-out, fails. So while there is a journal nobody asks, for
+ * some HOT_SPAN_MS at most: a writer is at work.
+ *
  * Costs: some 30 us of processor time for each question; tests/unit/test_source_sqlite.c prints the
  * share of a processor that a wait takes, and how soon after a commit it ends.
  */

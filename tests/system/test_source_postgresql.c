@@ -636,7 +636,6 @@ static void test_watermark(void **state)
         {"n", sp_bytes(SP_TYPE_NUMERIC, "1.5", 3)},
         {"s", sp_text("b'\\", 3)},
         {"o", sp_int(5)},
-        {"g", sp_text("0/A", 3)},
         {"r", sp_float(0.30000000000000004)},
         {"u", sp_bytes(SP_TYPE_UUID, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xff", 16)},
     };
@@ -659,11 +658,26 @@ static void test_watermark(void **state)
     const struct source_table time = {.name = "t", .relation = "t", .watermark = "z"};
     const struct sp_value ancient = of_type(SP_TYPE_TIMESTAMP, INT64_MIN / 100);
     const struct sp_value future = of_type(SP_TYPE_TIMESTAMP, INT64_MAX / 4);
+    const struct source_table unordered = {.name = "t", .relation = "t", .watermark = "g"};
+    expect_error(f, &unordered, SP_ECONFIG,
+                 "table t: column g of type pg_lsn cannot be a watermark");
     close_source(f);
     must(f, read_table(f, &time, &ancient));
     assert_int_equal(f->record.row_count, 2);
     must(f, read_table(f, &time, &future));
     assert_int_equal(f->record.row_count, 0);
+}
+
+/* Text is compared byte by byte, whatever the collation of the column. */
+static void test_watermark_collation(void **state)
+{
+    struct fixture *f = *state;
+    const struct source_table table = {.name = "t", .relation = "t", .watermark = "s"};
+    const struct sp_value since = sp_text("a", 1);
+    sql(f,
+        "CREATE COLLATION IF NOT EXISTS public.words (provider = icu, locale = 'en');"
+        "CREATE TABLE t (s text COLLATE public.words); INSERT INTO t VALUES ('B'), ('b'), ('A')");
+    expect_since(f, &table, &since, "b\n");
 }
 
 /* --- being told ----------------------------------------------------------------------------- */
@@ -916,33 +930,20 @@ static int make_reader(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_numbers),
-        TEST(test_numeric),
-        TEST(test_text_and_bytes),
-        TEST(test_times),
-        TEST(test_json_and_arrays),
-        TEST(test_other_types),
-        TEST(test_broken_encoding),
-        TEST(test_names),
-        TEST(test_wrong_names),
-        TEST(test_not_null_and_estimates),
-        TEST(test_rights),
-        TEST(test_read_only),
-        TEST(test_password),
-        TEST(test_no_server),
-        TEST(test_connect_hangs),
-        TEST(test_cancel_connecting),
-        TEST(test_snapshot),
-        TEST(test_schema_change),
-        TEST(test_watermark),
-        TEST(test_notify),
-        TEST(test_connection_lost),
-        TEST(test_server_killed),
-        TEST(test_statement_timeout),
-        TEST(test_server_hangs),
-        TEST(test_cancel),
-        TEST(test_sink_stops),
-        TEST(test_error_without_data),
+        TEST(test_numbers),         TEST(test_numeric),
+        TEST(test_text_and_bytes),  TEST(test_times),
+        TEST(test_json_and_arrays), TEST(test_other_types),
+        TEST(test_broken_encoding), TEST(test_names),
+        TEST(test_wrong_names),     TEST(test_not_null_and_estimates),
+        TEST(test_rights),          TEST(test_read_only),
+        TEST(test_password),        TEST(test_no_server),
+        TEST(test_connect_hangs),   TEST(test_cancel_connecting),
+        TEST(test_snapshot),        TEST(test_schema_change),
+        TEST(test_watermark),       TEST(test_watermark_collation),
+        TEST(test_notify),          TEST(test_connection_lost),
+        TEST(test_server_killed),   TEST(test_statement_timeout),
+        TEST(test_server_hangs),    TEST(test_cancel),
+        TEST(test_sink_stops),      TEST(test_error_without_data),
         TEST(test_memory),
     };
     return cmocka_run_group_tests_name("source_postgresql", tests, make_reader, NULL);

@@ -604,6 +604,17 @@ static void test_watermark_time(void **state)
     assert_int_equal(f->record.row_count, sizeof(there) / sizeof(*there));
 }
 
+/* Text is compared byte by byte, whatever the collation of the column. */
+static void test_watermark_collation(void **state)
+{
+    struct fixture *f = *state;
+    const struct source_table table = {.name = "t", .relation = "t", .watermark = "s"};
+    const struct sp_value since = sp_text("a", 1);
+    sql(f, "CREATE TABLE t (s TEXT COLLATE NOCASE); INSERT INTO t VALUES ('B'), ('b'), ('A')");
+    open_source(f);
+    expect_since(f, &table, &since, "b\n");
+}
+
 static void test_watermark_missing(void **state)
 {
     struct fixture *f = *state;
@@ -803,6 +814,7 @@ int main(void)
         TEST(test_locked),
         TEST(test_watermark),
         TEST(test_watermark_time),
+        TEST(test_watermark_collation),
         TEST(test_watermark_missing),
         TEST(test_wait),
         TEST(test_cancel),
