@@ -54,7 +54,7 @@ static bool connect_to(struct server *server)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     double until = bench_now_s() + START_SECONDS;
-    strncpy(address.sun_path, server->socket, sizeof(address.sun_path) - 1);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", server->socket);
     server->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     while (connect(server->fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
         if (is_gone(server) || bench_now_s() > until)
