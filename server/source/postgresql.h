@@ -107,4 +107,24 @@ struct pg_scratch {
 const char *pg_value(Oid oid, const unsigned char *data, size_t bytes, struct pg_scratch *scratch,
                      struct sp_value *out);
 
+/* --- postgresql_copy.c ------------------------------------------------------------------------ */
+
+/* Messages of COPY in binary form, decoded and given to a sink. */
+struct pg_copy {
+    const struct source_description *description;
+    const Oid *types;
+    const struct source_sink *sink;
+    struct sp_value *values;
+    struct pg_scratch *scratch; /* one for each column */
+    bool header_seen;
+};
+
+/* SP_ENOMEM; to be closed also then. A zeroed one may be closed too. */
+int pg_copy_open(struct pg_copy *copy, const struct source_description *description,
+                 const Oid *types, const struct source_sink *sink);
+void pg_copy_close(struct pg_copy *copy);
+
+/* One message. False: it is not of that format. `*status` is the sink's. */
+bool pg_copy_message(struct pg_copy *copy, const void *data, size_t bytes, int *status);
+
 #endif

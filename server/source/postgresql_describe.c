@@ -173,7 +173,7 @@ static int select_columns(struct pg_select *select, const struct source_table *t
         const int field = every ? (int)i : source_name_find(&names, table->columns[i]);
         const enum form form = set_column(table, fields, catalog, field, column, &select->types[i]);
         put_column(&select->sql, PQfname(fields, field), form, i == 0);
-        if ((int)i == source_watermark_column(table, &select->description)) {
+        if (table->watermark && strcmp(column->name, table->watermark) == 0) {
             select->watermark = column;
             select->watermark_ordered =
                 form == FORM_PLAIN && column->type != SP_TYPE_BOOL && column->type != SP_TYPE_JSON;
