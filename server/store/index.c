@@ -63,6 +63,7 @@ static int segment_new(struct index *index, unsigned bucket_count, uint64_t *uni
     memset(region_at(&store->region, block), 0, segment_units(bucket_count) * FORMAT_UNIT_BYTES);
     *unit = block + SEGMENT_HEAD_UNITS;
     struct bucket *buckets = region_at(&store->region, *unit);
+    atomic_thread_fence(memory_order_release); /* who sees the sequence sees empty slots */
     uint64_t sequence = (store->segment_serial += UINT64_C(1) << 20) * BUCKET_SEQUENCE_ONE;
     for (unsigned i = 0; i < bucket_count; i++)
         atomic_store_explicit(&buckets[i].meta, sequence, memory_order_relaxed);
@@ -414,6 +415,8 @@ void index_replace(const struct place *place, uint64_t unit)
     uint64_t word = unit | (place->word & ~FORMAT_UNIT_MASK);
     atomic_store_explicit(place->slot, word, memory_order_release);
     FAILPOINT("index_replace");
+    if (BREAKS_SEQUENCE)
+        return;
     atomic_store_explicit(&place->home->meta, load_word(&place->home->meta) + BUCKET_SEQUENCE_ONE,
                           memory_order_release);
 }

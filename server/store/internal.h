@@ -25,6 +25,7 @@
 #include "alloc/hash.h"
 #include "alloc/region.h"
 #include "alloc/sound.h"
+#include "server/store/breakage.h"
 #include "server/store/failpoint.h"
 #include "server/store/store.h"
 

@@ -37,6 +37,8 @@ static void pins_collect(struct store *store, struct pins *pins)
 {
     uint64_t committed = store_committed(store);
     pins->count = 0;
+    if (BREAKS_PINS)
+        return;
     for (unsigned i = 0; i < FORMAT_LEASES_MAX; i++) {
         uint64_t pinned =
             atomic_load_explicit(&store->leases.leases[i].pinned, memory_order_seq_cst);
@@ -216,6 +218,8 @@ static void unlink_chain(struct store *store, const struct pins *pins, uint64_t 
 
 void reclaim_seq_raise(struct store *store)
 {
+    if (BREAKS_RECLAIM)
+        return;
     atomic_fetch_add_explicit(&store->region.super->reclaim_seq, 1, memory_order_release);
     atomic_thread_fence(memory_order_release);
     FAILPOINT("reclaim_seq");

@@ -357,6 +357,8 @@ static int commit_locked(struct store_txn *txn, uint64_t *version)
     *version = store_committed(store);
     if (changed) {
         ++*version;
+        if (BREAKS_COMMIT)
+            publish_version(store, *version);
         size_t kept = stamp_changes(txn, *version);
         for (struct store_table *use = txn->tables; use; use = use->next) {
             if (use->staged)
@@ -364,7 +366,8 @@ static int commit_locked(struct store_txn *txn, uint64_t *version)
             if (use_changed(use))
                 publish_sizes(use, *version);
         }
-        publish_version(store, *version);
+        if (!BREAKS_COMMIT)
+            publish_version(store, *version);
         settle(txn, kept);
         store->stats.commits++;
     }

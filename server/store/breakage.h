@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * breakage.h - faults that can be compiled into the store, to see that the tests find them.
+ *
+ * Never defined but by targets of tests/mp. Each fault breaks one step of docs/CONCURRENCY.md.
+ */
+#ifndef SIDEPOND_BREAKAGE_H
+#define SIDEPOND_BREAKAGE_H
+
+#ifdef SP_BREAK_SEQUENCE /* W2: a slot changes and its home's sequence does not */
+#define BREAKS_SEQUENCE true
+#else
+#define BREAKS_SEQUENCE false
+#endif
+
+#ifdef SP_BREAK_RECLAIM /* W4: versions are freed and nobody is told */
+#define BREAKS_RECLAIM true
+#else
+#define BREAKS_RECLAIM false
+#endif
+
+#ifdef SP_BREAK_PINS /* W4: leases are not looked at */
+#define BREAKS_PINS true
+#else
+#define BREAKS_PINS false
+#endif
+
+#ifdef SP_BREAK_COMMIT /* W3: committed is raised before the entries have their versions */
+#define BREAKS_COMMIT true
+#else
+#define BREAKS_COMMIT false
+#endif
+
+#endif
