@@ -49,6 +49,7 @@ struct daemon {
     struct http_counters counters;
     struct notify notify;
 
+    bool loop_open;
     uv_loop_t loop;
     uv_timer_t tick;
     uv_async_t changed; /* something has been refreshed or has failed */
@@ -88,6 +89,7 @@ void daemon_log_lines(int level, const char *lines);
 /* --- loop.c --- */
 int daemon_init_loop(struct daemon *daemon);
 int daemon_run(struct daemon *daemon); /* until the end is asked for; an exit code */
+void daemon_close_loop(struct daemon *daemon);
 uint64_t daemon_now_ms(void);
 void daemon_stop(struct daemon *daemon, int exit_code);
 

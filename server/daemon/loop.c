@@ -204,7 +204,25 @@ int daemon_init_loop(struct daemon *daemon)
             uv_signal_start(&daemon->signals[i], on_signal, numbers[i]) != 0)
             return EXIT_OTHER;
     }
+    daemon->loop_open = true;
     return EXIT_GOOD;
+}
+
+static void close_handle(uv_handle_t *handle, void *context)
+{
+    (void)context;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+void daemon_close_loop(struct daemon *daemon)
+{
+    if (!daemon->loop_open)
+        return;
+    uv_walk(&daemon->loop, close_handle, NULL);
+    uv_run(&daemon->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&daemon->loop);
+    daemon->loop_open = false;
 }
 
 int daemon_run(struct daemon *daemon)

@@ -77,6 +77,7 @@ static int finish(struct daemon *daemon, int code)
     if (daemon->store)
         store_close(daemon->store);
     config_free(daemon->config);
+    daemon_close_loop(daemon);
     log_info("daemon", "ended");
     return code;
 }
