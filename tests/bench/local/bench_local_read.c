@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * bench_local_read.c - the time of a read from a pond, beside a private hash table and LMDB.
+ *
+ * Method. Data A is 1,000,000 rows of 24-byte keys and 100-byte values, B 10,000 of the same. The
+ * keys to ask for are drawn before the clock starts and lie one behind the other; each value is
+ * copied out. What is compared takes turns in rounds of a moment each, and the median of the rounds
+ * counts. The private table has the pond's buckets, tags, entries and hash, in 4 KiB pages as the
+ * pond's (tests/bench/local/private_table.c). LMDB is read through one long transaction, its
+ * fastest way. "Isolated": each key depends on the value before, so nothing overlaps.
+ * Readers and writer of the last rows are processes of their own.
+ *
+ * Options: --json, --quick (small data, no judgement).
+ */
+#include <lmdb.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "alloc/region.h"
+#include "bench_data.h"
+#include "private_table.h"
+#include "server/store/store.h"
+
+#define ROUNDS_MAX        5
+#define BATCH             16u
+#define WRITES_PER_SECOND 10000u
+#define WRITE_BATCH       100u
+
+static bool quick;
+static char workdir[64];
+
+static _Noreturn void die(const char *what, int status)
+{
+    fprintf(stderr, "bench_local_read: %s: %s\n", what, sp_status_text(status));
+    exit(2);
+}
+
+static void must(int status, const char *what)
+{
+    if (status != SP_OK)
+        die(what, status);
+}
+
+/* Of this thread: what other work the machine does in between does not count. */
+static double now_ns(void)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &at);
+    return (double)at.tv_sec * 1e9 + (double)at.tv_nsec;
+}
+
+/* --- the three stores ----------------------------------------------------------------------------
+ */
+
+struct side {
+    struct data data;
+    char pond_dir[128];
+    struct sp_pond *pond;
+    struct sp_table *table;
+    struct private_table *private;
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+};
+
+static void make_schema(struct schema **out)
+{
+    const struct row_column columns[] = {
+        {.name = "id", .type = SP_TYPE_TEXT, .key_position = 0},
+        {.name = "payload", .type = SP_TYPE_BYTES, .key_position = -1},
+    };
+    char why[256] = "";
+    must(schema_build(columns, 2, NULL, 0, out, why, sizeof why), why);
+}
+
+static struct store *open_store(const struct side *side)
+{
+    struct store_options options = {
+        .directory = side->pond_dir,
+        .name = side->data.name,
+        .limit_bytes = ((uint64_t)side->data.row_count * (side->data.value_bytes + 100) * 2) +
+                       (UINT64_C(64) << 20),
+        .lease_limit_ms = 60000,
+        .gid = -1,
+    };
+    struct store *store;
+    struct store_opened opened;
+    char why[STORE_WHY_BYTES] = "";
+    must(store_open(&options, &store, &opened, why), why);
+    return store;
+}
+
+/* Puts rows `rows` (NULL: the first `count`) of a generation. */
+static void put_rows(const struct side *side, struct store *store, const uint32_t *rows,
+                     uint32_t count, uint32_t generation)
+{
+    struct schema *schema;
+    struct store_txn *txn;
+    struct store_table *table;
+    make_schema(&schema);
+    must(store_begin(store, &txn), "begin");
+    must(store_table(txn, "rows", schema, side->data.row_count, &table, NULL), "table");
+    static char keys[256][BENCH_KEY_BYTES];
+    static uint8_t values[256][1024];
+    struct store_row batch[256];
+    for (uint32_t i = 0; i < count;) {
+        uint32_t size = count - i < 256 ? count - i : 256;
+        for (uint32_t j = 0; j < size; j++) {
+            uint32_t row = rows != NULL ? rows[i + j] : i + j;
+            data_key(row, keys[j]);
+            data_value(&side->data, row, generation, values[j]);
+            batch[j] = (struct store_row){.key = keys[j],
+                                          .key_bytes = BENCH_KEY_BYTES,
+                                          .value = values[j],
+                                          .value_bytes = side->data.value_bytes};
+        }
+        size_t done;
+        must(store_put(table, batch, size, &done), "put");
+        i += size;
+    }
+    must(store_commit(txn, NULL), "commit");
+    schema_free(schema);
+}
+
+static void fill_lmdb(struct side *side)
+{
+    char path[160];
+    snprintf(path, sizeof path, "%s/%s.mdb", workdir, side->data.name);
+    MDB_val key, value;
+    char key_bytes[BENCH_KEY_BYTES];
+    uint8_t value_bytes[1024];
+    if (mdb_env_create(&side->env) != 0 || mdb_env_set_mapsize(side->env, UINT64_C(2) << 30) != 0 ||
+        mdb_env_open(side->env, path, MDB_NOSUBDIR | MDB_NOSYNC, 0600) != 0 ||
+        mdb_txn_begin(side->env, NULL, 0, &side->txn) != 0 ||
+        mdb_dbi_open(side->txn, NULL, 0, &side->dbi) != 0)
+        die("LMDB", SP_ESYS);
+    for (uint32_t i = 0; i < side->data.row_count; i++) {
+        data_key(i, key_bytes);
+        data_value(&side->data, i, 0, value_bytes);
+        key = (MDB_val){.mv_size = BENCH_KEY_BYTES, .mv_data = key_bytes};
+        value = (MDB_val){.mv_size = side->data.value_bytes, .mv_data = value_bytes};
+        if (mdb_put(side->txn, side->dbi, &key, &value, MDB_APPEND) != 0)
+            die("LMDB put", SP_ESYS);
+    }
+    if (mdb_txn_commit(side->txn) != 0 ||
+        mdb_txn_begin(side->env, NULL, MDB_RDONLY, &side->txn) != 0)
+        die("LMDB", SP_ESYS);
+}
+
+static void fill_private(struct side *side)
+{
+    uint64_t bytes = (uint64_t)side->data.row_count * (side->data.value_bytes + 64) + 4096;
+    char key[BENCH_KEY_BYTES];
+    uint8_t value[1024];
+    side->private = private_new(side->data.row_count, bytes, false);
+    for (uint32_t i = 0; i < side->data.row_count; i++) {
+        data_key(i, key);
+        data_value(&side->data, i, 0, value);
+        private_put(side->private, key, sizeof key, value, side->data.value_bytes);
+    }
+}
+
+static void side_open(struct side *side, const char *name, uint32_t row_count)
+{
+    *side = (struct side){.data = {.name = name, .row_count = row_count, .value_bytes = 100}};
+    snprintf(side->pond_dir, sizeof side->pond_dir, "%s/%s", workdir, name);
+    struct store *store = open_store(side);
+    put_rows(side, store, NULL, row_count, 0);
+    store_close(store);
+    const struct sp_open_options options = {sizeof options, 0, true};
+    must(sp_open(side->pond_dir, &options, &side->pond), "sp_open");
+    must(sp_table_open(side->pond, "rows", &side->table), "sp_table_open");
+    fill_private(side);
+    fill_lmdb(side);
+}
+
+static void side_close(struct side *side)
+{
+    mdb_txn_abort(side->txn);
+    mdb_env_close(side->env);
+    private_free(side->private);
+    sp_close(side->pond);
+}
+
+/* --- loops ---------------------------------------------------------------------------------------
+ */
+
+/* One run over `count` keys; returns a sum that proves the values were read. */
+typedef uint64_t loop_function(const struct side *side, const char *keys, uint32_t count);
+
+static uint64_t first_word(const uint8_t *value)
+{
+    uint64_t word;
+    memcpy(&word, value, sizeof word);
+    return word;
+}
+
+static uint64_t loop_pond(const struct side *side, const char *keys, uint32_t count)
+{
+    uint8_t out[1024];
+    uint64_t sum = 0;
+    size_t size;
+    for (uint32_t i = 0; i < count; i++, keys += BENCH_KEY_BYTES) {
+        must(sp_get(side->table, keys, BENCH_KEY_BYTES, out, sizeof out, &size), "sp_get");
+        sum += out[0];
+    }
+    return sum;
+}
+
+static uint64_t loop_private(const struct side *side, const char *keys, uint32_t count)
+{
+    uint8_t out[1024];
+    uint64_t sum = 0;
+    size_t size;
+    for (uint32_t i = 0; i < count; i++, keys += BENCH_KEY_BYTES) {
+        must(private_get(side->private, keys, BENCH_KEY_BYTES, out, sizeof out, &size), "private");
+        sum += out[0];
+    }
+    return sum;
+}
+
+static uint64_t loop_lmdb(const struct side *side, const char *keys, uint32_t count)
+{
+    uint8_t out[1024];
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < count; i++, keys += BENCH_KEY_BYTES) {
+        MDB_val key = {.mv_size = BENCH_KEY_BYTES, .mv_data = (void *)keys}, value;
+        if (mdb_get(side->txn, side->dbi, &key, &value) != 0)
+            die("LMDB get", SP_ESYS);
+        memcpy(out, value.mv_data, value.mv_size);
+        sum += out[0];
+    }
+    return sum;
+}
+
+/* Adds 0 to the position of the next key, but by way of the value just read. */
+static uint64_t isolated_pond(const struct side *side, const char *keys, uint32_t count)
+{
+    uint8_t out[1024];
+    uint64_t sum = 0;
+    size_t size;
+    for (uint32_t i = 0; i < count; i++, keys += BENCH_KEY_BYTES) {
+        must(sp_get(side->table, keys, BENCH_KEY_BYTES, out, sizeof out, &size), "sp_get");
+        sum += out[0];
+        keys += first_word(out) >> 63;
+    }
+    return sum;
+}
+
+static uint64_t isolated_private(const struct side *side, const char *keys, uint32_t count)
+{
+    uint8_t out[1024];
+    uint64_t sum = 0;
+    size_t size;
+    for (uint32_t i = 0; i < count; i++, keys += BENCH_KEY_BYTES) {
+        must(private_get(side->private, keys, BENCH_KEY_BYTES, out, sizeof out, &size), "private");
+        sum += out[0];
+        keys += first_word(out) >> 63;
+    }
+    return sum;
+}
+
+typedef int mget_function(void *table, struct sp_get *gets, size_t count);
+
+static int mget_pond(void *table, struct sp_get *gets, size_t count)
+{
+    return sp_mget(table, gets, count);
+}
+
+static int mget_private(void *table, struct sp_get *gets, size_t count)
+{
+    return private_mget(table, gets, count);
+}
+
+static uint64_t batches(void *table, mget_function *mget, const char *keys, uint32_t count)
+{
+    static uint8_t out[BATCH][128];
+    struct sp_get gets[BATCH];
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i + BATCH <= count; i += BATCH) {
+        for (uint32_t j = 0; j < BATCH; j++, keys += BENCH_KEY_BYTES)
+            gets[j] = (struct sp_get){
+                .key = keys, .key_bytes = BENCH_KEY_BYTES, .out = out[j], .cap = sizeof out[j]};
+        must(mget(table, gets, BATCH), "mget");
+        for (uint32_t j = 0; j < BATCH; j++) {
+            must(gets[j].status, "mget");
+            sum += out[j][0];
+        }
+    }
+    return sum;
+}
+
+static uint64_t batch_pond(const struct side *side, const char *keys, uint32_t count)
+{
+    return batches(side->table, mget_pond, keys, count);
+}
+
+static uint64_t batch_private(const struct side *side, const char *keys, uint32_t count)
+{
+    return batches(side->private, mget_private, keys, count);
+}
+
+/* --- measuring -----------------------------------------------------------------------------------
+ */
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, unsigned count)
+{
+    qsort(values, count, sizeof *values, compare_doubles);
+    return values[count / 2];
+}
+
+static unsigned rounds(void)
+{
+    return quick ? 3 : ROUNDS_MAX;
+}
+
+/* Median ns per get of each of `n` loops, taking turns. The sums must agree. */
+static void measure(const struct side *side, loop_function *const *loops, unsigned n,
+                    const char *keys, uint32_t count, double *out)
+{
+    double ns[4][ROUNDS_MAX];
+    uint64_t sum = 0;
+    for (unsigned round = 0; round < rounds(); round++) {
+        for (unsigned i = 0; i < n; i++) {
+            double began = now_ns();
+            uint64_t got = loops[i](side, keys, count);
+            ns[i][round] = (now_ns() - began) / count;
+            if (round + i > 0 && got != sum)
+                die("the values differ", SP_ECORRUPT);
+            sum = got;
+        }
+    }
+    for (unsigned i = 0; i < n; i++)
+        out[i] = median(ns[i], rounds());
+}
+
+/* --- rows of the report --------------------------------------------------------------------------
+ */
+
+struct report_row {
+    const char *what;
+    double ours, peer;
+    double ratio; /* ours to peer; where `faster`, peer to ours */
+    double reach; /* 0: for information */
+    bool faster;
+    const char *unit;
+};
+
+static struct report_row report[32];
+static unsigned report_count;
+
+static void add(const char *what, double ours, double peer, double reach, bool faster)
+{
+    report[report_count++] = (struct report_row){.what = what,
+                                                 .ours = ours,
+                                                 .peer = peer,
+                                                 .ratio = faster ? peer / ours : ours / peer,
+                                                 .reach = reach,
+                                                 .faster = faster,
+                                                 .unit = "ns"};
+    fprintf(stderr, "%-50s %8.1f %8.1f\n", what, ours, peer);
+}
+
+static bool row_ok(const struct report_row *row)
+{
+    if (row->reach == 0 || quick)
+        return true;
+    return row->faster ? row->ratio >= row->reach : row->ratio <= row->reach;
+}
+
+static bool print_report(bool json)
+{
+    bool ok = true;
+    if (json)
+        printf("{\"bench\": \"local-read\", \"rows\": [\n");
+    for (unsigned i = 0; i < report_count; i++) {
+        const struct report_row *row = &report[i];
+        char reach[32] = "-";
+        if (row->reach != 0)
+            snprintf(reach, sizeof reach, "%s %.2f", row->faster ? ">=" : "<=", row->reach);
+        ok = ok && row_ok(row);
+        printf(json ? "  {\"what\": \"%s\", \"ours\": %.1f, \"peer\": %.1f, \"unit\": \"%s\", "
+                      "\"ratio\": %.3f, \"reach\": \"%s\", \"ok\": %s}%s\n"
+                    : "%-50s %8.1f %8.1f %-4s %6.3f %8s %s%s\n",
+               row->what, row->ours, row->peer, row->unit, row->ratio, reach,
+               row_ok(row) ? "true" : "false", json && i + 1 < report_count ? "," : "");
+    }
+    if (json)
+        printf("]}\n");
+    return ok;
+}
+
+/* --- one reader ----------------------------------------------------------------------------------
+ */
+
+static void bench_a(const struct side *a, uint32_t count)
+{
+    char *uniform = data_draw(&a->data, 0, count, 1);
+    char *zipf = data_draw(&a->data, 0.99, count, 2);
+    double ns[3];
+    measure(a, (loop_function *[]){loop_private, loop_pond, loop_lmdb}, 3, uniform, count, ns);
+    add("A uniform, loop; private table", ns[1], ns[0], 1.10, false);
+    add("A uniform, loop; LMDB", ns[1], ns[2], 8.0, true);
+    measure(a, (loop_function *[]){loop_private, loop_pond, loop_lmdb}, 3, zipf, count, ns);
+    add("A Zipf 0.99, loop; private table", ns[1], ns[0], 1.10, false);
+    add("A Zipf 0.99, loop; LMDB", ns[1], ns[2], 0, true);
+    measure(a, (loop_function *[]){isolated_private, isolated_pond}, 2, uniform, count, ns);
+    add("A uniform, isolated; private table", ns[1], ns[0], 1.08, false);
+    measure(a, (loop_function *[]){batch_private, batch_pond}, 2, uniform, count, ns);
+    add("A uniform, batches of 16; private table", ns[1], ns[0], 1.10, false);
+    measure(a, (loop_function *[]){batch_private, batch_pond}, 2, zipf, count, ns);
+    add("A Zipf 0.99, batches of 16; private table", ns[1], ns[0], 1.10, false);
+    free(uniform);
+    free(zipf);
+}
+
+static void bench_b(const struct side *b, uint32_t count)
+{
+    char *uniform = data_draw(&b->data, 0, count, 3);
+    double ns[3];
+    measure(b, (loop_function *[]){loop_private, loop_pond, loop_lmdb}, 3, uniform, count, ns);
+    add("B uniform, loop; private table", ns[1], ns[0], 1.20, false);
+    add("B uniform, loop; LMDB", ns[1], ns[2], 12.0, true);
+    measure(b, (loop_function *[]){isolated_private, isolated_pond}, 2, uniform, count, ns);
+    add("B uniform, isolated; private table", ns[1], ns[0], 1.15, false);
+    measure(b, (loop_function *[]){batch_private, batch_pond}, 2, uniform, count, ns);
+    add("B uniform, batches of 16; private table", ns[1], ns[0], 1.10, false);
+    free(uniform);
+}
+
+/* --- more processes ------------------------------------------------------------------------------
+ */
+
+/* What processes that measure together share. */
+struct meeting {
+    _Atomic uint32_t ready, go, stop;
+    double ns[2];
+};
+
+static struct meeting *meeting_new(void)
+{
+    void *map = mmap(NULL, sizeof(struct meeting), PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED)
+        die("mmap", SP_ESYS);
+    return map;
+}
+
+static pid_t child(void)
+{
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0)
+        die("fork", SP_ESYS);
+    return pid;
+}
+
+static void await(pid_t pid)
+{
+    int status;
+    if (waitpid(pid, &status, 0) != pid || status != 0)
+        die("a process of the bench failed", SP_ESYS);
+}
+
+/* ns per get of each of `readers` processes that read at the same time. */
+static double read_together(const struct side *side, unsigned readers, const char *keys,
+                            uint32_t count)
+{
+    struct meeting *meeting = meeting_new();
+    pid_t pids[2];
+    for (unsigned i = 0; i < readers; i++) {
+        pids[i] = child();
+        if (pids[i] != 0)
+            continue;
+        loop_pond(side, keys, count / 4);
+        meeting->ready++;
+        while (meeting->ready < readers)
+            ;
+        double began = now_ns();
+        loop_pond(side, keys, count);
+        meeting->ns[i] = (now_ns() - began) / count;
+        _exit(0);
+    }
+    double sum = 0;
+    for (unsigned i = 0; i < readers; i++) {
+        await(pids[i]);
+        sum += meeting->ns[i];
+    }
+    munmap(meeting, sizeof *meeting);
+    return sum / readers;
+}
+
+static void bench_two_readers(const struct side *a, uint32_t count)
+{
+    char *keys = data_draw(&a->data, 0, count, 4);
+    double one[ROUNDS_MAX], two[ROUNDS_MAX];
+    for (unsigned round = 0; round < rounds(); round++) {
+        one[round] = read_together(a, 1, keys, count);
+        two[round] = read_together(a, 2, keys, count);
+    }
+    double ns_one = median(one, rounds()), ns_two = median(two, rounds());
+    report[report_count++] =
+        (struct report_row){.what = "A uniform, gets per us of 2 readers; of one",
+                            .ours = 2000 / ns_two,
+                            .peer = 1000 / ns_one,
+                            .ratio = 2 * ns_one / ns_two,
+                            .reach = 1.95,
+                            .faster = true,
+                            .unit = "1/us"};
+    fprintf(stderr, "two readers %.1f ns each, one %.1f\n", ns_two, ns_one);
+    free(keys);
+}
+
+/* Changes 10,000 rows a second, in commits of 100, until told to stop. */
+static void writer(const struct side *side, struct meeting *meeting)
+{
+    struct store *store = open_store(side);
+    uint32_t rows[WRITE_BATCH];
+    uint64_t random = 5;
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    for (uint32_t generation = 1; meeting->stop == 0; generation++) {
+        for (unsigned i = 0; i < WRITE_BATCH; i++)
+            rows[i] = (uint32_t)(random_next(&random) % side->data.row_count);
+        if (meeting->go != 0) {
+            put_rows(side, store, rows, WRITE_BATCH, generation);
+            store_tick(store);
+        }
+        meeting->ready = 1;
+        at.tv_nsec += 1000000000 / (WRITES_PER_SECOND / WRITE_BATCH);
+        if (at.tv_nsec >= 1000000000) {
+            at.tv_nsec -= 1000000000;
+            at.tv_sec++;
+        }
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
+    }
+    store_close(store);
+}
+
+static void bench_with_writer(const struct side *a, uint32_t count)
+{
+    char *keys = data_draw(&a->data, 0, count, 6);
+    struct meeting *meeting = meeting_new();
+    pid_t pid = child();
+    if (pid == 0) {
+        writer(a, meeting);
+        _exit(0);
+    }
+    while (meeting->ready == 0)
+        usleep(1000);
+    double alone[ROUNDS_MAX], beside[ROUNDS_MAX];
+    for (unsigned round = 0; round < rounds(); round++) {
+        for (unsigned writes = 0; writes < 2; writes++) {
+            meeting->go = writes;
+            usleep(50000);
+            double began = now_ns();
+            loop_pond(a, keys, count);
+            (writes ? beside : alone)[round] = (now_ns() - began) / count;
+        }
+    }
+    meeting->stop = 1;
+    await(pid);
+    munmap(meeting, sizeof *meeting);
+    free(keys);
+    add("A uniform, while 10,000 rows/s change; without", median(beside, rounds()),
+        median(alone, rounds()), 1.05, false);
+}
+
+/* --- huge pages ----------------------------------------------------------------------------------
+ */
+
+/* For information: the same loop when the arena lies in huge pages. */
+static void bench_huge(struct side *a, uint32_t count)
+{
+    char *keys = data_draw(&a->data, 0, count, 7);
+    double plain, huge;
+    measure(a, (loop_function *[]){loop_pond}, 1, keys, count, &plain);
+    struct region region;
+    char why[REGION_WHY_BYTES] = "";
+    must(region_attach_writer(a->pond_dir, &region, why), why);
+    uint64_t off = (uint64_t)(region.arena - region.base);
+    bool collapsed = region_collapse(&region, off, region.super->used_units * FORMAT_UNIT_BYTES);
+    region_detach(&region);
+    sp_close(a->pond);
+    must(sp_open(a->pond_dir, NULL, &a->pond), "sp_open");
+    must(sp_table_open(a->pond, "rows", &a->table), "sp_table_open");
+    loop_pond(a, keys, count);
+    measure(a, (loop_function *[]){loop_pond}, 1, keys, count, &huge);
+    if (collapsed)
+        add("A uniform, loop, with huge pages; without", huge, plain, 0, false);
+    free(keys);
+}
+
+/* -------------------------------------------------------------------------------------------------
+ */
+
+static void remove_workdir(void)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf -- '%s'", workdir);
+    if (system(command) != 0)
+        fprintf(stderr, "%s stays\n", workdir);
+}
+
+int main(int argc, char **argv)
+{
+    bool json = false;
+    for (int i = 1; i < argc; i++) {
+        json = json || strcmp(argv[i], "--json") == 0;
+        quick = quick || strcmp(argv[i], "--quick") == 0;
+    }
+    snprintf(workdir, sizeof workdir, "/dev/shm/bench-local-read-XXXXXX");
+    if (mkdtemp(workdir) == NULL)
+        die("mkdtemp", SP_ESYS);
+    pid_t self = getpid();
+    struct side a, b;
+    side_open(&a, "A", quick ? 20000 : 1000000);
+    side_open(&b, "B", quick ? 2000 : 10000);
+    uint32_t count = quick ? 50000 : 500000;
+    bench_a(&a, count);
+    bench_b(&b, quick ? 50000 : 1000000);
+    bench_two_readers(&a, count);
+    bench_with_writer(&a, count);
+    bench_huge(&a, count);
+    side_close(&a);
+    side_close(&b);
+    if (getpid() == self)
+        remove_workdir();
+    return print_report(json) ? 0 : 1;
+}
