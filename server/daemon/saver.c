@@ -27,6 +27,7 @@ struct saver {
     uint64_t saved;      /* in the file */
     int64_t next_ms;     /* CLOCK_MONOTONIC: not before */
     bool stop;
+    bool ended;
 };
 
 static int64_t clock_of(clockid_t clock)
@@ -91,6 +92,8 @@ static void *saver_run(void *argument)
         if (last)
             break;
     }
+    saver->ended = true;
+    pthread_cond_signal(&saver->wake);
     pthread_mutex_unlock(&saver->lock);
     return NULL;
 }
@@ -161,9 +164,14 @@ bool saver_stop(struct saver *saver, uint32_t wait_ms)
     pthread_mutex_lock(&saver->lock);
     saver->stop = true;
     pthread_cond_signal(&saver->wake);
+    int waited = 0;
+    while (!saver->ended && waited == 0)
+        waited = pthread_cond_timedwait(&saver->wake, &saver->lock, &until);
+    bool ended = saver->ended;
     pthread_mutex_unlock(&saver->lock);
-    if (pthread_clockjoin_np(saver->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+    if (!ended)
         return false;
+    pthread_join(saver->thread, NULL);
     saver_free(saver);
     return true;
 }

@@ -120,14 +120,14 @@ class PostgresqlTest(unittest.TestCase):
         stop = threading.Event()
 
         def move():
-            while not stop.is_set():
+            while not stop.wait(0.1):  # so that a version lasts for a few reads
                 self.sql("begin", "update users set balance = balance - 1 where id = 50",
                          "update stores set balance = balance + 1 where id = 1", "commit")
         mover = threading.Thread(target=move)
         mover.start()
         try:
             versions = set()
-            while len(versions) < 20:
+            while len(versions) < 10:
                 version = json.loads(daemon.tool("--json", "status").stdout)["version"]
                 user, store = daemon.get("users", 50), daemon.get("stores", 1)
                 if version == json.loads(daemon.tool("--json", "status").stdout)["version"]:
