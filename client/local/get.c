@@ -77,8 +77,8 @@ __attribute__((flatten)) int sp_get(struct sp_table *table, const void *key, siz
 {
     const struct binding *b = table_binding(table);
     struct quick_home home;
-    uint64_t off;
-    size_t value_bytes;
+    uint64_t off = 0;
+    size_t value_bytes = 0;
     if (find_is_old(b))
         return SP_EOLD;
     uint64_t version = quick_version(b);

@@ -62,8 +62,8 @@ FIND_INLINE bool copy_one(const struct binding *b, uint64_t version, struct grou
     if (UNLIKELY((group->odd >> i & 1) != 0))
         return false;
     struct quick_home home = group->home[i];
-    uint64_t off;
-    size_t value_bytes;
+    uint64_t off = 0;
+    size_t value_bytes = 0;
     enum quick result =
         quick_find(b, &home, version, group->hash[i], get->key, get->key_bytes, &off, &value_bytes);
     if (LIKELY(result == QUICK_FOUND && value_bytes <= get->cap)) {

@@ -29,12 +29,8 @@
 #define RACE_BYTEWISE 0
 #endif
 
-/* The acquire fence of R8 and S4. ThreadSanitizer knows no fences, and gcc says so; nothing that it
- * checks relies on this one, as what is raced for is atomic then. */
-#if RACE_BYTEWISE && !defined(__clang__)
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wtsan"
-#endif
+/* The acquire fence of R8 and S4. ThreadSanitizer knows no fences; nothing that it checks relies on
+ * this one, as what is raced for is atomic then. */
 static inline void race_fence(void)
 {
     atomic_thread_fence(memory_order_acquire);
@@ -43,9 +39,6 @@ static inline void race_fence_full(void)
 {
     atomic_thread_fence(memory_order_seq_cst);
 }
-#if RACE_BYTEWISE && !defined(__clang__)
-#pragma GCC diagnostic pop
-#endif
 
 #define RACE_COPY_INLINE 256u /* bytes, up to which a call costs more than it saves */
 
