@@ -101,6 +101,7 @@ enum find find_version(struct find_path *p, uint64_t unit, struct found *out)
             return find_parts(p->b, unit, born_word, prev_word, out);
         }
         p->chained = true;
+        p->steps++;
         unit = entry_prev(prev_word);
         if (unit == 0)
             return FIND_MISS;

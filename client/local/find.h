@@ -50,7 +50,8 @@ struct find_path {
     const struct table_root *root;
     const _Atomic uint64_t *dir_at, *segment_at;
     const struct bucket *home;
-    bool chained; /* a prev link was followed, or its absence believed */
+    bool chained;   /* a prev link was followed, or its absence believed */
+    uint32_t steps; /* prev links followed */
 };
 
 /* Where a version of a row lies. */
@@ -94,6 +95,7 @@ FIND_INLINE bool find_begin(struct find_path *p, const struct binding *b)
 {
     p->b = b;
     p->chained = false;
+    p->steps = 0;
     p->reclaim = atomic_load_explicit(&b->super->reclaim_seq, memory_order_acquire);
     p->version = atomic_load_explicit(&b->super->committed, memory_order_acquire);
     return LIKELY(p->version - 1 < VERSION_UNCOMMITTED - 1);
@@ -104,6 +106,7 @@ FIND_INLINE void find_begin_at(struct find_path *p, const struct binding *b, uin
 {
     p->b = b;
     p->chained = false;
+    p->steps = 0;
     p->reclaim = atomic_load_explicit(&b->super->reclaim_seq, memory_order_acquire);
     p->version = version;
 }

@@ -14,6 +14,9 @@
 
 #include <stdlib.h>
 
+/* Beyond which a scan is of a forged pond. The writer may make new versions while it goes on. */
+#define WORK_PER_UNIT 16u
+
 /* --- making and ending --------------------------------------------------------------------------
  */
 
@@ -264,9 +267,10 @@ static int collect_segment(struct sp_scan *scan, struct find_path *p)
         if (status != SP_OK)
             return status;
     }
-    /* A sound table's buckets take 4 units each; only a forged directory gets here. */
-    scan->buckets_seen += bucket_count;
-    return scan->buckets_seen > find_limit(p->b) ? SP_ECORRUPT : SP_OK;
+    /* In a sound table each bucket and each version has units of its own; a forged directory can
+     * lead to the same ones for ever. */
+    scan->work += bucket_count + p->steps;
+    return scan->work > WORK_PER_UNIT * find_limit(p->b) ? SP_ECORRUPT : SP_OK;
 }
 
 static int next_segment(struct sp_scan *scan)

@@ -31,7 +31,7 @@ struct sp_scan {
     /* A whole table: what is left starts at next_hash. */
     uint64_t next_hash;
     bool done;
-    uint64_t buckets_seen;
+    uint64_t work; /* buckets looked at and prev links followed */
     struct scan_row *rows;
     size_t row_count, row_cap, row_at;
     /* A secondary key: posting.key is not NULL. */
