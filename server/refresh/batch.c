@@ -103,7 +103,7 @@ static int refuse(struct intake *in, enum refresh_skip reason, const char *key, 
         return SP_EDATA;
     }
     in->skipped[reason]++;
-    if (in->named < BATCH_NAMED_MAX)
+    if (!in->quiet && in->named < BATCH_NAMED_MAX)
         log_event(LOG_WARNING, "refresh", "row skipped", LOG_STR("table", in->config->name),
                   LOG_STR("key", key), LOG_STR("why", why));
     in->named++;

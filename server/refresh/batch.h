@@ -41,7 +41,8 @@ struct intake {
     uint64_t read;
     uint64_t stored;
     uint64_t skipped[REFRESH_SKIP_COUNT];
-    unsigned named;
+    bool quiet;           /* bad rows have been named lately: only count them */
+    unsigned named;       /* or would have been */
     uint64_t data_bytes;  /* keys and values */
     uint64_t units_bytes; /* the same in entries */
     int space_status;     /* SP_ENOSPC or SP_ENOSHM: did not fit, is counting since */

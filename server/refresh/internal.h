@@ -56,10 +56,12 @@ struct group_table {
     const struct config_table *config;
     struct source_table source;
     struct source_description description;
-    struct schema *schema;        /* NULL: not described yet */
-    struct watermark mark;        /* as of the last commit */
-    uint64_t full_at_ms;          /* CLOCK_MONOTONIC of the last full pass; 0: none */
-    bool confirmed;               /* group's lock */
+    struct schema *schema; /* NULL: not described yet */
+    struct watermark mark; /* as of the last commit */
+    uint64_t full_at_ms;   /* CLOCK_MONOTONIC of the last full pass; 0: none */
+    uint64_t skips;        /* bad rows of the last pass */
+    uint64_t named_at_ms;  /* when bad rows were last named in the log; 0: name them next time */
+    bool confirmed;        /* group's lock */
     struct refresh_status status; /* group's lock */
 };
 

@@ -21,6 +21,8 @@
 #include "server/log/log.h"
 #include "server/refresh/internal.h"
 
+enum { NAME_AGAIN_MS = 600000 };
+
 /* A table in a pass. */
 struct portion {
     struct group_table *table;
@@ -230,10 +232,26 @@ static void begin_intake(struct pass *pass, struct portion *portion)
         .mark = watermark ? &portion->mark : NULL,
         .mark_column = watermark ? schema_column(table->schema, watermark) : -1,
         .now_ms = pass->begun_at_ms,
+        .quiet = table->named_at_ms && pass->begun_ms - table->named_at_ms < NAME_AGAIN_MS,
         .stopped = pass_stopped,
         .full = pass_full,
         .context = pass,
     };
+}
+
+/* The same bad rows come with every full pass: they are named when their number changes, and every
+ * NAME_AGAIN_MS. */
+static void note_skips(const struct pass *pass, struct group_table *table, const struct intake *in)
+{
+    if (!in->quiet && in->named > BATCH_NAMED_MAX)
+        log_event(LOG_WARNING, "refresh", "more rows skipped",
+                  LOG_STR("table", table->config->name),
+                  LOG_UINT("rows", in->named - BATCH_NAMED_MAX));
+    if (!in->quiet && in->named > 0)
+        table->named_at_ms = pass->begun_ms;
+    if (in->quiet && in->named != table->skips)
+        table->named_at_ms = 0;
+    table->skips = in->named;
 }
 
 static int stream_portion(struct pass *pass, struct portion *portion)
@@ -266,10 +284,7 @@ static int stream_portion(struct pass *pass, struct portion *portion)
     }
     if (in->space_status != SP_OK)
         return fail_space(pass, portion);
-    if (in->named > BATCH_NAMED_MAX)
-        log_event(LOG_WARNING, "refresh", "more rows skipped",
-                  LOG_STR("table", table->config->name),
-                  LOG_UINT("rows", in->named - BATCH_NAMED_MAX));
+    note_skips(pass, table, in);
     return SP_OK;
 }
 

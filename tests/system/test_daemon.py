@@ -127,6 +127,27 @@ class DaemonTest(unittest.TestCase):
         self.assertEqual(daemon.run(), 73)
         self.assertIn("cannot make the directory /proc/sidepond", daemon.log())
 
+    def test_file_system_full(self):
+        """A file system too small for the pond: an error of the refresh, and no signal for anybody."""
+        daemon = self.database()
+        mount = os.path.join(daemon.directory, "small")
+        os.mkdir(mount)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", mount],
+                          capture_output=True, check=False).returncode != 0:
+            self.skipTest("no right to mount a file system")
+        self.addCleanup(subprocess.run, ["umount", "-l", mount], check=False)
+        daemon.pond = os.path.join(mount, "pond")
+        daemon.configure(USERS)
+        daemon.start()
+        self.sql("insert into users with recursive n(i) as (select 1000 union all "
+                 "select i + 1 from n where i < 6000) select i, hex(zeroblob(500)), 1 from n")
+        daemon.await_state("users", "failing")
+        self.assertIn("the file system of", daemon.table("users")["error"])
+        self.assertEqual(daemon.get("users", 7)["email"], "u7@example.org")
+        self.sql("delete from users where id >= 1500")
+        daemon.await_state("users", "fresh")
+        self.assertEqual(daemon.rows("users"), 600)
+
     def test_port_taken(self):
         daemon = self.database().start()
         other = self.database()
