@@ -143,7 +143,9 @@ static bool was_dropped(const struct binding *binding)
         if (!find_begin(&path, binding))
             return false;
         result = find_root(&path, 0);
-    } while (!find_unchanged(&path, FIND_NO_TABLE) && ++tries < READ_TRIES_MAX);
+        if (result == FIND_HIT)
+            result = FIND_NO_INDEX; /* as far as the root, which is all that was read */
+    } while (!find_unchanged(&path, result) && ++tries < READ_TRIES_MAX);
     return result == FIND_NO_TABLE && path.head != 0;
 }
 
