@@ -19,13 +19,15 @@ Options: --json, --quick (small data).
 import json
 import os
 import random
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
+import python_package
 
 ROUNDS = 9
 READS = 300_000
@@ -133,22 +135,6 @@ def measure(directory, tables):
 # --- around it ---
 
 
-def make_environment(work, tree):
-    """A virtual environment with the package; its python."""
-    sources = work / "tree"
-    for part in ("CMakeLists.txt", "alloc", "client"):
-        copy = shutil.copy if (tree / part).is_file() else shutil.copytree
-        sources.mkdir(exist_ok=True)
-        copy(tree / part, sources / part)
-    subprocess.run(["/usr/bin/python3", "-m", "venv", "--system-site-packages", work / "venv"],
-                   check=True)
-    python = work / "venv/bin/python"
-    environment = {**os.environ, "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-build-isolation",
-                    sources / "client/python"], check=True, env=environment, stdout=sys.stderr)
-    return python
-
-
 def run(quick):
     tree = Path(__file__).resolve().parents[2]
     build = Path(os.environ.get("SIDEPOND_BUILD_DIR", tree / "build/release"))
@@ -158,7 +144,7 @@ def run(quick):
         for name, count in tables.items():
             subprocess.run([build / "bin/bench_pond", work / name, str(count)], check=True)
         note("pip install ./client/python")
-        python = make_environment(work, tree)
+        python = python_package.install(work, tree)
         done = subprocess.run([python, __file__, "--measure", directory, json.dumps(tables)],
                               check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
