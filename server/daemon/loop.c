@@ -90,6 +90,10 @@ static void tell_status(struct daemon *daemon)
     struct summary sum = {0};
     size_t count = 0;
     char text[sizeof(daemon->reload_error) + 512];
+    if (!refresh_config(daemon->refresh)) {
+        notify_status(&daemon->notify, "looking at the databases");
+        return;
+    }
     if (refresh_status(daemon->refresh, &statuses, &count) != SP_OK)
         return;
     struct sp_pond *pond = refresh_pond(daemon->refresh);
