@@ -111,10 +111,7 @@ struct super {
     _Atomic uint64_t punched_bytes; /* of the usable part, given back to the system */
     _Atomic uint64_t used_units;    /* as of the last commit */
     _Atomic uint32_t table_count;   /* slots in use: [0, table_count) */
-    /* Entries were moved whose originals snapshots may still read: until they have ended, or, if
-     * the writer dies before that, are taken back. */
-    _Atomic uint32_t moves_pending;
-    uint32_t reserved2[2];
+    uint32_t reserved2[3];
 };
 static_assert(offsetof(struct super, checksum) == 248, "fixed part is four lines");
 static_assert(offsetof(struct super, committed) == 256, "hot line");

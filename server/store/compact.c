@@ -6,8 +6,8 @@
  * that lie beyond the target, which is the memory in use and a little more, to lower addresses: the
  * copy is published in the entry's place, and the original is freed when every lease that was held
  * at that moment has ended. A few segments a tick; a sweep that finds nothing to move costs a look
- * at the slots. Nothing leads to an original that waits, so a writer that dies meanwhile leaves
- * moves_pending set, and recovery takes all leases back.
+ * at the slots. Nothing leads to an original that waits, so recovery takes it for free: a writer
+ * that ends meanwhile takes all leases back, and if it died, recovery does.
  */
 #include "server/store/internal.h"
 
@@ -45,7 +45,6 @@ static bool free_moved(struct store *store)
     for (size_t i = 0; i < store->moved.units.count; i++)
         space_free(store, moved[i], entry_units(store_entry(store, moved[i])));
     store->moved.units.count = 0;
-    atomic_store_explicit(&store->region.super->moves_pending, 0, memory_order_release);
     return true;
 }
 
@@ -66,7 +65,6 @@ static void move_entry(struct store *store, struct index *index, uint64_t word)
         return;
     }
     memcpy(store_entry(store, to), entry, units * FORMAT_UNIT_BYTES);
-    atomic_store_explicit(&store->region.super->moves_pending, 1, memory_order_release);
     FAILPOINT("move");
     index_replace(&place, to);
     *moved = from; /* the shape's count goes on with the copy: the shape may be freed before this */

@@ -225,6 +225,8 @@ void store_close(struct store *store)
         return;
     while (store->txns)
         store_abort(store->txns);
+    if (store->moved.units.count > 0) /* nobody will remember that these wait for leases */
+        leases_revoke(store);
     atomic_store_explicit(&store->region.super->writer_pid, 0, memory_order_release);
     free_store(store);
 }

@@ -5,9 +5,9 @@
  * Goal: whatever happens to the processes, no reader ever sees a wrong byte, a value that was not
  * committed, an older value after a newer one, or half of a commit; nothing that was acknowledged
  * is lost; nothing is leaked.
- * Method: torture.h says what the data are, torture_writer.c and torture_reader.c what they do. This
- * process kills and restarts both at random moments, and stops readers for longer than the lease
- * limit. At the end everything is compared once more and the checker looks at the whole pond.
+ * Method: torture.h says what the data are, torture_writer.c and torture_reader.c what they do.
+ * This process kills and restarts both at random moments, and stops readers for longer than the
+ * lease limit. At the end everything is compared once more and the checker looks at the whole pond.
  *
  *   torture [--seconds N] [--kills N] [--readers N] [--seed N] [--threads] [--expect-failure]
  *
@@ -261,14 +261,11 @@ static int run_torture(struct run *run)
 
 static bool parse(struct run *run, int argc, char **argv)
 {
-    static const struct option options[] = {{"seconds", required_argument, NULL, 's'},
-                                            {"kills", required_argument, NULL, 'k'},
-                                            {"reads", required_argument, NULL, 'n'},
-                                            {"readers", required_argument, NULL, 'r'},
-                                            {"seed", required_argument, NULL, 'e'},
-                                            {"threads", no_argument, NULL, 't'},
-                                            {"expect-failure", no_argument, NULL, 'x'},
-                                            {0}};
+    static const struct option options[] = {
+        {"seconds", required_argument, NULL, 's'},  {"kills", required_argument, NULL, 'k'},
+        {"reads", required_argument, NULL, 'n'},    {"readers", required_argument, NULL, 'r'},
+        {"seed", required_argument, NULL, 'e'},     {"threads", no_argument, NULL, 't'},
+        {"expect-failure", no_argument, NULL, 'x'}, {0}};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (option) {
         case 's':

@@ -4,8 +4,8 @@
  *
  * Tables `left` and `right` have the same rows in the same states at every version; rows below
  * TORTURE_FIRM are never deleted. A state is serial << 16 | attempt, the serial being that of the
- * transaction that wrote the row. Row 0 of `meta` has the state of the last commit, row 1 counts the
- * rows of `bulk`. All rows of `shape` have one state, and are TORTURE_SHAPED.
+ * transaction that wrote the row. Row 0 of `meta` has the state of the last commit, row 1 counts
+ * the rows of `bulk`. All rows of `shape` have one state, and are TORTURE_SHAPED.
  *
  * The shared page is not the pond: it survives the writer, and says what was acknowledged.
  */
@@ -56,8 +56,7 @@ struct torture {
 };
 
 /* Says what is wrong, once, and returns false. */
-bool torture_fail(struct torture *t, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+bool torture_fail(struct torture *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* One life of the writer: opens the pond, compares all of it with what was acknowledged, then
  * changes it until it is told to stop. False: something was wrong. */

@@ -73,8 +73,8 @@ static unsigned choose_row(struct reader *r)
         return 3 + 16 * (unsigned)kit_below(r->random, 3); /* large ones that change all the time */
     unsigned first = kit_below(r->random, 4) ? 0 : TORTURE_FIRM;
     return first + (unsigned)kit_below(r->random, kit_below(r->random, 2) ? 40
-                                                  : first                ? TORTURE_ROWS - first
-                                                                         : TORTURE_ROWS);
+                                                  : first                 ? TORTURE_ROWS - first
+                                                                          : TORTURE_ROWS);
 }
 
 static bool get_some(struct reader *r)
@@ -138,11 +138,11 @@ static bool view_pair(struct reader *r, struct sp_snapshot *snapshot, int64_t id
                     kit_decode(r->schema, views[side].value, views[side].value_bytes, &row) &&
                     kit_body_state(row.body, row.body_bytes, side, id, &states[side]);
         if (!good)
-            return is_stale(r, snapshot) ? false
-                                         : BAD(r, "snapshot %llu, %s %d: %s or a wrong byte",
-                                               (unsigned long long)sp_snapshot_version(snapshot),
-                                               torture_names[side], (int)id,
-                                               sp_status_name(status));
+            return is_stale(r, snapshot)
+                       ? false
+                       : BAD(r, "snapshot %llu, %s %d: %s or a wrong byte",
+                             (unsigned long long)sp_snapshot_version(snapshot), torture_names[side],
+                             (int)id, sp_status_name(status));
     }
     if (states[LEFT] == states[RIGHT] || is_stale(r, snapshot))
         return true;
@@ -175,10 +175,11 @@ static bool hold_views(struct reader *r, struct sp_snapshot *snapshot)
                 kit_body_state(row.body, row.body_bytes, side, ids[i], &again) &&
                 again == states[i][side];
             if (!good)
-                return is_stale(r, snapshot) ? false
-                                             : BAD(r, "snapshot %llu: the view of %s %d changed",
-                                                   (unsigned long long)sp_snapshot_version(snapshot),
-                                                   torture_names[side], (int)ids[i]);
+                return is_stale(r, snapshot)
+                           ? false
+                           : BAD(r, "snapshot %llu: the view of %s %d changed",
+                                 (unsigned long long)sp_snapshot_version(snapshot),
+                                 torture_names[side], (int)ids[i]);
         }
     }
     atomic_fetch_add_explicit(&r->shared->rows_viewed, COUNT * 4, memory_order_relaxed);
@@ -203,8 +204,8 @@ static bool walk(struct reader *r, struct sp_snapshot *snapshot, struct sp_scan 
         uint64_t state;
         memcpy(&id, view.key, sizeof(id));
         bool good = kit_decode(r->schema, view.value, view.value_bytes, &row) ||
-                    which == SHAPE; /* of either shape */
-        if (which == SHAPE) {
+                    which >= BULK; /* of either shape */
+        if (which >= BULK) {
             struct sp_value body;
             good = sp_view_column(&view, 3, &body) == SP_OK;
             row.body = body.bytes.data;
@@ -214,9 +215,9 @@ static bool walk(struct reader *r, struct sp_snapshot *snapshot, struct sp_scan 
                (!grp || row.grp == *grp);
         if (!good) {
             sp_scan_end(scan);
-            return is_stale(r, snapshot) ? false
-                                         : BAD(r, "scan of %s, row %d: a wrong byte",
-                                               torture_names[which], (int)id);
+            return is_stale(r, snapshot)
+                       ? false
+                       : BAD(r, "scan of %s, row %d: a wrong byte", torture_names[which], (int)id);
         }
         tally->state = tally->rows == 0 || tally->state == state ? state : ~UINT64_C(0);
         tally->rows++;
@@ -284,9 +285,9 @@ static bool scan_others(struct reader *r, struct sp_snapshot *snapshot)
     bool good = status == SP_OK && kit_decode(r->schema, view.value, view.value_bytes, &row) &&
                 row.code == (int64_t)tally.rows;
     atomic_fetch_add_explicit(&r->shared->scans, 2, memory_order_relaxed);
-    return good || (!is_stale(r, snapshot) && BAD(r, "snapshot: %llu rows of `bulk`, %s",
-                                                  (unsigned long long)tally.rows,
-                                                  sp_status_name(status)));
+    return good ||
+           (!is_stale(r, snapshot) && BAD(r, "snapshot: %llu rows of `bulk`, %s",
+                                          (unsigned long long)tally.rows, sp_status_name(status)));
 }
 
 /* All rows by their groups are all rows. */
@@ -298,8 +299,7 @@ static bool find_all(struct reader *r, struct sp_snapshot *snapshot)
         return false;
     for (int64_t grp = 0; grp < (int64_t)TORTURE_GROUPS; grp++) {
         struct sp_scan *scan;
-        int status =
-            sp_find_begin(snapshot, r->tables[LEFT], 0, &grp, sizeof(grp), &scan);
+        int status = sp_find_begin(snapshot, r->tables[LEFT], 0, &grp, sizeof(grp), &scan);
         if (status != SP_OK)
             return status == SP_ESTALE && is_stale(r, snapshot)
                        ? false

@@ -23,17 +23,15 @@ struct writer {
     struct schema *schemas[TORTURE_TABLES];
     uint64_t state; /* of the transaction */
     uint64_t tick_ms;
-    unsigned shape; /* what of kit_schema the table `shape` has */
+    unsigned shape, bulk; /* what of kit_schema these tables have */
     bool failed;
 };
 
-#define WANT(w, status)                                                                            \
-    ((w)->failed |= !want((w)->t, (status), __LINE__), !(w)->failed)
+#define WANT(w, status) ((w)->failed |= !want((w)->t, (status), __LINE__), !(w)->failed)
 
 static bool want(struct torture *t, int status, int line)
 {
-    return status == SP_OK ||
-           torture_fail(t, "writer, line %d: %s", line, sp_status_name(status));
+    return status == SP_OK || torture_fail(t, "writer, line %d: %s", line, sp_status_name(status));
 }
 
 /* --- what is there -------------------------------------------------------------------------- */
@@ -66,8 +64,7 @@ static void note_committed(struct torture_shared *shared, uint64_t state)
     for (unsigned i = 0; state >> 16 == 1 && i < TORTURE_FIRM; i++)
         atomic_store(&shared->acked[i], state);
     for (uint32_t i = 0; i < shared->changes.count; i++)
-        atomic_store(&shared->acked[shared->changes.row[i]],
-                     shared->changes.gone[i] ? 0 : state);
+        atomic_store(&shared->acked[shared->changes.row[i]], shared->changes.gone[i] ? 0 : state);
     atomic_store(&shared->serial, state >> 16);
 }
 
@@ -176,9 +173,8 @@ static bool change_rows(struct writer *w)
             if (!put(w, LEFT, i, w->state, i) || !put(w, RIGHT, i, w->state, i))
                 return false;
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t row = kit_below(w->random, 6) == 0
-                           ? 3 + 16 * (uint32_t)kit_below(w->random, 3)
-                           : first + (uint32_t)kit_below(w->random, span);
+        uint32_t row = kit_below(w->random, 6) == 0 ? 3 + 16 * (uint32_t)kit_below(w->random, 3)
+                                                    : first + (uint32_t)kit_below(w->random, span);
         bool gone = row >= TORTURE_FIRM && kit_below(w->random, 3) == 0;
         shared->changes.row[i] = row;
         shared->changes.gone[i] = gone;
@@ -196,10 +192,16 @@ static bool change_rows(struct writer *w)
     return true;
 }
 
-/* The table `bulk` gets another size, by a pass: the index grows, splits and shrinks. */
+/* The table `bulk` gets another size, by a pass: the index grows, splits and shrinks. Sometimes it
+ * gets another shape, and the index starts from nothing. */
 static bool change_bulk(struct writer *w)
 {
     uint64_t count = kit_below(w->random, TORTURE_BULK), deleted;
+    if (kit_below(w->random, 5) == 0) {
+        w->bulk ^= KIT_NOTE;
+        schema_free(w->schemas[BULK]);
+        w->schemas[BULK] = kit_schema(w->bulk);
+    }
     if (!use(w, BULK, 0) || !WANT(w, store_pass_begin(w->tables[BULK])))
         return false;
     for (uint64_t i = 0; i < count; i++) {
@@ -266,7 +268,7 @@ static bool live(struct writer *w)
     w->schemas[LEFT] = kit_schema(KIT_INDEX_GROUP | KIT_INDEX_CODE);
     w->schemas[RIGHT] = kit_schema(0);
     w->schemas[META] = kit_schema(0);
-    w->schemas[BULK] = kit_schema(KIT_INDEX_GROUP);
+    w->schemas[BULK] = kit_schema(w->bulk = KIT_INDEX_GROUP);
     w->schemas[SHAPE] = kit_schema(0);
     atomic_fetch_add(&w->shared->ready, 1);
     while (!atomic_load(&w->shared->stop) && !atomic_load(&w->shared->failed)) {
@@ -311,9 +313,9 @@ bool torture_examine(struct torture *t)
         store_info(store, &info);
         same = info.used_bytes == before.used_bytes && info.versions_held == 0 ? same + 1 : 0;
     }
-    bool good = info.versions_held == 0 ||
-                torture_fail(t, "%llu versions are held and nobody reads",
-                             (unsigned long long)info.versions_held);
+    bool good =
+        info.versions_held == 0 || torture_fail(t, "%llu versions are held and nobody reads",
+                                                (unsigned long long)info.versions_held);
     store_close(store);
     if (good && kit_check(t->directory, false, NULL) != 0)
         good = torture_fail(t, "the checker complains");
