@@ -48,6 +48,7 @@ import tempfile
 import time
 
 SETTINGS = {
+    "dynamic_shared_memory_type": "mmap",  # under its own directory, so a killed one leaves nothing
     "fsync": "off",
     "full_page_writes": "off",
     "shared_buffers": "64MB",
