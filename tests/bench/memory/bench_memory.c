@@ -3,11 +3,12 @@
  * bench_memory.c - memory that a pond takes for its rows, everything counted, beside LMDB, Redis
  * and memcached with the same rows.
  *
- * Method. Data A is loaded in one transaction, as a first load does, without knowing how many rows
- * will come. Then lognormal sizes (median 200 bytes, sigma 1.2, at most 64 KiB): 300,000 rows are
- * loaded, and each is replaced 20 times by one of a newly drawn size: 20 times all rows, each time
- * in another random order, in transactions of 1,000 rows. store_tick is called ten times a second,
- * as the daemon does, and the peers get the same writes in the same order.
+ * Method. Data A is loaded in one transaction, as a first load does: once told how many rows will
+ * come, as a database's estimate does, and once not. Then lognormal sizes (median 200 bytes,
+ * sigma 1.2, at most 64 KiB): 300,000 rows are loaded, and each is replaced 20 times by one of a
+ * newly drawn size: 20 times all rows, each time in another random order, in transactions of 1,000
+ * rows. store_tick is called ten times a second, as the daemon does, and the peers get the same
+ * writes in the same order.
  *
  * Counted are: of a pond the blocks of its files, pond and leases; of LMDB the blocks of its data
  * and lock file; of Redis and memcached the growth of the server's resident memory from empty. What
@@ -42,6 +43,7 @@ struct work {
     uint32_t rows;
     uint32_t generations; /* replacements */
     bool lognormal;
+    uint32_t hint; /* of the pond's table */
 };
 
 static uint64_t file_bytes(const char *directory, const char *name)
@@ -119,13 +121,14 @@ static double measure_pond(const struct work *work, double *at_once)
 {
     struct pond pond;
     struct store_opened opened;
-    snprintf(pond.directory, sizeof(pond.directory), "%s/pond-%u", bench_directory(),
-             work->generations);
+    snprintf(pond.directory, sizeof(pond.directory), "%s/pond-%u-%u", bench_directory(),
+             work->generations, work->hint);
     pond.store = rows_open(pond.directory, UINT64_C(4) << 30, &opened);
     pond.schema = rows_schema();
     pond.ticked_s = bench_now_s();
-    rows_write(pond.store, pond.schema,
-               &(struct rows_load){.count = work->rows, .lognormal = work->lognormal});
+    rows_write(
+        pond.store, pond.schema,
+        &(struct rows_load){.count = work->rows, .lognormal = work->lognormal, .hint = work->hint});
     *at_once = pond_bytes(&pond);
     bench_note("pond: loaded: %.1f MiB", *at_once / 0x1p20);
     for (uint32_t g = 1; g <= work->generations; g++) {
@@ -273,20 +276,26 @@ static void peer_row(const char *data, const char *peer, double ours, double the
     bench_row(&(struct bench_row){what, ours / 0x1p20, theirs / 0x1p20, "MiB", BENCH_INFORMS, 0});
 }
 
-static void measure(const char *name, const struct work *work, double reach)
+/* Only the pond's row. */
+static double measure_ours(const char *name, const struct work *work, double reach)
 {
     double data = data_bytes(work);
     double at_once;
     char what[128];
     double ours = measure_pond(work, &at_once);
+    bench_note("%s: %.3f", name, ours / data);
     snprintf(what, sizeof(what), "%s, against key + value bytes", name);
     bench_row(&(struct bench_row){what, ours / 0x1p20, data / 0x1p20, "MiB", BENCH_AT_MOST, reach});
-    if (work->generations > 0) {
-        snprintf(what, sizeof(what), "%s, at once, against key + value bytes", name);
+    snprintf(what, sizeof(what), "%s, at once, against key + value bytes", name);
+    if (work->generations > 0)
         bench_row(
             &(struct bench_row){what, at_once / 0x1p20, data / 0x1p20, "MiB", BENCH_INFORMS, 0});
-    }
-    bench_note("%s: pond %.3f", name, ours / data);
+    return ours;
+}
+
+static void measure(const char *name, const struct work *work, double reach)
+{
+    double ours = measure_ours(name, work, reach);
     peer_row(name, "LMDB sorted", ours, measure_lmdb(work, true));
     peer_row(name, "LMDB unsorted", ours, measure_lmdb(work, false));
     peer_row(name, "Redis", ours, measure_server(work, SERVER_REDIS));
@@ -297,7 +306,9 @@ int main(int argc, char **argv)
 {
     bench_start("memory", argc, argv);
     const uint32_t divisor = bench_quick() ? 20 : 1;
-    measure("A", &(struct work){.rows = ROWS_A / divisor}, REACH_A);
+    const uint32_t a = ROWS_A / divisor;
+    measure_ours("A, number of rows not known before", &(struct work){.rows = a}, REACH_A);
+    measure("A", &(struct work){.rows = a, .hint = a}, REACH_A);
     measure("lognormal, replaced 20 times",
             &(struct work){
                 .rows = LOGNORMAL_ROWS / divisor, .generations = REPLACEMENTS, .lognormal = true},
