@@ -51,7 +51,7 @@ static void check_table(struct source_check *check, struct connection *connectio
     if (status != SP_OK) {
         check->unreachable |= status != SP_ECONFIG;
         if (status == SP_ECONFIG)
-            complain(check, config->line, config->name, error.text);
+            complain(check, config->line, NULL, error.text); /* which names the table */
         return;
     }
     status = shape_build(config, &description, &schema, why, sizeof(why));
@@ -66,7 +66,7 @@ static void *check_source(void *argument)
     struct source_check *check = argument;
     struct connection connection;
     struct source_error error = {0};
-    int status = connection_open(&connection, check->source, check->find, &error);
+    int status = connection_open(&connection, check->source, check->find, NULL, NULL, &error);
     if (status != SP_OK) {
         check->unreachable = status != SP_ECONFIG;
         if (status == SP_ECONFIG)

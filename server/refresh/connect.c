@@ -20,7 +20,8 @@ static int read_password(struct connection *connection, const struct config_sour
 }
 
 int connection_open(struct connection *connection, const struct config_source *config,
-                    source_finder *find, struct source_error *error)
+                    source_finder *find, void (*cancelable)(void *context, struct source *source),
+                    void *context, struct source_error *error)
 {
     *connection = (struct connection){.class = find(config->type)};
     if (!connection->class)
@@ -37,6 +38,8 @@ int connection_open(struct connection *connection, const struct config_source *c
         .password = connection->password,
         .connect_timeout_ms = config->connect_timeout_ms,
         .statement_timeout_ms = config->statement_timeout_ms,
+        .cancelable = cancelable,
+        .cancelable_context = context,
     };
     status = connection->class->open(&connection->options, &connection->source, error);
     if (status == SP_OK)

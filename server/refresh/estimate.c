@@ -229,7 +229,7 @@ static int estimate_table(const struct config_table *config, source_finder *find
     struct connection connection;
     struct source_error error = {0};
     *out = (struct refresh_estimate){.table = config->name};
-    int status = connection_open(&connection, config->source, find, &error);
+    int status = connection_open(&connection, config->source, find, NULL, NULL, &error);
     if (status == SP_OK) {
         status = estimate_with(&connection, config, sample, out, &error);
         connection_close(&connection);

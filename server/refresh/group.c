@@ -377,22 +377,28 @@ static int listen_for_changes(struct group *group, struct failure *failure)
     return status == SP_OK ? SP_OK : source_failure(failure, &error);
 }
 
+/* From the moment at which a source can be canceled until it is gone, group_stop can do so. */
+static void note_source(void *context, struct source *source)
+{
+    struct group *group = context;
+    pthread_mutex_lock(&group->lock);
+    group->source = source;
+    if (group->stop && source)
+        group->connection.class->cancel(source);
+    pthread_mutex_unlock(&group->lock);
+}
+
 /* A new connection starts with a full pass: what happened without one is not known. */
 static int connect_group(struct group *group, struct failure *failure)
 {
     struct source_error error = {0};
     struct connection *connection = &group->connection;
-    int status =
-        connection_open(connection, group->source_config, group->refresh->find_source, &error);
+    int status = connection_open(connection, group->source_config, group->refresh->find_source,
+                                 note_source, group, &error);
     if (status != SP_OK)
         return source_failure(failure, &error);
-    pthread_mutex_lock(&group->lock);
-    group->source = connection->source;
-    bool stop = group->stop;
-    pthread_mutex_unlock(&group->lock);
+    note_source(group, connection->source);
     group->force_full |= group->notified;
-    if (stop)
-        connection->class->cancel(connection->source);
     return group->notified ? listen_for_changes(group, failure) : SP_OK;
 }
 

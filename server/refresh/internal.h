@@ -144,8 +144,10 @@ void shape_log_text_columns(const struct config_table *config,
 bool refresh_same_group(const struct config *a, const struct config *b, const char *group);
 
 /* --- connect.c --- */
+/* `cancelable` may be NULL: see struct source_options. */
 int connection_open(struct connection *connection, const struct config_source *config,
-                    source_finder *find, struct source_error *error);
+                    source_finder *find, void (*cancelable)(void *context, struct source *source),
+                    void *context, struct source_error *error);
 void connection_close(struct connection *connection); /* also one that is closed */
 
 /* --- text.c --- */
