@@ -25,6 +25,14 @@ struct source_check {
     pthread_t thread;
 };
 
+/* Whether a source's text begins with the table's name already. */
+static bool names_table(const char *text, const char *table)
+{
+    size_t size = strlen(table);
+    return strncmp(text, "table ", 6) == 0 && strncmp(text + 6, table, size) == 0 &&
+           text[6 + size] == ':';
+}
+
 static void complain(struct source_check *check, unsigned line, const char *table, const char *text)
 {
     check->wrong++;
@@ -32,7 +40,7 @@ static void complain(struct source_check *check, unsigned line, const char *tabl
         return;
     pthread_mutex_lock(check->lock);
     fprintf(check->complaints, "%s:%u: ", check->config->file, line);
-    if (table)
+    if (table && !names_table(text, table))
         fprintf(check->complaints, "table %s: ", table);
     fprintf(check->complaints, "%s\n", text);
     pthread_mutex_unlock(check->lock);
@@ -51,7 +59,7 @@ static void check_table(struct source_check *check, struct connection *connectio
     if (status != SP_OK) {
         check->unreachable |= status != SP_ECONFIG;
         if (status == SP_ECONFIG)
-            complain(check, config->line, NULL, error.text); /* which names the table */
+            complain(check, config->line, config->name, error.text);
         return;
     }
     status = shape_build(config, &description, &schema, why, sizeof(why));
