@@ -12,6 +12,8 @@
  */
 #include "client/local/scan.h"
 
+#include "client/local/any_age.h"
+
 #include <stdlib.h>
 
 /* Beyond which a scan is of a forged pond. The writer may make new versions while it goes on. */
@@ -47,7 +49,8 @@ static int scan_schema(struct sp_scan *scan)
     return status == READ_AGAIN ? SP_ECORRUPT : status;
 }
 
-int scan_new(struct sp_snapshot *snapshot, struct sp_table *table, struct sp_scan **out)
+static int scan_make(struct sp_snapshot *snapshot, struct sp_table *table, bool any_age,
+                     struct sp_scan **out)
 {
     *out = NULL;
     int status = snapshot_status(snapshot);
@@ -60,7 +63,7 @@ int scan_new(struct sp_snapshot *snapshot, struct sp_table *table, struct sp_sca
     struct sp_scan *scan = binding != NULL ? calloc(1, sizeof *scan) : NULL;
     if (scan == NULL)
         return error_plain(SP_ENOMEM);
-    if (find_is_old(binding)) {
+    if (!any_age && find_is_old(binding)) {
         status = SP_EOLD;
     } else {
         scan->snapshot = snapshot;
@@ -81,6 +84,16 @@ int scan_new(struct sp_snapshot *snapshot, struct sp_table *table, struct sp_sca
     pthread_mutex_unlock(&pond->mutex);
     *out = scan;
     return SP_OK;
+}
+
+int scan_new(struct sp_snapshot *snapshot, struct sp_table *table, struct sp_scan **out)
+{
+    return scan_make(snapshot, table, false, out);
+}
+
+int scan_begin_any_age(struct sp_snapshot *snapshot, struct sp_table *table, struct sp_scan **out)
+{
+    return scan_make(snapshot, table, true, out);
 }
 
 int sp_scan_begin(struct sp_snapshot *snapshot, struct sp_table *table, struct sp_scan **out)

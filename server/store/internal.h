@@ -335,7 +335,8 @@ void held_erase(struct store *store, uint64_t unit);
 
 void compact_tick(struct store *store);
 int recover(struct store *store, struct store_opened *opened, char *why);
-/* Copies every table of the pond in the directory, as readers see it, into this new one. */
-int migrate(struct store *store, char *why);
+/* Copies every table of the pond in the directory, as readers see it, into this new one. A table
+ * that cannot be read is left out, counted and named in `opened`. */
+int migrate(struct store *store, struct store_opened *opened, char *why);
 
 #endif

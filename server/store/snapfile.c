@@ -8,6 +8,7 @@
  * checksum of all that. It is read twice: first the checksum, then the rows, in one transaction; so
  * a damaged file changes nothing. docs/FORMAT.md has the bytes.
  */
+#include "client/local/any_age.h"
 #include "server/store/internal.h"
 
 #include <errno.h>
@@ -103,7 +104,7 @@ static int copy_rows(struct sp_snapshot *snapshot, struct sp_table *from, struct
     struct sp_scan *scan;
     struct sp_view view;
     struct batch batch = {.table = to};
-    int status = sp_scan_begin(snapshot, from, &scan);
+    int status = scan_begin_any_age(snapshot, from, &scan);
     if (status != SP_OK)
         return status;
     while (status == SP_OK && (status = sp_scan_next(scan, &view)) == SP_OK)
@@ -114,66 +115,112 @@ static int copy_rows(struct sp_snapshot *snapshot, struct sp_table *from, struct
     return status;
 }
 
-static int copy_table(struct sp_snapshot *snapshot, struct sp_pond *pond, const char *name,
-                      struct store_txn *txn)
+struct copy {
+    struct store *store;
+    struct sp_pond *pond;
+    struct sp_snapshot *snapshot;
+    struct store_opened *opened;
+};
+
+/* Whether a status says that a table has no rows to copy: dropped, or never loaded. */
+static bool is_no_data(int status)
 {
-    const struct sp_schema *from_schema;
-    struct schema *schema;
-    struct sp_table *from;
-    struct store_table *to;
+    return status == SP_ENOTABLE || status == SP_ENOTREADY;
+}
+
+/* Whether a status is no fault of the table at hand, so that the next try may do better. */
+static bool is_fatal(int status)
+{
+    return status == SP_ENOSPC || status == SP_ENOSHM || status == SP_ENOMEM || status == SP_ESYS ||
+           status == SP_ESTALE;
+}
+
+static void note_lost(struct store_opened *opened, const char *name, int status)
+{
+    size_t used = strlen(opened->note);
+    opened->lost_tables++;
+    snprintf(opened->note + used, sizeof(opened->note) - used, "%stable %s: %s", used ? "; " : "",
+             name, sp_status_text(status));
+}
+
+/* In a transaction of its own: the new pond is not in its place yet, so nobody sees it half full.
+ */
+static int copy_shape(const struct copy *copy, struct sp_table *from, const char *name,
+                      const struct schema *schema)
+{
     struct sp_table_info info = SP_TABLE_INFO_INIT;
-    int status = sp_table_open(pond, name, &from);
+    struct store_table *to;
+    struct store_txn *txn;
+    int status = sp_table_info(from, &info);
     if (status == SP_OK)
-        status = sp_table_schema(from, &from_schema);
-    if (status == SP_OK)
-        status = sp_table_info(from, &info);
-    if (status != SP_OK)
-        return SP_OK; /* dropped or never loaded: nothing to copy */
-    status = copy_schema(from_schema, &schema);
+        status = store_begin(copy->store, &txn);
     if (status != SP_OK)
         return status;
     status = store_table(txn, name, schema, info.rows, &to, NULL);
     if (status == SP_OK)
-        status = copy_rows(snapshot, from, to);
-    schema_free(schema);
+        status = copy_rows(copy->snapshot, from, to);
+    if (status == SP_OK)
+        return store_commit(txn, NULL);
+    store_abort(txn);
     return status;
 }
 
-static int copy_pond(struct store *store, struct sp_pond *pond)
+static int copy_table(const struct copy *copy, const char *name)
+{
+    const struct sp_schema *from_schema;
+    struct schema *schema;
+    struct sp_table *from;
+    int status = sp_table_open(copy->pond, name, &from);
+    if (status == SP_OK)
+        status = sp_table_schema(from, &from_schema);
+    if (is_no_data(status))
+        return SP_OK;
+    if (status == SP_OK)
+        status = copy_schema(from_schema, &schema);
+    if (status == SP_OK) {
+        status = copy_shape(copy, from, name, schema);
+        schema_free(schema);
+    }
+    if (status == SP_OK || is_fatal(status))
+        return status;
+    note_lost(copy->opened, name, status);
+    return SP_OK;
+}
+
+static int copy_pond(struct store *store, struct sp_pond *pond, struct store_opened *opened)
 {
     const char *names[FORMAT_TABLES_MAX];
-    struct sp_snapshot *snapshot;
-    struct store_txn *txn;
-    int status = sp_snapshot_begin(pond, &snapshot);
+    struct copy copy = {store, pond, NULL, opened};
+    int status = sp_snapshot_begin(pond, &copy.snapshot);
     if (status != SP_OK)
         return status;
-    status = store_begin(store, &txn);
     size_t count = sp_table_names(pond, names, FORMAT_TABLES_MAX);
-    for (size_t i = 0; status == SP_OK && i < count && i < FORMAT_TABLES_MAX; i++) {
-        status = copy_table(snapshot, pond, names[i], txn);
-        if (status != SP_OK)
-            store_abort(txn);
-    }
-    if (status == SP_OK)
-        status = store_commit(txn, NULL);
-    sp_snapshot_end(snapshot);
+    for (size_t i = 0; status == SP_OK && i < count && i < FORMAT_TABLES_MAX; i++)
+        status = copy_table(&copy, names[i]);
+    sp_snapshot_end(copy.snapshot);
     return status;
 }
 
-int migrate(struct store *store, char *why)
+int migrate(struct store *store, struct store_opened *opened, char *why)
 {
     struct sp_pond *pond;
     int status = sp_open(store->directory, NULL, &pond);
-    if (status != SP_OK) /* nothing in it that could be read */
+    if (status == SP_ENOTREADY) /* nothing was ever committed to it */
         return SP_OK;
-    status = copy_pond(store, pond);
+    if (status == SP_OK) {
+        status = copy_pond(store, pond, opened);
+        sp_close(pond);
+    }
     if (status == SP_ENOSPC || status == SP_ENOSHM)
         snprintf(why, STORE_WHY_BYTES,
                  "%s: the data of the pond there does not fit into %llu bytes; raise memory: or "
                  "remove the directory to start empty",
                  store->directory, (unsigned long long)store->options.limit_bytes);
-    sp_close(pond);
-    return status == SP_ENOSPC || status == SP_ENOSHM || status == SP_ENOMEM ? status : SP_OK;
+    else if (status != SP_OK)
+        snprintf(why, STORE_WHY_BYTES,
+                 "%s: the data of the pond there cannot be copied into the new one: %s",
+                 store->directory, sp_status_text(status));
+    return status;
 }
 
 /* --- writing a file ------------------------------------------------------------------------- */
@@ -201,7 +248,7 @@ static int write_rows(struct writer *w, struct sp_snapshot *snapshot, struct sp_
 {
     struct sp_scan *scan;
     struct sp_view view;
-    int status = sp_scan_begin(snapshot, table, &scan);
+    int status = scan_begin_any_age(snapshot, table, &scan);
     if (status != SP_OK)
         return status;
     while ((status = sp_scan_next(scan, &view)) == SP_OK && !w->failed) {

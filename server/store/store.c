@@ -96,8 +96,10 @@ static int replace_pond(struct store *store, struct region *old, struct store_op
 {
     opened->origin = STORE_REPLACED;
     int status = create_pond(store, why);
+    if (status == SP_OK) /* the copy holds a lease, so the file must be there and whole */
+        status = region_leases_create(store->directory, old->super->id, store->options.gid, why);
     if (status == SP_OK)
-        status = migrate(store, why);
+        status = migrate(store, opened, why);
     if (status == SP_OK)
         status = publish_pond(store, why);
     if (status == SP_OK)

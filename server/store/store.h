@@ -53,7 +53,9 @@ struct store_opened {
     uint64_t rows;
     uint64_t dropped_uncommitted; /* entries of a transaction that never committed */
     uint64_t dropped_corrupt;     /* entries whose checksum or place was wrong */
+    uint64_t lost_tables;         /* tables of a replaced pond that could not be read */
     uint64_t elapsed_us;
+    char note[STORE_WHY_BYTES]; /* why something was lost, for the log; mostly empty */
 };
 
 /* Takes the writer's lock (SP_EBUSY: another daemon has it, named in why), then attaches to the

@@ -58,6 +58,35 @@ static void pond_of_another_size_takes_the_data_along(void **state)
     assert_int_equal(seen, 4);
 }
 
+/* One table past its age must not cost the others, nor its own rows. */
+static void old_table_is_taken_along(void **state)
+{
+    struct fixture *f = *state;
+    struct store_table *table;
+    char path[300];
+    snprintf(path, sizeof(path), "%s.snapshot", f->directory);
+    fixture_fill(f, 0, 1000, 3);
+    assert_ok(store_begin(f->store, &f->txn));
+    assert_ok(store_table(f->txn, "u", f->schema, 0, &table, NULL));
+    fixture_commit(f);
+    const struct store_status old = {
+        .state = SP_TABLE_FAILING, .max_stale_ms = 1, .fail_when_stale = true};
+    store_table_status(f->store, "t", &old);
+    uint64_t seen;
+    assert_status(fixture_get(f, 5, &seen), SP_EOLD);
+    assert_ok(store_save(f->store, path, f->why));
+    assert_int_equal(unlink(path), 0);
+    fixture_close(f);
+    f->options.limit_bytes = UINT64_C(32) << 20;
+    fixture_open(f);
+    assert_int_equal(f->opened.origin, STORE_REPLACED);
+    assert_int_equal(f->opened.lost_tables, 0);
+    struct sp_table_info info = SP_TABLE_INFO_INIT;
+    fixture_table(f, "u");
+    assert_ok(sp_table_info(fixture_table(f, "t"), &info));
+    assert_int_equal(info.rows, 1000);
+}
+
 static void data_that_does_not_fit_stays_where_it_is(void **state)
 {
     struct fixture *f = *state;
@@ -523,6 +552,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(pond_is_found_again),
         TEST(pond_of_another_size_takes_the_data_along),
+        TEST(old_table_is_taken_along),
         TEST(data_that_does_not_fit_stays_where_it_is),
         TEST(second_writer_is_refused),
         TEST(options_are_checked),
