@@ -20,10 +20,6 @@
 /* What stands for the slot of a table that the pond does not have, and for the root and directory
  * of one that has not been read yet. No slot's head is NO_HEAD, so R8 never passes with them. */
 static const struct table_slot no_slot;
-static const struct {
-    struct table_root root;
-    uint64_t dirs[1];
-} no_root;
 static const _Atomic uint64_t no_directory[1];
 #define NO_HEAD UINT64_MAX
 
@@ -83,6 +79,15 @@ bool binding_grow(struct binding *binding)
     return false;
 }
 
+/* On lines of its own, as each read loads it. */
+static struct binding *binding_new(void)
+{
+    struct binding *binding = aligned_alloc(64, sizeof *binding);
+    if (binding != NULL)
+        memset(binding, 0, sizeof *binding);
+    return binding;
+}
+
 /* The newest pond's binding stays in front: a snapshot of an older pond may need one as well. */
 static void binding_put(struct sp_table *table, struct binding *binding)
 {
@@ -98,7 +103,7 @@ static void binding_put(struct sp_table *table, struct binding *binding)
 
 struct binding *binding_make(struct sp_table *table, struct mapping *map)
 {
-    struct binding *binding = calloc(1, sizeof *binding);
+    struct binding *binding = binding_new();
     if (binding == NULL)
         return NULL;
     const struct table_slot *slot = mapping_slot(map, table->name);
@@ -109,7 +114,6 @@ struct binding *binding_make(struct sp_table *table, struct mapping *map)
     binding->directory = no_directory;
     binding->dir_words = 1;
     binding->head = NO_HEAD;
-    binding->root = &no_root.root;
     binding->map = map;
     atomic_init(&binding->limit_bytes, usable_bytes(&map->region));
     binding_put(table, binding);
@@ -144,7 +148,7 @@ NEVER_INLINE void binding_learn(struct sp_table *table, struct binding *binding,
     struct binding *now = table_binding(table);
     struct binding *fresh = NULL;
     if (now->map == binding->map && !binding_knows(now, path))
-        fresh = malloc(sizeof *fresh); /* if there is no memory, reads go on as they are */
+        fresh = binding_new(); /* if there is no memory, reads go on as they are */
     if (fresh != NULL) {
         *fresh = *now;
         fresh->directory =
@@ -153,7 +157,6 @@ NEVER_INLINE void binding_learn(struct sp_table *table, struct binding *binding,
         fresh->head = path->head;
         fresh->born = path->born;
         fresh->dir = path->dir;
-        fresh->root = path->root;
         binding_put(table, fresh);
     }
     pthread_mutex_unlock(&pond->mutex);

@@ -81,18 +81,20 @@ __attribute__((flatten)) int sp_get(struct sp_table *table, const void *key, siz
     size_t value_bytes = 0;
     if (find_is_old(b))
         return SP_EOLD;
+    const struct quick_arena arena = quick_arena(b);
     uint64_t version = quick_version(b);
     uint64_t hash = hash_key(b->hash_seed, key, key_bytes);
-    if (UNLIKELY(!quick_home(b, hash, &home)))
+    if (UNLIKELY(!quick_home(b, &arena, hash, &home)))
         return get_again(table, key, key_bytes, out, cap, size);
-    enum quick result = quick_find(b, &home, version, hash, key, key_bytes, &off, &value_bytes);
+    enum quick result =
+        quick_find(&arena, &home, version, hash, key, key_bytes, &off, &value_bytes);
     if (LIKELY(result == QUICK_FOUND && value_bytes <= cap)) {
-        race_copy(out, quick_value(b, off, key_bytes), value_bytes);
-        if (quick_valid(b, &home)) {
+        race_copy(out, quick_value(&arena, off, key_bytes), value_bytes);
+        if (quick_valid(b, &arena, &home)) {
             *size = value_bytes;
             return SP_OK;
         }
-    } else if (result == QUICK_MISS && quick_valid_miss(b, &home, version)) {
+    } else if (result == QUICK_MISS && quick_valid_miss(b, &arena, &home, version)) {
         return SP_ENOTFOUND;
     }
     return get_again(table, key, key_bytes, out, cap, size);

@@ -92,12 +92,13 @@ struct binding {
     /* A root that was the newest and committed, and its primary directory: see quick.h. */
     const _Atomic uint64_t *directory;
     uint64_t dir_words;
-    uint64_t head, born, dir;
-    const struct table_root *root;
+    uint64_t head, dir, born;
     struct mapping *map;
     _Atomic(const struct sp_schema *) schema; /* the one last used */
     struct binding *older;
+    uint64_t reserved[3];
 };
+static_assert(sizeof(struct binding) == 128, "two lines");
 
 struct sp_table {
     _Atomic(struct binding *) binding;

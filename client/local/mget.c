@@ -19,15 +19,15 @@ struct group {
 };
 
 /* Hashes and home buckets. */
-FIND_INLINE void fetch_buckets(const struct binding *b, struct group *group,
-                               const struct sp_get *gets, size_t count)
+FIND_INLINE void fetch_buckets(const struct binding *b, const struct quick_arena *arena,
+                               struct group *group, const struct sp_get *gets, size_t count)
 {
     group->odd = 0;
     for (size_t i = 0; i < count; i++) {
         uint64_t hash = hash_key(b->hash_seed, gets[i].key, gets[i].key_bytes);
         struct quick_home home;
         group->hash[i] = hash;
-        if (UNLIKELY(!quick_home(b, hash, &home))) {
+        if (UNLIKELY(!quick_home(b, arena, hash, &home))) {
             group->odd |= 1u << i;
             continue;
         }
@@ -37,7 +37,8 @@ FIND_INLINE void fetch_buckets(const struct binding *b, struct group *group,
 }
 
 /* The entries that the home buckets name: a guess, looked at again by quick_find. */
-FIND_INLINE void fetch_entries(const struct binding *b, const struct group *group, size_t count)
+FIND_INLINE void fetch_entries(const struct quick_arena *arena, const struct group *group,
+                               size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (UNLIKELY((group->odd >> i & 1) != 0))
@@ -48,7 +49,7 @@ FIND_INLINE void fetch_entries(const struct binding *b, const struct group *grou
             continue;
         uint64_t word =
             atomic_load_explicit(&bucket->slots[__builtin_ctz(match)], memory_order_relaxed);
-        const uint8_t *entry = b->arena + (slot_unit(word) << FORMAT_UNIT_SHIFT);
+        const uint8_t *entry = arena->base + (slot_unit(word) << FORMAT_UNIT_SHIFT);
         __builtin_prefetch(entry);
         __builtin_prefetch(entry + 64);
         __builtin_prefetch(entry + 128);
@@ -56,24 +57,24 @@ FIND_INLINE void fetch_entries(const struct binding *b, const struct group *grou
 }
 
 /* False: leave it to sp_get. */
-FIND_INLINE bool copy_one(const struct binding *b, uint64_t version, struct group *group, size_t i,
-                          struct sp_get *get)
+FIND_INLINE bool copy_one(const struct binding *b, const struct quick_arena *arena,
+                          uint64_t version, struct group *group, size_t i, struct sp_get *get)
 {
     if (UNLIKELY((group->odd >> i & 1) != 0))
         return false;
     struct quick_home home = group->home[i];
     uint64_t off = 0;
     size_t value_bytes = 0;
-    enum quick result =
-        quick_find(b, &home, version, group->hash[i], get->key, get->key_bytes, &off, &value_bytes);
+    enum quick result = quick_find(arena, &home, version, group->hash[i], get->key, get->key_bytes,
+                                   &off, &value_bytes);
     if (LIKELY(result == QUICK_FOUND && value_bytes <= get->cap)) {
-        race_copy(get->out, quick_value(b, off, get->key_bytes), value_bytes);
+        race_copy(get->out, quick_value(arena, off, get->key_bytes), value_bytes);
         get->size = value_bytes;
         get->status = SP_OK;
-        return quick_valid(b, &home);
+        return quick_valid(b, arena, &home);
     }
     get->status = SP_ENOTFOUND;
-    return result == QUICK_MISS && quick_valid_miss(b, &home, version);
+    return result == QUICK_MISS && quick_valid_miss(b, arena, &home, version);
 }
 
 static inline void get_one(struct sp_table *table, struct sp_get *get)
@@ -103,11 +104,12 @@ FIND_INLINE void get_group(struct sp_table *table, struct sp_get *gets, size_t c
 {
     const struct binding *binding = table_binding(table);
     struct group group;
+    const struct quick_arena arena = quick_arena(binding);
     uint64_t version = quick_version(binding);
-    fetch_buckets(binding, &group, gets, count);
-    fetch_entries(binding, &group, count);
+    fetch_buckets(binding, &arena, &group, gets, count);
+    fetch_entries(&arena, &group, count);
     for (size_t i = 0; i < count; i++)
-        if (UNLIKELY(!copy_one(binding, version, &group, i, &gets[i])))
+        if (UNLIKELY(!copy_one(binding, &arena, version, &group, i, &gets[i])))
             get_one(table, &gets[i]);
 }
 

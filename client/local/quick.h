@@ -28,9 +28,18 @@ struct quick_home {
     unsigned number; /* of the bucket in its segment */
 };
 
-FIND_INLINE uint64_t quick_limit(const struct binding *b)
+/* Loaded once: after each atomic load the compiler would load what lies in the binding again. */
+struct quick_arena {
+    const uint8_t *base;
+    uint64_t limit;
+};
+
+FIND_INLINE struct quick_arena quick_arena(const struct binding *b)
 {
-    return atomic_load_explicit(&b->limit_bytes, memory_order_relaxed);
+    return (struct quick_arena){
+        .base = b->arena,
+        .limit = atomic_load_explicit(&b->limit_bytes, memory_order_relaxed),
+    };
 }
 
 /* R1. What is no version (nothing committed, retired) is found out on the way. */
@@ -41,24 +50,24 @@ FIND_INLINE uint64_t quick_version(const struct binding *b)
 
 /* The second half of R3. The directory lies inside the limit as a whole: binding_learn has seen to
  * it. A binding that knows none has one of a single word 0. */
-FIND_INLINE bool quick_home(const struct binding *b, uint64_t hash, struct quick_home *h)
+FIND_INLINE bool quick_home(const struct binding *b, const struct quick_arena *arena, uint64_t hash,
+                            struct quick_home *h)
 {
     /* The hash's top bits, without a shift by 64 for a single word. */
     h->segment_at = b->directory + ((hash >> 32) * b->dir_words >> 32);
     h->segment = atomic_load_explicit(h->segment_at, memory_order_acquire);
     h->number = tag_bucket(hash & TAG_MASK, segment_buckets(h->segment));
     uint64_t off = (segment_unit(h->segment) + h->number * 4) << FORMAT_UNIT_SHIFT;
-    h->bucket = (const struct bucket *)(b->arena + off);
-    return LIKELY(off <= quick_limit(b) - sizeof(struct bucket));
+    h->bucket = (const struct bucket *)(arena->base + off);
+    return LIKELY(off <= arena->limit - sizeof(struct bucket));
 }
 
 /* Whether the entry is a plain one of this key that the version sees. */
-FIND_INLINE bool quick_entry(const struct binding *b, uint64_t version, uint64_t off,
+FIND_INLINE bool quick_entry(const struct quick_arena *arena, uint64_t version, uint64_t off,
                              const void *key, size_t key_bytes, size_t *value_bytes)
 {
-    const struct entry *entry = (const struct entry *)(b->arena + off);
-    uint64_t limit = quick_limit(b);
-    if (UNLIKELY(off >= limit))
+    const struct entry *entry = (const struct entry *)(arena->base + off);
+    if (UNLIKELY(off >= arena->limit))
         return false;
     uint64_t born_word = atomic_load_explicit(&entry->born_word, memory_order_relaxed);
     uint64_t prev_word = atomic_load_explicit(&entry->prev_word, memory_order_relaxed);
@@ -67,7 +76,7 @@ FIND_INLINE bool quick_entry(const struct binding *b, uint64_t version, uint64_t
      * A version that is retired is negative. */
     uint64_t born = born_word - ((uint64_t)key_bytes << 48);
     if (UNLIKELY((int64_t)version < 0 || born > version ||
-                 off + ENTRY_HEAD_BYTES + key_bytes + *value_bytes > limit))
+                 off + ENTRY_HEAD_BYTES + key_bytes + *value_bytes > arena->limit))
         return false;
     return LIKELY(race_equal(entry->bytes, key, key_bytes));
 }
@@ -80,9 +89,9 @@ enum quick quick_overflow(const struct quick_home *h, uint64_t limit, uint64_t t
 
 /* R4 to R6. A second slot of the same tag, which one key in 2^28 has, is rare. That the slot's tag
  * may have changed since find_match does not matter: the key is compared. */
-FIND_INLINE enum quick quick_find(const struct binding *b, struct quick_home *h, uint64_t version,
-                                  uint64_t hash, const void *key, size_t key_bytes, uint64_t *off,
-                                  size_t *value_bytes)
+FIND_INLINE enum quick quick_find(const struct quick_arena *arena, struct quick_home *h,
+                                  uint64_t version, uint64_t hash, const void *key,
+                                  size_t key_bytes, uint64_t *off, size_t *value_bytes)
 {
     h->meta = atomic_load_explicit(&h->bucket->meta, memory_order_acquire);
     unsigned match = find_match(h->bucket, hash & TAG_MASK);
@@ -95,37 +104,43 @@ FIND_INLINE enum quick quick_find(const struct binding *b, struct quick_home *h,
             return QUICK_MISS;
         struct quick_home home = *h; /* only copies have an address: see above */
         uint64_t found_off;
-        enum quick result = quick_overflow(&home, quick_limit(b), hash & TAG_MASK, &found_off);
+        enum quick result = quick_overflow(&home, arena->limit, hash & TAG_MASK, &found_off);
         if (UNLIKELY(result != QUICK_FOUND))
             return result;
         *off = found_off;
     }
-    return LIKELY(quick_entry(b, version, *off, key, key_bytes, value_bytes)) ? QUICK_FOUND
-                                                                              : QUICK_RARE;
+    return LIKELY(quick_entry(arena, version, *off, key, key_bytes, value_bytes)) ? QUICK_FOUND
+                                                                                  : QUICK_RARE;
 }
 
-FIND_INLINE const uint8_t *quick_value(const struct binding *b, uint64_t off, size_t key_bytes)
+FIND_INLINE const uint8_t *quick_value(const struct quick_arena *arena, uint64_t off,
+                                       size_t key_bytes)
 {
-    return b->arena + off + ENTRY_HEAD_BYTES + key_bytes;
+    return arena->base + off + ENTRY_HEAD_BYTES + key_bytes;
 }
 
 /* R8 for a hit. The root's born is left out: what it is for is a root that is not committed, in the
  * place of the one remembered; but the entry found is committed, and so is its root. */
-FIND_INLINE bool quick_valid(const struct binding *b, const struct quick_home *h)
+FIND_INLINE bool quick_valid(const struct binding *b, const struct quick_arena *arena,
+                             const struct quick_home *h)
 {
     race_fence();
+    const struct table_root *root =
+        (const struct table_root *)(arena->base + (b->head << FORMAT_UNIT_SHIFT));
     return LIKELY(b->head == atomic_load_explicit(&b->slot->head, memory_order_relaxed) &&
-                  b->dir == atomic_load_explicit(&b->root->dirs[0], memory_order_relaxed) &&
+                  b->dir == atomic_load_explicit(&root->dirs[0], memory_order_relaxed) &&
                   h->segment == atomic_load_explicit(h->segment_at, memory_order_relaxed) &&
                   h->meta == atomic_load_explicit(&h->bucket->meta, memory_order_relaxed));
 }
 
 /* R8 for a miss. */
-FIND_INLINE bool quick_valid_miss(const struct binding *b, const struct quick_home *h,
-                                  uint64_t version)
+FIND_INLINE bool quick_valid_miss(const struct binding *b, const struct quick_arena *arena,
+                                  const struct quick_home *h, uint64_t version)
 {
-    return quick_valid(b, h) && version - 1 < VERSION_UNCOMMITTED - 1 &&
-           b->born == atomic_load_explicit(&b->root->born, memory_order_relaxed);
+    const struct table_root *root =
+        (const struct table_root *)(arena->base + (b->head << FORMAT_UNIT_SHIFT));
+    return quick_valid(b, arena, h) && version - 1 < VERSION_UNCOMMITTED - 1 &&
+           b->born == atomic_load_explicit(&root->born, memory_order_relaxed);
 }
 
 #endif

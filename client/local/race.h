@@ -18,6 +18,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #if defined(__SANITIZE_THREAD__)
 #define RACE_BYTEWISE 1
 #elif defined(__has_feature)
@@ -40,7 +44,7 @@ static inline void race_fence_full(void)
     atomic_thread_fence(memory_order_seq_cst);
 }
 
-#define RACE_COPY_INLINE 256u /* bytes, up to which a call costs more than it saves */
+#define RACE_COPY_INLINE 128u /* bytes, up to which a call costs more than it saves */
 
 #if RACE_BYTEWISE
 
@@ -83,29 +87,51 @@ static inline uint32_t race_half(const void *at)
     return half;
 }
 
-/* Of 16 bytes: 0 if they are equal. */
-static inline uint64_t race_differs(const uint8_t *a, const uint8_t *b)
+/* Of 16 bytes. */
+static inline bool race_equal_block(const uint8_t *a, const uint8_t *b)
 {
-    return (race_word(a) ^ race_word(b)) | (race_word(a + 8) ^ race_word(b + 8));
+#if defined(__SSE2__)
+    __m128i equal = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)a),
+                                   _mm_loadu_si128((const __m128i *)(const void *)b));
+    return _mm_movemask_epi8(equal) == 0xffff;
+#else
+    return ((race_word(a) ^ race_word(b)) | (race_word(a + 8) ^ race_word(b + 8))) == 0;
+#endif
 }
 
 struct race_block {
     uint64_t words[2];
 };
 
-/* Values are mostly short: copied in blocks, the last one overlapping. At most RACE_COPY_INLINE. */
+/* `count` blocks from the start and as many up to the end, which overlap. All are loaded before the
+ * first is stored only where the compiler likes to; the bytes read mean nothing yet in any case. */
+static inline __attribute__((always_inline)) void race_copy_ends(uint8_t *out, const uint8_t *in,
+                                                                 size_t bytes, unsigned count)
+{
+    struct race_block block;
+    const uint8_t *in_end = in + bytes;
+    uint8_t *out_end = out + bytes;
+    for (unsigned i = 0; i < count; i++) {
+        memcpy(&block, in + i * sizeof block, sizeof block);
+        memcpy(out + i * sizeof block, &block, sizeof block);
+    }
+    for (unsigned i = count; i > 0; i--) {
+        memcpy(&block, in_end - i * sizeof block, sizeof block);
+        memcpy(out_end - i * sizeof block, &block, sizeof block);
+    }
+}
+
+/* Values are mostly short: copied without a loop. At most RACE_COPY_INLINE bytes. */
 static inline void race_copy_short(void *to, const void *from, size_t bytes)
 {
     uint8_t *out = to;
     const uint8_t *in = from;
-    if (bytes >= sizeof(struct race_block)) {
-        struct race_block block, last;
-        memcpy(&last, in + bytes - sizeof last, sizeof last);
-        for (size_t i = 0; i + sizeof block < bytes; i += sizeof block) {
-            memcpy(&block, in + i, sizeof block);
-            memcpy(out + i, &block, sizeof block);
-        }
-        memcpy(out + bytes - sizeof last, &last, sizeof last);
+    if (bytes > 64) {
+        race_copy_ends(out, in, bytes, 4);
+    } else if (bytes > 32) {
+        race_copy_ends(out, in, bytes, 2);
+    } else if (bytes >= 16) {
+        race_copy_ends(out, in, bytes, 1);
     } else if (bytes >= 8) {
         uint64_t first = race_word(in), last = race_word(in + bytes - 8);
         memcpy(out, &first, sizeof first);
@@ -136,10 +162,10 @@ static inline bool race_equal(const void *shared, const void *own, size_t bytes)
     const uint8_t *a = shared;
     const uint8_t *b = own;
     if (bytes >= 16) {
-        uint64_t differs = race_differs(a, b) | race_differs(a + bytes - 16, b + bytes - 16);
-        for (size_t i = 16; i + 16 < bytes; i += 16)
-            differs |= race_differs(a + i, b + i);
-        return differs == 0;
+        for (size_t i = 0; i + 16 < bytes; i += 16)
+            if (!race_equal_block(a + i, b + i))
+                return false;
+        return race_equal_block(a + bytes - 16, b + bytes - 16);
     }
     if (bytes >= 8)
         return ((race_word(a) ^ race_word(b)) |

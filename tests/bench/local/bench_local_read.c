@@ -370,7 +370,7 @@ static void add(const char *what, double ours, double peer, double reach, bool f
                                                  .reach = reach,
                                                  .faster = faster,
                                                  .unit = "ns"};
-    fprintf(stderr, "%-50s %8.1f %8.1f\n", what, ours, peer);
+    fprintf(stderr, "%-56s %8.1f %8.1f\n", what, ours, peer);
 }
 
 static bool row_ok(const struct report_row *row)
@@ -393,7 +393,7 @@ static bool print_report(bool json)
         ok = ok && row_ok(row);
         printf(json ? "  {\"what\": \"%s\", \"ours\": %.1f, \"peer\": %.1f, \"unit\": \"%s\", "
                       "\"ratio\": %.3f, \"reach\": \"%s\", \"ok\": %s}%s\n"
-                    : "%-50s %8.1f %8.1f %-4s %6.3f %8s %s%s\n",
+                    : "%-56s %8.1f %8.1f %-4s %6.3f %8s %s%s\n",
                row->what, row->ours, row->peer, row->unit, row->ratio, reach,
                row_ok(row) ? "true" : "false", json && i + 1 < report_count ? "," : "");
     }
@@ -581,12 +581,12 @@ static void bench_with_writer(const struct side *a, uint32_t count)
 /* --- huge pages ----------------------------------------------------------------------------------
  */
 
-/* For information: the same loop when the arena lies in huge pages. */
+/* For information: the same when the pond lies in huge pages (huge_pages: true), and the private
+ * table still in pages of 4 KiB. */
 static void bench_huge(struct side *a, uint32_t count)
 {
     char *keys = data_draw(&a->data, 0, count, 7);
-    double plain, huge;
-    measure(a, (loop_function *[]){loop_pond}, 1, keys, count, &plain);
+    double ns[2];
     struct region region;
     char why[REGION_WHY_BYTES] = "";
     must(region_attach_writer(a->pond_dir, &region, why), why);
@@ -597,9 +597,12 @@ static void bench_huge(struct side *a, uint32_t count)
     must(sp_open(a->pond_dir, NULL, &a->pond), "sp_open");
     must(sp_table_open(a->pond, "rows", &a->table), "sp_table_open");
     loop_pond(a, keys, count);
-    measure(a, (loop_function *[]){loop_pond}, 1, keys, count, &huge);
+    measure(a, (loop_function *[]){loop_private, loop_pond}, 2, keys, count, ns);
     if (collapsed)
-        add("A uniform, loop, with huge pages; without", huge, plain, 0, false);
+        add("A uniform, loop, pond in huge pages; private table", ns[1], ns[0], 0, false);
+    measure(a, (loop_function *[]){isolated_private, isolated_pond}, 2, keys, count, ns);
+    if (collapsed)
+        add("A uniform, isolated, pond in huge pages; private table", ns[1], ns[0], 0, false);
     free(keys);
 }
 

@@ -106,7 +106,7 @@ static const struct entry *match_entry(const struct private_table *table,
         const struct entry *entry =
             (const struct entry *)(table->arena + (slot_unit(word) << FORMAT_UNIT_SHIFT));
         if (word != 0 && entry_key_bytes(entry->born_word) == key_bytes &&
-            race_equal(entry->bytes, key, key_bytes))
+            memcmp(entry->bytes, key, key_bytes) == 0)
             return entry;
     }
     return NULL;
@@ -136,9 +136,9 @@ FIND_INLINE int get_at(const struct private_table *table, const struct bucket *h
     if (entry == NULL)
         return SP_ENOTFOUND;
     *size = entry_value_bytes(entry->prev_word);
-    if (*size > cap || *size > RACE_COPY_INLINE)
+    if (*size > cap)
         return SP_ERANGE;
-    race_copy_short(out, entry->bytes + key_bytes, *size);
+    memcpy(out, entry->bytes + key_bytes, *size);
     return SP_OK;
 }
 
