@@ -62,7 +62,7 @@ void sqlite_make(const char *path, uint32_t rows, bool changed)
         sqlite_do(db, "ALTER TABLE t ADD COLUMN changed INTEGER NOT NULL DEFAULT 0");
     sqlite_fill(db, rows);
     if (changed)
-        sqlite_do(db, "CREATE INDEX t_changed ON t (changed)");
+        sqlite_do(db, "UPDATE t SET changed = rowid - 1; CREATE INDEX t_changed ON t (changed)");
     sqlite_do(db, "COMMIT; ANALYZE; PRAGMA wal_checkpoint(TRUNCATE)");
     sqlite3_close(db);
 }
@@ -149,8 +149,10 @@ static void put_row(PGconn *conn, uint32_t number)
 void postgresql_make(PGconn *conn, const char *name, uint32_t rows, bool changed)
 {
     char sql[256];
+    if (changed)
+        postgresql_do(conn, "CREATE SEQUENCE numbers MINVALUE 0");
     snprintf(sql, sizeof(sql), "CREATE TABLE %s (k text NOT NULL, v bytea NOT NULL%s)", name,
-             changed ? ", changed bigint NOT NULL DEFAULT 0" : "");
+             changed ? ", changed bigint NOT NULL DEFAULT nextval('numbers')" : "");
     postgresql_do(conn, sql);
     snprintf(sql, sizeof(sql), "COPY %s (k, v) FROM STDIN", name);
     postgresql_must(conn, PQexec(conn, sql), PGRES_COPY_IN);

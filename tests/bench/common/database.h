@@ -4,7 +4,7 @@
  * our own (tests/system/pg_server.py).
  *
  * The table is t (k text primary key, v bytes), generation 0; with `changed` it has a third column
- * of that name, an indexed integer, 0 at first.
+ * of that name, an indexed integer, at first the row's number.
  */
 #ifndef SIDEPOND_BENCH_DATABASE_H
 #define SIDEPOND_BENCH_DATABASE_H

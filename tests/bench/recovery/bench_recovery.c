@@ -3,7 +3,7 @@
  * bench_recovery.c - kill -9 of sidepondd with data A in its pond, until it serves again; and what
  * a reader notices of it.
  *
- * Method. sidepondd keeps data A (with a column that says which generation a row is of) from an
+ * Method. sidepondd keeps data A, with a column that says when a row was changed, from an
  * SQLite file, reading all of it again and again, while this program changes 1,000 rows in a
  * transaction every now and then: so the kill comes in the middle of a refresh. The time counts
  * from the kill until the new process, started when the old one is gone, has told its service
@@ -122,7 +122,7 @@ static bool is_right(struct sp_table *table, struct sp_row *row, uint32_t number
     if (sp_get_row_encoded(table, key, sizeof(key), row) != SP_OK ||
         sp_row_column(row, "v", &v) != SP_OK || sp_row_column(row, "changed", &changed) != SP_OK)
         return false;
-    rows_value(number, (uint32_t)changed.i, value, sizeof(value));
+    rows_value(number, changed.i < row_count ? 0 : (uint32_t)changed.i, value, sizeof(value));
     return v.bytes.size == sizeof(value) && memcmp(v.bytes.data, value, sizeof(value)) == 0;
 }
 
@@ -203,9 +203,9 @@ static void run_round(struct round *round, unsigned number, pid_t *pid, struct s
                       sqlite3 *db, struct reading *reading)
 {
     atomic_store(&reading->worst_ns, 0);
-    wait_commit(pond, db, number * 2 + 1);
+    wait_commit(pond, db, row_count + number * 2);
     poll(NULL, 0, 20 + (int)(number * 37 % 200)); /* another moment of a refresh each time */
-    change_rows(db, number * 2 + 2);
+    change_rows(db, row_count + number * 2 + 1);
     uint64_t reads = atomic_load(&reading->reads);
     round->before_us = (double)atomic_exchange(&reading->worst_ns, 0) / 1000;
     double start = bench_now_s();
