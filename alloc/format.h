@@ -111,7 +111,8 @@ struct super {
     _Atomic uint64_t punched_bytes; /* of the usable part, given back to the system */
     _Atomic uint64_t used_units;    /* as of the last commit */
     _Atomic uint32_t table_count;   /* slots in use: [0, table_count) */
-    uint32_t reserved2[3];
+    _Atomic uint32_t moves_pending; /* 1: originals of moved entries wait for leases to end */
+    uint32_t reserved2[2];
 };
 static_assert(offsetof(struct super, checksum) == 248, "fixed part is four lines");
 static_assert(offsetof(struct super, committed) == 256, "hot line");

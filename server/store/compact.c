@@ -7,7 +7,7 @@
  * copy is published in the entry's place, and the original is freed when every lease that was held
  * at that moment has ended. A few segments a tick; a sweep that finds nothing to move costs a look
  * at the slots. Nothing leads to an original that waits, so recovery takes it for free: a writer
- * that ends meanwhile takes all leases back, and if it died, recovery does.
+ * that ends meanwhile takes all leases back, and if it died, recovery does (moves_pending).
  */
 #include "server/store/internal.h"
 
@@ -34,6 +34,12 @@ static bool is_needed(const struct store *store)
     return free_units > used_units(store) / 10 + 2 * CHUNK_UNITS;
 }
 
+/* In the superblock, so that recovery knows whether snapshots may see what it takes for free. */
+void moves_pending_set(struct store *store, bool pending)
+{
+    atomic_store_explicit(&store->region.super->moves_pending, pending, memory_order_release);
+}
+
 /* Frees originals whose last possible reader has gone; false if there are some left. */
 static bool free_moved(struct store *store)
 {
@@ -45,6 +51,7 @@ static bool free_moved(struct store *store)
     for (size_t i = 0; i < store->moved.units.count; i++)
         space_free(store, moved[i], entry_units(store_entry(store, moved[i])));
     store->moved.units.count = 0;
+    moves_pending_set(store, false);
     return true;
 }
 
@@ -65,6 +72,7 @@ static void move_entry(struct store *store, struct index *index, uint64_t word)
         return;
     }
     memcpy(store_entry(store, to), entry, units * FORMAT_UNIT_BYTES);
+    moves_pending_set(store, true);
     FAILPOINT("move");
     index_replace(&place, to);
     *moved = from; /* the shape's count goes on with the copy: the shape may be freed before this */

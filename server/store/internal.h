@@ -334,6 +334,7 @@ void held_erase(struct store *store, uint64_t unit);
 /* --- compact.c, recover.c, snapfile.c --------------------------------------------------------- */
 
 void compact_tick(struct store *store);
+void moves_pending_set(struct store *store, bool pending);
 int recover(struct store *store, struct store_opened *opened, char *why);
 /* Copies every table of the pond in the directory, as readers see it, into this new one. A table
  * that cannot be read is left out, counted and named in `opened`. */

@@ -362,10 +362,11 @@ int recover(struct store *store, struct store_opened *opened, char *why)
         continue; /* each time with one damaged table or root less */
     /* The writer may have died after it unlinked versions, and before it said so once more. */
     reclaim_seq_raise(store);
-    /* A writer that did not sign out may have had originals of moved entries that wait for leases.
-     * They are free from now on. */
-    if (atomic_load_explicit(&store->region.super->writer_pid, memory_order_relaxed) != 0)
+    /* A writer that died may have had originals of moved entries that wait for leases. They are
+     * free from now on. */
+    if (atomic_load_explicit(&store->region.super->moves_pending, memory_order_relaxed) != 0)
         leases_revoke(store);
+    moves_pending_set(store, false);
     for (unsigned i = 0; i < FORMAT_TABLES_MAX; i++)
         opened->rows += store->tables[i].current ? store->tables[i].current->rows : 0;
     return space_find_holes(store);

@@ -229,6 +229,7 @@ void store_close(struct store *store)
         store_abort(store->txns);
     if (store->moved.units.count > 0) /* nobody will remember that these wait for leases */
         leases_revoke(store);
+    moves_pending_set(store, false);
     atomic_store_explicit(&store->region.super->writer_pid, 0, memory_order_release);
     free_store(store);
 }

@@ -305,6 +305,41 @@ static void restart_after_compaction_is_told_to_snapshots(void **state)
     sp_snapshot_end(snapshot);
 }
 
+/* A writer of its own process, which adds one commit and is killed. */
+static void write_and_die(struct fixture *f)
+{
+    int how;
+    pid_t child = fork();
+    if (child == 0) {
+        fixture_open(f);
+        fixture_fill(f, 0, 100, 2);
+        kill(getpid(), SIGKILL);
+    }
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFSIGNALED(how));
+}
+
+static void snapshot_outlives_a_killed_writer(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t seen;
+    fixture_fill(f, 0, 100, 1);
+    struct sp_snapshot *snapshot = begin_snapshot(f);
+    fixture_close(f);
+    write_and_die(f);
+    assert_ok(fixture_view(f, snapshot, 5, &seen));
+    fixture_open(f);
+    assert_int_equal(f->opened.origin, STORE_RECOVERED);
+    assert_int_equal(fixture_info(f).leases_revoked, 0);
+    for (int64_t id = 0; id < 100; id++) {
+        assert_ok(fixture_view(f, snapshot, id, &seen));
+        assert_int_equal(seen, 1);
+        assert_ok(fixture_get(f, id, &seen));
+        assert_int_equal(seen, 2);
+    }
+    sp_snapshot_end(snapshot);
+}
+
 /* --- snapshot files ------------------------------------------------------------------------- */
 
 static void save_path(struct fixture *f, char *out, size_t cap)
@@ -415,6 +450,7 @@ int main(void)
         TEST(compaction_spares_snapshots),
         TEST(compaction_before_a_drop),
         TEST(restart_after_compaction_is_told_to_snapshots),
+        TEST(snapshot_outlives_a_killed_writer),
         TEST(pond_is_saved_and_loaded),
         TEST(damaged_files_are_refused),
     };
