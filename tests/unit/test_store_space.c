@@ -75,6 +75,26 @@ static void what_was_held_between_two_ticks_goes(void **state)
     assert_int_equal(fixture_info(f).versions_held, 0);
 }
 
+/* The story: a tombstone that a transaction's own version stood before when the leases were looked
+ * at was not looked at again after that transaction was aborted. */
+static void tombstones_behind_an_aborted_version_go(void **state)
+{
+    struct fixture *f = *state;
+    fixture_fill(f, 0, 10, 1);
+    struct sp_snapshot *snapshot = begin_snapshot(f);
+    fixture_begin(f);
+    assert_ok(kit_delete(f->table, 5));
+    fixture_commit(f);
+    store_tick(f->store);
+    fixture_begin(f);
+    fixture_put(f, 5, 5, 2);
+    sp_snapshot_end(snapshot);
+    store_tick(f->store);
+    fixture_abort(f);
+    store_tick(f->store);
+    assert_int_equal(fixture_info(f).versions_held, 0);
+}
+
 static void one_old_snapshot_holds_one_version_of_each_row(void **state)
 {
     struct fixture *f = *state;
@@ -442,6 +462,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(snapshots_keep_their_versions),
         TEST(what_was_held_between_two_ticks_goes),
+        TEST(tombstones_behind_an_aborted_version_go),
         TEST(one_old_snapshot_holds_one_version_of_each_row),
         TEST(lease_over_its_limit_is_taken_back),
         TEST(leases_of_the_dead_end),
