@@ -160,12 +160,27 @@ static int refuse_duplicates(struct intake *in, const struct store_row *rows, si
     return SP_OK;
 }
 
-static int store_rows(struct intake *in)
+static int refuse_stored(struct intake *in, const struct store_row *row)
+{
+    char key[KEY_TEXT_BYTES];
+    stored_key_text(in, row, key, sizeof(key));
+    return refuse(in, REFRESH_SKIP_TOO_LARGE, key,
+                  "is too large, or its key in a secondary index is");
+}
+
+/* Stores rows up to the first that the store finds too large, which is then refused; `*taken` says
+ * how many that are. */
+static int store_some(struct intake *in, struct store_row *rows, size_t count, size_t *taken)
 {
     size_t done = 0;
-    if (!in->table)
-        return SP_OK;
-    int status = store_put(in->table, in->batch->rows, in->batch->count, &done);
+    int status = store_put(in->table, rows, count, &done);
+    *taken = done;
+    if (status == SP_ETOOBIG) {
+        in->stored += done;
+        status = refuse_duplicates(in, rows, done);
+        *taken = done + 1;
+        return status == SP_OK ? refuse_stored(in, &rows[done]) : status;
+    }
     if (status == SP_ENOSPC || status == SP_ENOSHM) {
         in->space_status = status;
         in->table = NULL;
@@ -178,7 +193,15 @@ static int store_rows(struct intake *in)
         return status;
     }
     in->stored += done;
-    return refuse_duplicates(in, in->batch->rows, done);
+    return refuse_duplicates(in, rows, done);
+}
+
+static int store_rows(struct intake *in)
+{
+    int status = SP_OK;
+    for (size_t at = 0, taken; in->table && at < in->batch->count && status == SP_OK; at += taken)
+        status = store_some(in, in->batch->rows + at, in->batch->count - at, &taken);
+    return status;
 }
 
 int intake_flush(struct intake *in)
