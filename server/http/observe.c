@@ -13,7 +13,7 @@ static void see_pond(struct sp_pond *pond, struct seen_table *seen)
 {
     struct sp_table *table;
     seen->pond.struct_bytes = sizeof(seen->pond);
-    if (pond && sp_table_open(pond, seen->refresh.table, &table) == SP_OK)
+    if (refresh_table_loaded(pond, seen->refresh.table, &table))
         seen->in_pond = sp_table_info(table, &seen->pond) == SP_OK;
     if (!seen->in_pond)
         memset(&seen->pond, 0, sizeof(seen->pond));

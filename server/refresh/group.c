@@ -298,21 +298,44 @@ static void mark_failed(struct group_table *table, const struct failure *failure
                  failure->table, failure->text);
 }
 
+/* Whether readers get rows of what has failed, from this daemon or one before it. */
+static bool serves(const struct group *group, const struct failure *failure)
+{
+    struct sp_pond *pond = refresh_pond(group->refresh);
+    struct sp_table *table;
+    for (unsigned i = 0; i < group->table_count; i++)
+        if (is_culprit(&group->tables[i], failure) &&
+            refresh_table_loaded(pond, group->tables[i].config->name, &table))
+            return true;
+    return false;
+}
+
+/* What tells one failure from another: its table and text, less the digits, which may be counts
+ * that grow while it lasts. */
+static uint64_t failure_print(const struct failure *failure)
+{
+    const char *const parts[] = {failure->table ? failure->table : "", failure->text};
+    uint64_t print = 14695981039346656037u; /* FNV-1a */
+    for (unsigned i = 0; i < 2; i++)
+        for (const char *at = parts[i]; *at; at++)
+            if (*at < '0' || *at > '9')
+                print = (print ^ (unsigned char)*at) * 1099511628211u;
+    return print;
+}
+
 /* Once when a failure begins or becomes another one, and then once a minute. */
 static void log_failure(struct group *group, const struct failure *failure)
 {
     uint64_t now = refresh_clock_ms();
-    bool same = group->attempts > 1 && group->logged_status == failure->status;
+    uint64_t print = failure_print(failure);
+    bool same = group->attempts > 1 && group->logged_print == print;
     if (same && now - group->logged_ms < REMIND_MS)
         return;
-    group->logged_status = failure->status;
+    group->logged_print = print;
     group->logged_ms = now;
-    if (failure->table)
-        log_error("refresh", "table %s: %s; %s", failure->table, failure->text,
-                  group->ever_committed ? "serving the data of before" : "nothing to serve yet");
-    else
-        log_error("refresh", "group %s: %s; %s", group->name, failure->text,
-                  group->ever_committed ? "serving the data of before" : "nothing to serve yet");
+    log_error("refresh", "%s %s: %s; %s", failure->table ? "table" : "group",
+              failure->table ? failure->table : group->name, failure->text,
+              serves(group, failure) ? "serving the data of before" : "nothing to serve yet");
 }
 
 static void note_failure(struct group *group, const struct failure *failure)

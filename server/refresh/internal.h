@@ -96,7 +96,7 @@ struct group {
     bool ever_committed;
     unsigned attempts; /* failures in a row */
     uint64_t failing_since_ms, logged_ms;
-    int logged_status;
+    uint64_t logged_print;
     uint64_t random;
     struct batch batch;
 };

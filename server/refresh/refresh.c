@@ -42,6 +42,13 @@ struct sp_pond *refresh_pond(struct refresh *refresh)
     return pond;
 }
 
+bool refresh_table_loaded(struct sp_pond *pond, const char *name, struct sp_table **out)
+{
+    const struct sp_schema *schema;
+    return pond && sp_table_open(pond, name, out) == SP_OK &&
+           sp_table_schema(*out, &schema) == SP_OK;
+}
+
 static void release_config(struct shared_config *shared)
 {
     if (!shared || --shared->users > 0)
@@ -251,8 +258,6 @@ static int drop_tables(struct refresh *refresh, const char *const *names, size_t
     if (status != SP_OK)
         return status;
     for (size_t i = 0; i < count && status == SP_OK; i++) {
-        if (config_has_table(refresh->config->config, names[i]))
-            continue;
         status = store_drop(txn, names[i]);
         if (status == SP_OK)
             log_event(LOG_INFO, "refresh", "table is configured no more: dropped",
@@ -273,7 +278,11 @@ static bool drop_unknown(struct refresh *refresh)
     const char *names[SP_TABLES_MAX];
     struct sp_pond *pond = refresh_pond(refresh);
     size_t count = pond ? sp_table_names(pond, names, SP_TABLES_MAX) : 0;
-    int status = drop_tables(refresh, names, count < SP_TABLES_MAX ? count : SP_TABLES_MAX);
+    size_t unknown = 0;
+    for (size_t i = 0; i < count && i < SP_TABLES_MAX; i++)
+        if (!config_has_table(refresh->config->config, names[i]))
+            names[unknown++] = names[i];
+    int status = unknown ? drop_tables(refresh, names, unknown) : SP_OK;
     if (status != SP_OK)
         log_limited(LOG_WARNING, "refresh", 60, "dropping tables: %s", sp_status_text(status));
     return status == SP_OK;
@@ -403,8 +412,7 @@ static bool table_ready(struct sp_pond *pond, const char *name, char *why, size_
 {
     struct sp_table *table;
     struct sp_table_info info = SP_TABLE_INFO_INIT;
-    if (!pond || sp_table_open(pond, name, &table) != SP_OK ||
-        sp_table_info(table, &info) != SP_OK) {
+    if (!refresh_table_loaded(pond, name, &table) || sp_table_info(table, &info) != SP_OK) {
         snprintf(why, why_bytes, "table %s has not been loaded yet", name);
         return false;
     }

@@ -64,6 +64,10 @@ int refresh_confirm(struct refresh *refresh, const char *table);
  * Belongs to the refresh. Any thread. */
 struct sp_pond *refresh_pond(struct refresh *refresh);
 
+/* Whether a table of that pond (NULL: none) has ever been committed, by any daemon. A pass that has
+ * only begun has the table's name in the pond, but nothing to read. Any thread. */
+bool refresh_table_loaded(struct sp_pond *pond, const char *name, struct sp_table **out);
+
 /* --- status -------------------------------------------------------------------------------- */
 
 /* Why a row was skipped; names are the values of the metric's label. */

@@ -288,6 +288,41 @@ static void test_large_rows(void **state)
     assert_int_equal(status_of(f, "users").skipped_total[REFRESH_SKIP_TOO_LARGE], 0);
 }
 
+/* One row whose key in a secondary index is too long: it is left out, its neighbours are not. */
+static void test_long_secondary_key(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_table *users = fake_add("users", 100);
+    users->rows[40].name_bytes = 70000;
+    users->rows[60].name_bytes = 70000;
+    users->rows[61].id = 1;
+    start(f, USERS("indexes: [{name: by_name, columns: [name]}], " FAST));
+    AWAIT(f, passes(f, "users") > 0);
+    assert_int_equal(rows_of(f, "users"), 97);
+    assert_int_equal(status_of(f, "users").skipped_total[REFRESH_SKIP_TOO_LARGE] % 2, 0);
+    assert_true(status_of(f, "users").skipped_total[REFRESH_SKIP_TOO_LARGE] >= 2);
+    assert_true(row_is(f, "users", 40, "name", "n40"));
+    assert_true(row_is(f, "users", 100, "name", "n100"));
+
+    fake_lock();
+    users->rows[40].name_bytes = 3;
+    users->rows[50].name_bytes = 70000; /* was good before */
+    fake_unlock();
+    AWAIT(f, row_is(f, "users", 41, "name", "xxx"));
+    assert_int_equal(rows_of(f, "users"), 97);
+}
+
+static void test_long_secondary_key_fails(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_table *users = fake_add("users", 100);
+    users->rows[40].name_bytes = 70000;
+    start(f, USERS("on_bad_row: fail, indexes: [{name: by_name, columns: [name]}], " FAST));
+    AWAIT(f, failures(f, "users") > 0);
+    assert_true(status_of(f, "users").failures_total[REFRESH_FAILURE_DATA] > 0);
+    assert_non_null(strstr(status_of(f, "users").error, "key 41"));
+}
+
 /* --- what may not happen ---------------------------------------------------------------------- */
 
 static void test_max_drop_holds_back(void **state)
@@ -654,6 +689,28 @@ static void test_ready(void **state)
     assert_string_equal(why, "table users is stale and its on_stale is fail");
 }
 
+/* A table whose first pass has begun has its name in the pond, and is still not there to be read.
+ */
+static void test_ready_needs_all(void **state)
+{
+    struct fixture *f = *state;
+    char why[128];
+    struct sp_table *table;
+    struct fake_table *users = fake_add("users", 10);
+    fake_add("others", 10);
+    users->stream_fails = true;
+    start(f, USERS(FAST) "  - {name: others, source: db, key: [id], refresh: {every: 10ms}}\n");
+    AWAIT(f, passes(f, "others") > 1 && failures(f, "users") > 0);
+    assert_false(refresh_ready(f->refresh, why, sizeof(why)));
+    assert_string_equal(why, "table users has not been loaded yet");
+    assert_true(refresh_table_loaded(refresh_pond(f->refresh), "others", &table));
+    assert_false(refresh_table_loaded(refresh_pond(f->refresh), "users", &table));
+    fake_lock();
+    users->stream_fails = false;
+    fake_unlock();
+    AWAIT(f, refresh_ready(f->refresh, why, sizeof(why)));
+}
+
 /* --- looking before -----------------------------------------------------------------------------
  */
 
@@ -719,6 +776,8 @@ int main(void)
         TEST(test_bad_rows_are_skipped),
         TEST(test_bad_rows_fail),
         TEST(test_large_rows),
+        TEST(test_long_secondary_key),
+        TEST(test_long_secondary_key_fails),
         TEST(test_max_drop_holds_back),
         TEST(test_does_not_fit),
         TEST(test_database_down),
@@ -734,6 +793,7 @@ int main(void)
         TEST(test_notified),
         TEST(test_apply),
         TEST(test_ready),
+        TEST(test_ready_needs_all),
         TEST(test_check),
         TEST(test_estimate),
     };
