@@ -95,6 +95,9 @@ int region_leases_create(const char *directory, const uint64_t id[2], long gid, 
 int region_leases_attach(const char *directory, const uint64_t id[2], struct region_leases *out);
 void region_leases_detach(struct region_leases *leases);
 bool region_leases_whole(const struct region_leases *leases);
+/* Gives a file that was cut off its size and head back, in place: what is left of the leases stays,
+ * those that were cut off read as 0, which tells their holders. SP_ESYS with errno. */
+int region_leases_mend(struct region_leases *leases, const uint64_t id[2]);
 /* An OFD lock on one lease's bytes, not waiting: SP_OK, SP_EBUSY, SP_ESYS. */
 int region_lease_lock(struct region_leases *leases, unsigned index);
 void region_lease_unlock(struct region_leases *leases, unsigned index);

@@ -224,22 +224,52 @@ static int fill_leases(int fd, const uint64_t id[2])
 {
     struct lease_head head = {
         .magic = LEASES_MAGIC, .id = {id[0], id[1]}, .lease_count = FORMAT_LEASES_MAX};
-    if (fallocate(fd, 0, 0, (off_t)LEASES_FILE_BYTES) != 0)
+    if (fallocate(fd, 0, 0, (off_t)LEASES_FILE_BYTES) != 0 ||
+        ftruncate(fd, (off_t)LEASES_FILE_BYTES) != 0)
         return -1;
     return pwrite(fd, &head, sizeof head, 0) == (ssize_t)sizeof head ? 0 : -1;
 }
 
-int region_leases_create(const char *directory, const uint64_t id[2], long gid, char *why)
+int region_leases_mend(struct region_leases *leases, const uint64_t id[2])
+{
+    return fill_leases(leases->fd, id) == 0 ? SP_OK : SP_ESYS;
+}
+
+/* Mends a file of the wrong size where it lies, since readers may hold leases in what is left. */
+static void mend_file(const char *directory, int dir_fd, const uint64_t id[2])
+{
+    int fd;
+    off_t bytes;
+    struct lease_head head;
+    if (region_open_file(dir_fd, directory, FORMAT_LEASES_FILE, O_RDWR, &fd, &bytes, NULL) != SP_OK)
+        return;
+    bool no_head = pread(fd, &head, sizeof head, 0) < (ssize_t)sizeof head;
+    if (bytes != (off_t)LEASES_FILE_BYTES && check_owner(fd, directory, "", NULL) == SP_OK &&
+        (no_head || (head.id[0] == id[0] && head.id[1] == id[1])))
+        (void)fill_leases(fd, id); /* if that fails, a new file takes its place */
+    close(fd);
+}
+
+static bool leases_present(const char *directory, const uint64_t id[2])
 {
     struct region_leases present;
-    if (region_leases_attach(directory, id, &present) == SP_OK) {
-        region_leases_detach(&present);
+    if (region_leases_attach(directory, id, &present) != SP_OK)
+        return false;
+    region_leases_detach(&present);
+    return true;
+}
+
+int region_leases_create(const char *directory, const uint64_t id[2], long gid, char *why)
+{
+    if (leases_present(directory, id))
         return SP_OK;
-    }
     int dir_fd, fd;
     int status = open_directory(directory, &dir_fd, why);
     if (status != SP_OK)
         return status;
+    mend_file(directory, dir_fd, id);
+    if (leases_present(directory, id))
+        goto close_directory;
     status = make_file(dir_fd, directory, LEASES_NEW_FILE, LEASES_MODE, gid, LEASES_FILE_BYTES, &fd,
                        why);
     if (status != SP_OK)

@@ -184,6 +184,7 @@ struct store {
     struct {
         struct vector units;                /* uint64_t: first units of entries */
         uint64_t leases[FORMAT_LEASES_MAX]; /* as they were when the contents moved */
+        bool leases_unknown;                /* they could not be read then */
     } moved;
     uint64_t tick_slow_ms;
     uint64_t retired_punch_ms; /* when the old pond's memory may be given back; 0: none */
@@ -323,8 +324,10 @@ void reclaim_tick(struct store *store, uint64_t now_ms);
 /* Copies the words of all leases; whether each that was held then has ended since. */
 void leases_note(struct store *store, uint64_t *words);
 bool leases_ended(struct store *store, const uint64_t *words);
-/* Takes back all that are held. */
-void leases_revoke(struct store *store);
+/* Takes back all that are held; false if they cannot be read. */
+bool leases_revoke(struct store *store);
+/* Whether the leases' mapping may be touched now. */
+bool leases_readable(struct store *store);
 /* Before versions are unlinked, and again before they are freed. */
 void reclaim_seq_raise(struct store *store);
 /* Puts an entry with old versions, or a tombstone, among the held. */

@@ -20,7 +20,18 @@
 struct pins {
     uint64_t versions[FORMAT_LEASES_MAX];
     size_t count;
+    bool unknown; /* the leases cannot be read: any version may be pinned */
 };
+
+/* Any reader may cut the leases file off; the mapping of what is gone is SIGBUS. So we look before
+ * each walk over it, and mend it. Left is the time between this look and the walk's end, some
+ * microseconds: who hits that ends the daemon, which mends the file when it starts again. While it
+ * cannot be mended (a full file system), everything counts as pinned. */
+bool leases_readable(struct store *store)
+{
+    return region_leases_whole(&store->leases) ||
+           region_leases_mend(&store->leases, store->region.super->id) == SP_OK;
+}
 
 static int compare_versions(const void *a, const void *b)
 {
@@ -37,7 +48,11 @@ static void pins_collect(struct store *store, struct pins *pins)
 {
     uint64_t committed = store_committed(store);
     pins->count = 0;
+    pins->unknown = false;
     if (BREAKS_PINS)
+        return;
+    pins->unknown = !leases_readable(store);
+    if (pins->unknown)
         return;
     for (unsigned i = 0; i < FORMAT_LEASES_MAX; i++) {
         uint64_t pinned =
@@ -52,6 +67,8 @@ static void pins_collect(struct store *store, struct pins *pins)
 /* Whether one lies in [from, to). */
 static bool pins_between(const struct pins *pins, uint64_t from, uint64_t to)
 {
+    if (pins->unknown)
+        return true;
     for (size_t i = 0; i < pins->count && pins->versions[i] < to; i++) {
         if (pins->versions[i] >= from)
             return true;
@@ -62,12 +79,19 @@ static bool pins_between(const struct pins *pins, uint64_t from, uint64_t to)
 void leases_note(struct store *store, uint64_t *words)
 {
     atomic_thread_fence(memory_order_seq_cst);
-    for (unsigned i = 0; i < FORMAT_LEASES_MAX; i++)
+    store->moved.leases_unknown = !leases_readable(store);
+    for (unsigned i = 0; i < FORMAT_LEASES_MAX && !store->moved.leases_unknown; i++)
         words[i] = atomic_load_explicit(&store->leases.leases[i].pinned, memory_order_seq_cst);
 }
 
 bool leases_ended(struct store *store, const uint64_t *words)
 {
+    if (!leases_readable(store))
+        return false;
+    if (store->moved.leases_unknown) { /* those of now include those of then that go on */
+        leases_note(store, store->moved.leases);
+        return false;
+    }
     for (unsigned i = 0; i < FORMAT_LEASES_MAX; i++) {
         if (lease_holds(words[i]) &&
             atomic_load_explicit(&store->leases.leases[i].pinned, memory_order_seq_cst) == words[i])
@@ -76,8 +100,10 @@ bool leases_ended(struct store *store, const uint64_t *words)
     return true;
 }
 
-void leases_revoke(struct store *store)
+bool leases_revoke(struct store *store)
 {
+    if (!leases_readable(store))
+        return false;
     for (unsigned i = 0; i < FORMAT_LEASES_MAX; i++) {
         _Atomic uint64_t *word = &store->leases.leases[i].pinned;
         uint64_t pinned = atomic_load_explicit(word, memory_order_seq_cst);
@@ -86,6 +112,7 @@ void leases_revoke(struct store *store)
             continue;
         store->stats.revoked += lease_holds(pinned);
     }
+    return true;
 }
 
 /* Ends the leases of the dead, and revokes those that have pinned an old version for too long. The
@@ -93,6 +120,8 @@ void leases_revoke(struct store *store)
 static void leases_tick(struct store *store, uint64_t now_ms)
 {
     uint64_t committed = store_committed(store);
+    if (!leases_readable(store))
+        return;
     for (unsigned i = 0; i < FORMAT_LEASES_MAX; i++) {
         _Atomic uint64_t *word = &store->leases.leases[i].pinned;
         uint64_t pinned = atomic_load_explicit(word, memory_order_seq_cst);
@@ -261,6 +290,8 @@ static bool settle_head(struct store *store, const struct pins *pins, uint64_t u
 /* What tells one set of pins from another; never 0. */
 static uint64_t pins_hash(const struct pins *pins)
 {
+    if (pins->unknown)
+        return 2;
     return hash_bytes(pins->versions, pins->count * sizeof(pins->versions[0])) | 1;
 }
 

@@ -364,8 +364,12 @@ int recover(struct store *store, struct store_opened *opened, char *why)
     reclaim_seq_raise(store);
     /* A writer that died may have had originals of moved entries that wait for leases. They are
      * free from now on. */
-    if (atomic_load_explicit(&store->region.super->moves_pending, memory_order_relaxed) != 0)
-        leases_revoke(store);
+    if (atomic_load_explicit(&store->region.super->moves_pending, memory_order_relaxed) != 0 &&
+        !leases_revoke(store)) {
+        snprintf(why, STORE_WHY_BYTES, "%s: the leases file was cut off and cannot be mended",
+                 store->directory);
+        return SP_ESYS;
+    }
     moves_pending_set(store, false);
     for (unsigned i = 0; i < FORMAT_TABLES_MAX; i++)
         opened->rows += store->tables[i].current ? store->tables[i].current->rows : 0;

@@ -227,9 +227,9 @@ void store_close(struct store *store)
         return;
     while (store->txns)
         store_abort(store->txns);
-    if (store->moved.units.count > 0) /* nobody will remember that these wait for leases */
-        leases_revoke(store);
-    moves_pending_set(store, false);
+    /* Nobody will remember which originals wait for leases. */
+    if (store->moved.units.count == 0 || leases_revoke(store))
+        moves_pending_set(store, false);
     atomic_store_explicit(&store->region.super->writer_pid, 0, memory_order_release);
     free_store(store);
 }
@@ -300,7 +300,8 @@ static void fill_info(struct store *store, struct store_info *out)
     out->largest_free_bytes = buddy_largest_run(&store->buddy) * FORMAT_UNIT_BYTES;
     for (size_t i = 0; i <= BUDDY_MAX_ORDER; i++)
         out->free_blocks[i] = stats.free_blocks[i];
-    for (unsigned i = 0; i < FORMAT_LEASES_MAX; i++)
+    bool readable = leases_readable(store);
+    for (unsigned i = 0; i < FORMAT_LEASES_MAX && readable; i++)
         out->leases += (atomic_load(&store->leases.leases[i].pinned) & LEASE_BUSY) != 0;
 }
 

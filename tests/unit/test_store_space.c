@@ -360,6 +360,40 @@ static void snapshot_outlives_a_killed_writer(void **state)
     sp_snapshot_end(snapshot);
 }
 
+/* Anybody in the pond's group may cut the leases file off. */
+static void leases_file_is_mended(void **state)
+{
+    struct fixture *f = *state;
+    char path[300];
+    struct stat about;
+    uint64_t seen;
+    snprintf(path, sizeof(path), "%s/leases", f->directory);
+    for (unsigned round = 0; round < 4; round++) {
+        fixture_fill(f, 0, 100, round);
+        struct sp_snapshot *snapshot = begin_snapshot(f);
+        assert_int_equal(truncate(path, round % 2 ? 4096 : 0), 0);
+        if (round < 2)
+            fixture_close(f);
+        if (round < 2)
+            fixture_open(f);
+        fixture_fill(f, 0, 100, round + 1);
+        store_tick(f->store);
+        assert_int_equal(stat(path, &about), 0);
+        assert_int_equal(about.st_size, LEASES_FILE_BYTES);
+        if (sp_snapshot_check(snapshot) == SP_OK) { /* its lease was in what was left */
+            assert_ok(fixture_view(f, snapshot, 5, &seen));
+            assert_int_equal(seen, round);
+        } else {
+            assert_true(fixture_info(f).versions_held == 0);
+        }
+        sp_snapshot_end(snapshot);
+        snapshot = begin_snapshot(f);
+        assert_ok(fixture_view(f, snapshot, 5, &seen));
+        assert_int_equal(seen, round + 1);
+        sp_snapshot_end(snapshot);
+    }
+}
+
 /* --- snapshot files ------------------------------------------------------------------------- */
 
 static void save_path(struct fixture *f, char *out, size_t cap)
@@ -472,6 +506,7 @@ int main(void)
         TEST(compaction_before_a_drop),
         TEST(restart_after_compaction_is_told_to_snapshots),
         TEST(snapshot_outlives_a_killed_writer),
+        TEST(leases_file_is_mended),
         TEST(pond_is_saved_and_loaded),
         TEST(damaged_files_are_refused),
     };
