@@ -2,10 +2,15 @@
  *
  * row_handle.c - rows that are copied whole: key, value and the schema they are to be read with.
  *
+ * A row by its primary key is first tried the quick way (quick.h), with the schema that was last
+ * used, if that is of the root which the binding remembers. Whatever is rarer is row_read's.
+ *
  * A row's buffer grows to what it has held and is used again, so reading rows of a table in a loop
  * allocates nothing. The buffer is grown only for a size that R8 has confirmed.
  */
 #include "client/local/row_handle.h"
+
+#include "client/local/quick.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -83,17 +88,53 @@ int row_read(struct sp_table *table, unsigned index, const void *key, size_t key
             path.version = out->version;
         }
         enum find result = find_key(&path, index, key, key_bytes, &found);
-        if (LIKELY(result == FIND_HIT))
+        if (LIKELY(result == FIND_HIT)) {
             status = take_row(table, binding, &path, &found, out);
-        else
+            if (status == SP_OK)
+                binding_learn(table, binding, &path);
+        } else {
             status = find_settle(table, &binding, &path, result, false, &tries);
+        }
         if (UNLIKELY(status == READ_AGAIN && ++tries > READ_TRIES_MAX))
             status = SP_ECORRUPT;
     } while (UNLIKELY(status == READ_AGAIN));
     return status;
 }
 
-static int get_row(struct sp_table *table, const void *key, size_t key_bytes, struct sp_row *row)
+/* The quick way: a hit that fits, or false. Beyond what quick_valid asks, the root's born must be
+ * the one remembered: the schema is that root's, and a new root may lie in its place. */
+static bool quick_row(const struct binding *b, const void *key, size_t key_bytes,
+                      struct sp_row *row)
+{
+    const struct sp_schema *schema = atomic_load_explicit(&b->schema, memory_order_acquire);
+    struct quick_home home;
+    uint64_t off = 0;
+    size_t value_bytes = 0;
+    if (UNLIKELY(schema == NULL || schema->root_born != b->born || schema->root_unit != b->head ||
+                 find_is_old(b)))
+        return false;
+    const struct quick_arena arena = quick_arena(b);
+    uint64_t version = quick_version(b);
+    uint64_t hash = hash_key(b->hash_seed, key, key_bytes);
+    if (UNLIKELY(!quick_home(b, &arena, hash, &home)) ||
+        quick_find(&arena, &home, version, hash, key, key_bytes, &off, &value_bytes) !=
+            QUICK_FOUND ||
+        UNLIKELY(key_bytes + value_bytes > row->data.cap))
+        return false;
+    race_copy(row->data.bytes, quick_value(&arena, off, 0), key_bytes + value_bytes);
+    const struct table_root *root =
+        (const struct table_root *)(arena.base + (b->head << FORMAT_UNIT_SHIFT));
+    if (UNLIKELY(!quick_valid(b, &arena, &home) ||
+                 b->born != atomic_load_explicit(&root->born, memory_order_relaxed)))
+        return false;
+    row->schema = schema;
+    row->key_bytes = key_bytes;
+    row->value_bytes = value_bytes;
+    return true;
+}
+
+static NEVER_INLINE int get_row(struct sp_table *table, const void *key, size_t key_bytes,
+                                struct sp_row *row)
 {
     struct row_copy copy = {.buffer = &row->data};
     int status = row_read(table, 0, key, key_bytes, &copy);
@@ -103,9 +144,11 @@ static int get_row(struct sp_table *table, const void *key, size_t key_bytes, st
     return status;
 }
 
-int sp_get_row_encoded(struct sp_table *table, const void *key, size_t key_bytes,
-                       struct sp_row *row)
+__attribute__((flatten)) int sp_get_row_encoded(struct sp_table *table, const void *key,
+                                                size_t key_bytes, struct sp_row *row)
 {
+    if (LIKELY(quick_row(table_binding(table), key, key_bytes, row)))
+        return SP_OK;
     int status = get_row(table, key, key_bytes, row);
     return status == SP_OK ? SP_OK : error_plain(status);
 }
