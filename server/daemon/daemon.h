@@ -55,6 +55,7 @@ struct daemon {
     uv_async_t changed; /* something has been refreshed or has failed */
     uv_signal_t signals[4];
     uv_work_t look; /* at the databases */
+    struct refresh_cancel cancel;
     bool looking;
     bool look_again; /* SIGHUP while looking */
     bool applied;    /* the first configuration has been taken over */

@@ -168,6 +168,7 @@ void daemon_stop(struct daemon *daemon, int exit_code)
     daemon->exit_code = exit_code;
     daemon->stop_by_ms = daemon_now_ms() + STOP_MS;
     notify_stopping();
+    refresh_check_cancel(&daemon->cancel);
     refresh_stop(daemon->refresh);
     uv_async_send(&daemon->changed);
 }

@@ -21,7 +21,7 @@ static int check(const struct arguments *arguments)
     config_explain(config, stdout);
     if (arguments->connect) {
         fflush(stdout);
-        if (refresh_check(config, NULL, stderr, &found) == SP_OK && !found.wrong &&
+        if (refresh_check(config, NULL, stderr, NULL, &found) == SP_OK && !found.wrong &&
             !found.unreachable)
             puts("\nEvery database answers and has what is configured.");
     }
@@ -60,19 +60,24 @@ static int start(struct daemon *daemon, const char *config_path)
     return code;
 }
 
-/* Ending, in reverse. Where a thread does not end in time nothing that it uses is taken away: the
- * kernel does that, and the pond is whole at any moment. */
+/* The end where a thread does not end in time: nothing that it uses is taken away, not even this
+ * stack. The kernel does that, and the pond is whole at any moment. */
+_Noreturn static void cut_off(int code, const char *why)
+{
+    log_warning("daemon", "%s", why);
+    fflush(stdout);
+    fflush(stderr);
+    _exit(code);
+}
+
+/* Ending, in reverse. */
 static int finish(struct daemon *daemon, int code)
 {
     http_stop(daemon->http);
-    if (!saver_stop(daemon->saver, SAVE_MS)) {
-        log_warning("daemon", "the snapshot file was not saved in time; the one before it stays");
-        return code;
-    }
-    if (daemon->refresh && !daemon->stopped) {
-        log_warning("daemon", "a refresh did not end in time and is cut off");
-        return code;
-    }
+    if (!saver_stop(daemon->saver, SAVE_MS))
+        cut_off(code, "the snapshot file was not saved in time; the one before it stays");
+    if (daemon->refresh && !daemon->stopped)
+        cut_off(code, "a refresh did not end in time and is cut off");
     refresh_free(daemon->refresh);
     if (daemon->store)
         store_close(daemon->store);
@@ -84,7 +89,7 @@ static int finish(struct daemon *daemon, int code)
 
 static int run(const struct arguments *arguments)
 {
-    struct daemon daemon = {0};
+    struct daemon daemon = {.cancel = REFRESH_CANCEL_INIT};
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     daemon.counters.started_at_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;

@@ -62,11 +62,11 @@ static void look(uv_work_t *work)
         daemon->looked_status =
             config_load(daemon->config_path, complaints, &daemon->looked_config);
     if (daemon->looked_status == SP_OK)
-        daemon->looked_status =
-            refresh_check(daemon->looked_config, NULL, complaints, &daemon->looked);
+        daemon->looked_status = refresh_check(daemon->looked_config, NULL, complaints,
+                                              &daemon->cancel, &daemon->looked);
     fclose(complaints);
     if (!daemon->applied && daemon->looked_status == SP_OK && daemon->looked.unreachable > 0 &&
-        !daemon->served && daemon->looked_config->snapshot_file)
+        !daemon->looked.canceled && !daemon->served && daemon->looked_config->snapshot_file)
         load_snapshot_file(daemon, daemon->looked_config);
 }
 
@@ -143,7 +143,8 @@ static void reload_looked(struct daemon *daemon)
 {
     const struct config *old = refresh_config(daemon->refresh);
     char why[128];
-    daemon_log_lines(LOG_ERR, daemon->complaints);
+    bool wrong = daemon->looked.wrong > 0 || daemon->looked_status != SP_OK;
+    daemon_log_lines(wrong ? LOG_ERR : LOG_WARNING, daemon->complaints);
     if (daemon->looked_status != SP_OK) {
         refuse(daemon, "the configuration is wrong");
         return;
@@ -176,14 +177,14 @@ static void looked(uv_work_t *work, int canceled)
 {
     struct daemon *daemon = work->data;
     daemon->looking = false;
-    if (canceled == 0 && !daemon->stopping)
+    if (canceled == 0 && !daemon->stopping && !daemon->looked.canceled)
         (daemon->applied ? reload_looked : first_looked)(daemon);
     free(daemon->complaints);
     daemon->complaints = NULL;
     config_free(daemon->looked_config);
     daemon->looked_config = NULL;
     uv_async_send(&daemon->changed);
-    if (daemon->look_again && !daemon->stopping) {
+    if ((daemon->look_again || daemon->looked.canceled) && !daemon->stopping) {
         daemon->look_again = false;
         daemon_reload(daemon);
     }
@@ -207,6 +208,8 @@ void daemon_reload(struct daemon *daemon)
 {
     if (daemon->looking) {
         daemon->look_again = true;
+        if (daemon->applied) /* what is being looked at is not the last word any more */
+            refresh_check_cancel(&daemon->cancel);
         return;
     }
     log_info("daemon", "reloading %s", daemon->config_path);

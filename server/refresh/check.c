@@ -19,6 +19,9 @@ struct source_check {
     source_finder *find;
     pthread_mutex_t *lock; /* of complaints */
     FILE *complaints;
+    struct refresh_cancel *cancel;
+    struct connection connection;
+    struct source *source_open; /* to be canceled; under the cancel's lock */
     bool started;
     bool unreachable;
     unsigned wrong;
@@ -69,24 +72,74 @@ static void check_table(struct source_check *check, struct connection *connectio
     source_description_free(&description);
 }
 
+/* --- being canceled ------------------------------------------------------------------------- */
+
+/* From the moment at which a source can be canceled until it is closed. */
+static void note_source(void *context, struct source *source)
+{
+    struct source_check *check = context;
+    pthread_mutex_lock(&check->cancel->lock);
+    check->source_open = source;
+    if (source && check->cancel->asked)
+        check->connection.class->cancel(source);
+    pthread_mutex_unlock(&check->cancel->lock);
+}
+
+void refresh_check_cancel(struct refresh_cancel *cancel)
+{
+    pthread_mutex_lock(&cancel->lock);
+    cancel->asked = true;
+    for (unsigned i = 0; i < cancel->count; i++)
+        if (cancel->checks[i].source_open)
+            cancel->checks[i].connection.class->cancel(cancel->checks[i].source_open);
+    pthread_mutex_unlock(&cancel->lock);
+}
+
+/* Says whose look it is; NULL: it is over, and the wish to end it with it. True if it was to end.
+ */
+static bool cancel_covers(struct refresh_cancel *cancel, struct source_check *checks,
+                          unsigned count)
+{
+    pthread_mutex_lock(&cancel->lock);
+    bool asked = cancel->asked;
+    cancel->checks = checks;
+    cancel->count = count;
+    if (!checks)
+        cancel->asked = false;
+    pthread_mutex_unlock(&cancel->lock);
+    return asked;
+}
+
+static bool is_canceled(struct source_check *check)
+{
+    pthread_mutex_lock(&check->cancel->lock);
+    bool asked = check->cancel->asked;
+    pthread_mutex_unlock(&check->cancel->lock);
+    return asked;
+}
+
+/* --- looking -------------------------------------------------------------------------------- */
+
 static void *check_source(void *argument)
 {
     struct source_check *check = argument;
-    struct connection connection;
     struct source_error error = {0};
-    int status = connection_open(&connection, check->source, check->find, NULL, NULL, &error);
+    int status =
+        connection_open(&check->connection, check->source, check->find, note_source, check, &error);
     if (status != SP_OK) {
         check->unreachable = status != SP_ECONFIG;
         if (status == SP_ECONFIG)
             complain(check, check->source->line, NULL, error.text);
-        else
+        else if (status != SP_ECANCELED)
             log_warning("refresh", "%s", error.text);
         return NULL;
     }
+    note_source(check, check->connection.source);
     for (unsigned i = 0; i < check->config->table_count && !check->unreachable; i++)
-        if (check->config->tables[i].source == check->source)
-            check_table(check, &connection, &check->config->tables[i]);
-    connection_close(&connection);
+        if (check->config->tables[i].source == check->source && !is_canceled(check))
+            check_table(check, &check->connection, &check->config->tables[i]);
+    note_source(check, NULL);
+    connection_close(&check->connection);
     return NULL;
 }
 
@@ -111,9 +164,10 @@ static void start_checks(struct source_check *checks, unsigned count)
 }
 
 int refresh_check(const struct config *config, source_finder *find, FILE *complaints,
-                  struct refresh_check *out)
+                  struct refresh_cancel *cancel, struct refresh_check *out)
 {
     pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    struct refresh_cancel nobody = REFRESH_CANCEL_INIT;
     *out = (struct refresh_check){0};
     struct source_check *checks =
         calloc(config->source_count ? config->source_count : 1, sizeof(*checks));
@@ -124,7 +178,9 @@ int refresh_check(const struct config *config, source_finder *find, FILE *compla
                                           .source = &config->sources[i],
                                           .find = find ? find : source_find,
                                           .lock = &lock,
-                                          .complaints = complaints};
+                                          .complaints = complaints,
+                                          .cancel = cancel ? cancel : &nobody};
+    cancel_covers(cancel ? cancel : &nobody, checks, config->source_count);
     start_checks(checks, config->source_count);
     for (unsigned i = 0; i < config->source_count; i++) {
         if (!checks[i].started)
@@ -133,7 +189,9 @@ int refresh_check(const struct config *config, source_finder *find, FILE *compla
         out->wrong += checks[i].wrong;
         out->unreachable += checks[i].unreachable;
     }
+    out->canceled = cancel_covers(cancel ? cancel : &nobody, NULL, 0);
     free(checks);
+    pthread_mutex_destroy(&nobody.lock);
     pthread_mutex_destroy(&lock);
     return SP_OK;
 }

@@ -13,6 +13,7 @@
 #ifndef SIDEPOND_REFRESH_H
 #define SIDEPOND_REFRESH_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -149,13 +150,30 @@ bool refresh_ready(struct refresh *refresh, char *why, size_t why_bytes);
 struct refresh_check {
     unsigned wrong;       /* tables that the configuration asks for and the database refuses */
     unsigned unreachable; /* sources that did not answer */
+    bool canceled;        /* the rest says nothing then */
 };
 
+/* Ends a look from another thread. Fields are private. */
+struct refresh_cancel {
+    pthread_mutex_t lock;
+    bool asked;
+    struct source_check *checks; /* of the look that runs, or NULL */
+    unsigned count;
+};
+#define REFRESH_CANCEL_INIT                                                                        \
+    {                                                                                              \
+        .lock = PTHREAD_MUTEX_INITIALIZER                                                          \
+    }
+
+/* Ends the look that uses it soon, or the next one at once, if none does. Any thread. */
+void refresh_check_cancel(struct refresh_cancel *cancel);
+
 /* Connects to every source, all at the same time, and describes every table. What is wrong is
- * written to `complaints` as "FILE:LINE: table T: ...". Waits for the databases. Any thread. */
+ * written to `complaints` as "FILE:LINE: table T: ...". Waits for the databases, until `cancel`
+ * (may be NULL) says no. Any thread. */
 int refresh_check(const struct config *config,
                   const struct source_class *(*find_source)(const char *type), FILE *complaints,
-                  struct refresh_check *out);
+                  struct refresh_cancel *cancel, struct refresh_check *out);
 
 /* What a table will take. */
 struct refresh_estimate {

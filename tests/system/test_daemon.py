@@ -8,9 +8,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
 import unittest
 
 from daemon_kit import PROGRAM, TOOL, Daemon, wait_for
@@ -285,6 +287,37 @@ class DaemonTest(unittest.TestCase):
         self.assertEqual(daemon.http("/readyz")[0], 200)
         os.rename(self.path + ".away", self.path)
         daemon.await_state("users", "fresh")
+
+    def silent_server(self):
+        """A socket that takes connections and never says a word; the line of a source on it."""
+        server = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(server.close)
+        return ("  - {name: quiet, type: postgresql, connect_timeout: 30s, dsn: "
+                f'"host=127.0.0.1 port={server.getsockname()[1]} sslmode=disable"}}')
+
+    def test_ends_while_looking(self):
+        daemon = self.database()
+        daemon.sources = self.silent_server()
+        daemon.configure("  - {name: users, source: quiet, key: [id]}\n")
+        daemon.start(ready=False)
+        daemon.await_notified("STATUS=looking at the databases")
+        self.assertLess(daemon.stop(), 5)
+        self.assertIn("ended", daemon.log())
+
+    def test_reload_while_looking(self):
+        daemon = self.database().start()
+        good = daemon.sources
+        daemon.sources = self.silent_server() + "\n" + good
+        daemon.configure(USERS + "  - {name: others, source: quiet, key: [id]}\n")
+        daemon.signal(signal.SIGHUP)
+        daemon.await_notified("RELOADING=1")
+        daemon.sources = good
+        daemon.configure(USERS.replace("users,", "people, relation: users,"))
+        daemon.signal(signal.SIGHUP)
+        begun = time.monotonic()
+        daemon.await_row("people", 7, email="u7@example.org")
+        self.assertLess(time.monotonic() - begun, 10)
+        self.assertLess(daemon.stop(), 5)
 
     def test_second_signal(self):
         daemon = self.database().start()

@@ -727,14 +727,14 @@ static void test_check(void **state)
                                                                 "  - {name: good, source: db, "
                                                                 "relation: users, key: [id]}\n");
     FILE *complaints = open_memstream(&text, &size);
-    assert_int_equal(refresh_check(config, fake_find, complaints, &found), SP_OK);
+    assert_int_equal(refresh_check(config, fake_find, complaints, NULL, &found), SP_OK);
     fclose(complaints);
     assert_int_equal(found.wrong, 2);
     assert_int_equal(found.unreachable, 0);
     assert_non_null(strstr(text, "test.yaml:6: table users: index column mail is not among"));
     assert_non_null(strstr(text, "test.yaml:7: table orders: there is no table orders"));
     fake.refuse_open = true;
-    assert_int_equal(refresh_check(config, fake_find, NULL, &found), SP_OK);
+    assert_int_equal(refresh_check(config, fake_find, NULL, NULL, &found), SP_OK);
     assert_int_equal(found.wrong, 0);
     assert_int_equal(found.unreachable, 1);
     config_free(config);
