@@ -119,16 +119,23 @@ FIND_INLINE const uint8_t *quick_value(const struct quick_arena *arena, uint64_t
     return arena->base + off + ENTRY_HEAD_BYTES + key_bytes;
 }
 
+/* The root remembered; only once head is known to be of this pond (not NO_HEAD). */
+FIND_INLINE const struct table_root *quick_root(const struct binding *b,
+                                                const struct quick_arena *arena)
+{
+    return (const struct table_root *)(arena->base + (b->head << FORMAT_UNIT_SHIFT));
+}
+
 /* R8 for a hit. The root's born is left out: what it is for is a root that is not committed, in the
  * place of the one remembered; but the entry found is committed, and so is its root. */
 FIND_INLINE bool quick_valid(const struct binding *b, const struct quick_arena *arena,
                              const struct quick_home *h)
 {
     race_fence();
-    const struct table_root *root =
-        (const struct table_root *)(arena->base + (b->head << FORMAT_UNIT_SHIFT));
-    return LIKELY(b->head == atomic_load_explicit(&b->slot->head, memory_order_relaxed) &&
-                  b->dir == atomic_load_explicit(&root->dirs[0], memory_order_relaxed) &&
+    if (UNLIKELY(b->head != atomic_load_explicit(&b->slot->head, memory_order_relaxed)))
+        return false;
+    const struct table_root *root = quick_root(b, arena);
+    return LIKELY(b->dir == atomic_load_explicit(&root->dirs[0], memory_order_relaxed) &&
                   h->segment == atomic_load_explicit(h->segment_at, memory_order_relaxed) &&
                   h->meta == atomic_load_explicit(&h->bucket->meta, memory_order_relaxed));
 }
@@ -137,10 +144,8 @@ FIND_INLINE bool quick_valid(const struct binding *b, const struct quick_arena *
 FIND_INLINE bool quick_valid_miss(const struct binding *b, const struct quick_arena *arena,
                                   const struct quick_home *h, uint64_t version)
 {
-    const struct table_root *root =
-        (const struct table_root *)(arena->base + (b->head << FORMAT_UNIT_SHIFT));
     return quick_valid(b, arena, h) && version - 1 < VERSION_UNCOMMITTED - 1 &&
-           b->born == atomic_load_explicit(&root->born, memory_order_relaxed);
+           b->born == atomic_load_explicit(&quick_root(b, arena)->born, memory_order_relaxed);
 }
 
 #endif
