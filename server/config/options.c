@@ -378,7 +378,7 @@ static const struct option top_options[] = {
      MEMBER(struct config, tables),
      .count_offset = offsetof(struct config, table_count),
      .min = 1,
-     .max = 1024,
+     .max = 256, /* SP_TABLES_MAX: what a pond has */
      .section = &table_section,
      .help = "The tables."},
 };

@@ -202,6 +202,10 @@ static int begin_portion(struct pass *pass, struct portion *portion)
     int64_t estimate = table->description.row_estimate;
     int status = store_table(pass->txn, name, table->schema, estimate > 0 ? (uint64_t)estimate : 0,
                              &portion->stored, &portion->reshaped);
+    if (status == SP_ENOSPC)
+        return fail(pass->failure, REFRESH_FAILURE_SPACE, status, name,
+                    "the pond has no room for another table: its 256 names are taken, or its "
+                    "memory is; drop tables, or raise memory:");
     if (status != SP_OK)
         return fail_store(pass->failure, name, status, "opening the table in the pond");
     if (portion->reshaped) {
