@@ -46,8 +46,13 @@ void notify_alive(struct notify *notify, uint64_t now_ms)
 
 void notify_status(struct notify *notify, const char *status)
 {
-    if (strcmp(status, notify->status) == 0)
+    char line[sizeof(notify->status)];
+    snprintf(line, sizeof(line), "%s", status);
+    for (char *at = line; *at; at++)
+        if ((unsigned char)*at < ' ' || *at == 0x7f) /* a new line would be another message */
+            *at = ' ';
+    if (strcmp(line, notify->status) == 0)
         return;
-    snprintf(notify->status, sizeof(notify->status), "%s", status);
+    memcpy(notify->status, line, sizeof(line));
     sd_notifyf(0, "STATUS=%s", notify->status);
 }

@@ -7,6 +7,7 @@
  */
 #include "server/daemon/saver.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -18,14 +19,15 @@
 struct saver {
     struct store *store;
     struct http_counters *counters;
-    char *path;
-    uint32_t every_ms;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake; /* CLOCK_MONOTONIC */
-    uint64_t version;    /* in the pond */
-    uint64_t saved;      /* in the file */
-    int64_t next_ms;     /* CLOCK_MONOTONIC: not before */
+    char path[PATH_MAX]; /* "": nothing is saved */
+    uint32_t every_ms;
+    unsigned changes; /* of the path */
+    uint64_t version; /* in the pond */
+    uint64_t saved;   /* in the file */
+    int64_t next_ms;  /* CLOCK_MONOTONIC: not before */
     bool stop;
     bool ended;
 };
@@ -42,11 +44,16 @@ static struct timespec time_of(int64_t ms)
     return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
 }
 
+static bool is_unsaved(const struct saver *saver)
+{
+    return saver->path[0] && saver->version != saver->saved;
+}
+
 /* Waits, with the lock held, until there is something to save; false: nothing, and the end. */
 static bool wait_for_work(struct saver *saver)
 {
     while (!saver->stop) {
-        bool unsaved = saver->version != saver->saved;
+        bool unsaved = is_unsaved(saver);
         if (unsaved && clock_of(CLOCK_MONOTONIC) >= saver->next_ms)
             return true;
         struct timespec until = time_of(saver->next_ms);
@@ -55,23 +62,23 @@ static bool wait_for_work(struct saver *saver)
         else
             pthread_cond_wait(&saver->wake, &saver->lock);
     }
-    return saver->version != saver->saved;
+    return is_unsaved(saver);
 }
 
-static bool save(struct saver *saver)
+static bool save(struct saver *saver, const char *path)
 {
     char why[STORE_WHY_BYTES] = "";
     int64_t begun_ms = clock_of(CLOCK_MONOTONIC);
-    int status = store_save(saver->store, saver->path, why);
+    int status = store_save(saver->store, path, why);
     if (status != SP_OK) {
         atomic_fetch_add(&saver->counters->saves_bad, 1);
-        log_limited(LOG_ERR, "saver", 60, "cannot save %s: %s", saver->path,
+        log_limited(LOG_ERR, "saver", 60, "cannot save %s: %s", path,
                     why[0] ? why : sp_status_text(status));
         return false;
     }
     atomic_fetch_add(&saver->counters->saves_good, 1);
     atomic_store(&saver->counters->saved_at_ms, clock_of(CLOCK_REALTIME));
-    log_event(LOG_DEBUG, "saver", "saved", LOG_STR("file", saver->path),
+    log_event(LOG_DEBUG, "saver", "saved", LOG_STR("file", path),
               LOG_INT("ms", clock_of(CLOCK_MONOTONIC) - begun_ms));
     return true;
 }
@@ -79,15 +86,20 @@ static bool save(struct saver *saver)
 static void *saver_run(void *argument)
 {
     struct saver *saver = argument;
+    char path[PATH_MAX];
     pthread_mutex_lock(&saver->lock);
     while (wait_for_work(saver)) {
         uint64_t version = saver->version;
+        unsigned changes = saver->changes;
         bool last = saver->stop;
+        memcpy(path, saver->path, sizeof(path));
         pthread_mutex_unlock(&saver->lock);
-        bool good = save(saver);
+        bool good = save(saver, path);
         pthread_mutex_lock(&saver->lock);
-        saver->next_ms = clock_of(CLOCK_MONOTONIC) + saver->every_ms;
-        if (good)
+        bool same = saver->changes == changes; /* else the new file has nothing yet */
+        if (same)
+            saver->next_ms = clock_of(CLOCK_MONOTONIC) + saver->every_ms;
+        if (same && good)
             saver->saved = version;
         if (last)
             break;
@@ -113,7 +125,6 @@ static void saver_free(struct saver *saver)
 {
     pthread_cond_destroy(&saver->wake);
     pthread_mutex_destroy(&saver->lock);
-    free(saver->path);
     free(saver);
 }
 
@@ -124,11 +135,7 @@ int saver_start(struct store *store, const char *path, uint32_t every_ms,
     struct saver *saver = calloc(1, sizeof(*saver));
     if (!saver)
         return SP_ENOMEM;
-    saver->path = strdup(path);
-    if (!saver->path) {
-        free(saver);
-        return SP_ENOMEM;
-    }
+    snprintf(saver->path, sizeof(saver->path), "%s", path);
     saver->store = store;
     saver->counters = counters;
     saver->every_ms = every_ms;
@@ -144,6 +151,20 @@ int saver_start(struct store *store, const char *path, uint32_t every_ms,
     }
     *out = saver;
     return SP_OK;
+}
+
+void saver_change(struct saver *saver, const char *path, uint32_t every_ms)
+{
+    pthread_mutex_lock(&saver->lock);
+    if (strcmp(saver->path, path) != 0) {
+        snprintf(saver->path, sizeof(saver->path), "%s", path);
+        saver->changes++;
+        saver->saved = 0;
+    }
+    saver->every_ms = every_ms;
+    saver->next_ms = 0;
+    pthread_cond_signal(&saver->wake);
+    pthread_mutex_unlock(&saver->lock);
 }
 
 void saver_tell(struct saver *saver, uint64_t version)

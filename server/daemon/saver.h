@@ -13,6 +13,9 @@ struct saver;
 /* Saves at most once in every_ms. The path is copied. SP_ENOMEM, SP_ESYS. */
 int saver_start(struct store *store, const char *path, uint32_t every_ms,
                 struct http_counters *counters, struct saver **out);
+/* From the next save on: another file ("": none), another time. Does not wait for a save that runs.
+ */
+void saver_change(struct saver *saver, const char *path, uint32_t every_ms);
 /* What is in the pond by now; a version that has not been saved will be. */
 void saver_tell(struct saver *saver, uint64_t version);
 /* Saves what is unsaved, waits for it for at most wait_ms, ends the thread. False: it did not end

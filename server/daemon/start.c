@@ -160,6 +160,31 @@ int daemon_start_refresh(struct daemon *daemon)
     return refresh_new(&options, &daemon->refresh) == SP_OK ? EXIT_GOOD : EXIT_OTHER;
 }
 
+static int start_http_on(struct daemon *daemon, const char *listen, struct http **out, char *why)
+{
+    struct http_options options = {.listen = listen,
+                                   .refresh = daemon->refresh,
+                                   .store = daemon->store,
+                                   .counters = &daemon->counters};
+    return http_start(&options, out, why);
+}
+
+/* The new address may hold the old one's port: once more without the old one, which comes back if
+ * that does not help. */
+static int replace_http(struct daemon *daemon, const char *listen, struct http **out, char *why)
+{
+    char back_why[HTTP_WHY_BYTES];
+    http_stop(daemon->http);
+    daemon->http = NULL;
+    int status = start_http_on(daemon, listen, out, why);
+    if (status != SP_OK &&
+        start_http_on(daemon, daemon->http_listen, &daemon->http, back_why) != SP_OK) {
+        log_error("http", "%s", back_why);
+        daemon->http_listen[0] = '\0'; /* so that the next reload tries again */
+    }
+    return status;
+}
+
 int daemon_start_http(struct daemon *daemon, const struct config *config)
 {
     char why[HTTP_WHY_BYTES];
@@ -167,11 +192,10 @@ int daemon_start_http(struct daemon *daemon, const struct config *config)
     const char *listen = config->http_listen ? config->http_listen : "";
     if (strcmp(listen, daemon->http_listen) == 0)
         return EXIT_GOOD;
-    struct http_options options = {.listen = listen,
-                                   .refresh = daemon->refresh,
-                                   .store = daemon->store,
-                                   .counters = &daemon->counters};
-    if (*listen && http_start(&options, &http, why) != SP_OK) {
+    int status = *listen ? start_http_on(daemon, listen, &http, why) : SP_OK;
+    if (status == SP_ESYS && daemon->http)
+        status = replace_http(daemon, listen, &http, why);
+    if (status != SP_OK) {
         log_error("http", "%s", why);
         return EXIT_BUSY;
     }
@@ -189,15 +213,12 @@ int daemon_start_saver(struct daemon *daemon, const struct config *config)
     if (strcmp(path, daemon->saver_path) == 0 &&
         config->snapshot_every_ms == daemon->saver_every_ms)
         return EXIT_GOOD;
-    if (!saver_stop(daemon->saver, SAVE_MS)) {
-        log_error("daemon", "the snapshot file is being saved; it cannot change now");
+    if (daemon->saver)
+        saver_change(daemon->saver, path, config->snapshot_every_ms);
+    else if (*path && saver_start(daemon->store, path, config->snapshot_every_ms, &daemon->counters,
+                                  &daemon->saver) != SP_OK)
         return EXIT_OTHER;
-    }
-    daemon->saver = NULL;
     snprintf(daemon->saver_path, sizeof(daemon->saver_path), "%s", path);
     daemon->saver_every_ms = config->snapshot_every_ms;
-    if (*path && saver_start(daemon->store, path, config->snapshot_every_ms, &daemon->counters,
-                             &daemon->saver) != SP_OK)
-        return EXIT_OTHER;
     return EXIT_GOOD;
 }

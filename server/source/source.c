@@ -33,6 +33,9 @@ int source_fail(struct source_error *error, int status, bool transient, const ch
     va_start(arguments, format);
     vsnprintf(error->text, sizeof(error->text), format, arguments);
     va_end(arguments);
+    for (char *at = error->text; *at; at++) /* what a database says may be of several lines */
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            *at = ' ';
     return status;
 }
 

@@ -351,6 +351,31 @@ class DaemonTest(unittest.TestCase):
         os.rename(self.path + ".away", self.path)
         daemon.await_state("users", "fresh")
 
+    def test_snapshot_file_changes(self):
+        daemon, file = self.snapshot_daemon()
+        wait_for(lambda: os.path.exists(file), "the file is saved")
+        for extra in (f"snapshot: {{file: {file}.2, every: 1s}}", "",
+                      f"snapshot: {{file: {file}.3, every: 1s}}"):
+            daemon.extra = extra
+            daemon.configure(USERS)
+            daemon.forget()
+            daemon.signal(signal.SIGHUP)
+            daemon.await_notified("READY=1")
+            if extra:
+                wait_for(lambda: os.path.exists(daemon.extra.split()[2].rstrip(",")), extra)
+
+    def test_other_address_same_port(self):
+        daemon = self.database().start()
+        with open(daemon.config, encoding="utf-8") as file:
+            text = file.read()
+        with open(daemon.config, "w", encoding="utf-8") as file:
+            file.write(text.replace(f"127.0.0.1:{daemon.port}", f"0.0.0.0:{daemon.port}"))
+        daemon.forget()
+        daemon.signal(signal.SIGHUP)
+        daemon.await_log("configuration reloaded")
+        self.assertEqual(daemon.http("/readyz")[0], 200)
+        self.assertIn("listening on 0.0.0.0", daemon.log())
+
     def test_snapshot_file_damaged(self):
         daemon, file = self.snapshot_daemon()
         wait_for(lambda: os.path.exists(file), "the file is saved")
