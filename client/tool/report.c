@@ -4,6 +4,7 @@
  */
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "tool.h"
 
@@ -48,12 +49,13 @@ static int exit_code(int status)
 int tool_failed(int status, const char *what, ...)
 {
     const char *detail = sp_error_detail();
+    char subject[512];
     va_list args;
     va_start(args, what);
-    fflush(stdout);
-    fputs("sidepond: ", stderr);
-    vfprintf(stderr, what, args);
-    fprintf(stderr, ": %s\n", detail[0] != '\0' ? detail : sp_status_text(status));
+    vsnprintf(subject, sizeof(subject), what, args);
     va_end(args);
+    bool says_more = detail[0] != '\0' && strcmp(detail, subject) != 0;
+    fflush(stdout);
+    fprintf(stderr, "sidepond: %s: %s\n", subject, says_more ? detail : sp_status_text(status));
     return exit_code(status);
 }

@@ -3,6 +3,7 @@
  * tables.c - GET /tables: the state of each table as JSON.
  */
 #include <jansson.h>
+#include <string.h>
 
 #include "server/http/observe.h"
 
@@ -23,6 +24,26 @@ static uint64_t sum(const uint64_t *counts, unsigned count)
     for (unsigned i = 0; i < count; i++)
         total += counts[i];
     return total;
+}
+
+/* A text that may have been cut inside a character, or come from a database in another encoding. */
+static json_t *text_json(const char *text)
+{
+    char copy[SOURCE_ERROR_BYTES];
+    size_t size = strnlen(text, sizeof(copy) - 1);
+    memcpy(copy, text, size);
+    for (unsigned cut = 0; cut < 4 && cut <= size; cut++) {
+        copy[size - cut] = '\0';
+        json_t *whole = json_string(copy);
+        if (whole)
+            return whole;
+    }
+    memcpy(copy, text, size);
+    copy[size] = '\0';
+    for (char *at = copy; *at; at++)
+        if ((unsigned char)*at >= 0x80)
+            *at = '?';
+    return json_string(copy);
 }
 
 static json_t *table_json(const struct seen_table *table)
@@ -57,7 +78,7 @@ static json_t *table_json(const struct seen_table *table)
     json_object_set_new(out, "skipped_rows",
                         json_integer((json_int_t)sum(refresh->skipped_total, REFRESH_SKIP_COUNT)));
     json_object_set_new(out, "held_rows", json_integer((json_int_t)refresh->missing_rows));
-    json_t *error = refresh->error[0] ? json_string(refresh->error) : NULL;
+    json_t *error = refresh->error[0] ? text_json(refresh->error) : NULL;
     json_object_set_new(out, "error", error ? error : json_null());
     return out;
 }
