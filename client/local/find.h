@@ -143,10 +143,10 @@ FIND_INLINE unsigned find_match(const struct bucket *bucket, uint64_t tag)
 FIND_INLINE bool find_valid(const struct find_path *p)
 {
     race_fence();
-    uint64_t change = p->head ^ atomic_load_explicit(&p->b->slot->head, memory_order_relaxed);
+    uint64_t change = p->head ^ atomic_load_explicit(&p->b->slot->head, memory_order_acquire);
     change |= p->born ^ atomic_load_explicit(&p->root->born, memory_order_relaxed);
-    change |= p->dir ^ atomic_load_explicit(p->dir_at, memory_order_relaxed);
-    change |= p->segment ^ atomic_load_explicit(p->segment_at, memory_order_relaxed);
+    change |= p->dir ^ atomic_load_explicit(p->dir_at, memory_order_acquire);
+    change |= p->segment ^ atomic_load_explicit(p->segment_at, memory_order_acquire);
     change |= p->meta ^ atomic_load_explicit(&p->home->meta, memory_order_relaxed);
     if (UNLIKELY(p->chained))
         change |=

@@ -132,11 +132,11 @@ FIND_INLINE bool quick_valid(const struct binding *b, const struct quick_arena *
                              const struct quick_home *h)
 {
     race_fence();
-    if (UNLIKELY(b->head != atomic_load_explicit(&b->slot->head, memory_order_relaxed)))
+    if (UNLIKELY(b->head != atomic_load_explicit(&b->slot->head, memory_order_acquire)))
         return false;
     const struct table_root *root = quick_root(b, arena);
-    return LIKELY(b->dir == atomic_load_explicit(&root->dirs[0], memory_order_relaxed) &&
-                  h->segment == atomic_load_explicit(h->segment_at, memory_order_relaxed) &&
+    return LIKELY(b->dir == atomic_load_explicit(&root->dirs[0], memory_order_acquire) &&
+                  h->segment == atomic_load_explicit(h->segment_at, memory_order_acquire) &&
                   h->meta == atomic_load_explicit(&h->bucket->meta, memory_order_relaxed));
 }
 
