@@ -7,8 +7,8 @@
  *
  * After a failure of the database the connection is closed and a new one is tried after a pause
  * that is drawn at random between zero and a bound, which doubles from 0.5 s to 60 s. Any failure
- * is logged when it begins, when its text changes, and once a minute; and once more when it is
- * over.
+ * is logged when it begins, when its text becomes another one, and once a minute; and once more
+ * when it is over.
  *
  * Waiting ends when the pause is over, the database notifies, or another thread says stop or now.
  * A notified group asks its source for changes in slices of WAIT_SLICE_MS, so it follows the other
@@ -28,6 +28,8 @@ enum {
     BACKOFF_LAST_MS = 60000,
     BACKOFF_LEAST_MS = 50,
     REMIND_MS = 60000,
+    VERIFY_LEAST_MS = 1000,
+    VERIFY_MOST_MS = 30000,
 };
 
 /* --- making and ending ---------------------------------------------------------------------- */
@@ -184,18 +186,66 @@ static uint64_t pauses(const struct group *group, uint64_t *period)
     return shortest;
 }
 
+/* How long a quiet database may go without being asked whether it is still there. */
+static uint64_t verify_every_ms(const struct group *group)
+{
+    uint64_t every = VERIFY_MOST_MS;
+    for (unsigned i = 0; i < group->table_count; i++) {
+        const struct config_table *config = group->tables[i].config;
+        if (config->refresh.mode == CONFIG_REFRESH_NOTIFIED && config->max_stale_ms &&
+            config->max_stale_ms / 4 < every)
+            every = config->max_stale_ms / 4;
+    }
+    return every < VERIFY_LEAST_MS ? VERIFY_LEAST_MS : every;
+}
+
+/* Nothing has changed and we would have been told: what is notified is as fresh as just read. */
+static void confirm_fresh(struct group *group)
+{
+    for (unsigned i = 0; i < group->table_count; i++) {
+        struct group_table *table = &group->tables[i];
+        const struct config_table *config = table->config;
+        struct store_status status = {.state = SP_TABLE_FRESH,
+                                      .refreshed = true,
+                                      .max_stale_ms = config->max_stale_ms,
+                                      .fail_when_stale = config->on_stale == CONFIG_ON_STALE_FAIL};
+        if (config->refresh.mode == CONFIG_REFRESH_NOTIFIED &&
+            table->status.state == SP_TABLE_FRESH) /* which this thread alone writes */
+            store_table_status(group->refresh->options.store, config->name, &status);
+    }
+}
+
+/* One slice of waiting. Where it is time to, asks the database first and then listens on, so that
+ * what it told meanwhile is a change. */
+static int wait_slice(struct group *group, uint64_t slice_ms, uint64_t *verified_ms, bool *changed,
+                      struct source_error *error)
+{
+    const struct source_class *class = group->connection.class;
+    bool verify = refresh_clock_ms() - *verified_ms >= verify_every_ms(group);
+    int status = SP_OK;
+    if (verify && class->check)
+        status = class->check(group->connection.source, error);
+    if (status == SP_OK)
+        status = class->wait(group->connection.source, (uint32_t)slice_ms, changed, error);
+    if (status != SP_OK || !verify || *changed)
+        return status;
+    *verified_ms = refresh_clock_ms();
+    confirm_fresh(group);
+    return SP_OK;
+}
+
 /* Waits for a notification. On failure of the database the session ends. */
 static int wait_notified(struct group *group, uint64_t until_ms, struct failure *failure)
 {
     struct source_error error = {0};
     bool changed = false;
+    uint64_t verified = refresh_clock_ms(); /* by the pass before, or about then */
     while (!changed && !is_called(group)) {
         uint64_t now = refresh_clock_ms();
         if (now >= until_ms)
             return SP_OK;
         uint64_t slice = until_ms - now < WAIT_SLICE_MS ? until_ms - now : WAIT_SLICE_MS;
-        int status = group->connection.class->wait(group->connection.source, (uint32_t)slice,
-                                                   &changed, &error);
+        int status = wait_slice(group, slice, &verified, &changed, &error);
         if (status != SP_OK) {
             failure->status = status;
             failure->kind = REFRESH_FAILURE_SOURCE;

@@ -434,6 +434,13 @@ static int pg_wait(struct source *source, uint32_t timeout_ms, bool *changed,
     }
 }
 
+/* The server answers behind what it had to tell before, so the next wait tells of it. */
+static int pg_check(struct source *source, struct source_error *error)
+{
+    const int status = pg_call_begin(source, error);
+    return status == SP_OK ? pg_query(source, NULL, "SELECT 1", NULL, 0, NULL, error) : status;
+}
+
 static void pg_cancel(struct source *source)
 {
     waker_ask(&source->waker);
@@ -449,6 +456,7 @@ const struct source_class source_postgresql = {
     .end = pg_end,
     .listen = pg_listen,
     .wait = pg_wait,
+    .check = pg_check,
     .cancel = pg_cancel,
     .close = pg_close,
 };

@@ -130,6 +130,11 @@ struct source_class {
     int (*wait)(struct source *source, uint32_t timeout_ms, bool *changed,
                 struct source_error *error);
 
+    /* Optional. Asks the database whether it is still there, at the cost of a round trip: whoever
+     * only waits for notifications does not learn that they cannot come any more. Without it, a
+     * wait that ends well is enough. Not inside a transaction. */
+    int (*check)(struct source *source, struct source_error *error);
+
     /* Makes a running or the next call return SP_ECANCELED soon. From any thread, any number of
      * times; not from a signal handler. */
     void (*cancel)(struct source *source);

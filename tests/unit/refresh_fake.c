@@ -239,6 +239,16 @@ static int fake_wait(struct source *source, uint32_t timeout_ms, bool *changed,
     return status;
 }
 
+static int fake_check(struct source *source, struct source_error *error)
+{
+    (void)source;
+    fake_lock();
+    bool fails = fake.check_fails;
+    fake.checks++;
+    fake_unlock();
+    return fails ? source_fail(error, SP_ESOURCE, true, "the server is gone") : SP_OK;
+}
+
 static void fake_cancel(struct source *source)
 {
     fake_lock();
@@ -266,6 +276,7 @@ const struct source_class *fake_find(const char *type)
         .end = fake_end,
         .listen = fake_listen,
         .wait = fake_wait,
+        .check = fake_check,
         .cancel = fake_cancel,
         .close = fake_close,
     };

@@ -47,6 +47,8 @@ struct fake {
     unsigned begin_failures; /* so many begins fail */
     bool wait_fails;         /* the next wait loses the connection */
     bool changed;            /* the next wait says so */
+    bool check_fails;        /* every check */
+    unsigned checks;
     unsigned opens, listens, begins, open_now;
     bool listened_late; /* listen came after begin over that connection */
 };

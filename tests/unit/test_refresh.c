@@ -627,6 +627,32 @@ static void test_notified(void **state)
     assert_int_equal(failures(f, "users"), 0);
 }
 
+static int64_t success_at(struct fixture *f, const char *name)
+{
+    struct sp_table_info info = SP_TABLE_INFO_INIT;
+    assert_int_equal(sp_table_info(table_of(f, name), &info), SP_OK);
+    return info.loaded_at_ms;
+}
+
+/* A quiet database that answers keeps its tables fresh; one that does not answer does not. */
+static void test_notified_quiet(void **state)
+{
+    struct fixture *f = *state;
+    fake_add("users", 10);
+    start(f, USERS("max_stale: 3s, refresh: {mode: notified}"));
+    AWAIT(f, passes(f, "users") == 1);
+    int64_t loaded_at = success_at(f, "users");
+    AWAIT(f, success_at(f, "users") > loaded_at);
+    assert_int_equal(passes(f, "users"), 1);
+    assert_int_equal(SEEN(fake.opens), 1);
+    assert_true(SEEN(fake.checks) > 0);
+    fake_lock();
+    fake.check_fails = true;
+    fake_unlock();
+    AWAIT(f, SEEN(fake.opens) > 1); /* it is found out without any pass */
+    AWAIT(f, passes(f, "users") > 1);
+}
+
 /* --- changing the configuration ----------------------------------------------------------------
  */
 
@@ -791,6 +817,7 @@ int main(void)
         TEST(test_incremental),
         TEST(test_incremental_goes_full),
         TEST(test_notified),
+        TEST(test_notified_quiet),
         TEST(test_apply),
         TEST(test_ready),
         TEST(test_ready_needs_all),
