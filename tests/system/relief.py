@@ -17,6 +17,7 @@ database must see less than one query in a hundred requests; else this fails.
 Exit status 77: PostgreSQL, Tornado or psycopg2 is not installed.
 """
 import argparse
+import fcntl
 import json
 import os
 import random
@@ -221,6 +222,7 @@ def turn(make_answer, source, database, seconds):
     port = sockets[0].getsockname()[1]
     pipe, out = os.pipe()
     os.set_blocking(pipe, False)
+    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
     pids = [spawn(work, sockets, make_answer, source) for _ in range(WORKERS)]
     try:
         check_answer(port, database)
@@ -229,9 +231,10 @@ def turn(make_answer, source, database, seconds):
         drain(pipe)
         queries, start, requests = database.queries(), time.monotonic(), 0
         while time.monotonic() < start + seconds:
-            time.sleep(0.05)
+            time.sleep(0.01)
             requests += drain(pipe)
         queries, elapsed = database.queries() - queries, time.monotonic() - start
+        requests += drain(pipe)
     finally:
         end(pids)
         os.close(pipe)
