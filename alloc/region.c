@@ -120,6 +120,11 @@ uint64_t super_checksum(const struct super *super)
     return hash_bytes(fixed, sizeof fixed);
 }
 
+bool region_magic_is_ours(uint64_t magic)
+{
+    return (magic & MAGIC_NAME_MASK) == (FORMAT_MAGIC & MAGIC_NAME_MASK);
+}
+
 /* Whether this is a pond at all, and one of the format that this build knows. */
 static int check_format(const struct super *super, const char *directory, char *why)
 {
@@ -128,7 +133,7 @@ static int check_format(const struct super *super, const char *directory, char *
         return region_why(
             why, SP_EFORMAT,
             "%s/" FORMAT_POND_FILE " is not a complete pond: its creation was cut off", directory);
-    if ((magic & MAGIC_NAME_MASK) != (FORMAT_MAGIC & MAGIC_NAME_MASK))
+    if (!region_magic_is_ours(magic))
         return region_why(why, SP_EFORMAT, "%s/" FORMAT_POND_FILE " is not a pond", directory);
     unsigned version = super->format_version;
     if (magic != FORMAT_MAGIC || version != FORMAT_VERSION)

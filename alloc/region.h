@@ -68,6 +68,20 @@ uint64_t region_units_for(uint64_t limit_bytes);
 int region_create(const char *directory, const struct region_create *how, struct region *out,
                   char *why);
 int region_publish(const char *directory, struct region *region, char *why);
+/* Removes what region_create has made and region_publish has not renamed. */
+void region_discard(struct region *region);
+/* Whether the file in the pond's place has something in it that no Sidepond has written. */
+bool region_foreign(const char *directory);
+/* Gives directory, pond, leases and lock to a group, where they belong to another one. */
+int region_give_to_group(const char *directory, long gid, char *why);
+
+/* Ponds that were replaced keep a name of their own (pond.old, pond.old1 ...) until their memory is
+ * given back, so that a daemon that starts later can go on with it. region_retired_open marks one
+ * as retired, which tells its readers; SP_ENOPOND: there is none of this number.
+ * region_retired_end gives its memory back, removes the name and closes the descriptor. */
+#define REGION_RETIRED_MAX 4u
+int region_retired_open(const char *directory, unsigned number, int *fd);
+void region_retired_end(const char *directory, unsigned number, int fd);
 
 void region_detach(struct region *region);
 

@@ -20,6 +20,15 @@ int region_why(char *why, int status, const char *format, ...)
 /* The same for a failed system call on DIRECTORY/FILE, by errno. */
 int region_why_errno(char *why, const char *what, const char *directory, const char *file);
 
+/* Whether these are the first bytes of a pond, of whatever format. */
+bool region_magic_is_ours(uint64_t magic);
+
+/* Whether a file belongs to our user (or we are root): SP_EACCESS. */
+int region_check_owner(int fd, const char *directory, const char *file, char *why);
+
+/* Keeps the pond that is about to be replaced under a name of its own. */
+void region_retired_keep(int dir_fd);
+
 /* Opens a file of the pond's directory: no symbolic link, regular, not writable by everybody. */
 int region_open_file(int dir_fd, const char *directory, const char *file, int flags, int *fd,
                      off_t *bytes, char *why);

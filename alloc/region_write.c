@@ -49,7 +49,7 @@ uint64_t region_units_for(uint64_t limit_bytes)
 /* --- files --------------------------------------------------------------------------------------
  */
 
-static int check_owner(int fd, const char *directory, const char *file, char *why)
+int region_check_owner(int fd, const char *directory, const char *file, char *why)
 {
     struct stat about;
     if (fstat(fd, &about) != 0)
@@ -65,7 +65,7 @@ int region_attach_writer(const char *directory, struct region *out, char *why)
     int status = region_attach_as(directory, O_RDWR, PROT_READ | PROT_WRITE, out, why);
     if (status != SP_OK)
         return status;
-    status = check_owner(out->fd, directory, FORMAT_POND_FILE, why);
+    status = region_check_owner(out->fd, directory, FORMAT_POND_FILE, why);
     if (status != SP_OK)
         region_detach(out);
     return status;
@@ -98,18 +98,32 @@ static int open_directory(const char *directory, int *fd, char *why)
     return *fd >= 0 ? SP_OK : region_why_errno(why, "cannot open", directory, "");
 }
 
-/* Lets the group that may read the pond into the directory and look at the lock. */
+/* Lets the group that may read the pond into the directory, at its files and at the lock. */
 static int give_to_group(int dir_fd, const char *directory, long gid, char *why)
 {
+    static const char *const files[] = {".", FORMAT_POND_FILE, FORMAT_LEASES_FILE,
+                                        REGION_LOCK_FILE};
     struct stat about;
-    if (gid < 0 || (fstat(dir_fd, &about) == 0 && about.st_gid == (gid_t)gid))
-        return SP_OK;
-    if (fchown(dir_fd, (uid_t)-1, (gid_t)gid) != 0)
-        return region_why_errno(why, "cannot set the group of", directory, "");
-    if (fchownat(dir_fd, REGION_LOCK_FILE, (uid_t)-1, (gid_t)gid, AT_SYMLINK_NOFOLLOW) != 0 &&
-        errno != ENOENT)
-        return region_why_errno(why, "cannot set the group of", directory, REGION_LOCK_FILE);
+    for (size_t i = 0; gid >= 0 && i < sizeof files / sizeof files[0]; i++) {
+        if (fstatat(dir_fd, files[i], &about, AT_SYMLINK_NOFOLLOW) != 0 ||
+            about.st_gid == (gid_t)gid)
+            continue;
+        if (fchownat(dir_fd, files[i], (uid_t)-1, (gid_t)gid, AT_SYMLINK_NOFOLLOW) != 0)
+            return region_why_errno(why, "cannot set the group of", directory,
+                                    i == 0 ? "" : files[i]);
+    }
     return SP_OK;
+}
+
+int region_give_to_group(const char *directory, long gid, char *why)
+{
+    int dir_fd;
+    int status = open_directory(directory, &dir_fd, why);
+    if (status != SP_OK)
+        return status;
+    status = give_to_group(dir_fd, directory, gid, why);
+    close(dir_fd);
+    return status;
 }
 
 /* A file of our own under a temporary name, with its group, mode and size. */
@@ -189,7 +203,7 @@ int region_create(const char *directory, const struct region_create *how, struct
     if (status == SP_OK)
         status = open_directory(directory, &out->dir_fd, why);
     if (status == SP_OK)
-        status = check_owner(out->dir_fd, directory, "", why);
+        status = region_check_owner(out->dir_fd, directory, "", why);
     if (status == SP_OK)
         status = give_to_group(out->dir_fd, directory, how->gid, why);
     if (status == SP_OK)
@@ -212,9 +226,16 @@ int region_publish(const char *directory, struct region *region, char *why)
     if (fstat(region->fd, &about) != 0)
         return region_why_errno(why, "cannot look at", directory, POND_NEW_FILE);
     atomic_store_explicit(&region->super->magic, FORMAT_MAGIC, memory_order_release);
+    region_retired_keep(region->dir_fd);
     if (renameat(region->dir_fd, POND_NEW_FILE, region->dir_fd, FORMAT_POND_FILE) != 0)
         return region_why_errno(why, "cannot rename into place", directory, POND_NEW_FILE);
     return region_leases_create(directory, region->super->id, (long)about.st_gid, why);
+}
+
+void region_discard(struct region *region)
+{
+    if (region->dir_fd >= 0)
+        unlinkat(region->dir_fd, POND_NEW_FILE, 0);
 }
 
 /* --- leases -------------------------------------------------------------------------------------
@@ -244,7 +265,7 @@ static void mend_file(const char *directory, int dir_fd, const uint64_t id[2])
     if (region_open_file(dir_fd, directory, FORMAT_LEASES_FILE, O_RDWR, &fd, &bytes, NULL) != SP_OK)
         return;
     bool no_head = pread(fd, &head, sizeof head, 0) < (ssize_t)sizeof head;
-    if (bytes != (off_t)LEASES_FILE_BYTES && check_owner(fd, directory, "", NULL) == SP_OK &&
+    if (bytes != (off_t)LEASES_FILE_BYTES && region_check_owner(fd, directory, "", NULL) == SP_OK &&
         (no_head || (head.id[0] == id[0] && head.id[1] == id[1])))
         (void)fill_leases(fd, id); /* if that fails, a new file takes its place */
     close(fd);

@@ -108,6 +108,15 @@ static void log_opened(const struct daemon *daemon)
               LOG_STR("origin", origins[(unsigned)opened->origin % 3]),
               LOG_UINT("version", opened->version), LOG_UINT("rows", opened->rows),
               LOG_UINT("us", opened->elapsed_us));
+    if (opened->lost_tables)
+        log_error("daemon",
+                  "%llu tables of the old pond could not be read and start empty; the next refresh "
+                  "brings them back: %s",
+                  (unsigned long long)opened->lost_tables, opened->note);
+    else if (opened->note[0])
+        log_error("daemon",
+                  "the pond that was there could not be used, a new one took its place: %s",
+                  opened->note);
     if (opened->dropped_corrupt)
         log_error("daemon",
                   "%llu rows of the pond were damaged and have been dropped; the next "

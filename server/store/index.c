@@ -324,6 +324,9 @@ static int segment_grow(struct index *index, uint64_t position)
 int index_create(struct index *index, uint64_t row_hint)
 {
     struct store *store = index->shape->store;
+    uint64_t rows_most = store->region.unit_limit / 4; /* more than that do not fit */
+    if (row_hint > rows_most)
+        row_hint = rows_most;
     uint64_t buckets = (row_hint * 100 + BUCKET_SLOTS * 80 - 1) / (BUCKET_SLOTS * 80);
     unsigned depth = 0;
     while (buckets >> depth > SEGMENT_BUCKETS_MAX - SEGMENT_BUCKETS_MAX / 16)

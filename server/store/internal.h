@@ -187,8 +187,8 @@ struct store {
         bool leases_unknown;                /* they could not be read then */
     } moved;
     uint64_t tick_slow_ms;
-    uint64_t retired_punch_ms; /* when the old pond's memory may be given back; 0: none */
-    struct region retired;
+    uint64_t retired_punch_ms; /* when old ponds' memory may be given back; 0: none */
+    int retired_fds[REGION_RETIRED_MAX];
     struct {
         uint64_t commits, aborts, reclaimed, moved, revoked;
     } stats;

@@ -348,6 +348,8 @@ int store_save(struct store *store, const char *path, char *why)
     FILE *file = fd >= 0 ? fdopen(fd, "wb") : NULL;
     if (!file) {
         snprintf(why, STORE_WHY_BYTES, "snapshot file %.400s: %s", temporary, strerror(errno));
+        if (fd >= 0)
+            close(fd);
         return SP_ESYS;
     }
     int status = write_file(store, file);

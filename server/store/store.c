@@ -82,16 +82,28 @@ static int publish_pond(struct store *store, char *why)
     return status;
 }
 
-/* Tells readers to look for the new pond; its memory is given back when their leases are over. */
-static void retire(struct store *store, struct region *old)
+/* Tells readers of replaced ponds to look for the new one; the memory is given back when their
+ * leases are over. Also finishes what an earlier daemon has left. */
+static void retire(struct store *store)
 {
-    atomic_fetch_or_explicit(&old->super->committed, VERSION_RETIRED, memory_order_seq_cst);
-    store->retired = *old;
-    store->retired_punch_ms =
-        clock_monotonic_ms() + store->options.lease_limit_ms + store->options.cooling_ms;
+    for (unsigned i = 0; i < REGION_RETIRED_MAX; i++) {
+        if (region_retired_open(store->directory, i, &store->retired_fds[i]) == SP_OK)
+            store->retired_punch_ms =
+                clock_monotonic_ms() + store->options.lease_limit_ms + store->options.cooling_ms;
+    }
 }
 
-static int replace_pond(struct store *store, struct region *old, struct store_opened *opened,
+static void retired_end(struct store *store)
+{
+    for (unsigned i = 0; i < REGION_RETIRED_MAX; i++) {
+        if (store->retired_fds[i] >= 0)
+            region_retired_end(store->directory, i, store->retired_fds[i]);
+        store->retired_fds[i] = -1;
+    }
+    store->retired_punch_ms = 0;
+}
+
+static int replace_pond(struct store *store, const struct region *old, struct store_opened *opened,
                         char *why)
 {
     opened->origin = STORE_REPLACED;
@@ -102,15 +114,31 @@ static int replace_pond(struct store *store, struct region *old, struct store_op
         status = migrate(store, opened, why);
     if (status == SP_OK)
         status = publish_pond(store, why);
+    if (status == SP_OK) /* see retire; this does not need the file's second name */
+        atomic_fetch_or_explicit(&old->super->committed, VERSION_RETIRED, memory_order_seq_cst);
+    else
+        region_discard(&store->region);
+    return status;
+}
+
+/* Nothing there, or nothing that can be read: a new one takes its place. */
+static int create_anew(struct store *store, char *why)
+{
+    int status = create_pond(store, why);
     if (status == SP_OK)
-        retire(store, old);
+        status = publish_pond(store, why);
+    if (status != SP_OK)
+        region_discard(&store->region);
     return status;
 }
 
 static int recover_pond(struct store *store, struct store_opened *opened, char *why)
 {
     opened->origin = STORE_RECOVERED;
-    int status = region_leases_attach(store->directory, store->region.super->id, &store->leases);
+    int status = region_give_to_group(store->directory, store->options.gid, why);
+    if (status != SP_OK)
+        return status;
+    status = region_leases_attach(store->directory, store->region.super->id, &store->leases);
     if (status != SP_OK) { /* lost or damaged: nobody can hold a lease through it */
         status = region_leases_create(store->directory, store->region.super->id, store->options.gid,
                                       why);
@@ -135,16 +163,26 @@ static int open_pond(struct store *store, struct store_opened *opened, char *why
         store->region = old;
         return recover_pond(store, opened, why);
     }
-    if (status == SP_OK)
-        return replace_pond(store, &old, opened, why);
+    if (status == SP_OK) {
+        status = replace_pond(store, &old, opened, why);
+        region_detach(&old);
+        return status;
+    }
     if (status == SP_EACCESS || status == SP_ESYS || status == SP_ENOMEM) {
         snprintf(why, STORE_WHY_BYTES, "%s", note);
         return status;
     }
-    /* Nothing there, or nothing that can be read: a new one takes its place. */
+    if (region_foreign(store->directory)) {
+        snprintf(why, STORE_WHY_BYTES,
+                 "%s/" FORMAT_POND_FILE " was not made by Sidepond and is left as it is; remove it "
+                 "or choose another directory",
+                 store->directory);
+        return SP_EFORMAT;
+    }
     opened->origin = status == SP_ENOPOND ? STORE_CREATED : STORE_REPLACED;
-    status = create_pond(store, why);
-    return status == SP_OK ? publish_pond(store, why) : status;
+    if (status != SP_ENOPOND)
+        snprintf(opened->note, sizeof(opened->note), "%s", note);
+    return create_anew(store, why);
 }
 
 static int validate_options(const struct store_options *options, char *why)
@@ -179,7 +217,10 @@ static void free_store(struct store *store)
     space_destroy(store);
     region_leases_detach(&store->leases);
     region_detach(&store->region);
-    region_detach(&store->retired);
+    for (unsigned i = 0; i < REGION_RETIRED_MAX; i++) {
+        if (store->retired_fds[i] >= 0)
+            close(store->retired_fds[i]);
+    }
     if (store->lock_fd >= 0)
         close(store->lock_fd);
     pthread_mutex_destroy(&store->lock);
@@ -203,7 +244,9 @@ int store_open(const struct store_options *options, struct store **out, struct s
         store->options.cooling_ms = COOLING_MS;
     strcpy(store->directory, options->directory);
     store->lock_fd = store->region.fd = store->region.dir_fd = -1;
-    store->retired.fd = store->retired.dir_fd = store->leases.fd = -1;
+    store->leases.fd = -1;
+    for (unsigned i = 0; i < REGION_RETIRED_MAX; i++)
+        store->retired_fds[i] = -1;
     pthread_mutex_init(&store->lock, NULL);
     if (getrandom(&store->segment_serial, sizeof(store->segment_serial), 0) < 0)
         store->segment_serial = start;
@@ -214,6 +257,7 @@ int store_open(const struct store_options *options, struct store **out, struct s
         free_store(store);
         return status;
     }
+    retire(store);
     sign_in(store);
     opened->version = store_committed(store);
     opened->elapsed_us = clock_us() - start;
@@ -318,12 +362,8 @@ void store_info(struct store *store, struct store_info *out)
 
 static void punch_retired(struct store *store, uint64_t now_ms)
 {
-    if (store->retired_punch_ms == 0 || now_ms < store->retired_punch_ms)
-        return;
-    region_punch(&store->retired, store->retired.super->arena_off,
-                 store->retired.file_bytes - store->retired.super->arena_off);
-    region_detach(&store->retired);
-    store->retired_punch_ms = 0;
+    if (store->retired_punch_ms != 0 && now_ms >= store->retired_punch_ms)
+        retired_end(store);
 }
 
 void store_tick(struct store *store)

@@ -60,7 +60,8 @@ struct store_opened {
 
 /* Takes the writer's lock (SP_EBUSY: another daemon has it, named in why), then attaches to the
  * pond in the directory or creates one. SP_ENOSHM, SP_EACCESS, SP_ENOSPC (the old pond's data does
- * not fit into the new size), SP_EINVAL, SP_ESYS. */
+ * not fit into the new size), SP_EFORMAT (the file there is none of ours and stays), SP_EINVAL,
+ * SP_ESYS. */
 int store_open(const struct store_options *options, struct store **out, struct store_opened *opened,
                char *why);
 

@@ -11,6 +11,14 @@
 #include "alloc/hash.h"
 #include "tests/unit/store_fixture.h"
 
+/* Whether the pond's directory has this file. */
+static bool has_file(const struct fixture *f, const char *name)
+{
+    char path[400];
+    snprintf(path, sizeof(path), "%s/%s", f->directory, name);
+    return access(path, F_OK) == 0;
+}
+
 /* --- opening -------------------------------------------------------------------------------- */
 
 static void pond_is_found_again(void **state)
@@ -96,11 +104,78 @@ static void data_that_does_not_fit_stays_where_it_is(void **state)
     f->options.limit_bytes = UINT64_C(2) << 20;
     assert_status(store_open(&f->options, &f->store, &f->opened, f->why), SP_ENOSPC);
     assert_non_null(strstr(f->why, "does not fit"));
+    assert_false(has_file(f, "pond.new"));
     f->options.limit_bytes = UINT64_C(64) << 20;
     fixture_open(f);
     assert_int_equal(f->opened.origin, STORE_RECOVERED);
     assert_int_equal(f->opened.rows, 20000);
     assert_ok(fixture_get(f, 19999, &seen));
+}
+
+static void write_pond_file(const struct fixture *f, long at, const void *bytes, size_t count)
+{
+    char path[400];
+    snprintf(path, sizeof(path), "%s/pond", f->directory);
+    FILE *file = fopen(path, at < 0 ? "wbe" : "r+be");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, at < 0 ? 0 : at, SEEK_SET), 0);
+    assert_int_equal(fwrite(bytes, 1, count, file), count);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* A reader that only copies sees nothing but its mapping. */
+static void readers_leave_a_damaged_pond(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t seen;
+    fixture_fill(f, 0, 100, 1);
+    assert_ok(fixture_get(f, 5, &seen));
+    fixture_close(f);
+    write_pond_file(f, 200, "x", 1);
+    fixture_open(f);
+    assert_int_equal(f->opened.origin, STORE_REPLACED);
+    assert_non_null(strstr(f->opened.note, "checksum"));
+    fixture_fill(f, 0, 100, 2);
+    uint64_t end = kit_now_ms() + 5000;
+    while ((fixture_get(f, 5, &seen) != SP_OK || seen != 2) && kit_now_ms() < end)
+        continue;
+    assert_int_equal(seen, 2);
+}
+
+static void foreign_file_is_left_alone(void **state)
+{
+    struct fixture *f = *state;
+    fixture_close(f);
+    write_pond_file(f, -1, "my letters", 10);
+    assert_status(store_open(&f->options, &f->store, &f->opened, f->why), SP_EFORMAT);
+    assert_non_null(strstr(f->why, "not made by Sidepond"));
+    assert_true(has_file(f, "pond"));
+    assert_false(has_file(f, "pond.new"));
+    write_pond_file(f, -1, "", 0);
+    fixture_open(f);
+    assert_int_equal(f->opened.origin, STORE_REPLACED);
+}
+
+/* The memory of a retired pond is the next daemon's care, if the first one stops too soon. */
+static void next_daemon_finishes_a_retired_pond(void **state)
+{
+    struct fixture *f = *state;
+    fixture_fill(f, 0, 100, 1);
+    fixture_close(f);
+    f->options.limit_bytes = UINT64_C(32) << 20;
+    fixture_open(f);
+    assert_true(has_file(f, "pond.old"));
+    fixture_close(f);
+    f->options.limit_bytes = UINT64_C(16) << 20;
+    f->options.lease_limit_ms = f->options.cooling_ms = 20;
+    fixture_open(f);
+    assert_true(has_file(f, "pond.old"));
+    assert_true(has_file(f, "pond.old1"));
+    uint64_t end = kit_now_ms() + 5000;
+    while (has_file(f, "pond.old") && kit_now_ms() < end)
+        store_tick(f->store);
+    assert_false(has_file(f, "pond.old"));
+    assert_false(has_file(f, "pond.old1"));
 }
 
 static void second_writer_is_refused(void **state)
@@ -554,6 +629,9 @@ int main(void)
         TEST(pond_of_another_size_takes_the_data_along),
         TEST(old_table_is_taken_along),
         TEST(data_that_does_not_fit_stays_where_it_is),
+        TEST(readers_leave_a_damaged_pond),
+        TEST(foreign_file_is_left_alone),
+        TEST(next_daemon_finishes_a_retired_pond),
         TEST(second_writer_is_refused),
         TEST(options_are_checked),
         TEST(commit_shows_all_at_once),
