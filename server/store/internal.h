@@ -334,6 +334,17 @@ void reclaim_seq_raise(struct store *store);
 int reclaim_hold(struct store *store, uint64_t unit, struct index *index);
 void held_erase(struct store *store, uint64_t unit);
 
+/* --- ages (store.c) -------------------------------------------------------------------------- */
+
+/* How old a table's rows are, as it is kept in snapshot files. */
+struct table_age {
+    int64_t refreshed_at_ms; /* wall clock; 0: never */
+    uint64_t max_stale_ms;
+    uint64_t fails_when_stale; /* 0 or 1 */
+};
+/* For rows that come from elsewhere: they are as old as they were there. Takes the lock. */
+void store_table_age(struct store *store, const char *name, const struct table_age *age);
+
 /* --- compact.c, recover.c, snapfile.c --------------------------------------------------------- */
 
 void compact_tick(struct store *store);

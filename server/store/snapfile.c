@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define SNAPSHOT_MAGIC   UINT64_C(0x31706e7364707301) /* "\x01spdsnp1" */
-#define SNAPSHOT_VERSION 1u
+#define SNAPSHOT_VERSION 2u
 #define ROWS_END         UINT32_MAX
 #define BATCH_ROWS       256u
 #define BATCH_BYTES      ((size_t)1 << 20)
@@ -51,6 +51,14 @@ static int copy_index(const struct sp_schema *schema, size_t i, struct row_index
         out->columns[c] = (uint16_t)column;
     }
     return SP_OK;
+}
+
+static int copy_age(struct sp_table *table, struct table_age *out)
+{
+    struct sp_table_info info = SP_TABLE_INFO_INIT;
+    int status = sp_table_info(table, &info);
+    *out = (struct table_age){info.loaded_at_ms, info.max_stale_ms, info.fails_when_stale};
+    return status;
 }
 
 static int copy_schema(const struct sp_schema *schema, struct schema **out)
@@ -149,9 +157,12 @@ static int copy_shape(const struct copy *copy, struct sp_table *from, const char
                       const struct schema *schema)
 {
     struct sp_table_info info = SP_TABLE_INFO_INIT;
+    struct table_age age;
     struct store_table *to;
     struct store_txn *txn;
     int status = sp_table_info(from, &info);
+    if (status == SP_OK)
+        status = copy_age(from, &age);
     if (status == SP_OK)
         status = store_begin(copy->store, &txn);
     if (status != SP_OK)
@@ -159,9 +170,13 @@ static int copy_shape(const struct copy *copy, struct sp_table *from, const char
     status = store_table(txn, name, schema, info.rows, &to, NULL);
     if (status == SP_OK)
         status = copy_rows(copy->snapshot, from, to);
+    if (status != SP_OK) {
+        store_abort(txn);
+        return status;
+    }
+    status = store_commit(txn, NULL);
     if (status == SP_OK)
-        return store_commit(txn, NULL);
-    store_abort(txn);
+        store_table_age(copy->store, name, &age);
     return status;
 }
 
@@ -267,8 +282,11 @@ static int write_table(struct writer *w, struct sp_snapshot *snapshot, struct sp
 {
     const struct sp_schema *public_schema;
     struct schema *schema;
+    struct table_age age;
     struct sp_table *table;
     int status = sp_table_open(pond, name, &table);
+    if (status == SP_OK)
+        status = copy_age(table, &age);
     if (status == SP_OK)
         status = sp_table_schema(table, &public_schema);
     if (status == SP_OK)
@@ -281,6 +299,7 @@ static int write_table(struct writer *w, struct sp_snapshot *snapshot, struct sp
         schema_encode(schema, block);
         write_u32(w, (uint32_t)strlen(name));
         write_bytes(w, name, strlen(name));
+        write_bytes(w, &age, sizeof(age));
         write_u32(w, (uint32_t)bytes);
         write_bytes(w, block, bytes);
         status = write_rows(w, snapshot, table);
@@ -459,16 +478,19 @@ static int read_rows(struct reader *r, struct store_table *table)
     }
 }
 
-static int read_table(struct reader *r, struct store_txn *txn)
+static int read_table(struct reader *r, struct store *store, struct store_txn *txn)
 {
     char name[FORMAT_NAME_BYTES] = "";
     uint32_t name_bytes, schema_bytes;
     struct schema *schema = NULL;
+    struct table_age age;
     struct store_table *table;
     int status = read_bytes(r, &name_bytes, sizeof(name_bytes));
     if (status != SP_OK || name_bytes >= sizeof(name))
         return SP_ECORRUPT;
     status = read_bytes(r, name, name_bytes);
+    if (status == SP_OK)
+        status = read_bytes(r, &age, sizeof(age));
     if (status == SP_OK)
         status = read_bytes(r, &schema_bytes, sizeof(schema_bytes));
     if (status != SP_OK || schema_bytes > r->left)
@@ -482,6 +504,8 @@ static int read_table(struct reader *r, struct store_txn *txn)
         status = store_table(txn, name, schema, 0, &table, NULL);
     if (status == SP_OK)
         status = read_rows(r, table);
+    if (status == SP_OK)
+        store_table_age(store, name, &age);
     schema_free(schema);
     return status;
 }
@@ -500,7 +524,7 @@ static int read_pond(struct store *store, FILE *file, uint64_t bytes, int64_t *s
     status = store_begin(store, &txn);
     if (status == SP_OK) {
         for (uint32_t i = 0; i < head.table_count && status == SP_OK; i++)
-            status = read_table(&r, txn);
+            status = read_table(&r, store, txn);
         if (status == SP_OK)
             status = store_commit(txn, NULL);
         else

@@ -319,6 +319,25 @@ void store_table_status(struct store *store, const char *name, const struct stor
     pthread_mutex_unlock(&store->lock);
 }
 
+void store_table_age(struct store *store, const char *name, const struct table_age *age)
+{
+    pthread_mutex_lock(&store->lock);
+    struct table_slot *slot = find_slot(store, name);
+    if (slot && age->refreshed_at_ms > 0) {
+        int64_t passed = clock_wall_ms() - age->refreshed_at_ms;
+        uint64_t now = clock_monotonic_ms(), ago = passed > 0 ? (uint64_t)passed : 0;
+        uint64_t refreshed = ago < now ? now - ago : 1; /* 0 is "never" */
+        atomic_store_explicit(&slot->refreshed_ms, refreshed, memory_order_relaxed);
+        atomic_store_explicit(&slot->refreshed_at_ms, age->refreshed_at_ms, memory_order_relaxed);
+        atomic_store_explicit(&slot->max_stale_ms, age->max_stale_ms, memory_order_relaxed);
+        atomic_store_explicit(&slot->deadline_ms, refreshed + age->max_stale_ms,
+                              memory_order_relaxed);
+        atomic_store_explicit(&slot->flags, age->fails_when_stale ? SLOT_FAIL_WHEN_STALE : 0,
+                              memory_order_release);
+    }
+    pthread_mutex_unlock(&store->lock);
+}
+
 /* --- information ---------------------------------------------------------------------------- */
 
 static void fill_info(struct store *store, struct store_info *out)

@@ -439,6 +439,32 @@ static void pond_is_saved_and_loaded(void **state)
     fixture_table(f, "empty");
 }
 
+/* Rows that were loaded are as old as they were when they were saved. */
+static void age_goes_with_the_rows(void **state)
+{
+    struct fixture *f = *state;
+    char path[300];
+    struct sp_table_info saved = SP_TABLE_INFO_INIT, loaded = SP_TABLE_INFO_INIT;
+    const struct store_status fresh = {.state = SP_TABLE_FRESH,
+                                       .refreshed = true,
+                                       .max_stale_ms = 600000,
+                                       .fail_when_stale = true};
+    uint64_t seen;
+    save_path(f, path, sizeof(path));
+    fixture_fill(f, 0, 100, 1);
+    store_table_status(f->store, "t", &fresh);
+    assert_ok(sp_table_info(fixture_table(f, "t"), &saved));
+    assert_ok(store_save(f->store, path, f->why));
+    start_empty(f);
+    assert_ok(store_load(f->store, path, NULL, f->why));
+    assert_ok(fixture_get(f, 5, &seen));
+    assert_ok(sp_table_info(fixture_table(f, "t"), &loaded));
+    assert_int_equal(loaded.loaded_at_ms, saved.loaded_at_ms);
+    assert_int_equal(loaded.max_stale_ms, 600000);
+    assert_true(loaded.fails_when_stale);
+    assert_true(loaded.age_ms < 600000);
+}
+
 /* Overwrites, cuts off or appends to the saved file, then tries to load it. */
 static void damage(struct fixture *f, const char *path, off_t at, off_t cut_to, int expected)
 {
@@ -508,6 +534,7 @@ int main(void)
         TEST(snapshot_outlives_a_killed_writer),
         TEST(leases_file_is_mended),
         TEST(pond_is_saved_and_loaded),
+        TEST(age_goes_with_the_rows),
         TEST(damaged_files_are_refused),
     };
     return cmocka_run_group_tests_name("store_space", tests, NULL, NULL);
