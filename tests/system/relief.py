@@ -188,6 +188,11 @@ class Database:
         return int(cursor.fetchone()[0])
 
 
+def counters(database, pond):
+    """Queries of the workers and of sidepondd, and commits of the pond."""
+    return {"queries": database.queries(), "commits": pond.version}
+
+
 def drain(pipe):
     """How many bytes are waiting."""
     count = 0
@@ -215,8 +220,8 @@ def check_answer(port, database):
         time.sleep(0.05)
 
 
-def turn(make_answer, source, database, seconds):
-    """Requests and queries in a second."""
+def turn(make_answer, source, database, pond, seconds):
+    """What happens in a second."""
     import tornado.netutil
     sockets = tornado.netutil.bind_sockets(0, "127.0.0.1")
     port = sockets[0].getsockname()[1]
@@ -229,11 +234,11 @@ def turn(make_answer, source, database, seconds):
         pids += [spawn(ask_on, port, seed, out) for seed in range(CLIENTS)]
         time.sleep(1)  # connections are made and caches warm: not part of the measurement
         drain(pipe)
-        queries, start, requests = database.queries(), time.monotonic(), 0
+        before, start, requests = counters(database, pond), time.monotonic(), 0
         while time.monotonic() < start + seconds:
             time.sleep(0.01)
             requests += drain(pipe)
-        queries, elapsed = database.queries() - queries, time.monotonic() - start
+        after, elapsed = counters(database, pond), time.monotonic() - start
         requests += drain(pipe)
     finally:
         end(pids)
@@ -241,7 +246,8 @@ def turn(make_answer, source, database, seconds):
         os.close(out)
         for one in sockets:
             one.close()
-    return {"requests": requests / elapsed, "queries": queries / elapsed}
+    return {"requests": requests / elapsed,
+            **{name: (after[name] - before[name]) / elapsed for name in before}}
 
 
 def measure(dsn, directory, seconds):
@@ -252,15 +258,16 @@ def measure(dsn, directory, seconds):
     results = {"without": [], "with": []}
     for number in range(ROUNDS):
         results["without"].append(
-            turn(from_database, dsn.replace("user=postgres", "user=web"), database, seconds))
-        results["with"].append(turn(from_pond, pond, database, seconds))
+            turn(from_database, dsn.replace("user=postgres", "user=web"), database, pond, seconds))
+        results["with"].append(turn(from_pond, pond, database, pond, seconds))
         for way in results:
             one = results[way][-1]
             print(f"round {number + 1}, {way} Sidepond: {one['requests']:.0f} requests/s, "
-                  f"{one['queries']:.1f} queries/s", file=sys.stderr, flush=True)
+                  f"{one['queries']:.1f} queries/s, {one['commits']:.1f} commits of the pond/s",
+                  file=sys.stderr, flush=True)
     end([writer])
     return {way: {what: statistics.median(one[what] for one in ones)
-                  for what in ("requests", "queries")} for way, ones in results.items()}
+                  for what in ("requests", "queries", "commits")} for way, ones in results.items()}
 
 
 # --- around it ---
@@ -289,7 +296,8 @@ def report(result):
     for way in ("without", "with"):
         one = result[way]
         print(f"{way + ' Sidepond':17} {one['requests']:9.0f} requests/s "
-              f"{one['queries']:9.1f} queries/s seen by the database")
+              f"{one['queries']:9.1f} queries/s seen by the database "
+              f"{one['commits']:5.1f} commits of the pond/s")
 
 
 def main():
