@@ -266,6 +266,24 @@ uint64_t buddy_alloc_aligned(struct buddy *b, uint64_t count, uint64_t align_uni
     return first;
 }
 
+uint64_t buddy_alloc_low(struct buddy *b, uint64_t count, uint64_t *cursor, uint64_t below)
+{
+    struct buddy_run run;
+
+    SP_CHECK(count > 0);
+    while (buddy_next_free_run(b, *cursor, &run.first, &run.count) && run.first < below) {
+        /* A run that has grown downwards since the cursor passed its start is left for next time.
+         */
+        bool whole = run.first == 0 || !buddy_is_free(b, run.first - 1, 1);
+        *cursor = run.first + (whole && run.count >= count ? count : run.count);
+        if (whole && run.count >= count) {
+            buddy_take(b, run, run.first, count);
+            return run.first;
+        }
+    }
+    return BUDDY_NONE;
+}
+
 void buddy_free(struct buddy *b, uint64_t first, uint64_t count)
 {
     if (count == 0)

@@ -118,6 +118,12 @@ uint64_t buddy_alloc(struct buddy *b, uint64_t count);
  * for the alignment stay free. Succeeds exactly if an aligned place exists. */
 uint64_t buddy_alloc_aligned(struct buddy *b, uint64_t count, uint64_t align_units);
 
+/* The first run of at least `count` units from *cursor on that begins below `below`: takes its
+ * first `count` units, and moves *cursor behind them. BUDDY_NONE if there is none. For a writer
+ * that moves blocks down: it starts with *cursor 0 and goes on, so that all its requests together
+ * look at each free run once. What rests in the cache is not seen. */
+uint64_t buddy_alloc_low(struct buddy *b, uint64_t count, uint64_t *cursor, uint64_t below);
+
 /* Gives units [first, first + count) back; all of them must be in use. count 0 does nothing. */
 void buddy_free(struct buddy *b, uint64_t first, uint64_t count);
 

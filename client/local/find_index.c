@@ -4,9 +4,10 @@
  * rows.
  *
  * Under a snapshot both are read in place at the pinned version, where they agree. Without one
- * (sp_find_row) posting and row are copied at one version that nobody has pinned: if what was
- * visible at it has been reclaimed in between, the row seems to be missing, and all of it is done
- * again at a newer version.
+ * (sp_find_row) posting and row are copied at one version that nobody has pinned. It must still be
+ * the newest one afterwards: of an older one, what was visible may have been reclaimed, and the row
+ * then seems to be missing, or a still older one is found that a lease keeps. Then all of it is
+ * done again at a newer version.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -187,18 +188,19 @@ static int find_once(struct sp_table *table, unsigned index, uint8_t *key, size_
     bool listed = status == SP_OK;
     if (listed)
         status = row_read(table, 0, primary, primary_bytes, &copy);
-    if (status == SP_OK) {
-        row->schema = copy.schema;
-        row->key_bytes = copy.key_bytes;
-        row->value_bytes = copy.value_bytes;
-        return SP_OK;
-    }
-    if (status != SP_ENOTFOUND)
+    if (status != SP_OK && status != SP_ENOTFOUND)
         return status;
-    /* Nothing that the newest version sees is reclaimed; of an older one, anything may be. */
+    /* Nothing that the newest version sees is reclaimed; of an older one anything may be, and a
+     * chain that a lease keeps the end of leads past it. The R8 of what was read came before this.
+     */
     if (map_committed(copy.map) != copy.version)
         return READ_AGAIN;
-    return listed ? SP_ECORRUPT : SP_ENOTFOUND;
+    if (status != SP_OK)
+        return listed ? SP_ECORRUPT : SP_ENOTFOUND;
+    row->schema = copy.schema;
+    row->key_bytes = copy.key_bytes;
+    row->value_bytes = copy.value_bytes;
+    return SP_OK;
 }
 
 /* The secondary key behind room for a number, in row->key. */

@@ -61,11 +61,12 @@ static void move_entry(struct store *store, struct index *index, uint64_t word)
     struct entry *entry = store_entry(store, from);
     struct entry_view view = entry_view(entry);
     uint64_t units = entry_units(entry);
-    if (view.prev || (view.flags & ENTRY_TOMBSTONE) || space_alloc(store, units, 1, &to) != SP_OK)
+    if (view.prev || (view.flags & ENTRY_TOMBSTONE) ||
+        space_alloc_low(store, units, &store->compact.cursor, from, &to) != SP_OK)
         return;
     struct place place;
     uint64_t hash = hash_key(store->region.hash_seed, view.key, view.key_bytes);
-    uint64_t *moved = to < from ? vector_push(&store->moved.units, sizeof(*moved)) : NULL;
+    uint64_t *moved = vector_push(&store->moved.units, sizeof(*moved));
     if (!moved || !index_find_unit(index, hash, from, &place)) {
         store->moved.units.count -= moved != NULL;
         space_free(store, to, units);
@@ -111,6 +112,7 @@ void compact_tick(struct store *store)
     if (!free_moved(store))
         return;
     uint64_t target = is_needed(store) ? target_unit(store) : UINT64_MAX;
+    store->compact.cursor = 0;
     for (unsigned i = 0; i < SEGMENTS_PER_TICK && store->moved.units.count < MOVES_PER_TICK; i++) {
         struct index *index = next_index(store);
         if (!index)

@@ -180,6 +180,7 @@ struct store {
     struct { /* compact.c: where it goes on, and blocks whose contents have moved */
         unsigned table, index;
         uint64_t position;
+        uint64_t cursor; /* of buddy_alloc_low, within one tick */
     } compact;
     struct {
         struct vector units;                /* uint64_t: first units of entries */
@@ -231,6 +232,9 @@ static inline struct entry_view entry_view(const struct entry *entry)
 
 /* Units that are backed with memory; align_units a power of two. SP_ENOSPC, SP_ENOSHM. */
 int space_alloc(struct store *store, uint64_t count, uint64_t align_units, uint64_t *unit);
+/* The same, at the lowest place from *cursor on and below a unit (buddy_alloc_low). */
+int space_alloc_low(struct store *store, uint64_t count, uint64_t *cursor, uint64_t below,
+                    uint64_t *unit);
 /* The block may be handed out again at once (W7). */
 void space_free(struct store *store, uint64_t unit, uint64_t count);
 int space_init(struct store *store);

@@ -109,6 +109,18 @@ int space_alloc(struct store *store, uint64_t count, uint64_t align_units, uint6
     }
 }
 
+int space_alloc_low(struct store *store, uint64_t count, uint64_t *cursor, uint64_t below,
+                    uint64_t *unit)
+{
+    *unit = buddy_alloc_low(&store->buddy, count, cursor, below);
+    if (*unit == BUDDY_NONE)
+        return SP_ENOSPC;
+    int status = back_block(store, *unit, count);
+    if (status != SP_OK)
+        buddy_free(&store->buddy, *unit, count);
+    return status;
+}
+
 void space_free(struct store *store, uint64_t unit, uint64_t count)
 {
     /* W7: whoever sees a byte of the block's next life sees what made it unreachable. */

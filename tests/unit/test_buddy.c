@@ -640,6 +640,29 @@ static void test_garbage_is_survived(void **state)
     }
 }
 
+/* Goal: what moves blocks down gets the first run that is long enough, however long; its own cursor
+ * goes on from there, and a run that has grown downwards behind the cursor is passed over. */
+static void test_lowest_run_from_a_cursor(void **state)
+{
+    uint64_t cursor = 0;
+
+    (void)state;
+    grow_to(5000);
+    assert_true(buddy_alloc(&buddy, 1000) == 0);
+    buddy_free(&buddy, 100, 5);
+    buddy_free(&buddy, 200, 50);
+    buddy_free(&buddy, 300, 9);
+    assert_true(buddy_alloc_low(&buddy, 9, &cursor, 1000) == 200); /* not the best fit, at 300 */
+    assert_true(cursor == 209);
+    buddy_free(&buddy, 200, 9); /* now the cursor stands inside a run */
+    assert_true(buddy_alloc_low(&buddy, 9, &cursor, 300) == BUDDY_NONE);
+    assert_true(buddy_alloc_low(&buddy, 9, &cursor, 1000) == 300);
+    cursor = 0;
+    assert_true(buddy_alloc_low(&buddy, 5, &cursor, 1000) == 100);
+    assert_true(buddy_alloc_low(&buddy, 51, &cursor, 1000) == BUDDY_NONE);
+    assert_int_equal(buddy_check(&buddy, NULL, 0), SP_OK);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -657,6 +680,7 @@ int main(void)
         CASE(test_longest_of_a_class_changes),
         CASE(test_classes_rise),
         CASE(test_aligned),
+        CASE(test_lowest_run_from_a_cursor),
         CASE(test_next_free_run_and_stats),
         CASE(test_rebuild),
         CASE(test_cache_hands_out_again),
