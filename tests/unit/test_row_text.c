@@ -548,7 +548,8 @@ static void json_is_checked(void **state)
     assert_false(row_json_valid(deep, 2 * ROW_JSON_DEPTH_MAX + 2));
 }
 
-/* Random strings of JSON's own characters: the checker must agree with jansson. */
+/* Random strings of JSON's own characters: the checker must agree with jansson. Numbers like 1e1100
+   are left out: JSON has no largest number, but jansson cannot hold them and stops there. */
 static void json_is_checked_like_jansson_does(void **state)
 {
     static const char *const pieces[] = {"{", "}",    "[",    "]",    ",", ":",  "\"a\"", "\"b\"",
@@ -563,7 +564,10 @@ static void json_is_checked_like_jansson_does(void **state)
             const char *piece = pieces[random_below(sizeof(pieces) / sizeof(*pieces))];
             used += (size_t)snprintf(text + used, sizeof(text) - used, "%s", piece);
         }
-        json_t *parsed = json_loads(text, JSON_DECODE_ANY, NULL);
+        json_error_t error;
+        json_t *parsed = json_loads(text, JSON_DECODE_ANY, &error);
+        if (!parsed && json_error_code(&error) == json_error_numeric_overflow)
+            continue;
         if (row_json_valid(text, strlen(text)) != (parsed != NULL))
             fail_msg("%s: jansson %s it", text, parsed ? "takes" : "refuses");
         valid += parsed != NULL;
