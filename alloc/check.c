@@ -85,7 +85,7 @@ static bool read_entry(struct check *c, uint64_t unit, struct found *out)
     *out = (struct found){entry_born(b), entry_prev(p), bytes_to_units(entry_bytes(b, p)), 0,
                           entry_flags(b)};
     const uint8_t *key = (const uint8_t *)entry + entry_key_off(out->flags);
-    out->hash = hash_key(c->region->hash_seed, key, entry_key_bytes(b));
+    out->hash = hash_key(&c->region->hash, key, entry_key_bytes(b));
     return true;
 }
 

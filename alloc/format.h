@@ -39,6 +39,7 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -188,26 +189,32 @@ static inline unsigned dir_depth(uint64_t word)
     return (unsigned)(word >> FORMAT_UNIT_BITS) & 63;
 }
 
-/* A segment word, in a directory: unit of the first bucket | (bucket count - 1) << 36 | depth
- * << 48. The segment is pointed to by the 2^(directory's depth - its depth) neighbouring words that
- * share its hash prefix. Buckets are 64-byte aligned; a segment_head lies in the 64 bytes before.
+/* A segment word, in a directory: bucket count | depth << 16 | unit of the first bucket / 4 << 30.
+ * The segment is pointed to by the 2^(directory's depth - its depth) neighbouring words that share
+ * its hash prefix. Buckets are 64-byte aligned; a segment_head lies in the 64 bytes before.
  */
 #define SEGMENT_BUCKETS_MAX 256u
+#define BUCKET_UNITS        UINT64_C(4)
 static inline uint64_t segment_word(uint64_t unit, unsigned bucket_count, unsigned depth)
 {
-    return unit | (uint64_t)(bucket_count - 1) << FORMAT_UNIT_BITS | (uint64_t)depth << 48;
+    return bucket_count | (uint64_t)depth << 16 | unit / BUCKET_UNITS << 30;
 }
 static inline uint64_t segment_unit(uint64_t word)
 {
-    return word & FORMAT_UNIT_MASK;
+    return word >> 30 << 2;
 }
 static inline unsigned segment_buckets(uint64_t word)
 {
-    return ((unsigned)(word >> FORMAT_UNIT_BITS) & (SEGMENT_BUCKETS_MAX - 1)) + 1;
+    return (unsigned)word & 0xffff;
+}
+/* Of a word that the daemon has written; any other may have any number of buckets up to 65535. */
+static inline bool segment_possible(uint64_t word)
+{
+    return segment_unit(word) != 0 && segment_buckets(word) - 1 < SEGMENT_BUCKETS_MAX;
 }
 static inline unsigned segment_depth(uint64_t word)
 {
-    return (unsigned)(word >> 48) & 63;
+    return (unsigned)(word >> 16) & 63;
 }
 
 struct segment_head { /* written and read by the daemon and by checkers only */
@@ -223,7 +230,7 @@ static_assert(sizeof(struct segment_head) == 64, "segment_head");
  *   |  meta  | slot 0 | slot 1 | slot 2 | slot 3 | slot 4 | slot 5 | slot 6 |
  *   +--------+--------+--------+--------+--------+--------+--------+--------+
  *   meta: sequence << 16 | reach << 8 | overflow
- *   slot: unit of the entry | tag << 36, tag = low 28 bits of the key's hash; 0: empty
+ *   slot: tag | unit of the entry << 28, tag = low 28 bits of the key's hash; 0: empty
  *
  * An entry whose home bucket is full lies in one of the PROBE_MAX buckets after it (cyclic). The
  * home's `overflow` counts those, `reach` is the farthest one's distance (0 where overflow is 0).
@@ -239,7 +246,7 @@ struct bucket {
     _Atomic uint64_t meta;
     _Atomic uint64_t slots[BUCKET_SLOTS];
 };
-static_assert(sizeof(struct bucket) == 64, "bucket");
+static_assert(sizeof(struct bucket) == BUCKET_UNITS * FORMAT_UNIT_BYTES, "bucket");
 
 #define BUCKET_SEQUENCE_ONE (UINT64_C(1) << 16)
 static inline unsigned bucket_overflow(uint64_t meta)
@@ -253,15 +260,15 @@ static inline unsigned bucket_reach(uint64_t meta)
 
 static inline uint64_t slot_word(uint64_t unit, uint64_t hash)
 {
-    return unit | (hash & TAG_MASK) << FORMAT_UNIT_BITS;
+    return (hash & TAG_MASK) | unit << TAG_BITS;
 }
 static inline uint64_t slot_unit(uint64_t word)
 {
-    return word & FORMAT_UNIT_MASK;
+    return word >> TAG_BITS;
 }
 static inline uint64_t slot_tag(uint64_t word)
 {
-    return word >> FORMAT_UNIT_BITS;
+    return word & TAG_MASK;
 }
 
 /* Where a hash goes: the top bits choose the directory word, the tag's bits the bucket. */

@@ -250,7 +250,7 @@ int region_map(struct region *region, const struct super *super, int protection,
     region->meta = base + super->meta_off;
     region->arena = base + super->arena_off;
     region->unit_limit = super->unit_limit;
-    region->hash_seed = super->hash_seed;
+    hash_secret_init(&region->hash, super->hash_seed);
     return SP_OK;
 }
 

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 
 #include "alloc/format.h"
+#include "alloc/hash.h"
 #include "sidepond/status.h"
 
 struct region {
@@ -26,7 +27,7 @@ struct region {
     uint8_t *meta;
     uint8_t *arena;
     uint64_t unit_limit;
-    uint64_t hash_seed;
+    struct hash_secret hash;
 };
 
 #define REGION_WHY_BYTES 512

@@ -43,7 +43,7 @@ bool dir_word_is_sound(const struct region *region, uint64_t word)
 bool segment_word_is_sound(const struct region *region, uint64_t word, unsigned dir_bits)
 {
     uint64_t unit = segment_unit(word);
-    return unit > SEGMENT_HEAD_UNITS && unit % BUCKET_UNITS == 0 &&
-           segment_depth(word) <= dir_bits && word >> 54 == 0 &&
+    return unit > SEGMENT_HEAD_UNITS && segment_possible(word) && segment_depth(word) <= dir_bits &&
+           (word >> 22 & 255) == 0 &&
            region_holds(region, unit, segment_buckets(word) * BUCKET_UNITS);
 }

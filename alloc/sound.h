@@ -26,7 +26,6 @@ bool segment_word_is_sound(const struct region *region, uint64_t word, unsigned 
 /* Units of a directory, and of a segment's block, which begins SEGMENT_HEAD_UNITS before the first
  * bucket. */
 #define SEGMENT_HEAD_UNITS (sizeof(struct segment_head) / FORMAT_UNIT_BYTES)
-#define BUCKET_UNITS       (sizeof(struct bucket) / FORMAT_UNIT_BYTES)
 static inline uint64_t dir_units(unsigned depth)
 {
     return bytes_to_units(sizeof(uint64_t) << depth);

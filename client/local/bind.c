@@ -58,12 +58,13 @@ const struct table_slot *mapping_slot(const struct mapping *map, const char *nam
     return NULL;
 }
 
-/* What is backed now, and in any case a page. */
+/* What is backed now, and in any case a page; a multiple of a bucket's size. */
 static uint64_t usable_bytes(const struct region *region)
 {
     uint64_t usable = atomic_load_explicit(&region->super->usable_units, memory_order_acquire);
     if (usable > region->unit_limit)
         usable = region->unit_limit;
+    usable = usable / BUCKET_UNITS * BUCKET_UNITS;
     return (usable < LIMIT_LEAST ? LIMIT_LEAST : usable) << FORMAT_UNIT_SHIFT;
 }
 
@@ -110,10 +111,11 @@ struct binding *binding_make(struct sp_table *table, struct mapping *map)
     binding->super = map->region.super;
     binding->slot = slot != NULL ? slot : &no_slot;
     binding->arena = map->region.arena;
-    binding->hash_seed = map->region.hash_seed;
+    binding->hash = map->region.hash;
     binding->directory = no_directory;
     binding->dir_words = 1;
     binding->head = NO_HEAD;
+    binding->dir_at = no_directory;
     binding->map = map;
     atomic_init(&binding->limit_bytes, usable_bytes(&map->region));
     binding_put(table, binding);
@@ -157,6 +159,7 @@ NEVER_INLINE void binding_learn(struct sp_table *table, struct binding *binding,
         fresh->head = path->head;
         fresh->born = path->born;
         fresh->dir = path->dir;
+        fresh->dir_at = path->dir_at;
         binding_put(table, fresh);
     }
     pthread_mutex_unlock(&pond->mutex);

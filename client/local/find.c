@@ -61,7 +61,7 @@ static enum find find_home(struct find_path *p, uint64_t hash, unsigned *bucket)
     p->segment = atomic_load_explicit(p->segment_at, memory_order_acquire);
     uint64_t unit = segment_unit(p->segment);
     *bucket = tag_bucket(hash & TAG_MASK, segment_buckets(p->segment));
-    if (unit == 0 || unit + *bucket * 4 > limit - 4)
+    if (!segment_possible(p->segment) || unit + *bucket * BUCKET_UNITS > limit - BUCKET_UNITS)
         return FIND_ODD_SEGMENT;
     p->home = (const struct bucket *)unit_at(p->b, unit) + *bucket;
     return FIND_HIT;
@@ -133,9 +133,9 @@ static enum find find_entry(struct find_path *p, uint64_t unit, const void *key,
 static enum find find_in_bucket(struct find_path *p, const struct bucket *bucket, uint64_t tag,
                                 const void *key, size_t key_bytes, struct found *out)
 {
-    for (unsigned match = find_match(bucket, tag); match != 0; match &= match - 1) {
-        unsigned i = (unsigned)__builtin_ctz(match);
-        uint64_t word = atomic_load_explicit(&bucket->slots[i], memory_order_acquire);
+    for (unsigned match = find_match(bucket, tag) & FIND_MATCH_SLOTS; match != 0;
+         match &= match - 1) {
+        uint64_t word = find_matched(bucket, match);
         if (slot_tag(word) != tag || slot_unit(word) == 0)
             continue;
         enum find result = find_entry(p, slot_unit(word), key, key_bytes, out);
@@ -155,7 +155,7 @@ static enum find find_overflow(struct find_path *p, unsigned home, uint64_t tag,
         return FIND_ODD_ENTRY;
     for (unsigned distance = 1; distance <= reach; distance++) {
         unsigned at = (home + distance) % bucket_count;
-        if (segment_unit(p->segment) + at * 4 > find_limit(p->b) - 4)
+        if (segment_unit(p->segment) + at * BUCKET_UNITS > find_limit(p->b) - BUCKET_UNITS)
             return FIND_ODD_ENTRY;
         enum find result = find_in_bucket(p, &buckets[at], tag, key, key_bytes, out);
         if (result != FIND_OTHER)
@@ -167,7 +167,7 @@ static enum find find_overflow(struct find_path *p, unsigned home, uint64_t tag,
 enum find find_key(struct find_path *p, unsigned index, const void *key, size_t key_bytes,
                    struct found *out)
 {
-    uint64_t hash = hash_key(p->b->hash_seed, key, key_bytes);
+    uint64_t hash = hash_key(&p->b->hash, key, key_bytes);
     unsigned bucket;
     enum find result = find_root(p, index);
     if (result == FIND_HIT)

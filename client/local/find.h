@@ -111,32 +111,39 @@ FIND_INLINE void find_begin_at(struct find_path *p, const struct binding *b, uin
     p->version = version;
 }
 
-/* Bit i is set where slot i has the tag; also an empty slot may, and a slot that changes just now.
- */
+/* Bits 2 i and 2 i + 1 are set where the bucket's word i, its meta being word 0, has the tag in it.
+ * The meta's bits say nothing; an empty slot may match, and a slot that changes just now. */
+#define FIND_MATCH_SLOTS 0x5554u /* one bit for each slot */
 FIND_INLINE unsigned find_match(const struct bucket *bucket, uint64_t tag)
 {
 #if FIND_SSE2
-    /* The tag is in the upper half of each word, above 4 bits of the unit. x86 loads each aligned
-     * 8 bytes of a vector as a whole. The meta word is lane 0 of the first vector. */
+    /* The tag is in the lower half of each word, below 4 bits of the unit. x86 loads each aligned
+     * 8 bytes of a vector as a whole. */
     const __m128i *words = (const __m128i *)bucket;
-    __m128i wanted = _mm_set1_epi32((int)tag);
+    __m128i wanted = _mm_set1_epi32((int)(tag << 4));
     __m128 low = _mm_shuffle_ps(_mm_castsi128_ps(_mm_load_si128(&words[0])),
-                                _mm_castsi128_ps(_mm_load_si128(&words[1])), 0xdd);
+                                _mm_castsi128_ps(_mm_load_si128(&words[1])), 0x88);
     __m128 high = _mm_shuffle_ps(_mm_castsi128_ps(_mm_load_si128(&words[2])),
-                                 _mm_castsi128_ps(_mm_load_si128(&words[3])), 0xdd);
-    __m128i low_equal = _mm_cmpeq_epi32(_mm_srli_epi32(_mm_castps_si128(low), 4), wanted);
-    __m128i high_equal = _mm_cmpeq_epi32(_mm_srli_epi32(_mm_castps_si128(high), 4), wanted);
-    unsigned bits = (unsigned)_mm_movemask_ps(_mm_castsi128_ps(low_equal)) |
-                    (unsigned)_mm_movemask_ps(_mm_castsi128_ps(high_equal)) << 4;
-    return bits >> 1;
+                                 _mm_castsi128_ps(_mm_load_si128(&words[3])), 0x88);
+    __m128i low_equal = _mm_cmpeq_epi32(_mm_slli_epi32(_mm_castps_si128(low), 4), wanted);
+    __m128i high_equal = _mm_cmpeq_epi32(_mm_slli_epi32(_mm_castps_si128(high), 4), wanted);
+    return (unsigned)_mm_movemask_epi8(_mm_packs_epi32(low_equal, high_equal));
 #else
     unsigned bits = 0;
     for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
         uint64_t word = atomic_load_explicit(&bucket->slots[i], memory_order_acquire);
-        bits |= (unsigned)(slot_tag(word) == tag) << i;
+        bits |= (slot_tag(word) == tag ? 3u : 0u) << (2 * i + 2);
     }
     return bits;
 #endif
+}
+
+/* The word of the first match, of which there is one. */
+FIND_INLINE uint64_t find_matched(const struct bucket *bucket, unsigned match)
+{
+    /* Bits go by two and words by eight bytes; the lowest bit has an even number. */
+    const char *word = (const char *)bucket + (uint64_t)(unsigned)__builtin_ctz(match) * 4;
+    return atomic_load_explicit((const _Atomic uint64_t *)(const void *)word, memory_order_acquire);
 }
 
 /* R8: true if nothing that was used has changed. For FIND_HIT and FIND_MISS. */

@@ -8,29 +8,26 @@
  */
 #include "client/local/quick.h"
 
-__attribute__((noinline)) enum quick quick_overflow(const struct quick_home *h, uint64_t limit,
-                                                    uint64_t tag, uint64_t *off)
+__attribute__((noinline)) uint64_t quick_overflow(struct quick_arena arena,
+                                                  const struct bucket *home, uint64_t segment,
+                                                  uint64_t meta, uint64_t tag)
 {
-    const struct bucket *buckets = h->bucket - h->number;
-    unsigned bucket_count = segment_buckets(h->segment);
-    unsigned reach = bucket_reach(h->meta);
-    uint64_t segment_off = segment_unit(h->segment) << FORMAT_UNIT_SHIFT;
+    uint64_t segment_off = segment_unit(segment) << FORMAT_UNIT_SHIFT;
+    const struct bucket *buckets = (const struct bucket *)(arena.base + segment_off);
+    unsigned bucket_count = segment_buckets(segment);
+    unsigned reach = bucket_reach(meta);
     if (reach > PROBE_MAX)
-        return QUICK_RARE;
-    unsigned at = h->number;
+        return QUICK_OFF_RARE;
+    unsigned at = (unsigned)(home - buckets);
     for (unsigned distance = 1; distance <= reach; distance++) {
         at = at + 1 < bucket_count ? at + 1 : 0;
-        if (segment_off + (at + 1) * sizeof(struct bucket) > limit)
-            return QUICK_RARE;
-        unsigned match = find_match(&buckets[at], tag);
-        if (match == 0)
-            continue;
-        uint64_t word =
-            atomic_load_explicit(&buckets[at].slots[__builtin_ctz(match)], memory_order_acquire);
-        *off = slot_unit(word) << FORMAT_UNIT_SHIFT;
-        return QUICK_FOUND;
+        if (segment_off + (at + 1) * sizeof(struct bucket) > arena.limit)
+            return QUICK_OFF_RARE;
+        unsigned match = find_match(&buckets[at], tag) & FIND_MATCH_SLOTS;
+        if (match != 0)
+            return slot_unit(find_matched(&buckets[at], match)) << FORMAT_UNIT_SHIFT;
     }
-    return QUICK_MISS;
+    return 0;
 }
 
 /* One attempt: a status, or READ_AGAIN with `*result` for find_settle. */
@@ -76,23 +73,25 @@ __attribute__((flatten)) int sp_get(struct sp_table *table, const void *key, siz
                                     void *out, size_t cap, size_t *size)
 {
     const struct binding *b = table_binding(table);
+    uint64_t hash = hash_key(&b->hash, key, key_bytes);
     struct quick_home home;
     uint64_t off = 0;
     size_t value_bytes = 0;
     if (find_is_old(b))
         return SP_EOLD;
     const struct quick_arena arena = quick_arena(b);
+    const size_t padded = quick_padded(cap);
+    const int64_t last = quick_last(&arena, key_bytes, padded);
     uint64_t version = quick_version(b);
-    uint64_t hash = hash_key(b->hash_seed, key, key_bytes);
     if (UNLIKELY(!quick_home(b, &arena, hash, &home)))
         return get_again(table, key, key_bytes, out, cap, size);
-    enum quick result =
-        quick_find(&arena, &home, version, hash, key, key_bytes, &off, &value_bytes);
-    if (LIKELY(result == QUICK_FOUND && value_bytes <= cap)) {
-        race_copy(out, quick_value(&arena, off, key_bytes), value_bytes);
-        if (quick_valid(b, &arena, &home)) {
+    enum quick result = quick_slot(&arena, &home, hash, &off);
+    if (LIKELY(result == QUICK_FOUND)) {
+        if (quick_entry(&arena, version, last, off, key, key_bytes, &value_bytes) &&
+            quick_copy(&arena, out, cap, padded, off + ENTRY_HEAD_BYTES + key_bytes, value_bytes)) {
             *size = value_bytes;
-            return SP_OK;
+            if (quick_valid(b, &home))
+                return SP_OK;
         }
     } else if (result == QUICK_MISS && quick_valid_miss(b, &arena, &home, version)) {
         return SP_ENOTFOUND;

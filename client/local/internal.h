@@ -88,17 +88,18 @@ struct binding {
     const struct table_slot *slot;
     const uint8_t *arena;
     _Atomic uint64_t limit_bytes; /* what is backed by memory; no offset may go beyond */
-    uint64_t hash_seed;
     /* A root that was the newest and committed, and its primary directory: see quick.h. */
     const _Atomic uint64_t *directory;
     uint64_t dir_words;
-    uint64_t head, dir, born;
-    struct mapping *map;
+    uint64_t head, dir;
+    const _Atomic uint64_t *dir_at; /* where dir stands */
+    struct hash_secret hash;
+    uint64_t born;
     _Atomic(const struct sp_schema *) schema; /* the one last used */
+    struct mapping *map;
     struct binding *older;
-    uint64_t reserved[3];
 };
-static_assert(sizeof(struct binding) == 128, "two lines");
+static_assert(offsetof(struct binding, born) <= 128, "what every read takes: two lines");
 
 struct sp_table {
     _Atomic(struct binding *) binding;

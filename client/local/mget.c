@@ -14,45 +14,40 @@
 
 struct group {
     uint64_t hash[GROUP];
+    uint64_t off[GROUP]; /* 0: not in its home bucket, QUICK_OFF_RARE: not for here */
     struct quick_home home[GROUP];
-    uint32_t odd; /* bit i: key i is not for here */
 };
 
 /* Hashes and home buckets. */
 FIND_INLINE void fetch_buckets(const struct binding *b, const struct quick_arena *arena,
                                struct group *group, const struct sp_get *gets, size_t count)
 {
-    group->odd = 0;
     for (size_t i = 0; i < count; i++) {
-        uint64_t hash = hash_key(b->hash_seed, gets[i].key, gets[i].key_bytes);
+        uint64_t hash = hash_key(&b->hash, gets[i].key, gets[i].key_bytes);
         struct quick_home home;
         group->hash[i] = hash;
-        if (UNLIKELY(!quick_home(b, arena, hash, &home))) {
-            group->odd |= 1u << i;
-            continue;
-        }
+        group->off[i] = LIKELY(quick_home(b, arena, hash, &home)) ? 0 : QUICK_OFF_RARE;
         __builtin_prefetch(home.bucket);
         group->home[i] = home;
     }
 }
 
-/* The entries that the home buckets name: a guess, looked at again by quick_find. */
-FIND_INLINE void fetch_entries(const struct quick_arena *arena, const struct group *group,
-                               size_t count)
+/* R4, the slots in the home buckets, and the entries that they name. */
+FIND_INLINE void fetch_entries(const struct quick_arena *arena, struct group *group, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (UNLIKELY((group->odd >> i & 1) != 0))
+        if (UNLIKELY(group->off[i] != 0))
             continue;
         const struct bucket *bucket = group->home[i].bucket;
+        group->home[i].meta = atomic_load_explicit(&bucket->meta, memory_order_acquire);
         unsigned match = find_match(bucket, group->hash[i] & TAG_MASK);
         if (UNLIKELY(match == 0))
             continue;
-        uint64_t word =
-            atomic_load_explicit(&bucket->slots[__builtin_ctz(match)], memory_order_relaxed);
-        const uint8_t *entry = arena->base + (slot_unit(word) << FORMAT_UNIT_SHIFT);
-        __builtin_prefetch(entry);
-        __builtin_prefetch(entry + 64);
-        __builtin_prefetch(entry + 128);
+        uint64_t off = slot_unit(find_matched(bucket, match)) << FORMAT_UNIT_SHIFT;
+        group->off[i] = off;
+        __builtin_prefetch(arena->base + off);
+        __builtin_prefetch(arena->base + off + 64);
+        __builtin_prefetch(arena->base + off + 128);
     }
 }
 
@@ -60,21 +55,28 @@ FIND_INLINE void fetch_entries(const struct quick_arena *arena, const struct gro
 FIND_INLINE bool copy_one(const struct binding *b, const struct quick_arena *arena,
                           uint64_t version, struct group *group, size_t i, struct sp_get *get)
 {
-    if (UNLIKELY((group->odd >> i & 1) != 0))
-        return false;
     struct quick_home home = group->home[i];
-    uint64_t off = 0;
+    uint64_t off = group->off[i];
     size_t value_bytes = 0;
-    enum quick result = quick_find(arena, &home, version, group->hash[i], get->key, get->key_bytes,
-                                   &off, &value_bytes);
-    if (LIKELY(result == QUICK_FOUND && value_bytes <= get->cap)) {
-        race_copy(get->out, quick_value(arena, off, get->key_bytes), value_bytes);
-        get->size = value_bytes;
-        get->status = SP_OK;
-        return quick_valid(b, arena, &home);
+    if (UNLIKELY(off == QUICK_OFF_RARE))
+        return false;
+    if (UNLIKELY(off == 0)) {
+        enum quick result = quick_slot(arena, &home, group->hash[i], &off);
+        get->status = SP_ENOTFOUND;
+        if (result == QUICK_MISS)
+            return quick_valid_miss(b, arena, &home, version);
+        if (result == QUICK_RARE)
+            return false;
     }
-    get->status = SP_ENOTFOUND;
-    return result == QUICK_MISS && quick_valid_miss(b, arena, &home, version);
+    const size_t padded = quick_padded(get->cap);
+    const int64_t last = quick_last(arena, get->key_bytes, padded);
+    if (UNLIKELY(!quick_entry(arena, version, last, off, get->key, get->key_bytes, &value_bytes) ||
+                 !quick_copy(arena, get->out, get->cap, padded,
+                             off + ENTRY_HEAD_BYTES + get->key_bytes, value_bytes)))
+        return false;
+    get->size = value_bytes;
+    get->status = SP_OK;
+    return quick_valid(b, &home);
 }
 
 static inline void get_one(struct sp_table *table, struct sp_get *get)

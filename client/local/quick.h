@@ -25,7 +25,6 @@ struct quick_home {
     const _Atomic uint64_t *segment_at;
     const struct bucket *bucket;
     uint64_t segment, meta;
-    unsigned number; /* of the bucket in its segment */
 };
 
 /* Loaded once: after each atomic load the compiler would load what lies in the binding again. */
@@ -56,67 +55,83 @@ FIND_INLINE bool quick_home(const struct binding *b, const struct quick_arena *a
     /* The hash's top bits, without a shift by 64 for a single word. */
     h->segment_at = b->directory + ((hash >> 32) * b->dir_words >> 32);
     h->segment = atomic_load_explicit(h->segment_at, memory_order_acquire);
-    h->number = tag_bucket(hash & TAG_MASK, segment_buckets(h->segment));
-    uint64_t off = (segment_unit(h->segment) + h->number * 4) << FORMAT_UNIT_SHIFT;
+    unsigned number = tag_bucket(hash & TAG_MASK, segment_buckets(h->segment));
+    uint64_t off = (segment_unit(h->segment) + number * BUCKET_UNITS) << FORMAT_UNIT_SHIFT;
     h->bucket = (const struct bucket *)(arena->base + off);
-    return LIKELY(off <= arena->limit - sizeof(struct bucket));
+    return LIKELY(off < arena->limit); /* both are multiples of a bucket's size */
 }
 
-/* Whether the entry is a plain one of this key that the version sees. */
-FIND_INLINE bool quick_entry(const struct quick_arena *arena, uint64_t version, uint64_t off,
-                             const void *key, size_t key_bytes, size_t *value_bytes)
+/* The most that is copied by race_copy_padded into so much room. */
+FIND_INLINE size_t quick_padded(size_t cap)
+{
+    size_t padded = cap / RACE_PAD * RACE_PAD;
+    return padded < RACE_SHORT_MAX ? padded : RACE_SHORT_MAX;
+}
+
+/* The last offset at which an entry of this key may begin, with a value of up to `padded` bytes.
+ * Known before the entry is, so that one comparison is enough for it. Negative: nowhere. */
+FIND_INLINE int64_t quick_last(const struct quick_arena *arena, size_t key_bytes, size_t padded)
+{
+    return (int64_t)(arena->limit - (ENTRY_HEAD_BYTES + key_bytes + padded));
+}
+
+/* The rest of R5, and R6: whether the entry is a plain one of this key that the version sees. */
+FIND_INLINE bool quick_entry(const struct quick_arena *arena, uint64_t version, int64_t last,
+                             uint64_t off, const void *key, size_t key_bytes, size_t *value_bytes)
 {
     const struct entry *entry = (const struct entry *)(arena->base + off);
-    if (UNLIKELY(off >= arena->limit))
+    if (UNLIKELY((int64_t)off > last || (int64_t)version < 0)) /* negative: retired */
         return false;
     uint64_t born_word = atomic_load_explicit(&entry->born_word, memory_order_relaxed);
-    uint64_t prev_word = atomic_load_explicit(&entry->prev_word, memory_order_relaxed);
-    *value_bytes = entry_value_bytes(prev_word);
+    *value_bytes = entry_value_bytes(atomic_load_explicit(&entry->prev_word, memory_order_relaxed));
     /* With the key's size taken off, a word without flags is the version, and any other is larger.
-     * A version that is retired is negative. */
-    uint64_t born = born_word - ((uint64_t)key_bytes << 48);
-    if (UNLIKELY((int64_t)version < 0 || born > version ||
-                 off + ENTRY_HEAD_BYTES + key_bytes + *value_bytes > arena->limit))
-        return false;
-    return LIKELY(race_equal(entry->bytes, key, key_bytes));
+     */
+    return LIKELY(born_word - ((uint64_t)key_bytes << 48) <= version &&
+                  race_equal(entry->bytes, key, key_bytes));
 }
 
 /* What a lookup comes to, before R8. QUICK_RARE: not to be said here. */
 enum quick { QUICK_FOUND, QUICK_MISS, QUICK_RARE };
 
-/* Looks for the key's tag in the overflow buckets of its home. In get.c. */
-enum quick quick_overflow(const struct quick_home *h, uint64_t limit, uint64_t tag, uint64_t *off);
+/* The offset of the first entry with this tag in the overflow buckets of a home; 0: there is none;
+ * QUICK_OFF_RARE. In get.c. All by value, as a pointer would keep what it points to in memory. */
+#define QUICK_OFF_RARE UINT64_MAX
+uint64_t quick_overflow(struct quick_arena arena, const struct bucket *home, uint64_t segment,
+                        uint64_t meta, uint64_t tag);
 
-/* R4 to R6. A second slot of the same tag, which one key in 2^28 has, is rare. That the slot's tag
- * may have changed since find_match does not matter: the key is compared. */
-FIND_INLINE enum quick quick_find(const struct quick_arena *arena, struct quick_home *h,
-                                  uint64_t version, uint64_t hash, const void *key,
-                                  size_t key_bytes, uint64_t *off, size_t *value_bytes)
+/* R4, and R5 as far as the slot: where the entry is if there is one. A second slot of the same tag,
+ * which one key in 2^28 has, is rare. That the slot's tag may have changed since find_match, or that
+ * a match is the meta, does not matter: the key is compared. */
+FIND_INLINE enum quick quick_slot(const struct quick_arena *arena, struct quick_home *h,
+                                  uint64_t hash, uint64_t *off)
 {
     h->meta = atomic_load_explicit(&h->bucket->meta, memory_order_acquire);
     unsigned match = find_match(h->bucket, hash & TAG_MASK);
     if (LIKELY(match != 0)) {
-        uint64_t word =
-            atomic_load_explicit(&h->bucket->slots[__builtin_ctz(match)], memory_order_acquire);
-        *off = slot_unit(word) << FORMAT_UNIT_SHIFT;
-    } else {
-        if (LIKELY(bucket_overflow(h->meta) == 0))
-            return QUICK_MISS;
-        struct quick_home home = *h; /* only copies have an address: see above */
-        uint64_t found_off;
-        enum quick result = quick_overflow(&home, arena->limit, hash & TAG_MASK, &found_off);
-        if (UNLIKELY(result != QUICK_FOUND))
-            return result;
-        *off = found_off;
+        *off = slot_unit(find_matched(h->bucket, match)) << FORMAT_UNIT_SHIFT;
+        return QUICK_FOUND;
     }
-    return LIKELY(quick_entry(arena, version, *off, key, key_bytes, value_bytes)) ? QUICK_FOUND
-                                                                                  : QUICK_RARE;
+    if (LIKELY(bucket_overflow(h->meta) == 0))
+        return QUICK_MISS;
+    *off = quick_overflow(*arena, h->bucket, h->segment, h->meta, hash & TAG_MASK);
+    if (LIKELY(*off - 1 < QUICK_OFF_RARE - 1))
+        return QUICK_FOUND;
+    return *off == 0 ? QUICK_MISS : QUICK_RARE;
 }
 
-FIND_INLINE const uint8_t *quick_value(const struct quick_arena *arena, uint64_t off,
-                                       size_t key_bytes)
+/* R7: copies so many bytes from an offset, if there is room for them. `padded` stands for both the
+ * room and the limit, that is, it comes from the same call of quick_padded as quick_last's. */
+FIND_INLINE bool quick_copy(const struct quick_arena *arena, void *out, size_t cap, size_t padded,
+                            uint64_t off, size_t bytes)
 {
-    return arena->base + off + ENTRY_HEAD_BYTES + key_bytes;
+    if (LIKELY(bytes - 1 < padded)) { /* no bytes: maybe no room either */
+        race_copy_padded(out, arena->base + off, bytes);
+        return true;
+    }
+    if (UNLIKELY(bytes > cap || off + bytes > arena->limit))
+        return false;
+    race_copy(out, arena->base + off, bytes);
+    return true;
 }
 
 /* The root remembered; only once head is known to be of this pond (not NO_HEAD). */
@@ -128,14 +143,11 @@ FIND_INLINE const struct table_root *quick_root(const struct binding *b,
 
 /* R8 for a hit. The root's born is left out: what it is for is a root that is not committed, in the
  * place of the one remembered; but the entry found is committed, and so is its root. */
-FIND_INLINE bool quick_valid(const struct binding *b, const struct quick_arena *arena,
-                             const struct quick_home *h)
+FIND_INLINE bool quick_valid(const struct binding *b, const struct quick_home *h)
 {
     race_fence();
-    if (UNLIKELY(b->head != atomic_load_explicit(&b->slot->head, memory_order_acquire)))
-        return false;
-    const struct table_root *root = quick_root(b, arena);
-    return LIKELY(b->dir == atomic_load_explicit(&root->dirs[0], memory_order_acquire) &&
+    return LIKELY(b->head == atomic_load_explicit(&b->slot->head, memory_order_acquire) &&
+                  b->dir == atomic_load_explicit(b->dir_at, memory_order_acquire) &&
                   h->segment == atomic_load_explicit(h->segment_at, memory_order_acquire) &&
                   h->meta == atomic_load_explicit(&h->bucket->meta, memory_order_relaxed));
 }
@@ -144,7 +156,7 @@ FIND_INLINE bool quick_valid(const struct binding *b, const struct quick_arena *
 FIND_INLINE bool quick_valid_miss(const struct binding *b, const struct quick_arena *arena,
                                   const struct quick_home *h, uint64_t version)
 {
-    return quick_valid(b, arena, h) && version - 1 < VERSION_UNCOMMITTED - 1 &&
+    return quick_valid(b, h) && version - 1 < VERSION_UNCOMMITTED - 1 &&
            b->born == atomic_load_explicit(&quick_root(b, arena)->born, memory_order_relaxed);
 }
 

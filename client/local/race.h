@@ -44,7 +44,8 @@ static inline void race_fence_full(void)
     atomic_thread_fence(memory_order_seq_cst);
 }
 
-#define RACE_COPY_INLINE 128u /* bytes, up to which a call costs more than it saves */
+#define RACE_PAD       16u  /* race_copy_padded may write up to the next multiple of this */
+#define RACE_SHORT_MAX 128u /* bytes, up to which a call costs more than it saves */
 
 #if RACE_BYTEWISE
 
@@ -56,7 +57,7 @@ static inline void race_copy(void *to, const void *from, size_t bytes)
         out[i] = __atomic_load_n(&in[i], __ATOMIC_RELAXED);
 }
 
-static inline void race_copy_short(void *to, const void *from, size_t bytes)
+static inline void race_copy_padded(void *to, const void *from, size_t bytes)
 {
     race_copy(to, from, bytes);
 }
@@ -87,89 +88,91 @@ static inline uint32_t race_half(const void *at)
     return half;
 }
 
-/* Of 16 bytes. */
-static inline bool race_equal_block(const uint8_t *a, const uint8_t *b)
-{
 #if defined(__SSE2__)
-    __m128i equal = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)a),
-                                   _mm_loadu_si128((const __m128i *)(const void *)b));
-    return _mm_movemask_epi8(equal) == 0xffff;
-#else
-    return ((race_word(a) ^ race_word(b)) | (race_word(a + 8) ^ race_word(b + 8))) == 0;
-#endif
-}
-
-struct race_block {
-    uint64_t words[2];
-};
-
-/* `count` blocks from the start and as many up to the end, which overlap. All are loaded before the
- * first is stored only where the compiler likes to; the bytes read mean nothing yet in any case. */
-static inline __attribute__((always_inline)) void race_copy_ends(uint8_t *out, const uint8_t *in,
-                                                                 size_t bytes, unsigned count)
+static inline __m128i race_equal_block(const uint8_t *a, const uint8_t *b)
 {
-    struct race_block block;
-    const uint8_t *in_end = in + bytes;
-    uint8_t *out_end = out + bytes;
-    for (unsigned i = 0; i < count; i++) {
-        memcpy(&block, in + i * sizeof block, sizeof block);
-        memcpy(out + i * sizeof block, &block, sizeof block);
-    }
-    for (unsigned i = count; i > 0; i--) {
-        memcpy(&block, in_end - i * sizeof block, sizeof block);
-        memcpy(out_end - i * sizeof block, &block, sizeof block);
-    }
+    return _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)a),
+                          _mm_loadu_si128((const __m128i *)(const void *)b));
+}
+#endif
+
+typedef uint64_t race_pair __attribute__((vector_size(16)));
+
+static inline race_pair race_load(const void *at)
+{
+    race_pair pair;
+    memcpy(&pair, at, sizeof pair);
+    return pair;
 }
 
-/* Values are mostly short: copied without a loop. At most RACE_COPY_INLINE bytes. */
-static inline void race_copy_short(void *to, const void *from, size_t bytes)
+static inline void race_store(void *at, race_pair pair)
+{
+    memcpy(at, &pair, sizeof pair);
+}
+
+/* Either way is as likely: neither is moved out of the line. */
+#define RACE_EVEN(cond) __builtin_expect_with_probability(!!(cond), 1, 0.5)
+
+/* All bits of the first n bytes are at 16 - n. */
+static const uint8_t race_masks[32] = {255, 255, 255, 255, 255, 255, 255, 255,
+                                       255, 255, 255, 255, 255, 255, 255, 255};
+
+/* At most RACE_SHORT_MAX bytes; what follows them up to the next multiple of RACE_PAD (to the first
+ * one, for no bytes) is written as zeros, and read.
+ *
+ * No store's address depends on `bytes`, which has just come from memory: the processor does not
+ * let later loads, those of the next read, pass a store that it does not know the place of. The
+ * usual copy with an overlapping end makes reads in a loop twice as slow. */
+static inline __attribute__((always_inline)) void race_copy_padded(void *to, const void *from,
+                                                                   size_t bytes)
 {
     uint8_t *out = to;
     const uint8_t *in = from;
-    if (bytes > 64) {
-        race_copy_ends(out, in, bytes, 4);
-    } else if (bytes > 32) {
-        race_copy_ends(out, in, bytes, 2);
-    } else if (bytes >= 16) {
-        race_copy_ends(out, in, bytes, 1);
-    } else if (bytes >= 8) {
-        uint64_t first = race_word(in), last = race_word(in + bytes - 8);
-        memcpy(out, &first, sizeof first);
-        memcpy(out + bytes - 8, &last, sizeof last);
-    } else if (bytes >= 4) {
-        uint32_t first = race_half(in), last = race_half(in + bytes - 4);
-        memcpy(out, &first, sizeof first);
-        memcpy(out + bytes - 4, &last, sizeof last);
-    } else if (bytes > 0) {
-        uint8_t first = in[0], middle = in[bytes / 2], last = in[bytes - 1];
-        out[0] = first;
-        out[bytes / 2] = middle;
-        out[bytes - 1] = last;
+    if (RACE_EVEN(bytes > 64)) {
+        race_store(out, race_load(in));
+        race_store(out + 16, race_load(in + 16));
+        race_store(out + 32, race_load(in + 32));
+        race_store(out + 48, race_load(in + 48));
+        out += 64, in += 64, bytes -= 64;
     }
+    if (RACE_EVEN(bytes > 32)) {
+        race_store(out, race_load(in));
+        race_store(out + 16, race_load(in + 16));
+        out += 32, in += 32, bytes -= 32;
+    }
+    if (RACE_EVEN(bytes > 16)) {
+        race_store(out, race_load(in));
+        out += 16, in += 16, bytes -= 16;
+    }
+    race_store(out, race_load(in) & race_load(race_masks + 16 - bytes));
 }
 
 static inline void race_copy(void *to, const void *from, size_t bytes)
 {
-    if (bytes <= RACE_COPY_INLINE)
-        race_copy_short(to, from, bytes);
-    else
-        memcpy(to, from, bytes);
+    memcpy(to, from, bytes);
 }
 
-/* Keys are short: compared in words, the last one overlapping. */
+/* Keys are short. Both ends are compared, which may overlap, then what lies between. */
 static inline bool race_equal(const void *shared, const void *own, size_t bytes)
 {
     const uint8_t *a = shared;
     const uint8_t *b = own;
+#if defined(__SSE2__)
     if (bytes >= 16) {
-        for (size_t i = 0; i + 16 < bytes; i += 16)
-            if (!race_equal_block(a + i, b + i))
-                return false;
-        return race_equal_block(a + bytes - 16, b + bytes - 16);
+        __m128i equal =
+            _mm_and_si128(race_equal_block(a, b), race_equal_block(a + bytes - 16, b + bytes - 16));
+        for (size_t i = 16; i + 16 < bytes; i += 16)
+            equal = _mm_and_si128(equal, race_equal_block(a + i, b + i));
+        return _mm_movemask_epi8(equal) == 0xffff;
     }
-    if (bytes >= 8)
-        return ((race_word(a) ^ race_word(b)) |
-                (race_word(a + bytes - 8) ^ race_word(b + bytes - 8))) == 0;
+#endif
+    if (bytes >= 8) {
+        uint64_t differ =
+            (race_word(a) ^ race_word(b)) | (race_word(a + bytes - 8) ^ race_word(b + bytes - 8));
+        for (size_t i = 8; i + 8 < bytes; i += 8)
+            differ |= race_word(a + i) ^ race_word(b + i);
+        return differ == 0;
+    }
     if (bytes >= 4)
         return ((race_half(a) ^ race_half(b)) |
                 (race_half(a + bytes - 4) ^ race_half(b + bytes - 4))) == 0;

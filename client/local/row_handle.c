@@ -114,17 +114,19 @@ static bool quick_row(const struct binding *b, const void *key, size_t key_bytes
                  find_is_old(b)))
         return false;
     const struct quick_arena arena = quick_arena(b);
+    const size_t padded = quick_padded(row->data.cap);
+    const int64_t last = quick_last(&arena, key_bytes, padded);
     uint64_t version = quick_version(b);
-    uint64_t hash = hash_key(b->hash_seed, key, key_bytes);
+    uint64_t hash = hash_key(&b->hash, key, key_bytes);
     if (UNLIKELY(!quick_home(b, &arena, hash, &home)) ||
-        quick_find(&arena, &home, version, hash, key, key_bytes, &off, &value_bytes) !=
-            QUICK_FOUND ||
-        UNLIKELY(key_bytes + value_bytes > row->data.cap))
+        quick_slot(&arena, &home, hash, &off) != QUICK_FOUND ||
+        !quick_entry(&arena, version, last, off, key, key_bytes, &value_bytes) ||
+        !quick_copy(&arena, row->data.bytes, row->data.cap, padded, off + ENTRY_HEAD_BYTES,
+                    key_bytes + value_bytes))
         return false;
-    race_copy(row->data.bytes, quick_value(&arena, off, 0), key_bytes + value_bytes);
     const struct table_root *root =
         (const struct table_root *)(arena.base + (b->head << FORMAT_UNIT_SHIFT));
-    if (UNLIKELY(!quick_valid(b, &arena, &home) ||
+    if (UNLIKELY(!quick_valid(b, &home) ||
                  b->born != atomic_load_explicit(&root->born, memory_order_relaxed)))
         return false;
     row->schema = schema;

@@ -246,8 +246,8 @@ static enum find find_segment(struct sp_scan *scan, struct find_path *p)
         hash_dir_index(scan->next_hash, depth);
     p->segment = atomic_load_explicit(p->segment_at, memory_order_acquire);
     uint64_t unit = segment_unit(p->segment);
-    uint64_t segment_units = (uint64_t)segment_buckets(p->segment) * 4;
-    if (unit == 0 || unit >= limit || segment_units > limit - unit ||
+    uint64_t segment_units = segment_buckets(p->segment) * BUCKET_UNITS;
+    if (!segment_possible(p->segment) || unit >= limit || segment_units > limit - unit ||
         segment_depth(p->segment) > depth)
         return FIND_ODD_SEGMENT;
     return FIND_HIT;

@@ -57,7 +57,7 @@ static void sample_secondary(struct sampler *sampler, unsigned n, const struct s
     if (row_key_encode(schema, index->columns, index->column_count, key, index->column_count, bytes,
                        sizeof(bytes), &size) != SP_OK)
         return; /* NULL: not in the index; longer ones are rare enough */
-    secondary->hashes[secondary->count++] = hash_key(0, bytes, size);
+    secondary->hashes[secondary->count++] = hash_bytes(bytes, size);
     secondary->key_bytes += size;
 }
 

@@ -65,7 +65,7 @@ static void move_entry(struct store *store, struct index *index, uint64_t word)
         space_alloc_low(store, units, &store->compact.cursor, from, &to) != SP_OK)
         return;
     struct place place;
-    uint64_t hash = hash_key(store->region.hash_seed, view.key, view.key_bytes);
+    uint64_t hash = hash_key(&store->region.hash, view.key, view.key_bytes);
     uint64_t *moved = vector_push(&store->moved.units, sizeof(*moved));
     if (!moved || !index_find_unit(index, hash, from, &place)) {
         store->moved.units.count -= moved != NULL;

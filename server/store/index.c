@@ -267,7 +267,7 @@ static unsigned split_words(const struct index *index, uint64_t *words, unsigned
         if (i + 8 < count)
             __builtin_prefetch(store_entry(store, slot_unit(words[i + 8])));
         struct entry_view e = entry_view(store_entry(store, slot_unit(words[i])));
-        uint64_t hash = hash_key(store->region.hash_seed, e.key, e.key_bytes);
+        uint64_t hash = hash_key(&store->region.hash, e.key, e.key_bytes);
         if (hash >> (63 - depth) & 1)
             ones[one_count++] = words[i];
         else
@@ -415,8 +415,8 @@ int index_insert(struct index *index, uint64_t hash, uint64_t unit)
 
 void index_replace(const struct place *place, uint64_t unit)
 {
-    uint64_t word = unit | (place->word & ~FORMAT_UNIT_MASK);
-    atomic_store_explicit(place->slot, word, memory_order_release);
+    atomic_store_explicit(place->slot, slot_word(unit, slot_tag(place->word)),
+                          memory_order_release);
     FAILPOINT("index_replace");
     if (BREAKS_SEQUENCE)
         return;

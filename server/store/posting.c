@@ -66,8 +66,8 @@ static int collect(struct store_table *table, unsigned index, bool add, const vo
     struct posting_op *op = status == SP_OK ? vector_push(&buffer->ops, sizeof(*op)) : NULL;
     if (!op)
         return SP_ENOMEM;
-    uint64_t seed = table->txn->store->region.hash_seed + index;
-    *op = (struct posting_op){.hash = hash_key(seed, skey, skey_bytes),
+    const struct hash_secret *secret = &table->txn->store->region.hash;
+    *op = (struct posting_op){.hash = hash_key(secret, skey, skey_bytes),
                               .off = (uint32_t)buffer->size,
                               .serial = (uint32_t)buffer->ops.count,
                               .skey_bytes = (uint16_t)skey_bytes,
@@ -169,7 +169,7 @@ static const uint8_t *op_pkey(const struct group *group, const struct posting_op
 /* Serves postings' keys too: they are in an index like any other. */
 static uint64_t pkey_hash(const struct group *group, const uint8_t *key, size_t key_bytes)
 {
-    return hash_key(group->table->txn->store->region.hash_seed, key, key_bytes);
+    return hash_key(&group->table->txn->store->region.hash, key, key_bytes);
 }
 
 static uint64_t posting_place(struct group *group, uint32_t number, struct place *place,

@@ -238,7 +238,7 @@ static int put_group(struct store_table *table, struct store_row *rows, size_t c
     uint64_t hashes[GROUP];
     const struct bucket *homes[GROUP];
     for (size_t i = 0; i < count; i++) {
-        hashes[i] = hash_key(table->txn->store->region.hash_seed, rows[i].key, rows[i].key_bytes);
+        hashes[i] = hash_key(&table->txn->store->region.hash, rows[i].key, rows[i].key_bytes);
         homes[i] = index_prefetch_bucket(index, hashes[i]);
     }
     if (!table->staged) {
@@ -293,7 +293,7 @@ int store_delete(struct store_table *table, const void *key, size_t key_bytes)
     if (table->txn->failed)
         return SP_EINVAL;
     pthread_mutex_lock(&store->lock);
-    uint64_t hash = hash_key(store->region.hash_seed, key, key_bytes);
+    uint64_t hash = hash_key(&store->region.hash, key, key_bytes);
     int status = SP_ENOTFOUND;
     if (index_find(&table->shape->indexes[0], hash, key, key_bytes, &place) &&
         !(entry_view(store_entry(store, slot_unit(place.word))).flags & ENTRY_TOMBSTONE)) {
@@ -319,7 +319,7 @@ static int sweep_segment(struct store_table *table, const struct segment_ref *se
             if (e.flags & ENTRY_TOMBSTONE)
                 continue;
             struct place place;
-            uint64_t hash = hash_key(store->region.hash_seed, e.key, e.key_bytes);
+            uint64_t hash = hash_key(&store->region.hash, e.key, e.key_bytes);
             index_find_unit(&table->shape->indexes[0], hash, slot_unit(word), &place);
             int status = delete_at(table, &place);
             if (status != SP_OK)

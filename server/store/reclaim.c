@@ -278,7 +278,7 @@ static bool settle_head(struct store *store, const struct pins *pins, uint64_t u
     if (!(head.flags & ENTRY_TOMBSTONE))
         return false;
     struct place place;
-    uint64_t hash = hash_key(store->region.hash_seed, head.key, head.key_bytes);
+    uint64_t hash = hash_key(&store->region.hash, head.key, head.key_bytes);
     if (pins_between(pins, 0, head.born) || !index_find_unit(index, hash, unit, &place))
         return true; /* where a newer version stands before it, that one's chain will free it */
     index_remove(index, &place);

@@ -118,7 +118,7 @@ static uint64_t recover_slot(struct recovery *r, struct segment_walk *walk, uint
     if (!unit)
         return 0;
     struct entry_view view = entry_view(store_entry(store, unit));
-    uint64_t hash = hash_key(store->region.hash_seed, view.key, view.key_bytes);
+    uint64_t hash = hash_key(&store->region.hash, view.key, view.key_bytes);
     if (!is_in_place(walk, hash, slot_tag(word), bucket) ||
         !mark(r, unit, entry_units(store_entry(store, unit)))) {
         r->opened->dropped_corrupt++;

@@ -188,7 +188,7 @@ static void undo_change(struct store *store, const struct change *change)
     struct entry *entry = store_entry(store, change->unit);
     struct entry_view view = entry_view(entry);
     struct place place;
-    uint64_t hash = hash_key(store->region.hash_seed, view.key, view.key_bytes);
+    uint64_t hash = hash_key(&store->region.hash, view.key, view.key_bytes);
     if (!(view.flags & ENTRY_DEAD) && index_find_unit(change->index, hash, change->unit, &place)) {
         if (view.prev)
             index_replace(&place, view.prev);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "client/local/find.h"
+#include "client/local/quick.h"
 
 #define GROUP 16u
 
@@ -19,7 +19,7 @@ struct private_table {
     uint64_t bucket_count;
     uint8_t *arena;
     uint64_t next_unit, unit_limit;
-    uint64_t seed;
+    struct hash_secret secret;
     size_t bucket_bytes, arena_bytes;
 };
 
@@ -44,7 +44,7 @@ struct private_table *private_new(uint32_t row_count, uint64_t bytes, bool huge_
     table->arena = map_pages(table->arena_bytes, huge_pages);
     table->next_unit = 1;
     table->unit_limit = bytes >> FORMAT_UNIT_SHIFT;
-    table->seed = UINT64_C(0x5eed);
+    hash_secret_init(&table->secret, UINT64_C(0x5eed));
     return table;
 }
 
@@ -82,7 +82,7 @@ static void put_slot(struct private_table *table, uint64_t hash, uint64_t word)
 void private_put(struct private_table *table, const void *key, size_t key_bytes, const void *value,
                  size_t value_bytes)
 {
-    uint64_t hash = hash_key(table->seed, key, key_bytes);
+    uint64_t hash = hash_key(&table->secret, key, key_bytes);
     uint64_t born_word = entry_born_word(1, 0, key_bytes);
     uint64_t prev_word = entry_prev_word(0, value_bytes);
     uint64_t units = bytes_to_units(entry_bytes(born_word, prev_word));
@@ -101,12 +101,13 @@ static const struct entry *match_entry(const struct private_table *table,
                                        const struct bucket *bucket, uint64_t hash, const void *key,
                                        size_t key_bytes)
 {
-    for (unsigned match = find_match(bucket, hash & TAG_MASK); match != 0; match &= match - 1) {
-        uint64_t word = bucket->slots[__builtin_ctz(match)];
+    for (unsigned match = find_match(bucket, hash & TAG_MASK) & FIND_MATCH_SLOTS; match != 0;
+         match &= match - 1) {
+        uint64_t word = find_matched(bucket, match);
         const struct entry *entry =
             (const struct entry *)(table->arena + (slot_unit(word) << FORMAT_UNIT_SHIFT));
         if (word != 0 && entry_key_bytes(entry->born_word) == key_bytes &&
-            memcmp(entry->bytes, key, key_bytes) == 0)
+            race_equal(entry->bytes, key, key_bytes))
             return entry;
     }
     return NULL;
@@ -138,14 +139,17 @@ FIND_INLINE int get_at(const struct private_table *table, const struct bucket *h
     *size = entry_value_bytes(entry->prev_word);
     if (*size > cap)
         return SP_ERANGE;
-    memcpy(out, entry->bytes + key_bytes, *size);
+    if (*size <= quick_padded(cap))
+        race_copy_padded(out, entry->bytes + key_bytes, *size);
+    else
+        memcpy(out, entry->bytes + key_bytes, *size);
     return SP_OK;
 }
 
 __attribute__((flatten)) int private_get(struct private_table *table, const void *key,
                                          size_t key_bytes, void *out, size_t cap, size_t *size)
 {
-    uint64_t hash = hash_key(table->seed, key, key_bytes);
+    uint64_t hash = hash_key(&table->secret, key, key_bytes);
     return get_at(table, &table->buckets[home_of(table, hash)], hash, key, key_bytes, out, cap,
                   size);
 }
@@ -159,7 +163,7 @@ __attribute__((flatten)) int private_mget(struct private_table *table, struct sp
         size_t size = count - done < GROUP ? count - done : GROUP;
         struct sp_get *get = gets + done;
         for (size_t i = 0; i < size; i++) {
-            hash[i] = hash_key(table->seed, get[i].key, get[i].key_bytes);
+            hash[i] = hash_key(&table->secret, get[i].key, get[i].key_bytes);
             home[i] = &table->buckets[home_of(table, hash[i])];
             __builtin_prefetch(home[i]);
         }
@@ -167,8 +171,8 @@ __attribute__((flatten)) int private_mget(struct private_table *table, struct sp
             unsigned match = find_match(home[i], hash[i] & TAG_MASK);
             if (match == 0)
                 continue;
-            uint64_t word = home[i]->slots[__builtin_ctz(match)];
-            const uint8_t *entry = table->arena + (slot_unit(word) << FORMAT_UNIT_SHIFT);
+            const uint8_t *entry =
+                table->arena + (slot_unit(find_matched(home[i], match)) << FORMAT_UNIT_SHIFT);
             __builtin_prefetch(entry);
             __builtin_prefetch(entry + 64);
             __builtin_prefetch(entry + 128);
