@@ -165,7 +165,7 @@ struct store {
     uint8_t *chunk_punched;  /* by chunk */
     uint64_t *chunk_free_ms; /* by chunk: when it was first seen wholly free; 0: it is not */
     uint64_t punched_units;
-    uint64_t collapse_off; /* huge pages were asked for up to here */
+    uint64_t collapse_off; /* in the arena: huge pages were asked for up to here */
     struct table tables[FORMAT_TABLES_MAX];
     struct store_txn *txns;
     uint64_t txn_serial;

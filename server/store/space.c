@@ -5,7 +5,9 @@
  * The buddy allocator hands out units below `usable_units`, which grows by whole chunks, each
  * backed with memory before. Chunks that have been wholly free for `cooling_ms` are given back to
  * the system (punched) and backed again when a block of theirs is handed out. Since the allocator
- * prefers low addresses, the free chunks gather at the end.
+ * prefers low addresses, the free chunks gather at the end. What is in use is moved to huge pages, if
+ * the options say so: a read has two places to look at, and with pages of 4 KiB under a large pond the
+ * processor has to look up in memory where each of them is.
  */
 #include "server/store/internal.h"
 
@@ -14,6 +16,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#define COLLAPSE_PER_TICK 16u /* huge pages that are asked for in one tick */
 
 static uint64_t chunk_count(const struct store *store)
 {
@@ -160,15 +164,23 @@ static void punch_chunk(struct store *store, uint64_t chunk, uint64_t now_ms)
     store->punched_units += CHUNK_UNITS;
 }
 
+/* Asks for huge pages under memory that has none yet, a little at a time: the system copies it, some
+ * tenths of a millisecond for each. What was given back meanwhile stays so. */
 static void collapse_pages(struct store *store)
 {
-    uint64_t end =
-        store->usable_units * FORMAT_UNIT_BYTES / FORMAT_ARENA_ALIGN * FORMAT_ARENA_ALIGN;
-    if (!store->options.huge_pages || end <= store->collapse_off)
-        return;
-    region_collapse(&store->region, store->region.super->arena_off + store->collapse_off,
-                    end - store->collapse_off);
-    store->collapse_off = end;
+    uint64_t end = store->usable_units * FORMAT_UNIT_BYTES;
+    for (unsigned asked = 0; store->options.huge_pages && asked < COLLAPSE_PER_TICK &&
+                             store->collapse_off + FORMAT_ARENA_ALIGN <= end;
+         store->collapse_off += FORMAT_ARENA_ALIGN) {
+        const uint8_t *punched = store->chunk_punched + store->collapse_off / CHUNK_BYTES;
+        static_assert(FORMAT_ARENA_ALIGN == 2 * CHUNK_BYTES, "a huge page is two chunks");
+        if (punched[0] || punched[1])
+            continue;
+        asked++;
+        uint64_t off = store->region.super->arena_off + store->collapse_off;
+        if (!region_collapse(&store->region, off, FORMAT_ARENA_ALIGN) && errno == EINVAL)
+            store->options.huge_pages = false; /* this system has none for us */
+    }
 }
 
 void space_tick(struct store *store, uint64_t now_ms)

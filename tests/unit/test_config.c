@@ -188,7 +188,7 @@ static void test_defaults(void **state)
     assert_string_equal(config->pond, "main");
     assert_string_equal(config->directory, "/dev/shm/sidepond/main");
     assert_int_equal(config->memory_bytes, 256 << 20);
-    assert_false(config->huge_pages);
+    assert_true(config->huge_pages);
     assert_null(config->group_name);
     assert_null(config->snapshot_file);
     assert_int_equal(config->lease_limit_ms, 60000);
@@ -277,7 +277,7 @@ static void test_full(void **state)
     assert_string_equal(config->pond, "shop-1");
     assert_int_equal(config->memory_bytes, UINT64_C(4) << 30);
     assert_string_equal(config->directory, "/dev/shm/elsewhere");
-    assert_true(config->huge_pages);
+    assert_false(config->huge_pages);
     assert_string_equal(config->group_name, "www-data");
     assert_int_equal(config->lease_limit_ms, 30000);
     assert_string_equal(config->snapshot_file, "/etc/sidepond/shop.snap");
