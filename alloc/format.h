@@ -129,9 +129,11 @@ static_assert(sizeof(struct super) == 384, "super");
 struct table_slot {
     /* line 0: what every read loads */
     _Atomic uint64_t head;        /* unit of the newest table root; 0: none yet */
+    _Atomic uint64_t route;       /* raised after each change of head, flags, or the newest root's
+                                     primary directory */
     _Atomic uint64_t deadline_ms; /* CLOCK_MONOTONIC; with SLOT_FAIL_WHEN_STALE */
     _Atomic uint32_t flags;
-    uint32_t reserved0[11];
+    uint32_t reserved0[9];
     /* line 1: status */
     _Atomic uint64_t refreshed_ms;   /* CLOCK_MONOTONIC of the last successful refresh; 0: none */
     _Atomic int64_t refreshed_at_ms; /* the same by the wall clock */

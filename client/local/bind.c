@@ -17,11 +17,11 @@
 #define RETRY_AFTER_MS 5u    /* how soon an absent pond is looked for again */
 #define LIMIT_LEAST    256u  /* units: a page, which every pond has */
 
-/* What stands for the slot of a table that the pond does not have, and for the root and directory
- * of one that has not been read yet. No slot's head is NO_HEAD, so R8 never passes with them. */
+/* What stands for the slot of a table that the pond does not have, and for the directory of one
+ * that has not been read yet. No slot's route is NO_ROUTE, so R8 never passes with them. */
 static const struct table_slot no_slot;
 static const _Atomic uint64_t no_directory[1];
-#define NO_HEAD UINT64_MAX
+#define NO_ROUTE UINT64_MAX
 
 int mapping_open(const char *directory, struct mapping **out, char *why)
 {
@@ -114,8 +114,7 @@ struct binding *binding_make(struct sp_table *table, struct mapping *map)
     binding->hash = map->region.hash;
     binding->directory = no_directory;
     binding->dir_words = 1;
-    binding->head = NO_HEAD;
-    binding->dir_at = no_directory;
+    binding->route = NO_ROUTE;
     binding->map = map;
     atomic_init(&binding->limit_bytes, usable_bytes(&map->region));
     binding_put(table, binding);
@@ -132,34 +131,29 @@ static bool directory_fits(uint64_t dir, uint64_t limit)
     return ((UINT64_C(1) << depth) + 1) / 2 <= limit - unit;
 }
 
-static bool binding_knows(const struct binding *binding, const struct find_path *path)
-{
-    return binding->head == path->head && binding->born == path->born && binding->dir == path->dir;
-}
-
 NEVER_INLINE void binding_learn(struct sp_table *table, struct binding *binding,
                                 const struct find_path *path)
 {
     uint64_t limit = find_limit(binding);
     if (path->dir_at != &path->root->dirs[0] ||
         (const uint8_t *)path->root != binding->arena + (path->head << FORMAT_UNIT_SHIFT) ||
-        binding_knows(binding, path) || !directory_fits(path->dir, limit))
+        binding->route == path->route || !directory_fits(path->dir, limit))
         return;
     struct sp_pond *pond = table->pond;
     pthread_mutex_lock(&pond->mutex);
     struct binding *now = table_binding(table);
     struct binding *fresh = NULL;
-    if (now->map == binding->map && !binding_knows(now, path))
+    if (now->map == binding->map && now->route != path->route)
         fresh = binding_new(); /* if there is no memory, reads go on as they are */
     if (fresh != NULL) {
         *fresh = *now;
         fresh->directory =
             (const _Atomic uint64_t *)(now->arena + (dir_unit(path->dir) << FORMAT_UNIT_SHIFT));
         fresh->dir_words = UINT64_C(1) << dir_depth(path->dir);
+        fresh->route = path->route;
+        fresh->flags = atomic_load_explicit(&now->slot->flags, memory_order_relaxed);
         fresh->head = path->head;
         fresh->born = path->born;
-        fresh->dir = path->dir;
-        fresh->dir_at = path->dir_at;
         binding_put(table, fresh);
     }
     pthread_mutex_unlock(&pond->mutex);

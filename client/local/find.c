@@ -23,6 +23,7 @@ enum find find_root(struct find_path *p, unsigned index)
 {
     uint64_t units = bytes_to_units(sizeof(struct table_root) + (index + 1) * sizeof(uint64_t));
     uint64_t last = find_limit(p->b) - units;
+    p->route = atomic_load_explicit(&p->b->slot->route, memory_order_acquire);
     p->head = atomic_load_explicit(&p->b->slot->head, memory_order_acquire);
     if (p->head == 0)
         return FIND_NO_TABLE;

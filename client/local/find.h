@@ -46,7 +46,7 @@ enum find {
 struct find_path {
     const struct binding *b;
     uint64_t reclaim, version;
-    uint64_t head, born, dir, segment, meta;
+    uint64_t route, head, born, dir, segment, meta;
     const struct table_root *root;
     const _Atomic uint64_t *dir_at, *segment_at;
     const struct bucket *home;

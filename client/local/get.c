@@ -56,6 +56,8 @@ static NEVER_INLINE int get_again(struct sp_table *table, const void *key, size_
     do {
         struct find_path path;
         enum find result;
+        if (find_is_old(binding))
+            return SP_EOLD;
         if (!find_begin(&path, binding)) {
             status = find_no_version(table, &binding, path.version);
             continue;
@@ -77,7 +79,7 @@ __attribute__((flatten)) int sp_get(struct sp_table *table, const void *key, siz
     struct quick_home home;
     uint64_t off = 0;
     size_t value_bytes = 0;
-    if (find_is_old(b))
+    if (quick_is_old(b))
         return SP_EOLD;
     const struct quick_arena arena = quick_arena(b);
     const size_t padded = quick_padded(cap);

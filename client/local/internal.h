@@ -88,18 +88,19 @@ struct binding {
     const struct table_slot *slot;
     const uint8_t *arena;
     _Atomic uint64_t limit_bytes; /* what is backed by memory; no offset may go beyond */
-    /* A root that was the newest and committed, and its primary directory: see quick.h. */
+    /* What slot->route stood for when it was `route`: a root that was the newest and committed, its
+     * primary directory, and the slot's flags. See quick.h. */
     const _Atomic uint64_t *directory;
     uint64_t dir_words;
-    uint64_t head, dir;
-    const _Atomic uint64_t *dir_at; /* where dir stands */
+    uint64_t route;
     struct hash_secret hash;
-    uint64_t born;
+    uint32_t flags;
+    uint64_t head, born;
     _Atomic(const struct sp_schema *) schema; /* the one last used */
     struct mapping *map;
     struct binding *older;
 };
-static_assert(offsetof(struct binding, born) <= 128, "what every read takes: two lines");
+static_assert(offsetof(struct binding, head) <= 128, "what every read takes: two lines");
 
 struct sp_table {
     _Atomic(struct binding *) binding;
@@ -137,7 +138,7 @@ struct binding *binding_make(struct sp_table *table, struct mapping *map);
 struct find_path;
 
 /* Gives the table a binding that knows the root and directory of the path, if those are the newest,
- * and are not what the binding knows. The path must have passed R8. */
+ * and the binding's route is not that of the path. The path must have passed R8. */
 void binding_learn(struct sp_table *table, struct binding *binding, const struct find_path *path);
 
 /* Raises the binding's limit to what is backed by now; false if that changes nothing. */

@@ -6,9 +6,9 @@
  *
  * Of docs/CONCURRENCY.md these are R1, half of R3 and R4 to R8. R0's reclaim_seq is not needed,
  * since no prev link is followed and no chain's end believed. R2 and d of R3 come from the binding,
- * which remembers a root and a directory that some earlier read found; R8 compares them with what
- * stands in the pond, and a root (by its place and born) or a directory of a root (by its depth)
- * that was replaced never comes back (C3). born <= v holds as it held then, since v only grows.
+ * which remembers a root and a directory that some earlier read found, and the route that stood for
+ * them; R8 compares that with slot.route, which is raised after any change of them and never comes
+ * back (C3). born <= v holds as it held then, since v only grows.
  *
  * What matters beyond the cache misses is the number of instructions, as it limits how many gets
  * the processor overlaps, and the chain of loads from key to value: directory word, bucket, slot,
@@ -100,8 +100,8 @@ uint64_t quick_overflow(struct quick_arena arena, const struct bucket *home, uin
                         uint64_t meta, uint64_t tag);
 
 /* R4, and R5 as far as the slot: where the entry is if there is one. A second slot of the same tag,
- * which one key in 2^28 has, is rare. That the slot's tag may have changed since find_match, or that
- * a match is the meta, does not matter: the key is compared. */
+ * which one key in 2^28 has, is rare. That the slot's tag may have changed since find_match, or
+ * that a match is the meta, does not matter: the key is compared. */
 FIND_INLINE enum quick quick_slot(const struct quick_arena *arena, struct quick_home *h,
                                   uint64_t hash, uint64_t *off)
 {
@@ -134,11 +134,18 @@ FIND_INLINE bool quick_copy(const struct quick_arena *arena, void *out, size_t c
     return true;
 }
 
-/* The root remembered; only once head is known to be of this pond (not NO_HEAD). */
+/* The root remembered; only once R8 has found the route to be the one remembered. */
 FIND_INLINE const struct table_root *quick_root(const struct binding *b,
                                                 const struct quick_arena *arena)
 {
     return (const struct table_root *)(arena->base + (b->head << FORMAT_UNIT_SHIFT));
+}
+
+/* Whether the table may not be read because it is too old: find_is_old, as far as the binding
+ * knows. If its flags have changed since, so has its route. */
+FIND_INLINE bool quick_is_old(const struct binding *b)
+{
+    return UNLIKELY(b->flags != 0) && find_is_old(b);
 }
 
 /* R8 for a hit. The root's born is left out: what it is for is a root that is not committed, in the
@@ -146,8 +153,7 @@ FIND_INLINE const struct table_root *quick_root(const struct binding *b,
 FIND_INLINE bool quick_valid(const struct binding *b, const struct quick_home *h)
 {
     race_fence();
-    return LIKELY(b->head == atomic_load_explicit(&b->slot->head, memory_order_acquire) &&
-                  b->dir == atomic_load_explicit(b->dir_at, memory_order_acquire) &&
+    return LIKELY(b->route == atomic_load_explicit(&b->slot->route, memory_order_acquire) &&
                   h->segment == atomic_load_explicit(h->segment_at, memory_order_acquire) &&
                   h->meta == atomic_load_explicit(&h->bucket->meta, memory_order_relaxed));
 }

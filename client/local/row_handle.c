@@ -111,7 +111,7 @@ static bool quick_row(const struct binding *b, const void *key, size_t key_bytes
     uint64_t off = 0;
     size_t value_bytes = 0;
     if (UNLIKELY(schema == NULL || schema->root_born != b->born || schema->root_unit != b->head ||
-                 find_is_old(b)))
+                 quick_is_old(b)))
         return false;
     const struct quick_arena arena = quick_arena(b);
     const size_t padded = quick_padded(row->data.cap);

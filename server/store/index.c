@@ -215,6 +215,17 @@ static void dir_range(const struct index *index, uint64_t position, uint64_t *fi
     *first = position & ~(*count - 1);
 }
 
+/* Whose directory it is, if readers see it already: that of the newest shape's primary index. */
+static struct table *table_of(const struct index *index)
+{
+    struct table *tables = index->shape->store->tables;
+    for (unsigned i = 0; i < FORMAT_TABLES_MAX; i++) {
+        if (tables[i].current == index->shape && index == &index->shape->indexes[0])
+            return &tables[i];
+    }
+    return NULL;
+}
+
 static int dir_double(struct index *index)
 {
     struct store *store = index->shape->store;
@@ -234,6 +245,9 @@ static int dir_double(struct index *index)
     index->shape->units += dir_units(depth + 1) - dir_units(depth);
     atomic_store_explicit(index->dir, dir_word(unit, depth + 1), memory_order_release);
     FAILPOINT("dir_double");
+    struct table *table = table_of(index);
+    if (table)
+        route_raise(table->slot);
     space_free(store, dir_unit(old), dir_units(depth));
     return SP_OK;
 }

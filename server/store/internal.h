@@ -338,6 +338,12 @@ void reclaim_seq_raise(struct store *store);
 int reclaim_hold(struct store *store, uint64_t unit, struct index *index);
 void held_erase(struct store *store, uint64_t unit);
 
+/* --- routes (store.c) ----------------------------------------------------------------------- */
+
+/* After a change of what slot->route stands for, and before anything is freed that it made
+ * unreachable. */
+void route_raise(struct table_slot *slot);
+
 /* --- ages (store.c) -------------------------------------------------------------------------- */
 
 /* How old a table's rows are, as it is kept in snapshot files. */

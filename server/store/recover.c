@@ -362,6 +362,8 @@ int recover(struct store *store, struct store_opened *opened, char *why)
         continue; /* each time with one damaged table or root less */
     /* The writer may have died after it unlinked versions, and before it said so once more. */
     reclaim_seq_raise(store);
+    for (unsigned i = 0; i < FORMAT_TABLES_MAX; i++)
+        route_raise(&store->region.slots[i]); /* likewise */
     /* A writer that died may have had originals of moved entries that wait for leases. They are
      * free from now on. */
     if (atomic_load_explicit(&store->region.super->moves_pending, memory_order_relaxed) != 0 &&

@@ -5,9 +5,9 @@
  * The buddy allocator hands out units below `usable_units`, which grows by whole chunks, each
  * backed with memory before. Chunks that have been wholly free for `cooling_ms` are given back to
  * the system (punched) and backed again when a block of theirs is handed out. Since the allocator
- * prefers low addresses, the free chunks gather at the end. What is in use is moved to huge pages, if
- * the options say so: a read has two places to look at, and with pages of 4 KiB under a large pond the
- * processor has to look up in memory where each of them is.
+ * prefers low addresses, the free chunks gather at the end. What is in use is moved to huge pages,
+ * if the options say so: a read has two places to look at, and with pages of 4 KiB under a large
+ * pond the processor has to look up in memory where each of them is.
  */
 #include "server/store/internal.h"
 
@@ -164,8 +164,8 @@ static void punch_chunk(struct store *store, uint64_t chunk, uint64_t now_ms)
     store->punched_units += CHUNK_UNITS;
 }
 
-/* Asks for huge pages under memory that has none yet, a little at a time: the system copies it, some
- * tenths of a millisecond for each. What was given back meanwhile stays so. */
+/* Asks for huge pages under memory that has none yet, a little at a time: the system copies it,
+ * some tenths of a millisecond for each. What was given back meanwhile stays so. */
 static void collapse_pages(struct store *store)
 {
     uint64_t end = store->usable_units * FORMAT_UNIT_BYTES;

@@ -290,6 +290,20 @@ static struct table_slot *find_slot(struct store *store, const char *name)
     return NULL;
 }
 
+void route_raise(struct table_slot *slot)
+{
+    atomic_fetch_add_explicit(&slot->route, 1, memory_order_release);
+}
+
+static void set_flags(struct table_slot *slot, bool fails_when_stale)
+{
+    uint32_t flags = fails_when_stale ? SLOT_FAIL_WHEN_STALE : 0;
+    if (atomic_load_explicit(&slot->flags, memory_order_relaxed) == flags)
+        return;
+    atomic_store_explicit(&slot->flags, flags, memory_order_release);
+    route_raise(slot);
+}
+
 static void set_status(struct table_slot *slot, const struct store_status *status)
 {
     uint64_t now = clock_monotonic_ms();
@@ -305,8 +319,7 @@ static void set_status(struct table_slot *slot, const struct store_status *statu
     atomic_store_explicit(&slot->max_stale_ms, status->max_stale_ms, memory_order_relaxed);
     atomic_store_explicit(&slot->deadline_ms, refreshed + status->max_stale_ms,
                           memory_order_relaxed);
-    bool fails = status->fail_when_stale && status->max_stale_ms > 0;
-    atomic_store_explicit(&slot->flags, fails ? SLOT_FAIL_WHEN_STALE : 0, memory_order_relaxed);
+    set_flags(slot, status->fail_when_stale && status->max_stale_ms > 0);
     atomic_store_explicit(&slot->state, status->state, memory_order_release);
 }
 
@@ -332,8 +345,7 @@ void store_table_age(struct store *store, const char *name, const struct table_a
         atomic_store_explicit(&slot->max_stale_ms, age->max_stale_ms, memory_order_relaxed);
         atomic_store_explicit(&slot->deadline_ms, refreshed + age->max_stale_ms,
                               memory_order_relaxed);
-        atomic_store_explicit(&slot->flags, age->fails_when_stale ? SLOT_FAIL_WHEN_STALE : 0,
-                              memory_order_release);
+        set_flags(slot, age->fails_when_stale);
     }
     pthread_mutex_unlock(&store->lock);
 }

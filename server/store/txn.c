@@ -284,6 +284,7 @@ static void publish_root(struct store_table *use, uint64_t version)
     atomic_store_explicit(&use->shape->root->born, version, memory_order_relaxed);
     atomic_store_explicit(&table->slot->head, use->shape->root_unit, memory_order_release);
     FAILPOINT("publish_root");
+    route_raise(table->slot);
 }
 
 static void publish_sizes(struct store_table *use, uint64_t version)
