@@ -47,7 +47,7 @@ def headers():
 def extension():
     sources = sorted(os.path.relpath(path, HERE) for path in (HERE / "src").glob("*.c"))
     macros = [("_GNU_SOURCE", None)]
-    compile_args = ["-std=c11", "-O2", "-g0", "-fvisibility=hidden"]
+    compile_args = ["-std=c11", "-O3", "-g0", "-fvisibility=hidden"]
     link_args = [f"-Wl,--version-script={HERE / 'src/exports.map'}"]
     if not FREE_THREADED:
         macros.append(("Py_LIMITED_API", "0x030B0000"))

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "alloc/region.h"
 #include "sidepond/status.h"
 
 enum { ROWS_MAX = 64, WHAT_BYTES = 128 };
@@ -28,6 +29,7 @@ static bool json, quick;
 static char directory[64];
 static struct row rows[ROWS_MAX];
 static size_t row_count;
+static pid_t owner; /* of the directory */
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
@@ -39,6 +41,8 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 static void remove_directory(void)
 {
+    if (getpid() != owner) /* a child that exits */
+        return;
     nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -52,6 +56,7 @@ void bench_start(const char *name, int argc, char **argv)
     snprintf(directory, sizeof(directory), "/dev/shm/sidepond-bench.XXXXXX");
     if (!mkdtemp(directory))
         bench_die("%s: cannot be made", directory);
+    owner = getpid();
     atexit(remove_directory);
 }
 
@@ -95,6 +100,23 @@ void bench_must(int status, const char *what)
 {
     if (status != SP_OK)
         bench_die("%s: %s", what, sp_status_text(status));
+}
+
+/* --- ponds ---------------------------------------------------------------------------------- */
+
+void bench_use_huge_pages(const char *pond_directory)
+{
+    struct region region;
+    char why[REGION_WHY_BYTES] = "";
+    bench_must(region_attach_writer(pond_directory, &region, why), why);
+    uint64_t off = (uint64_t)(region.arena - region.base), missing = 0;
+    uint64_t end = off + region.super->usable_units * FORMAT_UNIT_BYTES;
+    for (; off + FORMAT_ARENA_ALIGN <= end; off += FORMAT_ARENA_ALIGN)
+        missing += !region_collapse(&region, off, FORMAT_ARENA_ALIGN);
+    if (missing > 0)
+        bench_note("%s: %llu of its 2 MiB are not in huge pages", pond_directory,
+                   (unsigned long long)missing);
+    region_detach(&region);
 }
 
 /* --- figures -------------------------------------------------------------------------------- */

@@ -24,6 +24,10 @@ _Noreturn void bench_die(const char *format, ...) __attribute__((format(printf, 
 /* Dies if the status is not SP_OK. */
 void bench_must(int status, const char *what);
 
+/* What sidepondd does with a pond in the seconds after a load, unless the configuration says
+ * `huge_pages: false`. No writer may have the pond. */
+void bench_use_huge_pages(const char *pond_directory);
+
 double bench_now_s(void); /* CLOCK_MONOTONIC */
 double bench_cpu_s(void); /* processor time of this process */
 double bench_median(const double *values, size_t count);

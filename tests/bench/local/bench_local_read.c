@@ -25,6 +25,7 @@
 
 #include "alloc/region.h"
 #include "bench_data.h"
+#include "common/bench.h"
 #include "private_table.h"
 #include "server/store/store.h"
 
@@ -32,21 +33,6 @@
 #define BATCH             16u
 #define WRITES_PER_SECOND 10000u
 #define WRITE_BATCH       100u
-
-static bool quick;
-static char workdir[64];
-
-static _Noreturn void die(const char *what, int status)
-{
-    fprintf(stderr, "bench_local_read: %s: %s\n", what, sp_status_text(status));
-    exit(2);
-}
-
-static void must(int status, const char *what)
-{
-    if (status != SP_OK)
-        die(what, status);
-}
 
 /* Of this thread: what other work the machine does in between does not count. */
 static double now_ns(void)
@@ -77,7 +63,7 @@ static void make_schema(struct schema **out)
         {.name = "payload", .type = SP_TYPE_BYTES, .key_position = -1},
     };
     char why[256] = "";
-    must(schema_build(columns, 2, NULL, 0, out, why, sizeof why), why);
+    bench_must(schema_build(columns, 2, NULL, 0, out, why, sizeof why), why);
 }
 
 static struct store *open_store(const struct side *side)
@@ -94,7 +80,7 @@ static struct store *open_store(const struct side *side)
     struct store *store;
     struct store_opened opened;
     char why[STORE_WHY_BYTES] = "";
-    must(store_open(&options, &store, &opened, why), why);
+    bench_must(store_open(&options, &store, &opened, why), why);
     return store;
 }
 
@@ -106,8 +92,8 @@ static void put_rows(const struct side *side, struct store *store, const uint32_
     struct store_txn *txn;
     struct store_table *table;
     make_schema(&schema);
-    must(store_begin(store, &txn), "begin");
-    must(store_table(txn, "rows", schema, side->data.row_count, &table, NULL), "table");
+    bench_must(store_begin(store, &txn), "begin");
+    bench_must(store_table(txn, "rows", schema, side->data.row_count, &table, NULL), "table");
     static char keys[256][BENCH_KEY_BYTES];
     static uint8_t values[256][1024];
     struct store_row batch[256];
@@ -123,17 +109,17 @@ static void put_rows(const struct side *side, struct store *store, const uint32_
                                           .value_bytes = side->data.value_bytes};
         }
         size_t done;
-        must(store_put(table, batch, size, &done), "put");
+        bench_must(store_put(table, batch, size, &done), "put");
         i += size;
     }
-    must(store_commit(txn, NULL), "commit");
+    bench_must(store_commit(txn, NULL), "commit");
     schema_free(schema);
 }
 
 static void fill_lmdb(struct side *side)
 {
     char path[160];
-    snprintf(path, sizeof path, "%s/%s.mdb", workdir, side->data.name);
+    snprintf(path, sizeof path, "%s/%s.mdb", bench_directory(), side->data.name);
     MDB_val key, value;
     char key_bytes[BENCH_KEY_BYTES];
     uint8_t value_bytes[1024];
@@ -141,18 +127,18 @@ static void fill_lmdb(struct side *side)
         mdb_env_open(side->env, path, MDB_NOSUBDIR | MDB_NOSYNC, 0600) != 0 ||
         mdb_txn_begin(side->env, NULL, 0, &side->txn) != 0 ||
         mdb_dbi_open(side->txn, NULL, 0, &side->dbi) != 0)
-        die("LMDB", SP_ESYS);
+        bench_die("LMDB");
     for (uint32_t i = 0; i < side->data.row_count; i++) {
         data_key(i, key_bytes);
         data_value(&side->data, i, 0, value_bytes);
         key = (MDB_val){.mv_size = BENCH_KEY_BYTES, .mv_data = key_bytes};
         value = (MDB_val){.mv_size = side->data.value_bytes, .mv_data = value_bytes};
         if (mdb_put(side->txn, side->dbi, &key, &value, MDB_APPEND) != 0)
-            die("LMDB put", SP_ESYS);
+            bench_die("LMDB put");
     }
     if (mdb_txn_commit(side->txn) != 0 ||
         mdb_txn_begin(side->env, NULL, MDB_RDONLY, &side->txn) != 0)
-        die("LMDB", SP_ESYS);
+        bench_die("LMDB");
 }
 
 static void fill_private(struct side *side)
@@ -171,13 +157,13 @@ static void fill_private(struct side *side)
 static void side_open(struct side *side, const char *name, uint32_t row_count)
 {
     *side = (struct side){.data = {.name = name, .row_count = row_count, .value_bytes = 100}};
-    snprintf(side->pond_dir, sizeof side->pond_dir, "%s/%s", workdir, name);
+    snprintf(side->pond_dir, sizeof side->pond_dir, "%s/%s", bench_directory(), name);
     struct store *store = open_store(side);
     put_rows(side, store, NULL, row_count, 0);
     store_close(store);
     const struct sp_open_options options = {sizeof options, 0, true};
-    must(sp_open(side->pond_dir, &options, &side->pond), "sp_open");
-    must(sp_table_open(side->pond, "rows", &side->table), "sp_table_open");
+    bench_must(sp_open(side->pond_dir, &options, &side->pond), "sp_open");
+    bench_must(sp_table_open(side->pond, "rows", &side->table), "sp_table_open");
     fill_private(side);
     fill_lmdb(side);
 }
@@ -209,7 +195,7 @@ static uint64_t loop_pond(const struct side *side, const char *keys, uint32_t co
     uint64_t sum = 0;
     size_t size;
     for (uint32_t i = 0; i < count; i++, keys += BENCH_KEY_BYTES) {
-        must(sp_get(side->table, keys, BENCH_KEY_BYTES, out, sizeof out, &size), "sp_get");
+        bench_must(sp_get(side->table, keys, BENCH_KEY_BYTES, out, sizeof out, &size), "sp_get");
         sum += out[0];
     }
     return sum;
@@ -221,7 +207,8 @@ static uint64_t loop_private(const struct side *side, const char *keys, uint32_t
     uint64_t sum = 0;
     size_t size;
     for (uint32_t i = 0; i < count; i++, keys += BENCH_KEY_BYTES) {
-        must(private_get(side->private, keys, BENCH_KEY_BYTES, out, sizeof out, &size), "private");
+        bench_must(private_get(side->private, keys, BENCH_KEY_BYTES, out, sizeof out, &size),
+                   "private");
         sum += out[0];
     }
     return sum;
@@ -234,7 +221,7 @@ static uint64_t loop_lmdb(const struct side *side, const char *keys, uint32_t co
     for (uint32_t i = 0; i < count; i++, keys += BENCH_KEY_BYTES) {
         MDB_val key = {.mv_size = BENCH_KEY_BYTES, .mv_data = (void *)keys}, value;
         if (mdb_get(side->txn, side->dbi, &key, &value) != 0)
-            die("LMDB get", SP_ESYS);
+            bench_die("LMDB get");
         memcpy(out, value.mv_data, value.mv_size);
         sum += out[0];
     }
@@ -248,7 +235,7 @@ static uint64_t isolated_pond(const struct side *side, const char *keys, uint32_
     uint64_t sum = 0;
     size_t size;
     for (uint32_t i = 0; i < count; i++, keys += BENCH_KEY_BYTES) {
-        must(sp_get(side->table, keys, BENCH_KEY_BYTES, out, sizeof out, &size), "sp_get");
+        bench_must(sp_get(side->table, keys, BENCH_KEY_BYTES, out, sizeof out, &size), "sp_get");
         sum += out[0];
         keys += first_word(out) >> 63;
     }
@@ -261,7 +248,8 @@ static uint64_t isolated_private(const struct side *side, const char *keys, uint
     uint64_t sum = 0;
     size_t size;
     for (uint32_t i = 0; i < count; i++, keys += BENCH_KEY_BYTES) {
-        must(private_get(side->private, keys, BENCH_KEY_BYTES, out, sizeof out, &size), "private");
+        bench_must(private_get(side->private, keys, BENCH_KEY_BYTES, out, sizeof out, &size),
+                   "private");
         sum += out[0];
         keys += first_word(out) >> 63;
     }
@@ -289,9 +277,9 @@ static uint64_t batches(void *table, mget_function *mget, const char *keys, uint
         for (uint32_t j = 0; j < BATCH; j++, keys += BENCH_KEY_BYTES)
             gets[j] = (struct sp_get){
                 .key = keys, .key_bytes = BENCH_KEY_BYTES, .out = out[j], .cap = sizeof out[j]};
-        must(mget(table, gets, BATCH), "mget");
+        bench_must(mget(table, gets, BATCH), "mget");
         for (uint32_t j = 0; j < BATCH; j++) {
-            must(gets[j].status, "mget");
+            bench_must(gets[j].status, "mget");
             sum += out[j][0];
         }
     }
@@ -311,21 +299,9 @@ static uint64_t batch_private(const struct side *side, const char *keys, uint32_
 /* --- measuring -----------------------------------------------------------------------------------
  */
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, unsigned count)
-{
-    qsort(values, count, sizeof *values, compare_doubles);
-    return values[count / 2];
-}
-
 static unsigned rounds(void)
 {
-    return quick ? 3 : ROUNDS_MAX;
+    return bench_quick() ? 3 : ROUNDS_MAX;
 }
 
 /* Median ns per get of each of `n` loops, taking turns. The sums must agree. */
@@ -340,86 +316,35 @@ static void measure(const struct side *side, loop_function *const *loops, unsign
             uint64_t got = loops[i](side, keys, count);
             ns[i][round] = (now_ns() - began) / count;
             if (round + i > 0 && got != sum)
-                die("the values differ", SP_ECORRUPT);
+                bench_die("the values differ");
             sum = got;
         }
     }
     for (unsigned i = 0; i < n; i++)
-        out[i] = median(ns[i], rounds());
+        out[i] = bench_median(ns[i], rounds());
 }
 
 /* --- rows of the report --------------------------------------------------------------------------
  */
 
-struct report_row {
-    const char *what;
-    double ours, peer;
-    double ratio; /* ours to peer; where `faster`, peer to ours */
-    double reach; /* 0: for information */
-    bool faster;
-    const char *unit;
-};
-
-static struct report_row report[32];
-static unsigned report_count;
-
-static void add(const char *what, double ours, double peer, double reach, bool faster)
+/* Nanoseconds of a get, ours and the peer's; reach 0: for information. */
+static void at_most(const char *what, double ours, double peer, double reach)
 {
-    report[report_count++] = (struct report_row){.what = what,
-                                                 .ours = ours,
-                                                 .peer = peer,
-                                                 .ratio = faster ? peer / ours : ours / peer,
-                                                 .reach = reach,
-                                                 .faster = faster,
-                                                 .unit = "ns"};
-    fprintf(stderr, "%-56s %8.1f %8.1f\n", what, ours, peer);
+    enum bench_rule rule = reach == 0 ? BENCH_INFORMS : BENCH_AT_MOST;
+    bench_note("%s: %.1f %.1f ns", what, ours, peer);
+    bench_row(&(struct bench_row){what, ours, peer, "ns", rule, reach});
 }
 
-static bool row_ok(const struct report_row *row)
+/* The same, as gets in a microsecond. */
+static void times_faster(const char *what, double ours, double peer, double reach)
 {
-    if (row->reach == 0 || quick)
-        return true;
-    return row->faster ? row->ratio >= row->reach : row->ratio <= row->reach;
-}
-
-static bool print_report(bool json)
-{
-    bool ok = true;
-    if (json)
-        printf("{\"bench\": \"local-read\", \"rows\": [\n");
-    for (unsigned i = 0; i < report_count; i++) {
-        const struct report_row *row = &report[i];
-        char reach[32] = "-";
-        if (row->reach != 0)
-            snprintf(reach, sizeof reach, "%s %.2f", row->faster ? ">=" : "<=", row->reach);
-        ok = ok && row_ok(row);
-        printf(json ? "  {\"what\": \"%s\", \"ours\": %.1f, \"peer\": %.1f, \"unit\": \"%s\", "
-                      "\"ratio\": %.3f, \"reach\": \"%s\", \"ok\": %s}%s\n"
-                    : "%-56s %8.1f %8.1f %-4s %6.3f %8s %s%s\n",
-               row->what, row->ours, row->peer, row->unit, row->ratio, reach,
-               row_ok(row) ? "true" : "false", json && i + 1 < report_count ? "," : "");
-    }
-    if (json)
-        printf("]}\n");
-    return ok;
+    enum bench_rule rule = reach == 0 ? BENCH_INFORMS : BENCH_AT_LEAST;
+    bench_note("%s: %.1f %.1f ns", what, ours, peer);
+    bench_row(&(struct bench_row){what, 1e3 / ours, 1e3 / peer, "1/us", rule, reach});
 }
 
 /* --- pages ---------------------------------------------------------------------------------------
  */
-
-/* What sidepondd does in the seconds after a load, unless the configuration says `huge_pages:
- * false`.
- */
-static void use_huge_pages(struct side *side)
-{
-    struct region region;
-    char why[REGION_WHY_BYTES] = "";
-    must(region_attach_writer(side->pond_dir, &region, why), why);
-    uint64_t off = (uint64_t)(region.arena - region.base);
-    if (!region_collapse(&region, off, region.super->usable_units * FORMAT_UNIT_BYTES))
-        fprintf(stderr, "%s: not in huge pages\n", side->data.name);
-    region_detach(&region);
-}
 
 /* For information: before that, the pond is in 4 KiB pages as the private table is. */
 static void bench_small_pages(const struct side *a, uint32_t count)
@@ -427,9 +352,9 @@ static void bench_small_pages(const struct side *a, uint32_t count)
     char *keys = data_draw(&a->data, 0, count, 7);
     double ns[2];
     measure(a, (loop_function *[]){loop_private, loop_pond}, 2, keys, count, ns);
-    add("A uniform, loop, pond in small pages; private table", ns[1], ns[0], 0, false);
+    at_most("A uniform, loop, pond in small pages; private table", ns[1], ns[0], 0);
     measure(a, (loop_function *[]){isolated_private, isolated_pond}, 2, keys, count, ns);
-    add("A uniform, isolated, pond in small pages; private table", ns[1], ns[0], 0, false);
+    at_most("A uniform, isolated, pond in small pages; private table", ns[1], ns[0], 0);
     free(keys);
 }
 
@@ -442,17 +367,17 @@ static void bench_a(const struct side *a, uint32_t count)
     char *zipf = data_draw(&a->data, 0.99, count, 2);
     double ns[3];
     measure(a, (loop_function *[]){loop_private, loop_pond, loop_lmdb}, 3, uniform, count, ns);
-    add("A uniform, loop; private table", ns[1], ns[0], 1.10, false);
-    add("A uniform, loop; LMDB", ns[1], ns[2], 8.0, true);
+    at_most("A uniform, loop; private table", ns[1], ns[0], 1.10);
+    times_faster("A uniform, loop, times faster than LMDB", ns[1], ns[2], 8.0);
     measure(a, (loop_function *[]){loop_private, loop_pond, loop_lmdb}, 3, zipf, count, ns);
-    add("A Zipf 0.99, loop; private table", ns[1], ns[0], 1.10, false);
-    add("A Zipf 0.99, loop; LMDB", ns[1], ns[2], 0, true);
+    at_most("A Zipf 0.99, loop; private table", ns[1], ns[0], 1.10);
+    times_faster("A Zipf 0.99, loop, times faster than LMDB", ns[1], ns[2], 0);
     measure(a, (loop_function *[]){isolated_private, isolated_pond}, 2, uniform, count, ns);
-    add("A uniform, isolated; private table", ns[1], ns[0], 1.08, false);
+    at_most("A uniform, isolated; private table", ns[1], ns[0], 1.08);
     measure(a, (loop_function *[]){batch_private, batch_pond}, 2, uniform, count, ns);
-    add("A uniform, batches of 16; private table", ns[1], ns[0], 1.10, false);
+    at_most("A uniform, batches of 16; private table", ns[1], ns[0], 1.10);
     measure(a, (loop_function *[]){batch_private, batch_pond}, 2, zipf, count, ns);
-    add("A Zipf 0.99, batches of 16; private table", ns[1], ns[0], 1.10, false);
+    at_most("A Zipf 0.99, batches of 16; private table", ns[1], ns[0], 1.10);
     free(uniform);
     free(zipf);
 }
@@ -462,12 +387,12 @@ static void bench_b(const struct side *b, uint32_t count)
     char *uniform = data_draw(&b->data, 0, count, 3);
     double ns[3];
     measure(b, (loop_function *[]){loop_private, loop_pond, loop_lmdb}, 3, uniform, count, ns);
-    add("B uniform, loop; private table", ns[1], ns[0], 1.20, false);
-    add("B uniform, loop; LMDB", ns[1], ns[2], 12.0, true);
+    at_most("B uniform, loop; private table", ns[1], ns[0], 1.20);
+    times_faster("B uniform, loop, times faster than LMDB", ns[1], ns[2], 12.0);
     measure(b, (loop_function *[]){isolated_private, isolated_pond}, 2, uniform, count, ns);
-    add("B uniform, isolated; private table", ns[1], ns[0], 1.15, false);
+    at_most("B uniform, isolated; private table", ns[1], ns[0], 1.15);
     measure(b, (loop_function *[]){batch_private, batch_pond}, 2, uniform, count, ns);
-    add("B uniform, batches of 16; private table", ns[1], ns[0], 1.10, false);
+    at_most("B uniform, batches of 16; private table", ns[1], ns[0], 1.10);
     free(uniform);
 }
 
@@ -485,7 +410,7 @@ static struct meeting *meeting_new(void)
     void *map = mmap(NULL, sizeof(struct meeting), PROT_READ | PROT_WRITE,
                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED)
-        die("mmap", SP_ESYS);
+        bench_die("mmap");
     return map;
 }
 
@@ -494,7 +419,7 @@ static pid_t child(void)
     fflush(NULL);
     pid_t pid = fork();
     if (pid < 0)
-        die("fork", SP_ESYS);
+        bench_die("fork");
     return pid;
 }
 
@@ -502,7 +427,7 @@ static void await(pid_t pid)
 {
     int status;
     if (waitpid(pid, &status, 0) != pid || status != 0)
-        die("a process of the bench failed", SP_ESYS);
+        bench_die("a process of the bench failed");
 }
 
 /* ns per get of each of `readers` processes that read at the same time. */
@@ -541,16 +466,8 @@ static void bench_two_readers(const struct side *a, uint32_t count)
         one[round] = read_together(a, 1, keys, count);
         two[round] = read_together(a, 2, keys, count);
     }
-    double ns_one = median(one, rounds()), ns_two = median(two, rounds());
-    report[report_count++] =
-        (struct report_row){.what = "A uniform, gets per us of 2 readers; of one",
-                            .ours = 2000 / ns_two,
-                            .peer = 1000 / ns_one,
-                            .ratio = 2 * ns_one / ns_two,
-                            .reach = 1.95,
-                            .faster = true,
-                            .unit = "1/us"};
-    fprintf(stderr, "two readers %.1f ns each, one %.1f\n", ns_two, ns_one);
+    double ns_one = bench_median(one, rounds()), ns_two = bench_median(two, rounds());
+    times_faster("A uniform, gets of 2 readers; of one", ns_two / 2, ns_one, 1.95);
     free(keys);
 }
 
@@ -605,46 +522,28 @@ static void bench_with_writer(const struct side *a, uint32_t count)
     await(pid);
     munmap(meeting, sizeof *meeting);
     free(keys);
-    add("A uniform, while 10,000 rows/s change; without", median(beside, rounds()),
-        median(alone, rounds()), 1.05, false);
+    at_most("A uniform, while 10,000 rows/s change; without", bench_median(beside, rounds()),
+            bench_median(alone, rounds()), 1.05);
 }
 
 /* -------------------------------------------------------------------------------------------------
  */
 
-static void remove_workdir(void)
-{
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf -- '%s'", workdir);
-    if (system(command) != 0)
-        fprintf(stderr, "%s stays\n", workdir);
-}
-
 int main(int argc, char **argv)
 {
-    bool json = false;
-    for (int i = 1; i < argc; i++) {
-        json = json || strcmp(argv[i], "--json") == 0;
-        quick = quick || strcmp(argv[i], "--quick") == 0;
-    }
-    snprintf(workdir, sizeof workdir, "/dev/shm/bench-local-read-XXXXXX");
-    if (mkdtemp(workdir) == NULL)
-        die("mkdtemp", SP_ESYS);
-    pid_t self = getpid();
     struct side a, b;
-    side_open(&a, "A", quick ? 20000 : 1000000);
-    side_open(&b, "B", quick ? 2000 : 10000);
-    uint32_t count = quick ? 50000 : 200000;
+    bench_start("local-read", argc, argv);
+    side_open(&a, "A", bench_quick() ? 20000 : 1000000);
+    side_open(&b, "B", bench_quick() ? 2000 : 10000);
+    uint32_t count = bench_quick() ? 50000 : 200000;
     bench_small_pages(&a, count);
-    use_huge_pages(&a);
-    use_huge_pages(&b);
+    bench_use_huge_pages(a.pond_dir);
+    bench_use_huge_pages(b.pond_dir);
     bench_a(&a, count);
     bench_b(&b, count);
     bench_two_readers(&a, count);
     bench_with_writer(&a, count);
     side_close(&a);
     side_close(&b);
-    if (getpid() == self)
-        remove_workdir();
-    return print_report(json) ? 0 : 1;
+    return bench_finish();
 }

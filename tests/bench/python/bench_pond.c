@@ -19,5 +19,6 @@ int main(int argc, char **argv)
     rows_write(store, schema, &(struct rows_load){.count = rows, .hint = rows});
     schema_free(schema);
     store_close(store);
+    bench_use_huge_pages(argv[1]);
     return 0;
 }
