@@ -3,7 +3,8 @@
  * getters.c - table.getter(column): a function of a key that returns one column's value.
  *
  * The function is a built-in function object bound to a Getter, because the interpreter calls those
- * with the least ado. Its Row object comes from the spare ones and goes back at once.
+ * with the least ado. What is asked for mostly, a row of the shape that the getter knows, is read into
+ * a row of the library that the getter keeps, and no Row object is made.
  */
 #include "native.h"
 
@@ -12,7 +13,34 @@ struct getter_object {
     PyObject *name;
     const struct shape *shape; /* of `column` */
     size_t column;
+    struct sp_row *row; /* NULL while it is in use, and always without the GIL */
 };
+
+/* The column, or NULL without an exception: to be found out the general way. Making a value may run
+ * Python code, which may call this getter: it finds no row then. */
+static PyObject *column_quick(struct getter_object *bound, PyObject *object)
+{
+    struct table_object *table = bound->table;
+    struct sp_row *row = bound->row;
+    struct sp_value value;
+    struct key key;
+    if (UNLIKELY(row == NULL || table->snapshot != NULL ||
+                 atomic_load_explicit(&table->pond->closed, memory_order_relaxed)))
+        return NULL;
+    if (UNLIKELY(key_encode(table, bound->shape, -1, object, &key) != KEY_OK)) {
+        PyErr_Clear();
+        return NULL;
+    }
+    PyObject *result = NULL;
+    bound->row = NULL;
+    if (LIKELY(sp_get_row_encoded(table->table, key.data, key.size, row) == SP_OK &&
+               sp_row_schema(row) == bound->shape->schema &&
+               sp_row_column_at(row, bound->column, &value) == SP_OK))
+        result = value_to_python(table->state, &value);
+    bound->row = row;
+    key_release(&key);
+    return result;
+}
 
 static PyObject *column_of(struct getter_object *bound, struct row_object *row)
 {
@@ -24,7 +52,9 @@ static PyObject *column_of(struct getter_object *bound, struct row_object *row)
 static PyObject *getter_call(PyObject *self, PyObject *key)
 {
     struct getter_object *bound = (struct getter_object *)self;
-    PyObject *row;
+    PyObject *row, *quick = column_quick(bound, key);
+    if (LIKELY(quick != NULL || PyErr_Occurred()))
+        return quick;
     enum key_result result = table_read(bound->table, key, &row);
     if (UNLIKELY(result != KEY_OK))
         return result == KEY_ABSENT ? Py_NewRef(Py_None) : NULL;
@@ -56,6 +86,11 @@ PyObject *table_getter(PyObject *self, PyObject *name)
         bound->name = Py_NewRef(name);
         bound->shape = shape;
         bound->column = PyLong_AsSize_t(position);
+#if defined(Py_GIL_DISABLED)
+        bound->row = NULL;
+#else
+        bound->row = sp_row_new(); /* NULL, if there is no memory: the general way, always */
+#endif
     }
     Py_DECREF(position);
     PyObject *function =
@@ -68,6 +103,7 @@ static void getter_dealloc(PyObject *self)
 {
     struct getter_object *bound = (struct getter_object *)self;
     PyTypeObject *type = Py_TYPE(self);
+    sp_row_free(bound->row);
     Py_XDECREF(bound->name);
     Py_XDECREF((PyObject *)bound->table);
     PyObject_Free(self);
