@@ -209,6 +209,7 @@ static int copy_pond(struct store *store, struct sp_pond *pond, struct store_ope
     int status = sp_snapshot_begin(pond, &copy.snapshot);
     if (status != SP_OK)
         return status;
+    store->version_floor = sp_snapshot_version(copy.snapshot);
     size_t count = sp_table_names(pond, names, FORMAT_TABLES_MAX);
     for (size_t i = 0; status == SP_OK && i < count && i < FORMAT_TABLES_MAX; i++)
         status = copy_table(&copy, names[i]);
@@ -521,6 +522,8 @@ static int read_pond(struct store *store, FILE *file, uint64_t bytes, int64_t *s
         free(r.buffer);
         return status != SP_OK ? status : SP_ENOMEM;
     }
+    if (head.pond_version < VERSION_UNCOMMITTED / 2) /* a forged one must not use them up */
+        store->version_floor = head.pond_version;
     status = store_begin(store, &txn);
     if (status == SP_OK) {
         for (uint32_t i = 0; i < head.table_count && status == SP_OK; i++)

@@ -357,7 +357,7 @@ static int commit_locked(struct store_txn *txn, uint64_t *version)
         changed |= use_changed(use);
     *version = store_committed(store);
     if (changed) {
-        ++*version;
+        *version = (*version > store->version_floor ? *version : store->version_floor) + 1;
         if (BREAKS_COMMIT)
             publish_version(store, *version);
         size_t kept = stamp_changes(txn, *version);

@@ -47,12 +47,14 @@ static void pond_of_another_size_takes_the_data_along(void **state)
     struct sp_pond_info info = SP_POND_INFO_INIT;
     uint64_t seen;
     fixture_use_schema(f, KIT_INDEX_GROUP | KIT_INDEX_CODE);
-    fixture_fill(f, 0, 2000, 3);
+    for (uint64_t n = 0; n < 4; n++)
+        fixture_fill(f, 0, 2000, n);
     table = fixture_table(f, "t"); /* a reader from before */
     fixture_close(f);
     f->options.limit_bytes = UINT64_C(32) << 20;
     fixture_open(f);
     assert_int_equal(f->opened.origin, STORE_REPLACED);
+    assert_true(f->opened.version > 4); /* who waits for a newer version gets one */
     assert_ok(fixture_get(f, 1234, &seen));
     assert_int_equal(seen, 3);
     assert_ptr_equal(table, fixture_table(f, "t"));

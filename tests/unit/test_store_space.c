@@ -475,6 +475,7 @@ static void pond_is_saved_and_loaded(void **state)
     assert_status(store_load(f->store, "/nonexistent/file", NULL, f->why), SP_ENOPOND);
     assert_ok(store_load(f->store, path, &saved_ms, f->why));
     assert_true(saved_ms > 0);
+    assert_int_equal(fixture_info(f).version, 3); /* after the two that were saved */
     for (int64_t id = 0; id < 5000; id++)
         assert_ok(fixture_get(f, id, &seen));
     assert_int_equal(fixture_find(f, 0, 3), 500);
