@@ -38,7 +38,7 @@ static inline uint64_t cache_get(struct buddy *b, uint64_t count)
     ring->top = (ring->top == 0 ? BUDDY_CACHE_DEPTH : ring->top) - 1;
     ring->count--;
     b->cache->resting_units -= count;
-    buddy_set_free_units(b, b->free_units - count);
+    b->free_units -= count;
     uint64_t first = ring->first[ring->top];
     ring->first[ring->top] = UINT32_MAX;
     return first;
@@ -159,7 +159,7 @@ static inline void cache_put(struct buddy *b, uint64_t first, uint64_t count)
         same |= (uint32_t) - (cache->waiting[i] == (uint32_t)first);
     SP_CHECK(same == 0);
     cache->resting_units += count;
-    buddy_set_free_units(b, b->free_units + count);
+    b->free_units += count;
     cache_wait(b, (uint32_t)first, (uint32_t)count);
 }
 

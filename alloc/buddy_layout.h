@@ -137,10 +137,11 @@ static inline bool buddy_unit_is_free(const struct buddy *b, uint64_t unit)
     return (b->bits[unit / 64] >> (unit % 64) & 1) != 0;
 }
 
+/* The head counts as the bitmap does: what rests is used. */
 static inline void buddy_set_free_units(struct buddy *b, uint64_t units)
 {
     b->free_units = units;
-    b->head->free_units = units;
+    b->head->free_units = units - (b->cache != NULL ? b->cache->resting_units : 0);
 }
 
 static inline uint64_t buddy_head_mask(uint64_t first)

@@ -288,10 +288,12 @@ static void check_allocator(struct check *c)
     struct buddy buddy;
     char why[256];
     uint64_t usable = atomic_load_explicit(&c->region->super->usable_units, memory_order_relaxed);
+    bool killed = atomic_load_explicit(&c->region->super->writer_pid, memory_order_relaxed) != 0;
     c->table = NULL;
     if (buddy_attach(&buddy, c->region->meta, c->region->unit_limit, usable) != SP_OK ||
         buddy_check(&buddy, why, sizeof(why)) != SP_OK) {
-        complain(c, "allocator: %s", why);
+        if (!killed)
+            complain(c, "allocator: %s", why);
         return;
     }
     c->report->allocator_checked = true;
@@ -305,6 +307,8 @@ static void check_allocator(struct check *c)
         }
     }
     c->report->leaked_units = lost;
+    if (killed)
+        return;
     if (unowned)
         complain(c, "allocator: %llu units in use are marked as free", (unsigned long long)unowned);
     if (lost && !c->report->uncommitted)

@@ -67,11 +67,14 @@ static void report_print(const struct check *check, const char *directory, bool 
     printf("        %" PRIu64 " old versions, %" PRIu64 " uncommitted, %" PRIu64 " deleted\n",
            report->old_versions, report->uncommitted, report->tombstones);
     if (report->allocator_checked)
-        printf("        %s units in use, %" PRIu64 " of them reachable, %" PRIu64 " leaked\n",
+        printf("        %s units in use, %" PRIu64 " of them reachable, %" PRIu64 " %s\n",
                text_count(tool, report->used_units, units), report->reachable_units,
-               report->leaked_units);
+               report->leaked_units,
+               report->complaints == 0 && report->leaked_units > 0 ? "free at the next start"
+                                                                   : "leaked");
     else
-        printf("        the allocator was not compared, because the daemon is using it\n");
+        printf("        the allocator was not compared: %s\n",
+               live ? "the daemon is using it" : "the daemon was killed while it used it");
     if (report->complaints == 0)
         printf("%ssound%s\n", text_color_on(tool, TEXT_GREEN), text_color_off(tool));
     else

@@ -161,6 +161,7 @@ struct store {
     struct region_leases leases;
     int lock_fd;
     struct buddy buddy;
+    struct buddy_cache *resting; /* freed blocks that wait to be handed out again */
     uint64_t usable_units;
     uint8_t *chunk_punched;  /* by chunk */
     uint64_t *chunk_free_ms; /* by chunk: when it was first seen wholly free; 0: it is not */
@@ -240,6 +241,9 @@ int space_alloc_low(struct store *store, uint64_t count, uint64_t *cursor, uint6
 /* The block may be handed out again at once (W7). */
 void space_free(struct store *store, uint64_t unit, uint64_t count);
 int space_init(struct store *store);
+/* Once the allocator's metadata stands: freed blocks may rest, until space_settle. */
+void space_let_rest(struct store *store);
+void space_settle(struct store *store);
 void space_destroy(struct store *store);
 /* Finds the chunks of an attached pond that have no memory. */
 int space_find_holes(struct store *store);

@@ -360,6 +360,7 @@ int recover(struct store *store, struct store_opened *opened, char *why)
     }
     while (!recover_tables(&r))
         continue; /* each time with one damaged table or root less */
+    space_let_rest(store);
     /* The writer may have died after it unlinked versions, and before it said so once more. */
     reclaim_seq_raise(store);
     for (unsigned i = 0; i < FORMAT_TABLES_MAX; i++)

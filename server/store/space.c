@@ -28,11 +28,23 @@ int space_init(struct store *store)
 {
     store->chunk_punched = calloc(chunk_count(store), sizeof(*store->chunk_punched));
     store->chunk_free_ms = calloc(chunk_count(store), sizeof(*store->chunk_free_ms));
-    return store->chunk_punched && store->chunk_free_ms ? SP_OK : SP_ENOMEM;
+    store->resting = calloc(1, sizeof(*store->resting));
+    return store->chunk_punched && store->chunk_free_ms && store->resting ? SP_OK : SP_ENOMEM;
+}
+
+void space_let_rest(struct store *store)
+{
+    buddy_use_cache(&store->buddy, store->resting);
+}
+
+void space_settle(struct store *store)
+{
+    buddy_settle(&store->buddy);
 }
 
 void space_destroy(struct store *store)
 {
+    free(store->resting);
     free(store->chunk_punched);
     free(store->chunk_free_ms);
 }

@@ -67,6 +67,8 @@ static int create_pond(struct store *store, char *why)
         status = region_commit(&store->region, store->region.super->meta_off, 4096);
     if (status == SP_OK)
         status = buddy_format(&store->buddy, store->region.meta, store->region.unit_limit);
+    if (status == SP_OK)
+        space_let_rest(store);
     if (status == SP_OK) /* unit 0 is "none" */
         status = space_alloc(store, 1, 1, &first);
     if (status != SP_OK)
@@ -274,6 +276,7 @@ void store_close(struct store *store)
     /* Nobody will remember which originals wait for leases. */
     if (store->moved.units.count == 0 || leases_revoke(store))
         moves_pending_set(store, false);
+    space_settle(store);
     atomic_store_explicit(&store->region.super->writer_pid, 0, memory_order_release);
     free_store(store);
 }
@@ -355,6 +358,7 @@ void store_table_age(struct store *store, const char *name, const struct table_a
 static void fill_info(struct store *store, struct store_info *out)
 {
     struct buddy_stats stats;
+    space_settle(store); /* so that all that is free is counted */
     buddy_stats(&store->buddy, &stats);
     *out = (struct store_info){.version = store_committed(store),
                                .limit_bytes = store->options.limit_bytes,
@@ -403,6 +407,9 @@ void store_tick(struct store *store)
     pthread_mutex_lock(&store->lock);
     atomic_store_explicit(&store->region.super->heartbeat_ms, now, memory_order_relaxed);
     reclaim_tick(store, now);
+    /* What rests looks used: it would keep its chunk from the system, be in the way of moves, and
+     * the books of a daemon that is killed while nothing happens are right. */
+    space_settle(store);
     compact_tick(store);
     if (now - store->tick_slow_ms >= SLOW_TICK_MS) {
         store->tick_slow_ms = now;
