@@ -131,9 +131,10 @@ void buddy_free(struct buddy *b, uint64_t first, uint64_t count);
  * to requests of the same length: several times faster, and the block's memory is often still near.
  * About 1/64 of the usable units rest at most. Resting units count as free in buddy_free_units(),
  * and a request still fails only if no run is long enough (what rests is merged first). Until they
- * are merged, buddy_is_used(), the bitmap and all else in the metadata call them used. A block freed twice is noticed at one
- * of the next BUDDY_CACHE_WAIT frees, before it can be handed out again. The cache must outlive the
- * handle; call it after format or rebuild_end. NULL ends the use of the present cache. */
+ * are merged, buddy_is_used(), the bitmap and all else in the metadata call them used. A block
+ * freed twice is noticed at one of the next BUDDY_CACHE_WAIT frees, before it can be handed out
+ * again. The cache must outlive the handle; call it after format or rebuild_end. NULL ends the use
+ * of the present cache. */
 void buddy_use_cache(struct buddy *b, struct buddy_cache *cache);
 
 /* Merges all that rests. Afterwards the metadata alone says what is free. */

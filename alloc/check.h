@@ -33,8 +33,8 @@ struct check_report {
 };
 
 /* SP_OK if there was nothing to complain of, SP_ECORRUPT if there was, SP_ENOMEM. A leak is a
- * complaint only if there is nothing uncommitted that could explain it. What a writer that was killed
- * has left in the allocator is compared, but no complaint: the next one makes it anew. */
+ * complaint only if there is nothing uncommitted that could explain it. What a writer that was
+ * killed has left in the allocator is compared, but no complaint: the next one makes it anew. */
 int check_pond(const struct region *region, const struct check_options *options,
                struct check_report *report);
 

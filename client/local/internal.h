@@ -84,7 +84,7 @@ struct sp_pond {
 };
 
 struct binding {
-    const struct super *super;
+    _Alignas(64) const struct super *super;
     const struct table_slot *slot;
     const uint8_t *arena;
     _Atomic uint64_t limit_bytes; /* what is backed by memory; no offset may go beyond */
@@ -101,6 +101,7 @@ struct binding {
     struct binding *older;
 };
 static_assert(offsetof(struct binding, head) <= 128, "what every read takes: two lines");
+static_assert(sizeof(struct binding) == 192, "whole lines");
 
 struct sp_table {
     _Atomic(struct binding *) binding;

@@ -149,7 +149,8 @@ static inline __attribute__((always_inline)) void race_copy_padded(void *to, con
 
 static inline void race_copy(void *to, const void *from, size_t bytes)
 {
-    memcpy(to, from, bytes);
+    if (bytes > 0) /* else there may be no `to` */
+        memcpy(to, from, bytes);
 }
 
 /* Keys are short. Both ends are compared, which may overlap, then what lies between. */

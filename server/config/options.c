@@ -337,8 +337,9 @@ static const struct option top_options[] = {
      .kind = OPTION_BOOL,
      MEMBER(struct config, huge_pages),
      .fallback = "true",
-     .help = "Huge pages where the system grants them (Linux 6.1 and later): faster reads of a large "
-             "pond, for memory taken in steps of 2 MiB."},
+     .help =
+         "Huge pages where the system grants them (Linux 6.1 and later): faster reads of a large "
+         "pond, for memory taken in steps of 2 MiB."},
     {.key = "group",
      .kind = OPTION_TEXT,
      MEMBER(struct config, group_name),

@@ -170,8 +170,8 @@ struct store {
     struct table tables[FORMAT_TABLES_MAX];
     struct store_txn *txns;
     uint64_t txn_serial;
-    uint64_t version_floor; /* of the pond or file that this one was filled from: commits are counted
-                               from there, so that who waits for a newer version gets one */
+    uint64_t version_floor; /* of the pond or file that this one was filled from: commits are
+                               counted from there, so that who waits for a newer version gets one */
     uint64_t segment_serial;
     struct held_set held;
     uint64_t held_pins_hash;

@@ -144,9 +144,9 @@ SP_API int sp_key_decode(const struct sp_schema *schema, int index, const void *
 /* --- reading: copies ----------------------------------------------------------------------- */
 
 /* Copies the encoded value of a key (all columns but the key's; docs/FORMAT.md) into `out` and its
- * size into `*size`. What is behind the value in `out`, up to `cap`, may be overwritten (with zeros,
- * in whole pieces of 16 bytes). SP_ENOTFOUND; SP_ERANGE if `cap` is too small (nothing is copied, `*size` says
- * what is needed); SP_EOLD (see sp_table_info); SP_ENOTABLE; SP_ECORRUPT. */
+ * size into `*size`. What is behind the value in `out`, up to `cap`, may be overwritten (with
+ * zeros, in whole pieces of 16 bytes). SP_ENOTFOUND; SP_ERANGE if `cap` is too small (nothing is
+ * copied, `*size` says what is needed); SP_EOLD (see sp_table_info); SP_ENOTABLE; SP_ECORRUPT. */
 SP_API int sp_get(struct sp_table *table, const void *key, size_t key_bytes, void *out, size_t cap,
                   size_t *size);
 

@@ -3,8 +3,8 @@
  * getters.c - table.getter(column): a function of a key that returns one column's value.
  *
  * The function is a built-in function object bound to a Getter, because the interpreter calls those
- * with the least ado. What is asked for mostly, a row of the shape that the getter knows, is read into
- * a row of the library that the getter keeps, and no Row object is made.
+ * with the least ado. What is asked for mostly, a row of the shape that the getter knows, is read
+ * into a row of the library that the getter keeps, and no Row object is made.
  */
 #include "native.h"
 
