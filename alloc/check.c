@@ -288,11 +288,10 @@ static void check_allocator(struct check *c)
     struct buddy buddy;
     char why[256];
     uint64_t usable = atomic_load_explicit(&c->region->super->usable_units, memory_order_relaxed);
-    bool killed = atomic_load_explicit(&c->region->super->writer_pid, memory_order_relaxed) != 0;
     c->table = NULL;
     if (buddy_attach(&buddy, c->region->meta, c->region->unit_limit, usable) != SP_OK ||
         buddy_check(&buddy, why, sizeof(why)) != SP_OK) {
-        if (!killed)
+        if (!c->options->killed)
             complain(c, "allocator: %s", why);
         return;
     }
@@ -307,7 +306,7 @@ static void check_allocator(struct check *c)
         }
     }
     c->report->leaked_units = lost;
-    if (killed)
+    if (c->options->killed)
         return;
     if (unowned)
         complain(c, "allocator: %llu units in use are marked as free", (unsigned long long)unowned);

@@ -15,6 +15,9 @@ struct check_options {
     /* The pond has a living writer: what it changes meanwhile is looked at again, uncommitted
      * entries are no fault, and the allocator, which changes all the time, is not compared. */
     bool live;
+    /* Its writer was killed: what it left in the allocator is compared, but no complaint, since the
+     * next one makes that anew. */
+    bool killed;
     /* Called for each complaint, at most complaints_max of them. May be NULL. */
     void (*complain)(void *context, const char *text);
     void *context;
@@ -33,8 +36,7 @@ struct check_report {
 };
 
 /* SP_OK if there was nothing to complain of, SP_ECORRUPT if there was, SP_ENOMEM. A leak is a
- * complaint only if there is nothing uncommitted that could explain it. What a writer that was
- * killed has left in the allocator is compared, but no complaint: the next one makes it anew. */
+ * complaint only if there is nothing uncommitted that could explain it. */
 int check_pond(const struct region *region, const struct check_options *options,
                struct check_report *report);
 

@@ -105,6 +105,7 @@ int tool_check(struct tool *tool)
     if (status != SP_OK)
         return attach_failed(status, directory, why);
     options.live = region_writer_alive(&region);
+    options.killed = !options.live && atomic_load(&region.super->writer_pid) != 0;
     check.complaints = tool->json ? json_array() : NULL;
     status = check_pond(&region, &options, &report);
     region_detach(&region);
