@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 
+#include "alloc/clock.h"
 #include "alloc/format.h"
 #include "alloc/hash.h"
 #include "sidepond/status.h"
@@ -135,10 +136,5 @@ static inline bool region_holds(const struct region *region, uint64_t unit, uint
 {
     return unit != 0 && unit < region->unit_limit && count <= region->unit_limit - unit;
 }
-
-/* Clocks, in milliseconds. All that is stored as CLOCK_MONOTONIC is the coarse one: it costs a few
- * nanoseconds and is at most one tick (1 to 10 ms) behind. */
-uint64_t clock_monotonic_ms(void);
-int64_t clock_wall_ms(void);
 
 #endif

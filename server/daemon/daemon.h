@@ -91,7 +91,6 @@ void daemon_log_lines(int level, const char *lines);
 int daemon_init_loop(struct daemon *daemon);
 int daemon_run(struct daemon *daemon); /* until the end is asked for; an exit code */
 void daemon_close_loop(struct daemon *daemon);
-uint64_t daemon_now_ms(void);
 void daemon_stop(struct daemon *daemon, int exit_code);
 
 /* --- reload.c --- */

@@ -10,18 +10,11 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "alloc/clock.h"
 #include "server/daemon/daemon.h"
 #include "server/log/log.h"
-
-uint64_t daemon_now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* --- status ---------------------------------------------------------------------------------- */
 
@@ -127,7 +120,7 @@ static void tell_saver(struct daemon *daemon)
 /* What can be done whenever something has changed. */
 static void look_around(struct daemon *daemon)
 {
-    uint64_t now = daemon_now_ms();
+    uint64_t now = clock_ms();
     bool settled = refresh_tick(daemon->refresh);
     if (daemon->stopping) {
         daemon->stopped = settled && !daemon->looking;
@@ -148,7 +141,7 @@ static void look_around(struct daemon *daemon)
 static void on_tick(uv_timer_t *timer)
 {
     struct daemon *daemon = timer->data;
-    uint64_t now = daemon_now_ms();
+    uint64_t now = clock_ms();
     store_tick(daemon->store);
     atomic_store(&daemon->counters.tick_ms, now);
     notify_alive(&daemon->notify, now);
@@ -166,7 +159,7 @@ void daemon_stop(struct daemon *daemon, int exit_code)
 {
     daemon->stopping = true;
     daemon->exit_code = exit_code;
-    daemon->stop_by_ms = daemon_now_ms() + STOP_MS;
+    daemon->stop_by_ms = clock_ms() + STOP_MS;
     notify_stopping();
     refresh_check_cancel(&daemon->cancel);
     refresh_stop(daemon->refresh);

@@ -4,9 +4,9 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "alloc/clock.h"
 #include "server/daemon/arguments.h"
 #include "server/daemon/daemon.h"
 #include "server/daemon/plan.h"
@@ -90,10 +90,8 @@ static int finish(struct daemon *daemon, int code)
 static int run(const struct arguments *arguments)
 {
     struct daemon daemon = {.cancel = REFRESH_CANCEL_INIT};
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    daemon.counters.started_at_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-    atomic_store(&daemon.counters.tick_ms, daemon_now_ms());
+    daemon.counters.started_at_ms = clock_wall_ms();
+    atomic_store(&daemon.counters.tick_ms, clock_ms());
     int code = start(&daemon, arguments->config);
     if (code != EXIT_GOOD) {
         daemon.stopped = true; /* no group has been started */

@@ -16,17 +16,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "alloc/clock.h"
 #include "server/daemon/daemon.h"
 #include "server/log/log.h"
-
-static int64_t wall_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* --- looking, on a worker ----------------------------------------------------------------------
  */
@@ -39,7 +32,7 @@ static void load_snapshot_file(struct daemon *daemon, const struct config *confi
     if (status == SP_OK) {
         daemon->served = true;
         log_warning("daemon", "a database is down: serving the rows of %s, saved %.0f s ago",
-                    config->snapshot_file, (double)(wall_ms() - saved_ms) / 1000);
+                    config->snapshot_file, (double)(clock_wall_ms() - saved_ms) / 1000);
     } else if (status == SP_ENOPOND) {
         log_warning("daemon", "a database is down, and there is no snapshot file %s yet",
                     config->snapshot_file);
@@ -120,7 +113,7 @@ static int apply(struct daemon *daemon)
         log_error("daemon", "out of memory");
         return EXIT_OTHER;
     }
-    atomic_store(&daemon->counters.loaded_at_ms, wall_ms());
+    atomic_store(&daemon->counters.loaded_at_ms, clock_wall_ms());
     return EXIT_GOOD;
 }
 

@@ -9,12 +9,13 @@
 
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "alloc/clock.h"
 #include "server/log/log.h"
+#include "server/refresh/thread.h"
 
 struct saver {
     struct store *store;
@@ -32,13 +33,6 @@ struct saver {
     bool ended;
 };
 
-static int64_t clock_of(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static struct timespec time_of(int64_t ms)
 {
     return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
@@ -54,7 +48,7 @@ static bool wait_for_work(struct saver *saver)
 {
     while (!saver->stop) {
         bool unsaved = is_unsaved(saver);
-        if (unsaved && clock_of(CLOCK_MONOTONIC) >= saver->next_ms)
+        if (unsaved && (int64_t)clock_ms() >= saver->next_ms)
             return true;
         struct timespec until = time_of(saver->next_ms);
         if (unsaved)
@@ -68,7 +62,7 @@ static bool wait_for_work(struct saver *saver)
 static bool save(struct saver *saver, const char *path)
 {
     char why[STORE_WHY_BYTES] = "";
-    int64_t begun_ms = clock_of(CLOCK_MONOTONIC);
+    int64_t begun_ms = (int64_t)clock_ms();
     int status = store_save(saver->store, path, why);
     if (status != SP_OK) {
         atomic_fetch_add(&saver->counters->saves_bad, 1);
@@ -77,9 +71,9 @@ static bool save(struct saver *saver, const char *path)
         return false;
     }
     atomic_fetch_add(&saver->counters->saves_good, 1);
-    atomic_store(&saver->counters->saved_at_ms, clock_of(CLOCK_REALTIME));
+    atomic_store(&saver->counters->saved_at_ms, clock_wall_ms());
     log_event(LOG_DEBUG, "saver", "saved", LOG_STR("file", path),
-              LOG_INT("ms", clock_of(CLOCK_MONOTONIC) - begun_ms));
+              LOG_INT("ms", (int64_t)clock_ms() - begun_ms));
     return true;
 }
 
@@ -98,7 +92,7 @@ static void *saver_run(void *argument)
         pthread_mutex_lock(&saver->lock);
         bool same = saver->changes == changes; /* else the new file has nothing yet */
         if (same)
-            saver->next_ms = clock_of(CLOCK_MONOTONIC) + saver->every_ms;
+            saver->next_ms = (int64_t)clock_ms() + saver->every_ms;
         if (same && good)
             saver->saved = version;
         if (last)
@@ -108,17 +102,6 @@ static void *saver_run(void *argument)
     pthread_cond_signal(&saver->wake);
     pthread_mutex_unlock(&saver->lock);
     return NULL;
-}
-
-static int start_thread(struct saver *saver)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&saver->thread, NULL, saver_run, saver);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return failed ? SP_ESYS : SP_OK;
 }
 
 static void saver_free(struct saver *saver)
@@ -144,7 +127,7 @@ int saver_start(struct store *store, const char *path, uint32_t every_ms,
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&saver->wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    int status = start_thread(saver);
+    int status = thread_start(&saver->thread, saver_run, saver);
     if (status != SP_OK) {
         saver_free(saver);
         return status;
@@ -179,7 +162,7 @@ void saver_tell(struct saver *saver, uint64_t version)
 
 bool saver_stop(struct saver *saver, uint32_t wait_ms)
 {
-    struct timespec until = time_of(clock_of(CLOCK_MONOTONIC) + wait_ms);
+    struct timespec until = time_of((int64_t)clock_ms() + wait_ms);
     if (!saver)
         return true;
     pthread_mutex_lock(&saver->lock);

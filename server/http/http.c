@@ -15,8 +15,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "alloc/clock.h"
 #include "server/log/log.h"
 
 enum {
@@ -73,11 +73,8 @@ static void get_tables(struct http *http, const char *rest, struct answer *answe
 
 static void get_health(struct http *http, const char *rest, struct answer *answer)
 {
-    struct timespec now;
     (void)rest;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    int64_t now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-    int64_t late_ms = now_ms - (int64_t)atomic_load(&http->options.counters->tick_ms);
+    int64_t late_ms = (int64_t)clock_ms() - (int64_t)atomic_load(&http->options.counters->tick_ms);
     if (late_ms > TICK_LATE_MS)
         say(answer, MHD_HTTP_SERVICE_UNAVAILABLE, "the main loop has not turned for %lld ms\n",
             (long long)late_ms);

@@ -6,12 +6,12 @@
  * database says is wrong (no such table, column, permission) is a complaint about the
  * configuration; that it does not answer is not.
  */
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "server/log/log.h"
 #include "server/refresh/internal.h"
+#include "server/refresh/thread.h"
 
 struct source_check {
     const struct config *config;
@@ -153,14 +153,9 @@ static bool source_used(const struct config *config, const struct config_source 
 
 static void start_checks(struct source_check *checks, unsigned count)
 {
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     for (unsigned i = 0; i < count; i++)
         checks[i].started = source_used(checks[i].config, checks[i].source) &&
-                            pthread_create(&checks[i].thread, NULL, check_source, &checks[i]) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+                            thread_start(&checks[i].thread, check_source, &checks[i]) == SP_OK;
 }
 
 int refresh_check(const struct config *config, source_finder *find, FILE *complaints,

@@ -14,13 +14,14 @@
  * A notified group asks its source for changes in slices of WAIT_SLICE_MS, so it follows the other
  * threads' wishes within that time.
  */
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
+#include "alloc/clock.h"
 #include "server/log/log.h"
 #include "server/refresh/internal.h"
+#include "server/refresh/thread.h"
 
 enum {
     WAIT_SLICE_MS = 250,
@@ -91,7 +92,7 @@ int group_new(struct refresh *refresh, struct shared_config *config, const char 
         if (strcmp(config->config->tables[i].group, name) == 0)
             table_init(group, &group->tables[group->table_count++], &config->config->tables[i]);
     if (getrandom(&group->random, sizeof(group->random), 0) != sizeof(group->random))
-        group->random = refresh_clock_ms();
+        group->random = clock_ms();
     group->random |= 1;
     *out = group;
     return SP_OK;
@@ -145,7 +146,7 @@ static void sleep_until(struct group *group, uint64_t until_ms)
     struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
                              .tv_nsec = (long)(until_ms % 1000) * 1000000};
     pthread_mutex_lock(&group->lock);
-    while (!group->stop && !group->now && refresh_clock_ms() < until_ms)
+    while (!group->stop && !group->now && clock_ms() < until_ms)
         pthread_cond_timedwait(&group->wake, &group->lock, &until);
     pthread_mutex_unlock(&group->lock);
 }
@@ -221,7 +222,7 @@ static int wait_slice(struct group *group, uint64_t slice_ms, uint64_t *verified
                       struct source_error *error)
 {
     const struct source_class *class = group->connection.class;
-    bool verify = refresh_clock_ms() - *verified_ms >= verify_every_ms(group);
+    bool verify = clock_ms() - *verified_ms >= verify_every_ms(group);
     int status = SP_OK;
     if (verify && class->check)
         status = class->check(group->connection.source, error);
@@ -229,7 +230,7 @@ static int wait_slice(struct group *group, uint64_t slice_ms, uint64_t *verified
         status = class->wait(group->connection.source, (uint32_t)slice_ms, changed, error);
     if (status != SP_OK || !verify || *changed)
         return status;
-    *verified_ms = refresh_clock_ms();
+    *verified_ms = clock_ms();
     confirm_fresh(group);
     return SP_OK;
 }
@@ -239,9 +240,9 @@ static int wait_notified(struct group *group, uint64_t until_ms, struct failure 
 {
     struct source_error error = {0};
     bool changed = false;
-    uint64_t verified = refresh_clock_ms(); /* by the pass before, or about then */
+    uint64_t verified = clock_ms(); /* by the pass before, or about then */
     while (!changed && !is_called(group)) {
-        uint64_t now = refresh_clock_ms();
+        uint64_t now = clock_ms();
         if (now >= until_ms)
             return SP_OK;
         uint64_t slice = until_ms - now < WAIT_SLICE_MS ? until_ms - now : WAIT_SLICE_MS;
@@ -261,7 +262,7 @@ static int wait_notified(struct group *group, uint64_t until_ms, struct failure 
 static int wait_for_work(struct group *group, struct failure *failure)
 {
     uint64_t period;
-    uint64_t ended = refresh_clock_ms();
+    uint64_t ended = clock_ms();
     uint64_t shortest = pauses(group, &period);
     sleep_until(group, ended + shortest);
     if (!group->notified || is_called(group))
@@ -288,7 +289,7 @@ static void back_off(struct group *group)
     if (bound > BACKOFF_LAST_MS)
         bound = BACKOFF_LAST_MS;
     uint64_t pause = next_random(group) % bound;
-    sleep_until(group, refresh_clock_ms() + (pause < BACKOFF_LEAST_MS ? BACKOFF_LEAST_MS : pause));
+    sleep_until(group, clock_ms() + (pause < BACKOFF_LEAST_MS ? BACKOFF_LEAST_MS : pause));
 }
 
 /* --- status --------------------------------------------------------------------------------- */
@@ -299,7 +300,7 @@ static void set_phase(struct group *group, enum refresh_phase phase)
     for (unsigned i = 0; i < group->table_count; i++) {
         group->tables[i].status.phase = phase;
         if (phase == REFRESH_RUNNING)
-            group->tables[i].status.started_at_ms = refresh_wall_ms();
+            group->tables[i].status.started_at_ms = clock_wall_ms();
     }
     pthread_mutex_unlock(&group->lock);
 }
@@ -376,7 +377,7 @@ static uint64_t failure_print(const struct failure *failure)
 /* Once when a failure begins or becomes another one, and then once a minute. */
 static void log_failure(struct group *group, const struct failure *failure)
 {
-    uint64_t now = refresh_clock_ms();
+    uint64_t now = clock_ms();
     uint64_t print = failure_print(failure);
     bool same = group->attempts > 1 && group->logged_print == print;
     if (same && now - group->logged_ms < REMIND_MS)
@@ -391,7 +392,7 @@ static void log_failure(struct group *group, const struct failure *failure)
 static void note_failure(struct group *group, const struct failure *failure)
 {
     if (group->attempts++ == 0)
-        group->failing_since_ms = refresh_clock_ms();
+        group->failing_since_ms = clock_ms();
     log_failure(group, failure);
     for (unsigned i = 0; i < group->table_count; i++)
         tell_readers(group, &group->tables[i], failure);
@@ -406,7 +407,7 @@ static void note_success(struct group *group)
 {
     if (group->attempts > 0)
         log_info("refresh", "group %s is fresh again after %u failures in %.1f s", group->name,
-                 group->attempts, (double)(refresh_clock_ms() - group->failing_since_ms) / 1000);
+                 group->attempts, (double)(clock_ms() - group->failing_since_ms) / 1000);
     group->attempts = 0;
     group->connection_used = true;
     tell_change(group);
@@ -477,7 +478,7 @@ static int connect_group(struct group *group, struct failure *failure)
 
 static bool any_full_due(const struct group *group)
 {
-    uint64_t now = refresh_clock_ms();
+    uint64_t now = clock_ms();
     for (unsigned i = 0; i < group->table_count; i++) {
         const struct group_table *table = &group->tables[i];
         if (!table->schema || !table->config->refresh.watermark || table->full_at_ms == 0 ||
@@ -562,11 +563,5 @@ static void *group_run(void *argument)
 
 int group_start(struct group *group)
 {
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&group->thread, NULL, group_run, group);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return failed ? SP_ESYS : SP_OK;
+    return thread_start(&group->thread, group_run, group);
 }

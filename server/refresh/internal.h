@@ -155,7 +155,5 @@ void connection_close(struct connection *connection); /* also one that is closed
 /* "3.1 GiB" and "1,234,567"; return out. */
 const char *refresh_text_size(uint64_t bytes, char out[TEXT_BYTES]);
 const char *refresh_text_count(uint64_t count, char out[TEXT_BYTES]);
-uint64_t refresh_clock_ms(void); /* CLOCK_MONOTONIC */
-int64_t refresh_wall_ms(void);   /* since 1970 */
 
 #endif

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#include "alloc/clock.h"
 #include "server/log/log.h"
 #include "server/refresh/internal.h"
 
@@ -400,7 +401,7 @@ static void count_success(struct pass *pass, struct portion *portion, uint64_t r
     status->state = SP_TABLE_FRESH;
     status->ever_committed = true;
     status->rows = rows;
-    status->success_at_ms = refresh_wall_ms();
+    status->success_at_ms = clock_wall_ms();
     status->last_full = portion->full;
     *(portion->full ? &status->full_total : &status->incremental_total) += 1;
     status->failures_in_a_row = 0;
@@ -413,7 +414,7 @@ static void count_success(struct pass *pass, struct portion *portion, uint64_t r
     status->missing_rows = 0;
     status->error[0] = '\0';
     portion->table->confirmed = false;
-    count_duration(status, (uint32_t)(refresh_clock_ms() - pass->begun_ms));
+    count_duration(status, (uint32_t)(clock_ms() - pass->begun_ms));
 }
 
 static void log_success(const struct pass *pass, const struct portion *portion, uint64_t rows)
@@ -424,7 +425,7 @@ static void log_success(const struct pass *pass, const struct portion *portion, 
               LOG_STR("table", portion->table->config->name), LOG_UINT("rows", rows),
               LOG_UINT("inserted", counts->inserted), LOG_UINT("updated", counts->updated),
               LOG_UINT("deleted", counts->deleted), LOG_UINT("unchanged", counts->unchanged),
-              LOG_BOOL("full", portion->full), LOG_UINT("ms", refresh_clock_ms() - pass->begun_ms));
+              LOG_BOOL("full", portion->full), LOG_UINT("ms", clock_ms() - pass->begun_ms));
     if (counts->unique_violations)
         log_limited(LOG_WARNING, "refresh", 60, "table %s: %llu rows share a key of a unique index",
                     portion->table->config->name, (unsigned long long)counts->unique_violations);
@@ -491,10 +492,8 @@ static int read_snapshot(struct pass *pass)
 
 int pass_run(struct group *group, struct failure *failure)
 {
-    struct pass pass = {.group = group,
-                        .failure = failure,
-                        .begun_ms = refresh_clock_ms(),
-                        .begun_at_ms = refresh_wall_ms()};
+    struct pass pass = {
+        .group = group, .failure = failure, .begun_ms = clock_ms(), .begun_at_ms = clock_wall_ms()};
     pass.portions = calloc(group->table_count, sizeof(*pass.portions));
     if (!pass.portions)
         return fail_store(failure, NULL, SP_ENOMEM, "beginning a refresh");

@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "server/refresh/internal.h"
 
@@ -50,21 +49,4 @@ const char *refresh_text_count(uint64_t count, char out[TEXT_BYTES])
     }
     out[used] = '\0';
     return out;
-}
-
-static int64_t clock_of(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-uint64_t refresh_clock_ms(void)
-{
-    return (uint64_t)clock_of(CLOCK_MONOTONIC);
-}
-
-int64_t refresh_wall_ms(void)
-{
-    return clock_of(CLOCK_REALTIME);
 }

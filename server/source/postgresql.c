@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/clock.h"
 #include "server/source/postgresql.h"
 
 #define GRACE_MS 5000 /* what the server may be late with its own statement_timeout */
@@ -103,7 +104,7 @@ static int result_failed(struct source *source, const struct source_table *table
 int pg_call_begin(struct source *source, struct source_error *error)
 {
     const uint32_t limit = source->options->statement_timeout_ms;
-    source->deadline_ms = limit ? waker_now_ms() + limit + GRACE_MS : 0;
+    source->deadline_ms = limit ? clock_ms() + limit + GRACE_MS : 0;
     if (source->broken)
         return source_fail(error, SP_ESOURCE, true, "source %s: the connection was lost before",
                            source->options->name);
@@ -300,7 +301,7 @@ static int prepare_session(struct source *source, struct source_error *error)
 static int connect_source(struct source *source, struct source_error *error)
 {
     const uint32_t limit = source->options->connect_timeout_ms;
-    const uint64_t deadline = limit ? waker_now_ms() + limit : 0;
+    const uint64_t deadline = limit ? clock_ms() + limit : 0;
     if (source->options->dsn && !is_connection_string(source->options->dsn))
         return source_fail(error, SP_ECONFIG, false, "source %s: dsn is not a connection string",
                            source->options->name);
@@ -405,7 +406,7 @@ static int pg_listen(struct source *source, const struct source_table *tables, u
 /* Reads on for a moment: what is told in a burst is one change. */
 static int settle(struct source *source, struct source_error *error)
 {
-    const uint64_t deadline = waker_now_ms() + SETTLE_MS;
+    const uint64_t deadline = clock_ms() + SETTLE_MS;
     while (waker_left_ms(deadline) > 0 &&
            waker_poll(&source->waker, PQsocket(source->conn), POLLIN, SETTLE_QUIET_MS))
         if (PQconsumeInput(source->conn) == 0)
@@ -417,7 +418,7 @@ static int settle(struct source *source, struct source_error *error)
 static int pg_wait(struct source *source, uint32_t timeout_ms, bool *changed,
                    struct source_error *error)
 {
-    const uint64_t deadline = waker_now_ms() + timeout_ms;
+    const uint64_t deadline = clock_ms() + timeout_ms;
     *changed = false;
     if (source->broken)
         return pg_call_begin(source, error);

@@ -61,7 +61,6 @@ bool waker_poll(struct waker *waker, int fd, short events, int timeout_ms);
 
 /* Milliseconds of the monotonic clock; and what is left until a deadline as poll wants it (-1:
  * there is none, which is written as 0). */
-uint64_t waker_now_ms(void);
 int waker_left_ms(uint64_t deadline_ms);
 
 /* --- columns of a table that were asked for --------------------------------------------------- */

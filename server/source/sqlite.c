@@ -18,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "alloc/clock.h"
 #include "alloc/row.h"
 #include "server/source/sqlite.h"
 
@@ -31,7 +32,7 @@
 
 void sqlite_call_begin(struct source *source)
 {
-    const uint64_t now = waker_now_ms();
+    const uint64_t now = clock_ms();
     const uint32_t limit = source->options->statement_timeout_ms;
     source->deadline_ms = limit ? now + limit : 0;
     source->busy_until_ms = now + BUSY_TIMEOUT_MS;
@@ -40,7 +41,7 @@ void sqlite_call_begin(struct source *source)
 static bool must_stop(const struct source *source)
 {
     return waker_asked(&source->waker) ||
-           (source->deadline_ms && waker_now_ms() >= source->deadline_ms);
+           (source->deadline_ms && clock_ms() >= source->deadline_ms);
 }
 
 static int on_progress(void *context)
@@ -52,7 +53,7 @@ static int on_busy(void *context, int count)
 {
     struct source *source = context;
     (void)count;
-    if (must_stop(source) || waker_now_ms() >= source->busy_until_ms)
+    if (must_stop(source) || clock_ms() >= source->busy_until_ms)
         return 0;
     waker_poll(&source->waker, -1, 0, BUSY_STEP_MS);
     return 1;

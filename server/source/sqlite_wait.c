@@ -25,6 +25,7 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include "alloc/clock.h"
 #include "server/source/sqlite.h"
 
 #define POLL_MS     4
@@ -109,7 +110,7 @@ static int look(struct source *source, bool *changed, struct source_error *error
 /* Sleeps until it is worth looking again. */
 static void pause_for(struct source *source, uint64_t deadline_ms, uint64_t *hot_until_ms)
 {
-    const bool hot = waker_now_ms() < *hot_until_ms;
+    const bool hot = clock_ms() < *hot_until_ms;
     const int left = waker_left_ms(deadline_ms);
     int timeout = source->inotify_fd >= 0 ? CALM_MS : POLL_MS;
     if (hot)
@@ -118,13 +119,13 @@ static void pause_for(struct source *source, uint64_t deadline_ms, uint64_t *hot
         timeout = left;
     if (waker_poll(&source->waker, hot ? -1 : source->inotify_fd, POLLIN, timeout) &&
         take_events(source))
-        *hot_until_ms = waker_now_ms() + HOT_SPAN_MS;
+        *hot_until_ms = clock_ms() + HOT_SPAN_MS;
 }
 
 int sqlite_wait(struct source *source, uint32_t timeout_ms, bool *changed,
                 struct source_error *error)
 {
-    const uint64_t deadline = waker_now_ms() + timeout_ms;
+    const uint64_t deadline = clock_ms() + timeout_ms;
     uint64_t hot_until = 0;
     uint64_t asked_ms = 0;
     *changed = false;
@@ -134,7 +135,7 @@ int sqlite_wait(struct source *source, uint32_t timeout_ms, bool *changed,
     for (;;) {
         if (waker_take(&source->waker))
             return source_fail(error, SP_ECANCELED, true, "canceled");
-        const uint64_t now = waker_now_ms();
+        const uint64_t now = clock_ms();
         int status = SP_OK;
         if (now >= deadline || now - asked_ms > HOT_SPAN_MS || !writer_at_work(source)) {
             status = look(source, changed, error);

@@ -11,9 +11,9 @@
  */
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "alloc/clock.h"
 #include "server/source/source_internal.h"
 
 int waker_open(struct waker *waker)
@@ -67,18 +67,11 @@ bool waker_poll(struct waker *waker, int fd, short events, int timeout_ms)
     return fds[1].revents != 0;
 }
 
-uint64_t waker_now_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 int waker_left_ms(uint64_t deadline_ms)
 {
     if (deadline_ms == 0)
         return -1;
-    const uint64_t now = waker_now_ms();
+    const uint64_t now = clock_ms();
     if (now >= deadline_ms)
         return 0;
     return deadline_ms - now > INT32_MAX ? INT32_MAX : (int)(deadline_ms - now);

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 void *vector_push(struct vector *vector, size_t item_bytes)
@@ -30,13 +29,6 @@ void vector_free(struct vector *vector)
 {
     free(vector->items);
     *vector = (struct vector){0};
-}
-
-static uint64_t clock_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
 /* --- opening -------------------------------------------------------------------------------- */
