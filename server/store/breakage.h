@@ -31,4 +31,10 @@
 #define BREAKS_COMMIT false
 #endif
 
+#ifdef SP_BREAK_ROUTE /* W7: a table's root or directory is replaced and its route does not change */
+#define BREAKS_ROUTE true
+#else
+#define BREAKS_ROUTE false
+#endif
+
 #endif

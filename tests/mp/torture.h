@@ -35,6 +35,7 @@ struct torture_shared {
     _Atomic uint64_t pending; /* state of the one that is being tried */
     _Atomic uint64_t attempt;
     _Atomic uint64_t acked[TORTURE_ROWS]; /* state of each row then; 0: not there */
+    _Atomic uint64_t shaped; /* of the last commit that changed `shape`; even: dropped */
     struct {
         uint32_t count;
         uint32_t row[TORTURE_CHANGES];

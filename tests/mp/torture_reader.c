@@ -22,8 +22,8 @@ struct reader {
     struct kit_random *random;
     struct sp_pond *pond;
     struct sp_table *tables[TORTURE_TABLES]; /* NULL: not there when it was looked for */
-    struct schema *schema;
-    uint64_t last[2][TORTURE_ROWS]; /* states seen, in left and right */
+    struct schema *schema, *noted;           /* without and with a note */
+    uint64_t last[2][TORTURE_ROWS];          /* states seen, in left and right */
     uint8_t values[BURST][TORTURE_BODY_MAX + 100];
     uint64_t gets;
 };
@@ -110,6 +110,43 @@ static bool mget_some(struct reader *r)
         if (!check_get(r, side, (unsigned)ids[i], gets[i].status, gets[i].out, gets[i].size,
                        before[i]))
             return false;
+    return true;
+}
+
+/* A value of a table that changes its shape: whole, of this row, and its state. */
+static bool other_state(struct reader *r, enum torture_table which, int64_t id, const void *value,
+                        size_t size, uint64_t *state)
+{
+    struct kit_row found;
+    return (kit_decode(r->schema, value, size, &found) &&
+            kit_body_state(found.body, found.body_bytes, which, id, state)) ||
+           (kit_decode(r->noted, value, size, &found) &&
+            kit_body_state(found.body, found.body_bytes, which, id, state));
+}
+
+/* Rows of the tables whose roots and directories are replaced under the reader. All that `shape`
+ * holds is of the last commit that changed it, or of one that is not acknowledged yet. */
+static bool get_others(struct reader *r)
+{
+    for (unsigned i = 0; i < 50; i++) {
+        enum torture_table which = i % 2 && r->tables[SHAPE] ? SHAPE : BULK;
+        int64_t id = (int64_t)kit_below(r->random, which == SHAPE ? TORTURE_SHAPED : TORTURE_BULK);
+        uint64_t before = atomic_load(&r->shared->shaped), state;
+        size_t size;
+        int status =
+            sp_get(r->tables[which], &id, sizeof(id), r->values[0], sizeof(r->values[0]), &size);
+        if (status == SP_ENOTFOUND || (status == SP_ENOTABLE && which == SHAPE))
+            continue;
+        if (status != SP_OK || !other_state(r, which, id, r->values[0], size, &state))
+            return BAD(r, "%s %d: %s or a wrong byte", torture_names[which], (int)id,
+                       sp_status_name(status));
+        if (which == SHAPE && state < before)
+            return BAD(r, "shape %d: state %llx after %llx", (int)id, (unsigned long long)state,
+                       (unsigned long long)before);
+        if (which == BULK && state != (uint64_t)(1 + id % 3))
+            return BAD(r, "bulk %d: state %llx", (int)id, (unsigned long long)state);
+        r->gets++;
+    }
     return true;
 }
 
@@ -388,8 +425,10 @@ static bool open_tables(struct reader *r)
 static bool step(struct reader *r)
 {
     uint64_t what = kit_below(r->random, 100);
-    if (what < 70)
+    if (what < 55)
         return get_some(r);
+    if (what < 70)
+        return get_others(r);
     if (what < 90)
         return mget_some(r);
     if (what < 93)
@@ -409,6 +448,7 @@ bool torture_read(struct torture *t, struct sp_pond *pond)
     r->random = &t->random;
     r->pond = pond;
     r->schema = kit_schema(0);
+    r->noted = kit_schema(KIT_NOTE);
     bool good = open_tables(r);
     while (good && !atomic_load(&t->shared->stop) && !atomic_load(&t->shared->failed)) {
         good = step(r);
@@ -418,6 +458,7 @@ bool torture_read(struct torture *t, struct sp_pond *pond)
     if (!pond)
         sp_close(r->pond);
     schema_free(r->schema);
+    schema_free(r->noted);
     free(r);
     return good;
 }

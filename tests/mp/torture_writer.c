@@ -24,6 +24,7 @@ struct writer {
     uint64_t state; /* of the transaction */
     uint64_t tick_ms;
     unsigned shape, bulk; /* what of kit_schema these tables have */
+    uint64_t shaped;      /* as shared->shaped, of this transaction; 0: `shape` is as it was */
     bool failed;
 };
 
@@ -217,7 +218,9 @@ static bool change_bulk(struct writer *w)
 /* The table `shape` is dropped, or gets another shape; its rows are all of one state. */
 static bool change_shape(struct writer *w)
 {
+    w->shaped = w->state;
     if (kit_below(w->random, 3) == 0) {
+        w->shaped &= ~UINT64_C(1);
         int status = store_drop(w->txn, torture_names[SHAPE]);
         return WANT(w, status == SP_ENOTABLE ? SP_OK : status);
     }
@@ -237,6 +240,7 @@ static bool transaction(struct writer *w)
     struct torture_shared *shared = w->shared;
     uint64_t serial = atomic_load(&shared->serial) + 1, version;
     w->state = serial << 16 | (atomic_fetch_add(&shared->attempt, 2) & 0xffff) | 1;
+    w->shaped = 0;
     atomic_store(&shared->pending, w->state);
     if (!WANT(w, store_begin(w->store, &w->txn)) || !use(w, META, 0) || !change_rows(w))
         return false;
@@ -258,6 +262,8 @@ static bool transaction(struct writer *w)
     if (!WANT(w, store_commit(w->txn, &version)))
         return false;
     w->txn = NULL;
+    if (w->shaped != 0)
+        atomic_store(&shared->shaped, w->shaped);
     note_committed(shared, w->state);
     atomic_fetch_add_explicit(&shared->commits, 1, memory_order_relaxed);
     return true;
