@@ -101,10 +101,35 @@ __attribute__((flatten)) int sp_get(struct sp_table *table, const void *key, siz
     return get_again(table, key, key_bytes, out, cap, size);
 }
 
-int sp_exists(struct sp_table *table, const void *key, size_t key_bytes)
+/* No room, so nothing is copied: what exists does not fit, unless its value is empty. */
+static NEVER_INLINE int exists_again(struct sp_table *table, const void *key, size_t key_bytes)
 {
     size_t size;
-    /* No room, so nothing is copied: what exists does not fit, unless its value is empty. */
-    int status = sp_get(table, key, key_bytes, NULL, 0, &size);
+    int status = get_again(table, key, key_bytes, NULL, 0, &size);
     return status == SP_ERANGE ? SP_OK : status;
+}
+
+__attribute__((flatten)) int sp_exists(struct sp_table *table, const void *key, size_t key_bytes)
+{
+    const struct binding *b = table_binding(table);
+    uint64_t hash = hash_key(&b->hash, key, key_bytes);
+    struct quick_home home;
+    uint64_t off = 0;
+    size_t value_bytes;
+    if (quick_is_old(b))
+        return SP_EOLD;
+    const struct quick_arena arena = quick_arena(b);
+    uint64_t version = quick_version(b);
+    if (UNLIKELY(!quick_home(b, &arena, hash, &home)))
+        return exists_again(table, key, key_bytes);
+    enum quick result = quick_slot(&arena, &home, hash, &off);
+    if (LIKELY(result == QUICK_FOUND)) {
+        if (quick_entry(&arena, version, quick_last(&arena, key_bytes, 0), off, key, key_bytes,
+                        &value_bytes) &&
+            quick_valid(b, &home))
+            return SP_OK;
+    } else if (result == QUICK_MISS && quick_valid_miss(b, &arena, &home, version)) {
+        return SP_ENOTFOUND;
+    }
+    return exists_again(table, key, key_bytes);
 }
