@@ -31,7 +31,7 @@
 #define BREAKS_COMMIT false
 #endif
 
-#ifdef SP_BREAK_ROUTE /* W7: a table's root or directory is replaced and its route does not change */
+#ifdef SP_BREAK_ROUTE /* W7: a root or directory is replaced and the route does not change */
 #define BREAKS_ROUTE true
 #else
 #define BREAKS_ROUTE false
