@@ -16,6 +16,8 @@
 #define CHECK_EVERY_MS 1000u /* how often the slow calls look at the directory */
 #define RETRY_AFTER_MS 5u    /* how soon an absent pond is looked for again */
 #define LIMIT_LEAST    256u  /* units: a page, which every pond has */
+/* Bindings of a table: they are kept, and a forged pond can ask for more and more. */
+#define LEARN_MAX 65536u
 
 /* What stands for the slot of a table that the pond does not have, and for the directory of one
  * that has not been read yet. No slot's route is NO_ROUTE, so R8 never passes with them. */
@@ -143,9 +145,10 @@ NEVER_INLINE void binding_learn(struct sp_table *table, struct binding *binding,
     pthread_mutex_lock(&pond->mutex);
     struct binding *now = table_binding(table);
     struct binding *fresh = NULL;
-    if (now->map == binding->map && now->route != path->route)
+    if (now->map == binding->map && now->route != path->route && table->learned < LEARN_MAX)
         fresh = binding_new(); /* if there is no memory, reads go on as they are */
     if (fresh != NULL) {
+        table->learned++;
         *fresh = *now;
         fresh->directory =
             (const _Atomic uint64_t *)(now->arena + (dir_unit(path->dir) << FORMAT_UNIT_SHIFT));

@@ -107,6 +107,7 @@ struct sp_table {
     _Atomic(struct binding *) binding;
     struct sp_pond *pond;
     struct sp_table *next;
+    uint32_t learned; /* bindings that binding_learn has made */
     char name[FORMAT_NAME_BYTES];
 };
 
