@@ -59,7 +59,8 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics take no lock");
 #define FORMAT_HEADER_BYTES (FORMAT_SUPER_BYTES + FORMAT_TABLES_MAX * FORMAT_SLOT_BYTES)
 #define FORMAT_UNIT_BYTES   16u
 #define FORMAT_UNIT_SHIFT   4
-#define FORMAT_UNIT_BITS    36 /* a pond holds at most 2^36 units: 1 TiB */
+#define FORMAT_UNIT_BITS    36   /* a pond holds at most 2^36 units: 1 TiB */
+#define FORMAT_UNITS_LEAST  256u /* of every arena: a page of it is always backed */
 #define FORMAT_UNIT_MASK    ((UINT64_C(1) << FORMAT_UNIT_BITS) - 1)
 #define FORMAT_ARENA_ALIGN  (UINT64_C(2) << 20) /* of arena_off: the size of a huge page */
 

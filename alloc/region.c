@@ -159,8 +159,9 @@ static const char *layout_fault(const struct super *super)
         super->arena_off >= super->file_bytes)
         return "its parts overlap";
     uint64_t arena_units = (super->file_bytes - super->arena_off) >> FORMAT_UNIT_SHIFT;
-    if (super->unit_limit == 0 || super->unit_limit > arena_units ||
-        super->unit_limit > UINT64_C(1) << FORMAT_UNIT_BITS)
+    if (super->unit_limit < FORMAT_UNITS_LEAST)
+        return "its arena is smaller than a page";
+    if (super->unit_limit > arena_units || super->unit_limit > UINT64_C(1) << FORMAT_UNIT_BITS)
         return "its arena is larger than the file";
     if (memchr(super->name, '\0', sizeof super->name) == NULL)
         return "its name has no end";

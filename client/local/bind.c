@@ -15,7 +15,6 @@
 
 #define CHECK_EVERY_MS 1000u /* how often the slow calls look at the directory */
 #define RETRY_AFTER_MS 5u    /* how soon an absent pond is looked for again */
-#define LIMIT_LEAST    256u  /* units: a page, which every pond has */
 /* Bindings of a table: they are kept, and a forged pond can ask for more and more. */
 #define LEARN_MAX 65536u
 
@@ -60,19 +59,19 @@ const struct table_slot *mapping_slot(const struct mapping *map, const char *nam
     return NULL;
 }
 
-/* What is backed now, and in any case a page; a multiple of a bucket's size. */
-static uint64_t usable_bytes(const struct region *region)
+uint64_t mapping_usable_bytes(const struct mapping *map)
 {
+    const struct region *region = &map->region;
     uint64_t usable = atomic_load_explicit(&region->super->usable_units, memory_order_acquire);
     if (usable > region->unit_limit)
         usable = region->unit_limit;
     usable = usable / BUCKET_UNITS * BUCKET_UNITS;
-    return (usable < LIMIT_LEAST ? LIMIT_LEAST : usable) << FORMAT_UNIT_SHIFT;
+    return (usable < FORMAT_UNITS_LEAST ? FORMAT_UNITS_LEAST : usable) << FORMAT_UNIT_SHIFT;
 }
 
 bool binding_grow(struct binding *binding)
 {
-    uint64_t usable = usable_bytes(&binding->map->region);
+    uint64_t usable = mapping_usable_bytes(binding->map);
     uint64_t limit = atomic_load_explicit(&binding->limit_bytes, memory_order_relaxed);
     while (usable > limit) {
         if (atomic_compare_exchange_weak_explicit(&binding->limit_bytes, &limit, usable,
@@ -118,7 +117,7 @@ struct binding *binding_make(struct sp_table *table, struct mapping *map)
     binding->dir_words = 1;
     binding->route = NO_ROUTE;
     binding->map = map;
-    atomic_init(&binding->limit_bytes, usable_bytes(&map->region));
+    atomic_init(&binding->limit_bytes, mapping_usable_bytes(map));
     binding_put(table, binding);
     return binding;
 }

@@ -130,6 +130,9 @@ static inline uint64_t map_committed(const struct mapping *map)
 int mapping_open(const char *directory, struct mapping **out, char *why);
 void mapping_free(struct mapping *map);
 
+/* What of the arena is backed now, and in any case a page; a multiple of a bucket's size. */
+uint64_t mapping_usable_bytes(const struct mapping *map);
+
 /* The slot of a table by its name, or NULL. */
 const struct table_slot *mapping_slot(const struct mapping *map, const char *name);
 

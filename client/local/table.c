@@ -154,7 +154,7 @@ static void collect_names(const struct mapping *map, struct name_list *list)
     const struct region *region = &map->region;
     uint32_t count = atomic_load_explicit(&region->super->table_count, memory_order_acquire);
     struct binding binding = {.super = region->super, .arena = region->arena};
-    atomic_init(&binding.limit_bytes, region->unit_limit << FORMAT_UNIT_SHIFT);
+    atomic_init(&binding.limit_bytes, mapping_usable_bytes(map));
     for (uint32_t i = 0; i < count && i < FORMAT_TABLES_MAX; i++) {
         binding.slot = &region->slots[i];
         char *name = list->names[list->count];

@@ -236,6 +236,11 @@ static void test_refused_fields(void **state)
             assert_status(attach_changed(sizes[i], &values[j], 8, false), SP_ECORRUPT);
         }
     }
+    /* The story: with an arena of less than a root's size, "the last place for a root" was
+     * anywhere. */
+    for (uint64_t units = 0; units < FORMAT_UNITS_LEAST; units += 51)
+        assert_status(attach_changed(offsetof(struct super, unit_limit), &units, 8, true),
+                      SP_ECORRUPT);
     const uint32_t older = 0, newer = 2, feature = 1, tables = 257;
     assert_status(attach_changed(offsetof(struct super, format_version), &older, 4, true),
                   SP_EFORMAT);
