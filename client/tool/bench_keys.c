@@ -79,6 +79,20 @@ void bench_keys_shuffle(struct bench_keys *keys, uint64_t seed)
     }
 }
 
+int bench_keys_ask(struct bench_keys *keys)
+{
+    size_t at = 0;
+    keys->asked = malloc(keys->bytes_used + 1);
+    if (keys->asked == NULL)
+        return tool_failed(SP_ENOMEM, "keys");
+    for (size_t i = 0; i < keys->count; i++) {
+        const struct bench_row *row = &keys->rows[i];
+        memcpy(keys->asked + at, bench_key(keys, row), row->key_bytes);
+        at += row->key_bytes;
+    }
+    return TOOL_OK;
+}
+
 int bench_keys_index(struct bench_keys *keys)
 {
     uint64_t size = 16;
@@ -116,6 +130,7 @@ size_t bench_private_get(const struct bench_keys *keys, const void *key, size_t 
 void bench_keys_free(struct bench_keys *keys)
 {
     free(keys->bytes);
+    free(keys->asked);
     free(keys->rows);
     free(keys->buckets);
     memset(keys, 0, sizeof *keys);

@@ -19,6 +19,9 @@ struct bench_row {
 
 struct bench_keys {
     unsigned char *bytes;
+    /* The keys once more, in the order of rows: what is asked for. With the keys in `bytes` a
+     * question would fetch its answer from memory. */
+    unsigned char *asked;
     size_t bytes_used, bytes_room;
     struct bench_row *rows; /* in random order after bench_keys_shuffle */
     size_t count, room;
@@ -30,6 +33,8 @@ struct bench_keys {
 /* Reads at most `max` rows of a table. */
 int bench_keys_read(struct bench_keys *keys, struct tool *tool, struct sp_table *table, size_t max);
 void bench_keys_shuffle(struct bench_keys *keys, uint64_t seed);
+/* Fills `asked`. */
+int bench_keys_ask(struct bench_keys *keys);
 int bench_keys_index(struct bench_keys *keys);
 void bench_keys_free(struct bench_keys *keys);
 

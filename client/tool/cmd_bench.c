@@ -25,8 +25,8 @@ struct bench {
     struct bench_keys keys;
     unsigned char *out; /* BATCH values */
     size_t out_bytes;
-    size_t at;       /* next row */
-    uint64_t misses; /* rows that have gone or grown meanwhile */
+    size_t at, asked_at; /* next row, and where its key is in keys.asked */
+    uint64_t misses;     /* rows that have gone or grown meanwhile */
 };
 
 static uint64_t now_ns(void)
@@ -36,20 +36,25 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static const struct bench_row *row_next(struct bench *bench)
+/* A key of some row. */
+static const unsigned char *key_next(struct bench *bench, size_t *size)
 {
-    const struct bench_row *row = &bench->keys.rows[bench->at];
-    bench->at = bench->at + 1 < bench->keys.count ? bench->at + 1 : 0;
-    return row;
+    const struct bench_keys *keys = &bench->keys;
+    const unsigned char *key = keys->asked + bench->asked_at;
+    *size = keys->rows[bench->at].key_bytes;
+    bool last = ++bench->at == keys->count;
+    bench->at = last ? 0 : bench->at;
+    bench->asked_at = last ? 0 : bench->asked_at + *size;
+    return key;
 }
 
 static void read_single(struct bench *bench)
 {
     for (int i = 0; i < KEYS_SLICE; i++) {
-        const struct bench_row *row = row_next(bench);
-        size_t size;
-        bench->misses += sp_get(bench->table, bench_key(&bench->keys, row), row->key_bytes,
-                                bench->out, bench->out_bytes, &size) != SP_OK;
+        size_t key_bytes, size;
+        const unsigned char *key = key_next(bench, &key_bytes);
+        bench->misses +=
+            sp_get(bench->table, key, key_bytes, bench->out, bench->out_bytes, &size) != SP_OK;
     }
 }
 
@@ -58,11 +63,9 @@ static void read_batches(struct bench *bench)
     for (int i = 0; i < KEYS_SLICE; i += BATCH) {
         struct sp_get gets[BATCH];
         for (size_t k = 0; k < BATCH; k++) {
-            const struct bench_row *row = row_next(bench);
-            gets[k] = (struct sp_get){.key = bench_key(&bench->keys, row),
-                                      .key_bytes = row->key_bytes,
-                                      .out = bench->out + k * bench->out_bytes,
-                                      .cap = bench->out_bytes};
+            gets[k].key = key_next(bench, &gets[k].key_bytes);
+            gets[k].out = bench->out + k * bench->out_bytes;
+            gets[k].cap = bench->out_bytes;
         }
         bench->misses += sp_mget(bench->table, gets, BATCH) != SP_OK;
     }
@@ -71,9 +74,9 @@ static void read_batches(struct bench *bench)
 static void read_private(struct bench *bench)
 {
     for (int i = 0; i < KEYS_SLICE; i++) {
-        const struct bench_row *row = row_next(bench);
-        bench->misses += bench_private_get(&bench->keys, bench_key(&bench->keys, row),
-                                           row->key_bytes, bench->out) == SIZE_MAX;
+        size_t key_bytes;
+        const unsigned char *key = key_next(bench, &key_bytes);
+        bench->misses += bench_private_get(&bench->keys, key, key_bytes, bench->out) == SIZE_MAX;
     }
 }
 
@@ -178,7 +181,9 @@ static int bench_run(struct bench *bench, uint32_t time_ms, uint64_t keys_max)
         return TOOL_NO;
     }
     bench_keys_shuffle(&bench->keys, now_ns());
-    code = bench_keys_index(&bench->keys);
+    code = bench_keys_ask(&bench->keys);
+    if (code == TOOL_OK)
+        code = bench_keys_index(&bench->keys);
     if (code != TOOL_OK)
         return code;
     bench->out_bytes = bench->keys.value_bytes_max + 64;
