@@ -5,14 +5,16 @@
  * Aliases make the document a graph: an alias may be used many times ("a billion laughs") or inside
  * itself. Both are refused here, by counting nodes as if each alias were written out, before anyone
  * walks the tree. Cost: linear in the file. Limits: TREE_NODES_MAX nodes with aliases written out,
- * TREE_DEPTH_MAX levels.
+ * of these TREE_ALIASED_MAX by aliases, TREE_DEPTH_MAX levels. libcyaml keeps what an anchor stands
+ * for, and copies it as it grows: with many aliases of aliases that is a square of what they stand
+ * for.
  */
 #include "server/config/tree.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { TREE_NODES_MAX = 100000, TREE_DEPTH_MAX = 32 };
+enum { TREE_NODES_MAX = 100000, TREE_ALIASED_MAX = 10000, TREE_DEPTH_MAX = 32 };
 
 static void complain_parser(struct complaints *complaints, const yaml_parser_t *parser,
                             const char *data)
@@ -97,11 +99,12 @@ static bool check_expansion(struct tree *tree, struct complaints *complaints)
         config_complain(complaints, 0, 0, "out of memory");
         return false;
     }
-    bool good = expand(&expansion, 1, 1) < TREE_NODES_MAX;
+    unsigned size = expand(&expansion, 1, 1);
+    bool good = size < TREE_NODES_MAX && size <= count + TREE_ALIASED_MAX;
     if (!good)
         config_complain(complaints, 1, 1,
-                        "too large: more than %d values or %d levels, aliases included",
-                        TREE_NODES_MAX, TREE_DEPTH_MAX);
+                        "too large: more than %d values or %d levels, or %d values by aliases",
+                        TREE_NODES_MAX, TREE_DEPTH_MAX, TREE_ALIASED_MAX);
     free(expansion.sizes);
     return good;
 }
