@@ -14,8 +14,8 @@
 
 struct group {
     uint64_t hash[GROUP];
-    uint64_t off[GROUP]; /* 0: not in its home bucket, QUICK_OFF_RARE: not for here */
-    struct quick_home home[GROUP];
+    uint64_t off[GROUP];           /* of the entry; 0: not in its home bucket */
+    struct quick_home home[GROUP]; /* bucket NULL: the key is not for here */
 };
 
 /* Hashes and home buckets. */
@@ -26,7 +26,8 @@ FIND_INLINE void fetch_buckets(const struct binding *b, const struct quick_arena
         uint64_t hash = hash_key(&b->hash, gets[i].key, gets[i].key_bytes);
         struct quick_home home;
         group->hash[i] = hash;
-        group->off[i] = LIKELY(quick_home(b, arena, hash, &home)) ? 0 : QUICK_OFF_RARE;
+        if (UNLIKELY(!quick_home(b, arena, hash, &home)))
+            home.bucket = NULL;
         __builtin_prefetch(home.bucket);
         group->home[i] = home;
     }
@@ -36,14 +37,13 @@ FIND_INLINE void fetch_buckets(const struct binding *b, const struct quick_arena
 FIND_INLINE void fetch_entries(const struct quick_arena *arena, struct group *group, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (UNLIKELY(group->off[i] != 0))
-            continue;
         const struct bucket *bucket = group->home[i].bucket;
+        if (UNLIKELY(bucket == NULL))
+            continue;
         group->home[i].meta = atomic_load_explicit(&bucket->meta, memory_order_acquire);
         unsigned match = find_match(bucket, group->hash[i] & TAG_MASK);
-        if (UNLIKELY(match == 0))
-            continue;
-        uint64_t off = slot_unit(find_matched(bucket, match)) << FORMAT_UNIT_SHIFT;
+        uint64_t off =
+            LIKELY(match != 0) ? slot_unit(find_matched(bucket, match)) << FORMAT_UNIT_SHIFT : 0;
         group->off[i] = off;
         __builtin_prefetch(arena->base + off);
         __builtin_prefetch(arena->base + off + 64);
@@ -58,7 +58,7 @@ FIND_INLINE bool copy_one(const struct binding *b, const struct quick_arena *are
     struct quick_home home = group->home[i];
     uint64_t off = group->off[i];
     size_t value_bytes = 0;
-    if (UNLIKELY(off == QUICK_OFF_RARE))
+    if (UNLIKELY(home.bucket == NULL))
         return false;
     if (UNLIKELY(off == 0)) {
         enum quick result = quick_slot(arena, &home, group->hash[i], &off);
