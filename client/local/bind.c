@@ -122,6 +122,18 @@ struct binding *binding_make(struct sp_table *table, struct mapping *map)
     return binding;
 }
 
+/* What says where the table is. The limit and the schema may change meanwhile. */
+static void binding_copy(struct binding *to, const struct binding *from)
+{
+    to->super = from->super;
+    to->slot = from->slot;
+    to->arena = from->arena;
+    to->hash = from->hash;
+    to->map = from->map;
+    atomic_init(&to->limit_bytes, atomic_load_explicit(&from->limit_bytes, memory_order_relaxed));
+    atomic_init(&to->schema, atomic_load_explicit(&from->schema, memory_order_acquire));
+}
+
 /* Whether a directory lies inside the limit as a whole. */
 static bool directory_fits(uint64_t dir, uint64_t limit)
 {
@@ -148,7 +160,7 @@ NEVER_INLINE void binding_learn(struct sp_table *table, struct binding *binding,
         fresh = binding_new(); /* if there is no memory, reads go on as they are */
     if (fresh != NULL) {
         table->learned++;
-        *fresh = *now;
+        binding_copy(fresh, now);
         fresh->directory =
             (const _Atomic uint64_t *)(now->arena + (dir_unit(path->dir) << FORMAT_UNIT_SHIFT));
         fresh->dir_words = UINT64_C(1) << dir_depth(path->dir);
