@@ -64,6 +64,8 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics take no lock");
 #define FORMAT_UNIT_MASK    ((UINT64_C(1) << FORMAT_UNIT_BITS) - 1)
 #define FORMAT_ARENA_ALIGN  (UINT64_C(2) << 20) /* of arena_off: the size of a huge page */
 
+#define FORMAT_CACHE_NAME "$cache" /* of the slot; no table can be called so */
+
 #define FORMAT_POND_FILE   "pond"
 #define FORMAT_LEASES_FILE "leases"
 
@@ -126,6 +128,7 @@ static_assert(sizeof(struct super) == 384, "super");
  * refresh status; a refresh that changes no row writes nothing else of the pond.
  */
 #define SLOT_FAIL_WHEN_STALE 1u /* flags: reads past deadline_ms answer SP_EOLD */
+#define SLOT_CACHE           2u /* flags: the cache (below), no table for readers */
 
 struct table_slot {
     /* line 0: what every read loads */
@@ -163,6 +166,7 @@ static_assert(sizeof(struct table_slot) == FORMAT_SLOT_BYTES, "table_slot");
  * dirs[0] is the primary index, dirs[1..index_count] the secondary ones in the schema's order.
  */
 #define ROOT_DROPPED 1u /* flags: the table was dropped by this version */
+#define ROOT_CACHE   2u /* flags: the cache: its entries are extended and without versions */
 
 struct table_root {
     _Atomic uint64_t born; /* version, as in entries */
