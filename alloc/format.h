@@ -42,6 +42,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the pond's format is little-endian, and so must be the machine"
@@ -199,6 +200,8 @@ static inline unsigned dir_depth(uint64_t word)
 /* A segment word, in a directory: bucket count | depth << 16 | unit of the first bucket / 4 << 30.
  * The segment is pointed to by the 2^(directory's depth - its depth) neighbouring words that share
  * its hash prefix. Buckets are 64-byte aligned; a segment_head lies in the 64 bytes before.
+ * In the cache (ROOT_CACHE) a note of 32 bits for each bucket lies behind the last bucket: how much
+ * its entries are used and when the first of them expires, for the daemon alone.
  */
 #define SEGMENT_BUCKETS_MAX 256u
 #define BUCKET_UNITS        UINT64_C(4)
@@ -226,7 +229,9 @@ static inline unsigned segment_depth(uint64_t word)
 
 struct segment_head { /* written and read by the daemon and by checkers only */
     uint32_t entry_count;
-    uint32_t reserved[15];
+    uint32_t reserved0;
+    uint64_t due; /* of the cache: no entry of the segment expires before this */
+    uint32_t reserved1[12];
 };
 static_assert(sizeof(struct segment_head) == 64, "segment_head");
 
@@ -346,6 +351,19 @@ static inline uint64_t entry_prev(uint64_t prev_word)
 static inline size_t entry_value_bytes(uint64_t prev_word)
 {
     return (size_t)(prev_word >> FORMAT_UNIT_BITS);
+}
+/* Of an extended entry: the two words between checksum and key, which lie unaligned. */
+static inline int64_t entry_expiry(const struct entry *entry)
+{
+    int64_t expiry_ms;
+    memcpy(&expiry_ms, entry->bytes, sizeof expiry_ms);
+    return expiry_ms;
+}
+static inline uint64_t entry_version(const struct entry *entry)
+{
+    uint64_t version;
+    memcpy(&version, entry->bytes + sizeof(int64_t), sizeof version);
+    return version;
 }
 static inline size_t entry_key_off(unsigned flags)
 {

@@ -95,7 +95,7 @@ int txn_write(struct store_txn *txn, struct index *index, const struct place *pl
         FAILPOINT("replaced");
         mark_dead(store, slot_unit(place->word), txn->born);
     } else {
-        status = index_insert(index, hash, unit);
+        status = index_insert(index, hash, unit, NULL);
         if (status != SP_OK)
             goto free_entry;
     }

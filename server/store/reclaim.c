@@ -410,6 +410,16 @@ void reclaim_root(struct store *store, struct table *table, struct shape *old)
 
 #define BURY_SEGMENTS 64u
 
+bool bury_some(struct store *store)
+{
+    if (store->graves.count == 0)
+        return false;
+    struct grave *last = (struct grave *)store->graves.items + store->graves.count - 1;
+    if (shape_bury(last, BURY_SEGMENTS))
+        store->graves.count--;
+    return true;
+}
+
 void reclaim_tick(struct store *store, uint64_t now_ms)
 {
     struct pins pins;
@@ -422,10 +432,9 @@ void reclaim_tick(struct store *store, uint64_t now_ms)
             reclaim_held(store, &pins);
         reclaim_roots(store, &pins);
     }
-    while (store->graves.count) {
-        struct grave *last = (struct grave *)store->graves.items + store->graves.count - 1;
-        if (!shape_bury(last, BURY_SEGMENTS))
-            break;
-        store->graves.count--;
-    }
+    size_t left;
+    do {
+        left = store->graves.count;
+        bury_some(store);
+    } while (store->graves.count < left);
 }

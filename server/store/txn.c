@@ -16,26 +16,31 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-int store_begin(struct store *store, struct store_txn **out)
+static struct store_txn *begin_locked(struct store *store)
 {
     struct store_txn *txn = calloc(1, sizeof(*txn));
     if (!txn)
-        return SP_ENOMEM;
+        return NULL;
     txn->store = store;
-    pthread_mutex_lock(&store->lock);
     txn->born = VERSION_UNCOMMITTED | (++store->txn_serial & (VERSION_UNCOMMITTED - 1));
     txn->next = store->txns;
     if (txn->next)
         txn->next->prev = txn;
     store->txns = txn;
+    return txn;
+}
+
+int store_begin(struct store *store, struct store_txn **out)
+{
+    pthread_mutex_lock(&store->lock);
+    *out = begin_locked(store);
     pthread_mutex_unlock(&store->lock);
-    *out = txn;
-    return SP_OK;
+    return *out ? SP_OK : SP_ENOMEM;
 }
 
 /* --- tables --------------------------------------------------------------------------------- */
 
-static struct table *find_table(struct store *store, const char *name)
+struct table *table_find(struct store *store, const char *name)
 {
     unsigned count = atomic_load_explicit(&store->region.super->table_count, memory_order_relaxed);
     for (unsigned i = 0; i < count; i++) {
@@ -80,7 +85,7 @@ static bool shape_dropped(const struct shape *shape)
 static int open_table(struct store_txn *txn, const char *name, const struct schema *schema,
                       uint64_t row_hint, struct store_table **out)
 {
-    struct table *table = find_table(txn->store, name);
+    struct table *table = table_find(txn->store, name);
     int status = table ? SP_OK : claim_slot(txn->store, name, &table);
     if (status != SP_OK)
         return status;
@@ -91,7 +96,7 @@ static int open_table(struct store_txn *txn, const char *name, const struct sche
         return SP_ENOMEM;
     use->shape = table->current;
     if (!use->shape || shape_dropped(use->shape) || !shape_matches(use->shape, schema)) {
-        status = shape_create(txn->store, schema, row_hint, &use->shape);
+        status = shape_create(txn->store, schema, 0, row_hint, &use->shape);
         use->staged = true;
     }
     if (status != SP_OK) {
@@ -119,27 +124,31 @@ void store_table_counts(const struct store_table *table, struct store_counts *ou
     *out = table->counts;
 }
 
-static int drop_table(struct store_txn *txn, const char *name)
+/* A new, empty shape for a table, to take its place at the commit. */
+static int stage_shape(struct store_txn *txn, struct table *table, const struct schema *schema,
+                       uint32_t root_flags)
 {
-    struct table *table = find_table(txn->store, name);
-    if (!table || !table->current || shape_dropped(table->current))
-        return SP_ENOTABLE;
     if (table->owner)
         return SP_EBUSY;
     struct store_table *use = calloc(1, sizeof(*use));
     if (!use)
         return SP_ENOMEM;
-    int status = shape_create(txn->store, table->current->schema, 0, &use->shape);
+    int status = shape_create(txn->store, schema, root_flags, 0, &use->shape);
     if (status != SP_OK) {
         free(use);
         return status;
     }
-    struct table_root *root = use->shape->root;
-    root->flags = ROOT_DROPPED;
-    root->checksum = root_checksum(root, region_at(&txn->store->region, root->schema_unit));
     use->staged = true;
     link_table(txn, table, use);
     return SP_OK;
+}
+
+static int drop_table(struct store_txn *txn, const char *name)
+{
+    struct table *table = table_find(txn->store, name);
+    if (!table || !table->current || shape_dropped(table->current))
+        return SP_ENOTABLE;
+    return stage_shape(txn, table, table->current->schema, ROOT_DROPPED);
 }
 
 int store_drop(struct store_txn *txn, const char *name)
@@ -383,5 +392,22 @@ int store_commit(struct store_txn *txn, uint64_t *version)
     pthread_mutex_lock(&store->lock);
     int status = commit_locked(txn, version ? version : &ignored);
     pthread_mutex_unlock(&store->lock);
+    return status;
+}
+
+int table_renew(struct store *store, const char *name, const struct schema *schema,
+                uint32_t root_flags, struct table **out)
+{
+    struct store_txn *txn = begin_locked(store);
+    uint64_t version;
+    if (!txn)
+        return SP_ENOMEM;
+    *out = table_find(store, name);
+    int status = *out ? SP_OK : claim_slot(store, name, out);
+    if (status == SP_OK)
+        status = stage_shape(txn, *out, schema, root_flags);
+    if (status == SP_OK)
+        return commit_locked(txn, &version);
+    abort_locked(txn);
     return status;
 }
