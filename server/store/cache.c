@@ -31,19 +31,18 @@ static int make_schema(struct schema **out)
     return schema_build(columns, 2, NULL, 0, out, NULL, 0);
 }
 
-static int renew(struct cache *cache)
+static int make_table(struct cache *cache)
 {
     struct schema *schema;
     int status = make_schema(&schema);
     if (status != SP_OK)
         return status;
-    status = table_renew(cache->store, FORMAT_CACHE_NAME, schema, ROOT_CACHE, &cache->table);
+    status = table_create(cache->store, FORMAT_CACHE_NAME, schema, ROOT_CACHE, &cache->table);
     schema_free(schema);
     if (status != SP_OK)
         return status;
     atomic_fetch_or_explicit(&cache->table->slot->flags, SLOT_CACHE, memory_order_release);
     route_raise(cache->table->slot);
-    cache->evict = cache->expire = (struct cache_hand){0};
     return SP_OK;
 }
 
@@ -59,7 +58,7 @@ int cache_open(struct store *store, const struct cache_options *options, struct 
     cache->table = table_find(store, FORMAT_CACHE_NAME);
     int status = SP_OK;
     if (!cache->table || !cache->table->current)
-        status = renew(cache);
+        status = make_table(cache);
     pthread_mutex_unlock(&store->lock);
     if (status != SP_OK) {
         free(cache);
@@ -76,7 +75,12 @@ void cache_close(struct cache *cache)
 
 void cache_lock(struct cache *cache, int64_t now_ms)
 {
-    pthread_mutex_lock(&cache->store->lock);
+    struct store *store = cache->store;
+    if (pthread_mutex_trylock(&store->lock) != 0) {
+        atomic_fetch_add_explicit(&store->waiting, 1, memory_order_relaxed);
+        pthread_mutex_lock(&store->lock);
+        atomic_fetch_sub_explicit(&store->waiting, 1, memory_order_relaxed);
+    }
     cache->now_ms = now_ms;
 }
 
@@ -320,7 +324,12 @@ bool cache_delete(struct cache *cache, uint64_t hash, const void *key, size_t ke
 
 int cache_flush(struct cache *cache)
 {
-    return cache_index(cache)->entry_count == 0 ? SP_OK : renew(cache);
+    if (cache_index(cache)->entry_count == 0)
+        return SP_OK;
+    int status = table_replace(cache->store, cache->table, CACHE_BORN);
+    if (status == SP_OK)
+        cache->evict = cache->expire = (struct cache_hand){0};
+    return status;
 }
 
 /* --- walks ---------------------------------------------------------------------------------- */

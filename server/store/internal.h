@@ -166,6 +166,9 @@ struct grave {
 
 struct store {
     pthread_mutex_t lock;
+    _Atomic uint32_t waiting; /* who wants the lock for microseconds: see store_breathe */
+    pthread_cond_t commit_over;
+    bool committing; /* a commit is under way, which lets go of the lock at times */
     char directory[256];
     struct store_options options;
     struct region region;
@@ -242,6 +245,14 @@ static inline struct entry_view entry_view(const struct entry *entry)
     view.value = view.key + view.key_bytes;
     return view;
 }
+
+/* --- the lock (store.c) --------------------------------------------------------------------- */
+
+/* For what holds the lock for long, between steps that leave everything as it should be: lets those
+ * in who hold it shortly (cache_lock), if there are any. Costs a load. */
+void store_breathe(struct store *store);
+/* Takes the lock when those are through. */
+void store_lock(struct store *store);
 
 /* --- space.c -------------------------------------------------------------------------------- */
 
@@ -329,10 +340,12 @@ int txn_write(struct store_txn *txn, struct index *index, const struct place *pl
 
 /* NULL: there is no slot of this name. */
 struct table *table_find(struct store *store, const char *name);
-/* Gives a table an empty shape in place of what it has, in a transaction of its own; makes the
- * table if there is none. */
-int table_renew(struct store *store, const char *name, const struct schema *schema,
-                uint32_t root_flags, struct table **out);
+/* Makes a table, empty, in a transaction of its own. */
+int table_create(struct store *store, const char *name, const struct schema *schema,
+                 uint32_t root_flags, struct table **out);
+/* Puts an empty shape in the place of a table's, at once and for everybody: for one without
+ * versions and leases. `born` is that of its entries. */
+int table_replace(struct store *store, struct table *table, uint64_t born);
 
 /* The flag of an entry that was replaced in the transaction that made it. */
 #define ENTRY_DEAD 128u

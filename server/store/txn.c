@@ -191,6 +191,8 @@ static void bury(struct store *store, struct shape *shape)
         shape_bury(&(struct grave){shape, 0, 0}, UINT_MAX);
 }
 
+#define BREATH 256u /* changes, after which others may have the lock */
+
 /* Puts back what a change replaced. */
 static void undo_change(struct store *store, const struct change *change)
 {
@@ -230,6 +232,8 @@ static void abort_locked(struct store_txn *txn)
     struct store *store = txn->store;
     const struct change *changes = txn->changes.items;
     for (size_t i = txn->changes.count; i-- > 0;) {
+        if (i % BREATH == 0)
+            store_breathe(store);
         if (is_staged(txn, changes[i].index->shape))
             undo_staged(store, &changes[i]);
         else
@@ -251,12 +255,15 @@ static void abort_locked(struct store_txn *txn)
 void store_abort(struct store_txn *txn)
 {
     struct store *store = txn->store;
-    pthread_mutex_lock(&store->lock);
+    store_lock(store);
     abort_locked(txn);
     pthread_mutex_unlock(&store->lock);
 }
 
 /* --- commit --------------------------------------------------------------------------------- */
+
+/* A commit of many changes lets go of the lock now and then, so that writes to the cache need not
+ * wait for all of it; other commits do wait. Until `committed` is raised nobody sees any of it. */
 
 /* Gives every entry its version; those replaced within the transaction are freed. Moves the changes
  * that leave something to reclaim together, and returns how many they are. */
@@ -266,6 +273,8 @@ static size_t stamp_changes(struct store_txn *txn, uint64_t version)
     struct change *changes = txn->changes.items;
     size_t kept = 0;
     for (size_t i = 0; i < txn->changes.count; i++) {
+        if (i % BREATH == 0)
+            store_breathe(store);
         if (i + 16 < txn->changes.count)
             __builtin_prefetch(store_entry(store, changes[i + 16].unit), 1);
         struct entry *entry = store_entry(store, changes[i].unit);
@@ -364,8 +373,11 @@ static int commit_locked(struct store_txn *txn, uint64_t *version)
     }
     for (struct store_table *use = txn->tables; use; use = use->next)
         changed |= use_changed(use);
+    while (store->committing)
+        pthread_cond_wait(&store->commit_over, &store->lock);
     *version = store_committed(store);
     if (changed) {
+        store->committing = true;
         *version = (*version > store->version_floor ? *version : store->version_floor) + 1;
         if (BREAKS_COMMIT)
             publish_version(store, *version);
@@ -380,6 +392,8 @@ static int commit_locked(struct store_txn *txn, uint64_t *version)
             publish_version(store, *version);
         settle(txn, kept);
         store->stats.commits++;
+        store->committing = false;
+        pthread_cond_broadcast(&store->commit_over);
     }
     free_txn(txn);
     return SP_OK;
@@ -389,14 +403,14 @@ int store_commit(struct store_txn *txn, uint64_t *version)
 {
     struct store *store = txn->store;
     uint64_t ignored;
-    pthread_mutex_lock(&store->lock);
+    store_lock(store);
     int status = commit_locked(txn, version ? version : &ignored);
     pthread_mutex_unlock(&store->lock);
     return status;
 }
 
-int table_renew(struct store *store, const char *name, const struct schema *schema,
-                uint32_t root_flags, struct table **out)
+int table_create(struct store *store, const char *name, const struct schema *schema,
+                 uint32_t root_flags, struct table **out)
 {
     struct store_txn *txn = begin_locked(store);
     uint64_t version;
@@ -410,4 +424,18 @@ int table_renew(struct store *store, const char *name, const struct schema *sche
         return commit_locked(txn, &version);
     abort_locked(txn);
     return status;
+}
+
+int table_replace(struct store *store, struct table *table, uint64_t born)
+{
+    struct shape *old = table->current, *new;
+    int status = shape_create(store, old->schema, old->root->flags, 0, &new);
+    if (status != SP_OK)
+        return status;
+    atomic_store_explicit(&new->root->born, born, memory_order_relaxed);
+    atomic_store_explicit(&table->slot->head, new->root_unit, memory_order_release);
+    route_raise(table->slot);
+    table->current = new;
+    bury(store, old);
+    return SP_OK;
 }
