@@ -45,7 +45,8 @@ enum command_flag {
     COMMAND_QUEUELESS = 1u << 17, /* run at once, also after MULTI: EXEC, DISCARD, MULTI, WATCH */
     COMMAND_TABLES = 1u << 18,    /* its first key may be a row of a table */
     COMMAND_HIDDEN = 1u << 19,    /* only in test builds */
-    COMMAND_WAITS = 1u << 20      /* may pause its session */
+    COMMAND_WAITS = 1u << 20,     /* may pause its session */
+    COMMAND_OVERWRITES = 1u << 21 /* what its keys had does not matter to it */
 };
 
 /* The categories of access control, in the order in which ACL CAT lists them. */
@@ -74,14 +75,17 @@ enum command_category {
     CATEGORY_COUNT = 21
 };
 
+#define COMMAND_NUMBERS_MAX 512u
+
 struct command {
-    const char *name; /* lower case; of a subcommand without its parent's */
-    int arity;        /* with the name; negative: at least so many */
+    const char *name;      /* lower case; of a subcommand without its parent's */
+    const char *full_name; /* of a subcommand: with it, as in "config|get" */
+    int arity;             /* with the name; negative: at least so many */
     uint32_t flags, categories;
     int8_t first_key, last_key, key_step; /* 0: no keys; last_key negative: from the end */
     void (*run)(struct session *session, const struct call *call); /* NULL: only subcommands */
     const char *group, *since, *summary, *complexity;
-    const struct command *subcommands;
+    struct command *subcommands;
     uint8_t subcommand_count;
     uint16_t number; /* in the order of the table, subcommands after their parent; set at start */
 };
@@ -109,5 +113,8 @@ struct command_keys {
     size_t first, last, step; /* first 0: none */
 };
 struct command_keys command_keys(const struct command *command, size_t count);
+
+/* "get", "config|get". */
+const char *command_full_name(const struct command *command);
 
 #endif

@@ -39,7 +39,14 @@ enum event_class {
     EVENT_EXPIRED = 1u << 4,  /* x */
     EVENT_EVICTED = 1u << 5,  /* e */
     EVENT_MISS = 1u << 6,     /* m */
-    EVENT_NEW = 1u << 7       /* n */
+    EVENT_NEW = 1u << 7,      /* n */
+    /* Of types that are not here: letters that settings may have. */
+    EVENT_LIST = 1u << 8,
+    EVENT_SET = 1u << 9,
+    EVENT_HASH = 1u << 10,
+    EVENT_SORTEDSET = 1u << 11,
+    EVENT_STREAM = 1u << 12,
+    EVENT_MODULE = 1u << 13
 };
 void event_publish(struct service *service, enum event_class kind, const char *event,
                    const void *key, size_t key_bytes);
@@ -49,16 +56,6 @@ static inline void key_event(struct session *session, enum event_class kind, con
     uint32_t wanted = atomic_load_explicit(&session->service->events, memory_order_relaxed);
     if (__builtin_expect(wanted & kind, 0))
         event_publish(session->service, kind, event, key->bytes, key->size);
-}
-
-/* A key has another value, or none: clients' own copies of it are out of date. */
-void tracking_invalidate(struct service *service, struct session *by, const void *key,
-                         size_t key_bytes);
-static inline void key_changed(struct session *session, const struct resp_arg *key)
-{
-    if (__builtin_expect(
-            atomic_load_explicit(&session->service->trackers, memory_order_relaxed) != 0, 0))
-        tracking_invalidate(session->service, session, key->bytes, key->size);
 }
 
 /* --- times (expire.c) ----------------------------------------------------------------------- */
@@ -80,7 +77,7 @@ void reply_row_refused(struct session *session, const struct resp_arg *key);
 
 /* --- the commands --------------------------------------------------------------------------- */
 
-#define COMMAND_FUNCTION(name) void command_##name(struct session *session, const struct call *call)
+#define COMMAND_FUNCTION(name) void run_##name(struct session *session, const struct call *call)
 
 /* strings.c */
 COMMAND_FUNCTION(get);
@@ -149,10 +146,58 @@ COMMAND_FUNCTION(hvals);
 COMMAND_FUNCTION(hlen);
 COMMAND_FUNCTION(hexists);
 
+/* hello.c, acl_commands.c, acl_log.c */
+COMMAND_FUNCTION(hello);
+COMMAND_FUNCTION(auth);
+COMMAND_FUNCTION(acl_whoami);
+COMMAND_FUNCTION(acl_list);
+COMMAND_FUNCTION(acl_users);
+COMMAND_FUNCTION(acl_getuser);
+COMMAND_FUNCTION(acl_setuser);
+COMMAND_FUNCTION(acl_deluser);
+COMMAND_FUNCTION(acl_cat);
+COMMAND_FUNCTION(acl_dryrun);
+COMMAND_FUNCTION(acl_genpass);
+COMMAND_FUNCTION(acl_load);
+COMMAND_FUNCTION(acl_save);
+COMMAND_FUNCTION(acl_log);
+
+/* client.c */
+bool client_set_name(struct session *session, const struct resp_arg *name);
+COMMAND_FUNCTION(client_id);
+COMMAND_FUNCTION(client_info);
+COMMAND_FUNCTION(client_list);
+COMMAND_FUNCTION(client_kill);
+COMMAND_FUNCTION(client_getname);
+COMMAND_FUNCTION(client_setname);
+COMMAND_FUNCTION(client_setinfo);
+COMMAND_FUNCTION(client_reply);
+COMMAND_FUNCTION(client_no_evict);
+COMMAND_FUNCTION(client_no_touch);
+
+/* about_commands.c */
+COMMAND_FUNCTION(command);
+COMMAND_FUNCTION(command_count);
+COMMAND_FUNCTION(command_docs);
+COMMAND_FUNCTION(command_getkeys);
+COMMAND_FUNCTION(command_info);
+COMMAND_FUNCTION(command_list);
+
+/* pubsub.c */
+COMMAND_FUNCTION(subscribe);
+COMMAND_FUNCTION(unsubscribe);
+COMMAND_FUNCTION(psubscribe);
+COMMAND_FUNCTION(punsubscribe);
+COMMAND_FUNCTION(publish);
+COMMAND_FUNCTION(pubsub_channels);
+COMMAND_FUNCTION(pubsub_numsub);
+COMMAND_FUNCTION(pubsub_numpat);
+
 /* connection.c */
 COMMAND_FUNCTION(ping);
 COMMAND_FUNCTION(echo);
 COMMAND_FUNCTION(quit);
+COMMAND_FUNCTION(reset);
 COMMAND_FUNCTION(select);
 COMMAND_FUNCTION(time);
 

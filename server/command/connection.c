@@ -4,16 +4,20 @@
  */
 #include "server/command/commands.h"
 
+#include "server/command/access.h"
+#include "server/command/client.h"
+#include "server/command/multi.h"
+#include "server/command/pubsub.h"
 #include "server/resp/number.h"
 
-void command_ping(struct session *session, const struct call *call)
+void run_ping(struct session *session, const struct call *call)
 {
     if (call->count > 2) {
-        reply_wrong_arity(session, call->command, NULL);
+        reply_wrong_arity(session, call->command);
         return;
     }
     const struct resp_arg *text = call->count == 2 ? &call->args[1] : NULL;
-    if (session->subscriber && session->reply.protocol == 2) {
+    if (session->reply.protocol == 2 && pubsub_count(session) > 0) {
         reply_array(&session->reply, 2);
         reply_bulk(&session->reply, "pong", 4);
         reply_bulk(&session->reply, text ? text->bytes : "", text ? text->size : 0);
@@ -24,19 +28,34 @@ void command_ping(struct session *session, const struct call *call)
     }
 }
 
-void command_echo(struct session *session, const struct call *call)
+void run_echo(struct session *session, const struct call *call)
 {
     reply_bulk(&session->reply, call->args[1].bytes, call->args[1].size);
 }
 
-void command_quit(struct session *session, const struct call *call)
+void run_quit(struct session *session, const struct call *call)
 {
     (void)call;
     reply_ok(&session->reply);
     session->closing = true;
 }
 
-void command_select(struct session *session, const struct call *call)
+/* As a connection is that has just been made. */
+void run_reset(struct session *session, const struct call *call)
+{
+    (void)call;
+    multi_free(session->multi);
+    session->multi = NULL;
+    pubsub_leave(session);
+    access_end(session);
+    access_begin(session);
+    session->mute = MUTE_NONE;
+    session->reply.protocol = 2;
+    atomic_store_explicit(&session->client->protocol, 2, memory_order_relaxed);
+    reply_simple(&session->reply, "RESET");
+}
+
+void run_select(struct session *session, const struct call *call)
 {
     int64_t database;
     if (!number_integer(call->args[1].bytes, call->args[1].size, &database))
@@ -47,7 +66,7 @@ void command_select(struct session *session, const struct call *call)
         reply_ok(&session->reply);
 }
 
-void command_time(struct session *session, const struct call *call)
+void run_time(struct session *session, const struct call *call)
 {
     (void)call;
     struct timespec now;

@@ -40,24 +40,24 @@ static void add(struct session *session, const struct call *call, int64_t by)
     reply_integer(&session->reply, value);
 }
 
-void command_incr(struct session *session, const struct call *call)
+void run_incr(struct session *session, const struct call *call)
 {
     add(session, call, 1);
 }
 
-void command_decr(struct session *session, const struct call *call)
+void run_decr(struct session *session, const struct call *call)
 {
     add(session, call, -1);
 }
 
-void command_incrby(struct session *session, const struct call *call)
+void run_incrby(struct session *session, const struct call *call)
 {
     int64_t by;
     if (arg_integer(session, &call->args[2], &by))
         add(session, call, by);
 }
 
-void command_decrby(struct session *session, const struct call *call)
+void run_decrby(struct session *session, const struct call *call)
 {
     int64_t by;
     if (!arg_integer(session, &call->args[2], &by))
@@ -68,7 +68,7 @@ void command_decrby(struct session *session, const struct call *call)
         add(session, call, -by);
 }
 
-void command_incrbyfloat(struct session *session, const struct call *call)
+void run_incrbyfloat(struct session *session, const struct call *call)
 {
     struct cache_entry old;
     long double value = 0, by;

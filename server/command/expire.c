@@ -92,27 +92,27 @@ static void expire(struct session *session, const struct call *call, unsigned un
     reply_integer(&session->reply, 1);
 }
 
-void command_expire(struct session *session, const struct call *call)
+void run_expire(struct session *session, const struct call *call)
 {
     expire(session, call, 1000, false);
 }
 
-void command_pexpire(struct session *session, const struct call *call)
+void run_pexpire(struct session *session, const struct call *call)
 {
     expire(session, call, 1, false);
 }
 
-void command_expireat(struct session *session, const struct call *call)
+void run_expireat(struct session *session, const struct call *call)
 {
     expire(session, call, 1000, true);
 }
 
-void command_pexpireat(struct session *session, const struct call *call)
+void run_pexpireat(struct session *session, const struct call *call)
 {
     expire(session, call, 1, true);
 }
 
-void command_persist(struct session *session, const struct call *call)
+void run_persist(struct session *session, const struct call *call)
 {
     const struct resp_arg *key = &call->args[1];
     struct cache_entry entry;
@@ -152,22 +152,22 @@ static void tell_expiry(struct session *session, const struct call *call, unsign
     reply_integer(&session->reply, answer);
 }
 
-void command_ttl(struct session *session, const struct call *call)
+void run_ttl(struct session *session, const struct call *call)
 {
     tell_expiry(session, call, 1000, false);
 }
 
-void command_pttl(struct session *session, const struct call *call)
+void run_pttl(struct session *session, const struct call *call)
 {
     tell_expiry(session, call, 1, false);
 }
 
-void command_expiretime(struct session *session, const struct call *call)
+void run_expiretime(struct session *session, const struct call *call)
 {
     tell_expiry(session, call, 1000, true);
 }
 
-void command_pexpiretime(struct session *session, const struct call *call)
+void run_pexpiretime(struct session *session, const struct call *call)
 {
     tell_expiry(session, call, 1, true);
 }

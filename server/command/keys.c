@@ -23,28 +23,20 @@ bool key_find(struct session *session, const struct resp_arg *key, struct cache_
 int key_put(struct session *session, const struct resp_arg *key, uint64_t hash, const void *value,
             size_t value_bytes, int64_t expiry_ms)
 {
-    int status = cache_put(session_cache(session), hash, key->bytes, key->size, value, value_bytes,
-                           expiry_ms);
-    if (status == SP_OK)
-        key_changed(session, key);
-    return status;
+    return cache_put(session_cache(session), hash, key->bytes, key->size, value, value_bytes,
+                     expiry_ms);
 }
 
 bool key_delete(struct session *session, const struct resp_arg *key, uint64_t hash)
 {
-    if (!cache_delete(session_cache(session), hash, key->bytes, key->size))
-        return false;
-    key_changed(session, key);
-    return true;
+    return cache_delete(session_cache(session), hash, key->bytes, key->size);
 }
 
 int key_set_expiry(struct session *session, const struct resp_arg *key, uint64_t hash,
                    const struct cache_entry *entry, int64_t expiry_ms)
 {
-    int status = cache_set_expiry(session_cache(session), hash, entry, expiry_ms);
-    if (status == SP_OK)
-        key_changed(session, key);
-    return status;
+    (void)key;
+    return cache_set_expiry(session_cache(session), hash, entry, expiry_ms);
 }
 
 void several_begin(struct session *session)
@@ -76,7 +68,7 @@ void reply_value(struct session *session, const struct resp_arg *key, uint64_t h
 
 /* --- commands ------------------------------------------------------------------------------- */
 
-void command_del(struct session *session, const struct call *call)
+void run_del(struct session *session, const struct call *call)
 {
     int64_t deleted = 0;
     bool several = call->count > 2;
@@ -103,17 +95,17 @@ static int64_t count_present(struct session *session, const struct call *call)
     return present;
 }
 
-void command_exists(struct session *session, const struct call *call)
+void run_exists(struct session *session, const struct call *call)
 {
     reply_integer(&session->reply, count_present(session, call));
 }
 
-void command_touch(struct session *session, const struct call *call)
+void run_touch(struct session *session, const struct call *call)
 {
     reply_integer(&session->reply, count_present(session, call));
 }
 
-void command_type(struct session *session, const struct call *call)
+void run_type(struct session *session, const struct call *call)
 {
     struct cache_entry entry;
     const struct resp_arg *key = &call->args[1];
@@ -135,10 +127,7 @@ static int put_again(struct session *session, const struct cache_entry *entry,
         return status;
     if (entry->value_bytes > 0)
         memcpy(write.value, entry->value, entry->value_bytes);
-    status = cache_write_end(cache, &write, entry->expiry_ms);
-    if (status == SP_OK)
-        key_changed(session, key);
-    return status;
+    return cache_write_end(cache, &write, entry->expiry_ms);
 }
 
 static bool same_key(const struct resp_arg *a, const struct resp_arg *b)
@@ -179,14 +168,14 @@ static bool rename_key(struct session *session, const struct call *call, bool on
     return true;
 }
 
-void command_rename(struct session *session, const struct call *call)
+void run_rename(struct session *session, const struct call *call)
 {
     bool refused;
     if (rename_key(session, call, false, &refused))
         reply_ok(&session->reply);
 }
 
-void command_renamenx(struct session *session, const struct call *call)
+void run_renamenx(struct session *session, const struct call *call)
 {
     bool refused;
     if (rename_key(session, call, true, &refused))
@@ -217,7 +206,7 @@ static bool take_copy_options(struct session *session, const struct call *call, 
     return true;
 }
 
-void command_copy(struct session *session, const struct call *call)
+void run_copy(struct session *session, const struct call *call)
 {
     struct cache_entry entry, other;
     bool replace;
@@ -241,7 +230,7 @@ void command_copy(struct session *session, const struct call *call)
     reply_integer(&session->reply, 1);
 }
 
-void command_randomkey(struct session *session, const struct call *call)
+void run_randomkey(struct session *session, const struct call *call)
 {
     struct cache_entry entry;
     uint64_t random;
@@ -254,7 +243,7 @@ void command_randomkey(struct session *session, const struct call *call)
         reply_null(&session->reply);
 }
 
-void command_dbsize(struct session *session, const struct call *call)
+void run_dbsize(struct session *session, const struct call *call)
 {
     (void)call;
     reply_integer(&session->reply, (int64_t)cache_entries(session_cache(session)));
@@ -262,7 +251,7 @@ void command_dbsize(struct session *session, const struct call *call)
 
 /* FLUSHALL and FLUSHDB: there is one database. ASYNC and SYNC are the same: the memory comes back
  * in the background in either case. */
-void command_flushall(struct session *session, const struct call *call)
+void run_flushall(struct session *session, const struct call *call)
 {
     if (call->count > 2 ||
         (call->count == 2 && !arg_is(&call->args[1], "async") && !arg_is(&call->args[1], "sync"))) {
@@ -274,7 +263,5 @@ void command_flushall(struct session *session, const struct call *call)
         reply_store_error(session, status);
         return;
     }
-    if (atomic_load_explicit(&session->service->trackers, memory_order_relaxed) != 0)
-        tracking_invalidate(session->service, session, NULL, 0);
     reply_ok(&session->reply);
 }

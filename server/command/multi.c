@@ -24,7 +24,7 @@ static struct multi *multi_of(struct session *session)
 static void forget_queued(struct multi *multi)
 {
     for (size_t i = 0; i < multi->queued_count; i++)
-        free(multi->queued[i].args);
+        free((void *)(uintptr_t)multi->queued[i].args);
     multi->queued_count = 0;
     multi->queued_bytes = 0;
 }
@@ -117,7 +117,7 @@ void multi_queue(struct session *session, const struct call *call)
 
 /* --- commands ------------------------------------------------------------------------------- */
 
-void command_multi(struct session *session, const struct call *call)
+void run_multi(struct session *session, const struct call *call)
 {
     (void)call;
     struct multi *multi = multi_of(session);
@@ -140,7 +140,7 @@ static void close_multi(struct multi *multi)
     forget_watched(multi);
 }
 
-void command_discard(struct session *session, const struct call *call)
+void run_discard(struct session *session, const struct call *call)
 {
     (void)call;
     if (!multi_is_open(session)) {
@@ -182,7 +182,7 @@ static void run_queued(struct session *session)
     session->thread->in_exec = false;
 }
 
-void command_exec(struct session *session, const struct call *call)
+void run_exec(struct session *session, const struct call *call)
 {
     (void)call;
     if (!multi_is_open(session)) {
@@ -200,7 +200,7 @@ void command_exec(struct session *session, const struct call *call)
     close_multi(multi);
 }
 
-void command_watch(struct session *session, const struct call *call)
+void run_watch(struct session *session, const struct call *call)
 {
     if (multi_is_open(session)) {
         reply_error(&session->reply, "ERR WATCH inside MULTI is not allowed");
@@ -223,7 +223,7 @@ void command_watch(struct session *session, const struct call *call)
     reply_ok(&session->reply);
 }
 
-void command_unwatch(struct session *session, const struct call *call)
+void run_unwatch(struct session *session, const struct call *call)
 {
     (void)call;
     if (session->multi)

@@ -9,13 +9,16 @@
 #include <string.h>
 
 #include "alloc/clock.h"
-#include "server/command/session.h"
+#include "server/command/commands.h"
+#include "server/command/pubsub.h"
+#include "server/command/rows.h"
 
 static void free_threads(struct service *service)
 {
     for (unsigned i = 0; service->threads && i < service->thread_count; i++) {
         struct thread *thread = &service->threads[i];
         resp_args_free(&thread->args);
+        row_tables_free(thread->tables);
         if (thread->stats)
             free(thread->stats->calls);
         free(thread->stats);
@@ -30,8 +33,9 @@ static bool make_threads(struct service *service)
         struct thread *thread = &service->threads[i];
         thread->service = service;
         thread->number = i;
+        thread->tables = row_tables_new();
         thread->stats = aligned_alloc(64, sizeof(*thread->stats));
-        if (!thread->stats)
+        if (!thread->stats || !thread->tables)
             return false;
         memset(thread->stats, 0, sizeof(*thread->stats));
         thread->stats->calls = calloc(command_numbers, sizeof(*thread->stats->calls));
@@ -44,9 +48,43 @@ static bool make_threads(struct service *service)
 static void free_service(struct service *service)
 {
     free_threads(service);
+    pubsub_free(service->pubsub);
+    acl_destroy(&service->acl);
+    client_registry_destroy(&service->clients);
+    pthread_mutex_destroy(&service->acl_log.lock);
     cache_close(service->cache);
     sp_close(service->pond);
     free(service);
+}
+
+/* The users of the file, and the password of `default`. */
+static int open_users(struct service *service, char *why)
+{
+    const struct service_options *options = &service->options;
+    static const struct resp_arg name = {"default", 7};
+    char wrong[ACL_WHY_BYTES] = "out of memory";
+    int status = SP_OK;
+    if (options->users_file)
+        status = acl_load(&service->acl, options->users_file, wrong);
+    if (status == SP_OK && options->password) {
+        char rule[1024];
+        int size = snprintf(rule, sizeof(rule), ">%s", options->password);
+        const struct resp_arg rules[] = {{"resetpass", 9}, {rule, (size_t)size}};
+        status = (size_t)size < sizeof(rule) ? acl_set(&service->acl, &name, rules, 2, wrong)
+                                             : SP_ETOOBIG;
+    }
+    if (status != SP_OK)
+        snprintf(why, NET_WHY_BYTES, "%s", wrong);
+    return status;
+}
+
+/* With the cache's lock. */
+static void on_gone(void *context, enum cache_gone why, const void *key, size_t key_bytes)
+{
+    struct service *service = context;
+    bool expired = why == CACHE_EXPIRED;
+    event_publish(service, expired ? EVENT_EXPIRED : EVENT_EVICTED, expired ? "expired" : "evicted",
+                  key, key_bytes);
 }
 
 /* The cache, and the pond as its readers see it. */
@@ -54,6 +92,7 @@ static int open_data(struct service *service, char *why)
 {
     struct cache_options options = {.limit_bytes = service->options.cache_bytes,
                                     .evict = service->options.evict,
+                                    .on_gone = on_gone,
                                     .context = service};
     int status = cache_open(service->options.store, &options, &service->cache);
     if (status != SP_OK) {
@@ -97,10 +136,16 @@ int service_start(const struct service_options *options, struct service **out, c
     service->resp_limits.args_max = 1 << 20;
     service->started_at_ms = clock_wall_ms();
     int status = make_threads(service) ? SP_OK : SP_ENOMEM;
+    client_registry_init(&service->clients);
+    pthread_mutex_init(&service->acl_log.lock, NULL);
+    snprintf(why, NET_WHY_BYTES, "out of memory");
+    service->pubsub = pubsub_new();
+    if (acl_init(&service->acl) != SP_OK || !service->pubsub)
+        status = SP_ENOMEM;
+    if (status == SP_OK)
+        status = open_users(service, why);
     if (status == SP_OK)
         status = open_data(service, why);
-    else
-        snprintf(why, NET_WHY_BYTES, "out of memory");
     if (status == SP_OK)
         status = serve(service, why);
     if (status != SP_OK) {

@@ -16,12 +16,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "server/command/acl.h"
+#include "server/command/acl_log.h"
+#include "server/command/client.h"
 #include "server/net/net.h"
 #include "server/resp/request.h"
 #include "server/store/cache.h"
 #include "sidepond/sidepond.h"
 
+struct pubsub;
 struct thread;
+
+#define SERVICE_REDIS_VERSION "7.0.15" /* what clients are to take the server for */
 
 /* Counted by one thread, read by any. */
 struct thread_stats {
@@ -43,6 +49,8 @@ struct service_options {
     const struct net_listen *listens;
     size_t listens_count;
     const struct net_tls *tls;
+    const char *users_file; /* NULL: none */
+    const char *password;   /* of the user `default`; NULL: none */
     struct net_limits limits;
 };
 
@@ -55,9 +63,12 @@ struct service {
     unsigned thread_count;
     /* Odd while several keys change as one: reads without a lock wait for the lock then. */
     _Atomic uint64_t multi_sequence;
-    _Atomic uint32_t events;   /* the classes of keyspace events that somebody wants */
-    _Atomic uint32_t trackers; /* clients that keep copies of values */
+    _Atomic uint32_t events; /* the classes of keyspace events that somebody wants */
     struct resp_limits resp_limits;
+    struct acl acl;
+    struct acl_log acl_log;
+    struct client_registry clients;
+    struct pubsub *pubsub;
     int64_t started_at_ms;
 };
 

@@ -7,8 +7,11 @@
  * a pipeline of 64 writes takes it once, for some microseconds. Reads that need no lock do not
  * wait for it.
  */
+#include "server/command/access.h"
+#include "server/command/client.h"
 #include "server/command/commands.h"
 #include "server/command/multi.h"
+#include "server/command/pubsub.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -37,11 +40,10 @@ void thread_unlock(struct thread *thread)
     thread->locked = false;
 }
 
-void reply_wrong_arity(struct session *session, const struct command *command,
-                       const struct command *parent)
+void reply_wrong_arity(struct session *session, const struct command *command)
 {
-    reply_error(&session->reply, "ERR wrong number of arguments for '%s%s%s' command",
-                parent ? parent->name : "", parent ? "|" : "", command->name);
+    reply_error(&session->reply, "ERR wrong number of arguments for '%s' command",
+                command_full_name(command));
 }
 
 void reply_syntax_error(struct session *session)
@@ -135,6 +137,20 @@ static bool writes_row(struct session *session, const struct call *call)
     return false;
 }
 
+/* Whether the session is a subscriber of RESP2, which cannot tell replies from messages; then most
+ * commands are refused, and the error has been replied. */
+static bool only_hears(struct session *session, const struct call *call)
+{
+    if (session->reply.protocol > 2 || (call->command->flags & COMMAND_IN_RESP2_SUBSCRIBER) ||
+        pubsub_count(session) == 0)
+        return false;
+    reply_error(&session->reply,
+                "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+                "RESET are allowed in this context",
+                command_full_name(call->command));
+    return true;
+}
+
 /* Everything that may be wrong with a request before it is run; false, with the error replied. */
 static bool check_request(struct session *session, struct call *call)
 {
@@ -144,7 +160,7 @@ static bool check_request(struct session *session, struct call *call)
         return false;
     }
     if (!command_takes(parent, call->count)) {
-        reply_wrong_arity(session, parent, NULL);
+        reply_wrong_arity(session, parent);
         return false;
     }
     if (!find_sub(call)) {
@@ -152,10 +168,10 @@ static bool check_request(struct session *session, struct call *call)
         return false;
     }
     if (call->command != parent && !command_takes(call->command, call->count)) {
-        reply_wrong_arity(session, call->command, parent);
+        reply_wrong_arity(session, call->command);
         return false;
     }
-    return !writes_row(session, call);
+    return access_allows(session, call) && !only_hears(session, call) && !writes_row(session, call);
 }
 
 void session_run(struct session *session, const struct call *call)
@@ -166,11 +182,24 @@ void session_run(struct session *session, const struct call *call)
         thread_lock(thread);
     thread->counts_lookups = command->flags & COMMAND_READONLY;
     stats_add(&thread->stats->calls[command->number], 1);
+    atomic_store_explicit(&session->client->command, command, memory_order_relaxed);
     command->run(session, call);
+}
+
+/* The reply to CLIENT REPLY SKIP itself is none; MUTE_NEXT becomes MUTE_THIS with it. */
+static void mute_reply(struct session *session, struct reply_mark mark)
+{
+    if (session->mute == MUTE_ALL || session->mute == MUTE_THIS)
+        reply_rewind(&session->reply, mark);
+    if (session->mute == MUTE_THIS)
+        session->mute = MUTE_NONE;
+    else if (session->mute == MUTE_NEXT)
+        session->mute = MUTE_THIS;
 }
 
 void session_request(struct session *session, struct call *call)
 {
+    struct reply_mark mark = reply_mark(&session->reply);
     if (!check_request(session, call))
         multi_spoil(session);
     else if (multi_is_open(session) && !(call->command->flags & COMMAND_QUEUELESS))
@@ -178,6 +207,8 @@ void session_request(struct session *session, struct call *call)
     else
         session_run(session, call);
     stats_add(&session->thread->stats->commands, 1);
+    if (__builtin_expect(session->mute != MUTE_NONE, 0))
+        mute_reply(session, mark);
 }
 
 /* --- batches -------------------------------------------------------------------------------- */
@@ -251,6 +282,15 @@ static void refuse(struct session *session)
     session->closing = true;
 }
 
+/* For CLIENT LIST. */
+static void client_note(struct session *session)
+{
+    struct client *client = session->client;
+    uint32_t queued = multi_is_open(session) ? (uint32_t)session->multi->queued_count + 1 : 0;
+    atomic_store_explicit(&client->active_at_ms, session_now(session), memory_order_relaxed);
+    atomic_store_explicit(&client->queued, queued, memory_order_relaxed);
+}
+
 size_t session_input(void *context, uint8_t *bytes, size_t size)
 {
     struct session *session = context;
@@ -261,6 +301,7 @@ size_t session_input(void *context, uint8_t *bytes, size_t size)
         prepare_batch(session, count);
         at += run_batch(session, count, parsed);
     } while (count == BATCH_MAX && !session_stops(session));
+    client_note(session);
     if (session->broken && !session->closing)
         refuse(session);
     if (session->closing)
@@ -284,12 +325,21 @@ void *session_opened(void *context, struct net_connection *connection)
                                 .parser = RESP_PARSER_INIT,
                                 .reply = {net_output(connection), 2},
                                 .id = net_id(connection)};
+    session->client = client_new(session);
+    if (!session->client) {
+        free(session);
+        return NULL;
+    }
+    access_begin(session);
     return session;
 }
 
 void session_closed(void *context)
 {
     struct session *session = context;
+    pubsub_leave(session);
+    client_free(session->client);
+    access_end(session);
     multi_free(session->multi);
     resp_parser_free(&session->parser);
     free(session);

@@ -17,7 +17,10 @@
 
 #define BATCH_MAX 64u /* requests that are parsed, prefetched and then run together */
 
+struct acl_user;
+struct client;
 struct multi;
+struct row_tables;
 
 struct batch_item {
     struct call call; /* command NULL: unknown */
@@ -36,6 +39,7 @@ struct thread {
     bool in_exec;        /* EXEC is running: the lock stays */
     bool counts_lookups; /* the command that runs counts as hit or miss */
     unsigned several;    /* depth of several_begin */
+    struct row_tables *tables;
     struct thread_stats *stats;
 };
 
@@ -46,11 +50,18 @@ struct session {
     struct resp_parser parser;
     struct reply reply; /* to the connection's output */
     uint64_t id;
-    struct multi *multi; /* NULL: neither MULTI nor WATCH */
-    bool closing;        /* after this reply */
-    bool paused;         /* waits for something; what has come is run later */
-    bool broken;         /* what comes next is no request */
+    struct client *client;       /* what others see of it */
+    const struct acl_user *user; /* NULL: has not authenticated */
+    uint64_t acl_generation;     /* as of which `user` is right */
+    struct multi *multi;         /* NULL: neither MULTI nor WATCH */
+    bool closing;                /* after this reply */
+    bool paused;                 /* waits for something; what has come is run later */
+    bool broken;                 /* what comes next is no request */
+    uint8_t mute;                /* enum mute */
 };
+
+/* CLIENT REPLY: which replies are left out. */
+enum mute { MUTE_NONE, MUTE_ALL, MUTE_THIS, MUTE_NEXT };
 
 /* --- running ------------------------------------------------------------------------------- */
 
@@ -85,13 +96,17 @@ static inline uint64_t session_hash(const struct session *session, const struct 
 }
 
 /* The errors of Redis that many commands have. */
-void reply_wrong_arity(struct session *session, const struct command *command,
-                       const struct command *parent);
+void reply_wrong_arity(struct session *session, const struct command *command);
 void reply_syntax_error(struct session *session);
 void reply_not_integer(struct session *session);
 /* What a failed write says: SP_ENOSPC is OOM, SP_ETOOBIG too long. */
 void reply_store_error(struct session *session, int status);
 
+/* How many bytes of an argument an error shows, for %.*s. */
+static inline int arg_print(const struct resp_arg *arg)
+{
+    return arg->size < 128 ? (int)arg->size : 128;
+}
 /* Whether an argument is this word, in any case. */
 bool arg_is(const struct resp_arg *arg, const char *word);
 /* Integers as Redis takes them; false, with the error replied. */

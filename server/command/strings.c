@@ -11,12 +11,12 @@
 
 /* --- reading -------------------------------------------------------------------------------- */
 
-void command_get(struct session *session, const struct call *call)
+void run_get(struct session *session, const struct call *call)
 {
     reply_value(session, &call->args[1], call->hash);
 }
 
-void command_mget(struct session *session, const struct call *call)
+void run_mget(struct session *session, const struct call *call)
 {
     struct cache_entry entry;
     reply_array(&session->reply, call->count - 1);
@@ -30,14 +30,14 @@ void command_mget(struct session *session, const struct call *call)
     }
 }
 
-void command_strlen(struct session *session, const struct call *call)
+void run_strlen(struct session *session, const struct call *call)
 {
     struct cache_entry entry;
     bool found = key_find(session, &call->args[1], &entry);
     reply_integer(&session->reply, found ? (int64_t)entry.value_bytes : 0);
 }
 
-void command_getrange(struct session *session, const struct call *call)
+void run_getrange(struct session *session, const struct call *call)
 {
     struct cache_entry entry;
     int64_t start, end;
@@ -135,7 +135,7 @@ static bool expire_at(struct session *session, const struct call *call,
                        expiry_ms);
 }
 
-void command_set(struct session *session, const struct call *call)
+void run_set(struct session *session, const struct call *call)
 {
     struct set_options options = {0};
     struct cache_entry old;
@@ -184,7 +184,7 @@ static bool set_plainly(struct session *session, const struct call *call,
     return true;
 }
 
-void command_setnx(struct session *session, const struct call *call)
+void run_setnx(struct session *session, const struct call *call)
 {
     struct cache_entry old;
     if (key_find(session, &call->args[1], &old))
@@ -204,17 +204,17 @@ static void set_for(struct session *session, const struct call *call, unsigned u
     reply_ok(&session->reply);
 }
 
-void command_setex(struct session *session, const struct call *call)
+void run_setex(struct session *session, const struct call *call)
 {
     set_for(session, call, 1000);
 }
 
-void command_psetex(struct session *session, const struct call *call)
+void run_psetex(struct session *session, const struct call *call)
 {
     set_for(session, call, 1);
 }
 
-void command_getset(struct session *session, const struct call *call)
+void run_getset(struct session *session, const struct call *call)
 {
     struct cache_entry old;
     struct reply_mark mark = reply_mark(&session->reply);
@@ -232,7 +232,7 @@ void command_getset(struct session *session, const struct call *call)
     key_event(session, EVENT_STRING, "set", &call->args[1]);
 }
 
-void command_getdel(struct session *session, const struct call *call)
+void run_getdel(struct session *session, const struct call *call)
 {
     struct cache_entry old;
     if (!key_find(session, &call->args[1], &old)) {
@@ -261,7 +261,7 @@ static bool take_getex_options(struct session *session, const struct call *call,
     return true;
 }
 
-void command_getex(struct session *session, const struct call *call)
+void run_getex(struct session *session, const struct call *call)
 {
     struct set_options options = {0};
     struct cache_entry old;
@@ -311,17 +311,17 @@ static bool pairs_are_whole(struct session *session, const struct call *call)
 {
     if (call->count % 2 == 1)
         return true;
-    reply_wrong_arity(session, call->command, NULL);
+    reply_wrong_arity(session, call->command);
     return false;
 }
 
-void command_mset(struct session *session, const struct call *call)
+void run_mset(struct session *session, const struct call *call)
 {
     if (pairs_are_whole(session, call) && set_pairs(session, call))
         reply_ok(&session->reply);
 }
 
-void command_msetnx(struct session *session, const struct call *call)
+void run_msetnx(struct session *session, const struct call *call)
 {
     struct cache_entry old;
     if (!pairs_are_whole(session, call))
@@ -359,8 +359,6 @@ static bool write_patched(struct session *session, const struct call *call,
     }
     if (status != SP_OK)
         reply_store_error(session, status);
-    else
-        key_changed(session, key);
     return status == SP_OK;
 }
 
@@ -372,7 +370,7 @@ static bool size_is_allowed(struct session *session, uint64_t size)
     return false;
 }
 
-void command_append(struct session *session, const struct call *call)
+void run_append(struct session *session, const struct call *call)
 {
     struct cache_entry old;
     const struct resp_arg *more = &call->args[2];
@@ -385,7 +383,7 @@ void command_append(struct session *session, const struct call *call)
     reply_integer(&session->reply, (int64_t)(before + more->size));
 }
 
-void command_setrange(struct session *session, const struct call *call)
+void run_setrange(struct session *session, const struct call *call)
 {
     struct cache_entry old;
     const struct resp_arg *patch = &call->args[3];

@@ -35,7 +35,7 @@ static bool matches_all(const struct resp_arg *pattern)
 }
 
 /* The keys are replied as they are found, and their number is put before them at the end. */
-void command_keys(struct session *session, const struct call *call)
+void run_keys(struct session *session, const struct call *call)
 {
     struct walk walk = {session, matches_all(&call->args[1]) ? NULL : &call->args[1], 0};
     struct buffer *all = session->reply.out, found = BUFFER_INIT;
@@ -108,7 +108,7 @@ static void visit_nothing(void *context, const struct cache_entry *entry)
 
 #define SCAN_MOST 100000 /* under one lock, whatever COUNT says */
 
-void command_scan(struct session *session, const struct call *call)
+void run_scan(struct session *session, const struct call *call)
 {
     struct scan_options options;
     uint64_t cursor;
