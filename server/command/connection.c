@@ -57,10 +57,10 @@ void run_reset(struct session *session, const struct call *call)
 
 void run_select(struct session *session, const struct call *call)
 {
-    int64_t database;
-    if (!number_integer(call->args[1].bytes, call->args[1].size, &database))
-        reply_error(&session->reply, "ERR invalid DB index");
-    else if (database != 0)
+    int32_t database;
+    if (!arg_int32(session, &call->args[1], &database))
+        return;
+    if (database != 0)
         reply_error(&session->reply, "ERR DB index is out of range");
     else
         reply_ok(&session->reply);

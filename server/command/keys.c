@@ -186,13 +186,13 @@ void run_renamenx(struct session *session, const struct call *call)
 
 static bool take_copy_options(struct session *session, const struct call *call, bool *replace)
 {
-    int64_t database;
+    int32_t database;
     *replace = false;
     for (size_t i = 3; i < call->count; i++) {
         if (arg_is(&call->args[i], "replace")) {
             *replace = true;
         } else if (arg_is(&call->args[i], "db") && i + 1 < call->count) {
-            if (!arg_integer(session, &call->args[++i], &database))
+            if (!arg_int32(session, &call->args[++i], &database))
                 return false;
             if (database != 0) {
                 reply_error(&session->reply, "ERR DB index is out of range");

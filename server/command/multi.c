@@ -182,6 +182,13 @@ static void run_queued(struct session *session)
     session->thread->in_exec = false;
 }
 
+void multi_abort(struct session *session, const char *why)
+{
+    reply_error(&session->reply, "EXECABORT Transaction discarded because of: %s", why);
+    if (session->multi)
+        close_multi(session->multi);
+}
+
 void run_exec(struct session *session, const struct call *call)
 {
     (void)call;

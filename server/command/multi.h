@@ -28,6 +28,8 @@ bool multi_is_open(const struct session *session);
 void multi_queue(struct session *session, const struct call *call);
 /* A request was refused; no-op outside of MULTI. */
 void multi_spoil(struct session *session);
+/* EXEC itself was wrong: replies why, and ends the transaction if there is one. */
+void multi_abort(struct session *session, const char *why);
 void multi_free(struct multi *multi); /* NULL is fine */
 
 #endif

@@ -80,6 +80,20 @@ bool arg_integer(struct session *session, const struct resp_arg *arg, int64_t *o
     return false;
 }
 
+bool arg_int32(struct session *session, const struct resp_arg *arg, int32_t *out)
+{
+    int64_t value;
+    if (!arg_integer(session, arg, &value))
+        return false;
+    if (value < INT32_MIN || value > INT32_MAX) {
+        reply_error(&session->reply,
+                    "ERR value is out of range, value must between -2147483648 and 2147483647");
+        return false;
+    }
+    *out = (int32_t)value;
+    return true;
+}
+
 /* --- one request ---------------------------------------------------------------------------- */
 
 static void reply_unknown(struct session *session, const struct call *call)
@@ -160,7 +174,10 @@ static bool check_request(struct session *session, struct call *call)
         return false;
     }
     if (!command_takes(parent, call->count)) {
-        reply_wrong_arity(session, parent);
+        if (parent->run == run_exec)
+            multi_abort(session, "wrong number of arguments for 'exec' command");
+        else
+            reply_wrong_arity(session, parent);
         return false;
     }
     if (!find_sub(call)) {

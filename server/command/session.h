@@ -111,5 +111,6 @@ static inline int arg_print(const struct resp_arg *arg)
 bool arg_is(const struct resp_arg *arg, const char *word);
 /* Integers as Redis takes them; false, with the error replied. */
 bool arg_integer(struct session *session, const struct resp_arg *arg, int64_t *out);
+bool arg_int32(struct session *session, const struct resp_arg *arg, int32_t *out);
 
 #endif

@@ -69,6 +69,7 @@ struct set_options {
     unsigned unit_ms;
 };
 
+/* The same one may come again, and then the last counts; another one may not. */
 static bool take_expire(struct set_options *options, const struct resp_arg *word,
                         const struct resp_arg *value)
 {
@@ -80,7 +81,9 @@ static bool take_expire(struct set_options *options, const struct resp_arg *word
     for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (!arg_is(word, kinds[i].word))
             continue;
-        if (!value || options->expire || (options->flags & (SET_KEEPTTL | SET_PERSIST)))
+        bool other = options->expire && (options->absolute != kinds[i].absolute ||
+                                         options->unit_ms != kinds[i].unit_ms);
+        if (!value || other || (options->flags & (SET_KEEPTTL | SET_PERSIST)))
             return false;
         options->expire = value;
         options->absolute = kinds[i].absolute;

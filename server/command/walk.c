@@ -4,6 +4,8 @@
  */
 #include "server/command/commands.h"
 
+#include <ctype.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,15 +56,17 @@ void run_keys(struct session *session, const struct call *call)
     buffer_free(&found);
 }
 
+/* As strtoul takes it, with a sign or empty, since clients may rely on that too. */
 static bool take_cursor(struct session *session, const struct resp_arg *arg, uint64_t *cursor)
 {
     char text[24];
     char *end;
-    if (arg->size > 0 && arg->size < sizeof(text) && arg->bytes[0] >= '0' && arg->bytes[0] <= '9') {
+    if (arg->size < sizeof(text)) {
         memcpy(text, arg->bytes, arg->size);
         text[arg->size] = '\0';
+        errno = 0;
         *cursor = strtoull(text, &end, 10);
-        if (end == text + arg->size)
+        if (!isspace((unsigned char)text[0]) && *end == '\0' && errno != ERANGE)
             return true;
     }
     reply_error(&session->reply, "ERR invalid cursor");
