@@ -14,8 +14,7 @@ import tempfile
 from daemon_kit import BUILD, free_port, wait_for
 from resp_wire import Closed, Connection
 
-OURS = os.environ.get("SIDEPOND_RESP_SERVER",
-                      os.path.join(BUILD, "bin", "resp_server"))
+OURS = os.environ.get("SIDEPOND_RESP_SERVER", os.path.join(BUILD, "bin", "resp_server"))
 
 
 def have_redis():
