@@ -2,8 +2,8 @@
  *
  * format.h - the contract of everything that lies in a pond's files.
  *
- * Two files in one directory. `pond` is written by the daemon alone and mapped read-only by
- * readers; `leases` is the only thing a reader can write.
+ * Three files in one directory. `pond` is written by the daemon alone and mapped read-only by
+ * readers; `leases` and `hints` are what a reader can write.
  *
  *   pond   0            HEADER_BYTES        meta_off        arena_off            file end
  *          +------------+-------------------+---------------+--------------------+
@@ -14,6 +14,12 @@
  *   leases +------------+-------------------------+
  *          | lease_head | struct lease [1024]     |
  *          +------------+-------------------------+
+ *
+ *   hints  0            HINTS_HEAD_BYTES            file end
+ *          +------------+---------------------------+
+ *          | hints_head | a byte for each bucket of |
+ *          | 4 KiB      | the cache                 |
+ *          +------------+---------------------------+
  *
  * Inside the arena a place is a unit index: byte offset / 16 from the arena's start. Unit 0 is
  * never handed out, so 0 means "none". From a table slot everything is found:
@@ -69,6 +75,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics take no lock");
 
 #define FORMAT_POND_FILE   "pond"
 #define FORMAT_LEASES_FILE "leases"
+#define FORMAT_HINTS_FILE  "hints"
 
 /* --- versions -----------------------------------------------------------------------------------
  * Each commit has a number, counted from 1. An entry carries in `born` the commit that made it.
@@ -427,5 +434,34 @@ struct lease {
 };
 static_assert(sizeof(struct lease) == 64, "lease");
 #define LEASES_FILE_BYTES (sizeof(struct lease_head) + FORMAT_LEASES_MAX * sizeof(struct lease))
+
+/* --- hints --------------------------------------------------------------------------------------
+ * Which entries of the cache readers have touched: after the head, a byte for each bucket, in which
+ * bit s stands for slot s, and bit 7 for all entries that are at home in the bucket and lie in an
+ * overflow bucket. The file grows behind its end as the index does; a byte that is not there yet is
+ * a hint that nobody gives. Nothing depends on what stands here but which entry is evicted first.
+ */
+#define HINT_OVERFLOW    128u
+#define HINTS_MAGIC      UINT64_C(0x0173746e69687073) /* "sphints" and 1 */
+#define HINTS_HEAD_BYTES 4096u
+#define HINTS_BYTES_MAX  (UINT64_C(1) << (DIR_DEPTH_MAX + 8)) /* no index has more buckets */
+
+struct hints_head {
+    uint64_t magic;
+    uint64_t id[2];              /* the pond's */
+    uint64_t capacity;           /* bytes of hints that the file may grow to */
+    _Atomic uint64_t hint_bytes; /* how many there are; backed by memory before this is raised */
+    uint64_t reserved[3];
+};
+static_assert(sizeof(struct hints_head) == 64, "hints_head");
+
+/* The place of a bucket's byte: `position` is that of a directory word of its segment, in a
+ * directory of so many words, of which the segment's first one counts. */
+static inline uint64_t hint_place(uint64_t position, uint64_t dir_words, uint64_t segment,
+                                  unsigned bucket)
+{
+    uint64_t range = dir_words >> segment_depth(segment); /* words that the segment has */
+    return (position & -range) * SEGMENT_BUCKETS_MAX + bucket;
+}
 
 #endif
