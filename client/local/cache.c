@@ -106,7 +106,7 @@ void cache_free(struct sp_pond *pond)
 static NEVER_INLINE int get_again(struct sp_cache *cache, const void *key, size_t key_bytes,
                                   void *out, size_t cap, size_t *size)
 {
-    struct cache_entry entry;
+    struct cache_found entry;
     int status = cache_read_again(cache, key, key_bytes, out, cap, &entry);
     if (status == SP_OK || status == SP_ERANGE)
         *size = entry.value_bytes;
@@ -160,7 +160,7 @@ static int read_expiry(struct sp_cache *cache, const void *key, size_t key_bytes
 {
     struct cache_batch batch;
     struct cache_probe probe;
-    struct cache_entry entry;
+    struct cache_found entry;
     cache_batch_begin(&batch, cache);
     cache_probe_begin(&batch, &probe, key, key_bytes);
     cache_probe_fetch(&batch, &probe);

@@ -9,7 +9,7 @@
 
 /* One attempt: a status, or READ_AGAIN with `*result` for find_settle. */
 static int try_read(struct find_path *p, const void *key, size_t key_bytes, void *out, size_t cap,
-                    struct cache_entry *entry, enum find *result)
+                    struct cache_found *entry, enum find *result)
 {
     struct found found;
     int64_t now_ms = 0;
@@ -35,7 +35,7 @@ static int try_read(struct find_path *p, const void *key, size_t key_bytes, void
 }
 
 NEVER_INLINE int cache_read_again(struct sp_cache *cache, const void *key, size_t key_bytes,
-                                  void *out, size_t cap, struct cache_entry *entry)
+                                  void *out, size_t cap, struct cache_found *entry)
 {
     struct binding *binding = table_binding(&cache->table);
     uint32_t tries = 0;

@@ -68,7 +68,7 @@ struct cache_probe {
 };
 
 /* What an entry says beside its key and value. */
-struct cache_entry {
+struct cache_found {
     size_t value_bytes;
     int64_t expiry_ms;
     uint64_t clock_version;
@@ -77,7 +77,7 @@ struct cache_entry {
 /* The whole lookup, as often as it takes. SP_OK, SP_ERANGE (`entry` is filled in both), or as
  * sp_cache_get. Sets no hint. */
 int cache_read_again(struct sp_cache *cache, const void *key, size_t key_bytes, void *out,
-                     size_t cap, struct cache_entry *entry);
+                     size_t cap, struct cache_found *entry);
 
 /* cache_hints.c: opens the hints of the pond that the cache is in now, if that has not been done.
  */

@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cache_writer.h - the least that writes a cache into a pond, for tests of reading it: entries are
- * inserted, replaced and removed as docs/CONCURRENCY.md says, and freed at once. One thread.
+ * cache_writer.h - a cache that a test of reading it writes: entries of versions that it chooses.
  */
 #ifndef SIDEPOND_TESTS_CACHE_WRITER_H
 #define SIDEPOND_TESTS_CACHE_WRITER_H
 
-#include "server/store/internal.h"
+#include "server/store/cache.h"
 
 struct cache_writer {
     struct store *store;
-    struct shape *shape;
+    struct cache *cache;
 };
 
-/* Makes the cache in the first free table slot, and commits it. */
+/* Makes the cache. */
 int cache_writer_open(struct cache_writer *writer, struct store *store);
 /* Lets go; the entries stay in the pond. */
 void cache_writer_close(struct cache_writer *writer);

@@ -5,7 +5,7 @@
  * Goal: each way of reading gives the value that was put last, none that was removed or is over,
  * also while a writer replaces, removes and frees entries and the index grows; and hints are set
  * where the format says, or nowhere.
- * Method: a small writer of the test's own (cache_writer.c) over the store's index. Values say
+ * Method: the cache of the store (server/store/cache.h), beside readers. Values say
  * which key they are of and are the same number over and over, so that a torn one shows.
  */
 #include <pthread.h>
@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "client/local/cache_read.h"
+#include "server/store/internal.h"
 #include "tests/unit/cache_writer.h"
 #include "tests/unit/reader_fixture.h"
 
@@ -265,7 +266,7 @@ static bool batch_is_right(uint32_t from)
     for (uint32_t i = 0; i < CACHE_BATCH_MAX; i++)
         cache_probe_fetch(&batch, &probes[i]);
     for (uint32_t i = 0; i < CACHE_BATCH_MAX; i++) {
-        struct cache_entry entry;
+        struct cache_found entry;
         int status = cache_probe_find(&batch, &probes[i]);
         size_t size = probes[i].value_bytes;
         if (status == SP_OK && size <= sizeof out) {
