@@ -96,25 +96,38 @@ FIND_INLINE bool cache_is_over(int64_t expiry_ms, int64_t *now_ms)
     return expiry_ms <= *now_ms;
 }
 
-/* Says that the entry which a probe found is in use. Writes only where that is news, so the line
- * stays in all processors' caches. */
+/* Where the hint of an entry that was found is, and which bit of it. A match that is the meta has
+ * found no entry in its home. */
+FIND_INLINE uint64_t cache_hint_place(const struct binding *b, const struct quick_home *home,
+                                      uint64_t hash, unsigned match, uint8_t *bit)
+{
+    unsigned bucket = tag_bucket(hash & TAG_MASK, segment_buckets(home->segment));
+    uint64_t position = (uint64_t)(home->segment_at - b->directory);
+    unsigned slot = match == 0 ? 7 : (unsigned)__builtin_ctz(match) / 2 - 1;
+    *bit = (uint8_t)(1u << (slot & 7));
+    return hint_place(position, b->dir_words, home->segment, bucket);
+}
+
+/* Sets a bit only where that is news, so the line stays in all processors' caches. */
+FIND_INLINE void cache_hint_mark(_Atomic uint8_t *byte, uint8_t bit)
+{
+    if (UNLIKELY((atomic_load_explicit(byte, memory_order_relaxed) & bit) == 0))
+        atomic_fetch_or_explicit(byte, bit, memory_order_relaxed);
+}
+
+/* Says that the entry which a probe found is in use. */
 FIND_INLINE void cache_hint_set(const struct sp_cache *cache, const struct binding *b,
                                 const struct quick_home *home, uint64_t hash, unsigned match)
 {
+    uint8_t bit;
     struct cache_hints *hints = atomic_load_explicit(&cache->hints, memory_order_acquire);
     if (UNLIKELY(hints == NULL))
         return;
-    unsigned bucket = tag_bucket(hash & TAG_MASK, segment_buckets(home->segment));
-    uint64_t position = (uint64_t)(home->segment_at - b->directory);
-    uint64_t place = hint_place(position, b->dir_words, home->segment, bucket);
+    uint64_t place = cache_hint_place(b, home, hash, match, &bit);
     if (UNLIKELY(place >= atomic_load_explicit(&hints->limit, memory_order_relaxed)) &&
         !cache_hints_more(hints, place))
         return;
-    unsigned slot = match == 0 ? 7 : (unsigned)__builtin_ctz(match) / 2 - 1;
-    uint8_t bit = (uint8_t)(1u << (slot & 7)); /* a match that is the meta has found no entry */
-    _Atomic uint8_t *byte = hints->bytes + place;
-    if (UNLIKELY((atomic_load_explicit(byte, memory_order_relaxed) & bit) == 0))
-        atomic_fetch_or_explicit(byte, bit, memory_order_relaxed);
+    cache_hint_mark(hints->bytes + place, bit);
 }
 
 /* --- a batch ------------------------------------------------------------------------------------

@@ -15,15 +15,17 @@
 
 #include "server/resp/request.h"
 
-struct session;
+struct cache_probe;
 struct command;
+struct session;
 
 /* One call of a command, while it runs. */
 struct call {
     const struct command *command;
     const struct resp_arg *args; /* args[0] is the command's name */
     size_t count;
-    uint64_t hash; /* of the first key, if there is one */
+    uint64_t hash;             /* of the first key, if there is one */
+    struct cache_probe *probe; /* that looks for it already; NULL: none does */
 };
 
 /* The words that COMMAND says of these are in info.c. */

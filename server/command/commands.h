@@ -22,7 +22,7 @@ int key_set_expiry(struct session *session, const struct resp_arg *key, uint64_t
                    const struct cache_entry *entry, int64_t expiry_ms);
 
 /* Replies with a key's value, or null, without the lock where that is possible. */
-void reply_value(struct session *session, const struct resp_arg *key, uint64_t hash);
+void reply_value(struct session *session, const struct resp_arg *key, struct cache_probe *probe);
 
 /* Between the two, what is written appears as one to all clients. With the lock; may be nested. */
 void several_begin(struct session *session);

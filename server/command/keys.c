@@ -51,19 +51,92 @@ void several_end(struct session *session)
         atomic_fetch_add_explicit(&session->service->multi_sequence, 1, memory_order_seq_cst);
 }
 
-void reply_value(struct session *session, const struct resp_arg *key, uint64_t hash)
+/* --- reading without the lock ------------------------------------------------------------------
+ */
+
+static void count_lookup(struct session *session, bool hit)
+{
+    struct thread_stats *stats = session->thread->stats;
+    stats_add(hit ? &stats->hits : &stats->misses, 1);
+}
+
+/* Tells the evicting hand that the entry of a probe is in use. */
+static void touch(struct session *session, const struct cache_probe *probe)
+{
+    const struct service *service = session->service;
+    uint8_t bit;
+    uint64_t place = cache_hint_place(session->thread->reads.binding, &probe->home, probe->hash,
+                                      probe->match, &bit);
+    if (place < service->places)
+        cache_hint_mark(&service->touched[place], bit);
+}
+
+#define COPY_ROOM 16u /* behind a value, so that its copy can be made of whole pieces */
+
+/* Replies with what a probe finds, in one attempt; false: something changed meanwhile. */
+static bool reply_probe(struct session *session, struct cache_probe *probe)
+{
+    struct cache_batch *reads = &session->thread->reads;
+    struct buffer pending = BUFFER_INIT;
+    int status = cache_probe_find(reads, probe);
+    if (status == READ_AGAIN)
+        return false;
+    if (status == SP_ENOTFOUND) {
+        reply_null(&session->reply);
+        count_lookup(session, false);
+        return true;
+    }
+    if (!buffer_reserve(session->reply.out, REPLY_HEAD_BYTES + probe->value_bytes + COPY_ROOM + 2))
+        return true; /* no memory: the connection ends */
+    char *at = reply_bulk_begin(&session->reply, probe->value_bytes, &pending);
+    cache_probe_copy(reads, probe, at, probe->value_bytes + COPY_ROOM);
+    if (!cache_probe_valid(reads, probe))
+        return false;
+    reply_bulk_end(&session->reply, probe->value_bytes, &pending);
+    touch(session, probe);
+    count_lookup(session, true);
+    return true;
+}
+
+/* As often as it takes; the value is of any size. */
+static void reply_read_again(struct session *session, const struct resp_arg *key)
+{
+    struct cache_found found = {.value_bytes = 1024};
+    struct buffer value = BUFFER_INIT;
+    int status = SP_ERANGE;
+    while (status == SP_ERANGE && buffer_reserve(&value, found.value_bytes + COPY_ROOM))
+        status = cache_read_again(session->service->reader, key->bytes, key->size, value.bytes,
+                                  value.cap, &found);
+    if (status == SP_OK)
+        reply_bulk(&session->reply, value.bytes, found.value_bytes);
+    else if (status == SP_ENOTFOUND)
+        reply_null(&session->reply);
+    else
+        reply_store_error(session, status == SP_ERANGE ? SP_ENOMEM : status);
+    count_lookup(session, status == SP_OK);
+    buffer_free(&value);
+}
+
+static void reply_locked(struct session *session, const struct resp_arg *key)
 {
     struct cache_entry entry;
-    if (key_is_row(session, key)) {
-        row_reply_json(session, key);
-        return;
-    }
     thread_lock(session->thread);
-    (void)hash;
     if (key_find(session, key, &entry))
         reply_bulk(&session->reply, entry.value, entry.value_bytes);
     else
         reply_null(&session->reply);
+}
+
+void reply_value(struct session *session, const struct resp_arg *key, struct cache_probe *probe)
+{
+    uint64_t several =
+        atomic_load_explicit(&session->service->multi_sequence, memory_order_acquire);
+    if (key_is_row(session, key))
+        row_reply_json(session, key);
+    else if (several % 2 != 0) /* several keys are changing as one */
+        reply_locked(session, key);
+    else if (!probe || !reply_probe(session, probe))
+        reply_read_again(session, key);
 }
 
 /* --- commands ------------------------------------------------------------------------------- */

@@ -109,8 +109,10 @@ void multi_queue(struct session *session, const struct call *call)
         reply_error(&session->reply, "ERR out of memory");
         return;
     }
-    multi->queued[multi->queued_count] = *call;
-    multi->queued[multi->queued_count++].args = args;
+    struct call *queued = &multi->queued[multi->queued_count++];
+    *queued = *call;
+    queued->args = args;
+    queued->probe = NULL; /* which is of this batch */
     multi->queued_bytes += bytes;
     reply_simple(&session->reply, "QUEUED");
 }

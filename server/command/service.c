@@ -12,6 +12,7 @@
 #include "server/command/commands.h"
 #include "server/command/pubsub.h"
 #include "server/command/rows.h"
+#include "sidepond/cache.h"
 
 static void free_threads(struct service *service)
 {
@@ -101,8 +102,11 @@ static int open_data(struct service *service, char *why)
     }
     struct sp_open_options open = SP_OPEN_OPTIONS_INIT;
     status = sp_open(service->options.directory, &open, &service->pond);
+    if (status == SP_OK)
+        status = sp_cache_open(service->pond, &service->reader);
     if (status != SP_OK)
         snprintf(why, NET_WHY_BYTES, "%s: %s", service->options.directory, sp_error_detail());
+    service->touched = cache_touched(service->cache, &service->places);
     return status;
 }
 

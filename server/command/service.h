@@ -58,6 +58,9 @@ struct service {
     struct service_options options;
     struct cache *cache;
     struct sp_pond *pond;
+    struct sp_cache *reader;  /* the cache, for reads without the lock */
+    _Atomic uint8_t *touched; /* cache_touched */
+    uint64_t places;
     struct net *net;
     struct thread *threads;
     unsigned thread_count;

@@ -257,19 +257,29 @@ static size_t parse_batch(struct session *session, uint8_t *bytes, size_t size, 
     return at;
 }
 
+/* Finds the commands and begins to look for their first keys: buckets first, then entries, so that
+ * the cache misses of the batch overlap. */
 static void prepare_batch(struct session *session, size_t count)
 {
     struct thread *thread = session->thread;
-    const struct cache *cache = session->service->cache;
+    cache_batch_begin(&thread->reads, session->service->reader);
     for (size_t i = 0; i < count; i++) {
         struct batch_item *item = &thread->batch[i];
         struct call *call = &item->call;
         call->args = thread->args.items + item->request.first;
         call->count = item->request.count;
+        call->probe = NULL;
         call->command = command_find(call->args[0].bytes, call->args[0].size);
         unsigned key = call->command ? (unsigned)call->command->first_key : 0;
-        if (key != 0 && key < call->count)
-            call->hash = cache_hash(cache, call->args[key].bytes, call->args[key].size);
+        if (key == 0 || key >= call->count)
+            continue;
+        call->probe = &thread->probes[i];
+        cache_probe_begin(&thread->reads, call->probe, call->args[key].bytes, call->args[key].size);
+        call->hash = call->probe->hash;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (thread->batch[i].call.probe)
+            cache_probe_fetch(&thread->reads, &thread->probes[i]);
     }
 }
 

@@ -9,6 +9,7 @@
 #ifndef SIDEPOND_COMMAND_SESSION_H
 #define SIDEPOND_COMMAND_SESSION_H
 
+#include "client/local/cache_read.h"
 #include "server/command/command.h"
 #include "server/command/service.h"
 #include "server/net/net.h"
@@ -34,6 +35,8 @@ struct thread {
     unsigned number;
     struct resp_args args;
     struct batch_item batch[BATCH_MAX];
+    struct cache_batch reads; /* of the probes */
+    struct cache_probe probes[BATCH_MAX];
     int64_t now_ms;      /* wall clock, of this piece of input */
     bool locked;         /* this thread holds the cache's lock */
     bool in_exec;        /* EXEC is running: the lock stays */

@@ -13,7 +13,7 @@
 
 void run_get(struct session *session, const struct call *call)
 {
-    reply_value(session, &call->args[1], call->hash);
+    reply_value(session, &call->args[1], call->probe);
 }
 
 void run_mget(struct session *session, const struct call *call)

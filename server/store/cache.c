@@ -54,14 +54,18 @@ int cache_open(struct store *store, const struct cache_options *options, struct 
     cache->store = store;
     cache->options = *options;
     cache->limit_units = options->limit_bytes / FORMAT_UNIT_BYTES;
+    int status = cache_use_open(cache);
+    if (status != SP_OK) {
+        free(cache);
+        return status;
+    }
     pthread_mutex_lock(&store->lock);
     cache->table = table_find(store, FORMAT_CACHE_NAME);
-    int status = SP_OK;
     if (!cache->table || !cache->table->current)
         status = make_table(cache);
     pthread_mutex_unlock(&store->lock);
     if (status != SP_OK) {
-        free(cache);
+        cache_close(cache);
         return status;
     }
     *out = cache;
@@ -70,6 +74,8 @@ int cache_open(struct store *store, const struct cache_options *options, struct 
 
 void cache_close(struct cache *cache)
 {
+    if (cache)
+        cache_use_close(cache);
     free(cache);
 }
 

@@ -111,6 +111,12 @@ bool cache_delete(struct cache *cache, uint64_t hash, const void *key, size_t ke
 /* Takes everything out at once. The memory comes back over the next ticks. */
 int cache_flush(struct cache *cache);
 
+/* --- use ----------------------------------------------------------------------------------- */
+
+/* Where readers of this process say which entries they use, as others do in the hints file
+ * (format.h): set bits by relaxed atomics, any thread, no lock. `*places`: how many bytes. */
+_Atomic uint8_t *cache_touched(const struct cache *cache, uint64_t *places);
+
 /* --- upkeep and information ---------------------------------------------------------------- */
 
 /* Takes out what has expired, a little under each of several locks. Call it, without the lock, ten

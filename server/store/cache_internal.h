@@ -9,6 +9,7 @@
 #ifndef SIDEPOND_STORE_CACHE_INTERNAL_H
 #define SIDEPOND_STORE_CACHE_INTERNAL_H
 
+#include "alloc/hints.h"
 #include "server/store/cache.h"
 #include "server/store/cache_note.h"
 #include "server/store/internal.h"
@@ -27,6 +28,11 @@ struct cache {
     uint64_t limit_units;
     int64_t now_ms; /* of this lock */
     struct cache_hand evict, expire;
+    _Atomic uint8_t *touched;          /* of this process: see cache_touched */
+    uint64_t places;                   /* bytes there, and in the hints file at most */
+    struct hints hints;                /* of other processes */
+    uint64_t hinted;                   /* how many places the hints file was asked for */
+    uint8_t used[SEGMENT_BUCKETS_MAX]; /* what the evicting hand's segment had of both */
     struct {
         uint64_t written, deleted, expired, evicted, refused;
     } stats;
@@ -62,6 +68,9 @@ bool hand_next(struct index *index, struct cache_hand *hand, struct segment_ref 
 
 /* Evicts one entry that does not lie at `keep` (0: any); false: there is none. */
 bool cache_evict_one(struct cache *cache, uint64_t keep);
+/* Makes the places for touches; without the hints file, if that cannot be had. */
+int cache_use_open(struct cache *cache);
+void cache_use_close(struct cache *cache);
 /* An entry has been put in where none of its key was, or in the place of an older one. */
 void cache_use_inserted(struct cache *cache, const struct place *place);
 void cache_use_replaced(struct cache *cache, const struct place *place);
