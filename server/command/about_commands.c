@@ -6,6 +6,7 @@
 
 #include "server/command/acl.h"
 #include "server/command/commands.h"
+#include "server/resp/glob.h"
 
 static void text(struct session *session, const char *value)
 {
@@ -188,12 +189,59 @@ void run_command_docs(struct session *session, const struct call *call)
     }
 }
 
+struct list_filter {
+    const struct resp_arg *pattern; /* NULL: all */
+    uint32_t category;              /* 0: all */
+    bool none;
+};
+
+/* FILTERBY MODULE | ACLCAT | PATTERN name; false, with the error replied. */
+static bool take_filter(struct session *session, const struct call *call,
+                        struct list_filter *filter)
+{
+    *filter = (struct list_filter){NULL, 0, false};
+    if (call->count == 2)
+        return true;
+    if (call->count != 5 || !arg_is(&call->args[2], "filterby")) {
+        reply_syntax_error(session);
+        return false;
+    }
+    const struct resp_arg *name = &call->args[4];
+    if (arg_is(&call->args[3], "pattern")) {
+        filter->pattern = name;
+    } else if (arg_is(&call->args[3], "aclcat")) {
+        filter->category = acl_category(name->bytes, name->size);
+        filter->none = filter->category == 0;
+    } else if (arg_is(&call->args[3], "module")) {
+        filter->none = true;
+    } else {
+        reply_syntax_error(session);
+        return false;
+    }
+    return true;
+}
+
+static bool is_listed(const struct list_filter *filter, const struct command *command)
+{
+    const struct resp_arg *pattern = filter->pattern;
+    return !filter->none && (filter->category == 0 || (command->categories & filter->category)) &&
+           (!pattern ||
+            glob_match(pattern->bytes, pattern->size, command->name, strlen(command->name), true));
+}
+
 void run_command_list(struct session *session, const struct call *call)
 {
-    (void)call;
-    reply_array(&session->reply, command_count);
+    struct list_filter filter;
+    size_t count = 0;
+    if (!take_filter(session, call, &filter))
+        return;
     for (size_t i = 0; i < command_count; i++)
-        text(session, commands[i].name);
+        count += is_listed(&filter, &commands[i]);
+    reply_array(&session->reply, count);
+    for (size_t i = 0; i < command_count; i++) {
+        if (is_listed(&filter, &commands[i]))
+            text(session, commands[i].name);
+    }
 }
 
 void run_command_getkeys(struct session *session, const struct call *call)

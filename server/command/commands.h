@@ -58,6 +58,15 @@ static inline void key_event(struct session *session, enum event_class kind, con
         event_publish(session->service, kind, event, key->bytes, key->size);
 }
 
+/* A key has a value that it may not have had before: for those who watch it (multi.c). With the
+ * lock. */
+static inline void key_written(struct session *session, uint64_t hash)
+{
+    struct service *service = session->service;
+    if (__builtin_expect(atomic_load_explicit(&service->watchers, memory_order_relaxed) != 0, 0))
+        service->writes[hash % WATCH_SLOTS]++;
+}
+
 /* --- times (expire.c) ----------------------------------------------------------------------- */
 
 /* The wall clock that an expiry means; false, with the error replied. `positive`: 0 and less are

@@ -23,6 +23,7 @@ bool key_find(struct session *session, const struct resp_arg *key, struct cache_
 int key_put(struct session *session, const struct resp_arg *key, uint64_t hash, const void *value,
             size_t value_bytes, int64_t expiry_ms)
 {
+    key_written(session, hash);
     return cache_put(session_cache(session), hash, key->bytes, key->size, value, value_bytes,
                      expiry_ms);
 }
@@ -194,8 +195,10 @@ static int put_again(struct session *session, const struct cache_entry *entry,
 {
     struct cache *cache = session_cache(session);
     struct cache_write write;
-    int status = cache_write_begin(cache, session_hash(session, key), key->bytes, key->size,
-                                   entry->value_bytes, entry, &write);
+    uint64_t hash = session_hash(session, key);
+    key_written(session, hash);
+    int status =
+        cache_write_begin(cache, hash, key->bytes, key->size, entry->value_bytes, entry, &write);
     if (status != SP_OK)
         return status;
     if (entry->value_bytes > 0)

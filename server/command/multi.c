@@ -4,7 +4,10 @@
  *
  * Requests after MULTI are checked and copied; EXEC runs them under one lock, and no client sees
  * some of their effects without the others (several_begin). WATCH remembers the version of a key's
- * entry, which no two entries share; EXEC does nothing if a version is another one by then.
+ * entry, which no two entries share; EXEC does nothing if a version is another one by then. A key
+ * that is not there has none, and may come and go until EXEC: for those, writes are counted by the
+ * keys' hash, while anybody watches. Once in WATCH_SLOTS that is another key's write, and EXEC does
+ * nothing without need, as it may.
  */
 #include "server/command/multi.h"
 #include "server/command/commands.h"
@@ -18,6 +21,8 @@ static struct multi *multi_of(struct session *session)
 {
     if (!session->multi)
         session->multi = calloc(1, sizeof(*session->multi));
+    if (session->multi)
+        session->multi->watchers = &session->service->watchers;
     return session->multi;
 }
 
@@ -36,6 +41,8 @@ static void forget_watched(struct multi *multi)
         next = w->next;
         free(w);
     }
+    if (multi->watched)
+        atomic_fetch_sub_explicit(multi->watchers, 1, memory_order_relaxed);
     multi->watched = NULL;
 }
 
@@ -162,11 +169,17 @@ static uint64_t version_of(struct session *session, const struct resp_arg *key)
     return found ? entry.version : 0;
 }
 
+static uint32_t writes_of(const struct session *session, const struct resp_arg *key)
+{
+    return session->service->writes[session_hash(session, key) % WATCH_SLOTS];
+}
+
 static bool watched_changed(struct session *session)
 {
     for (const struct watched *w = session->multi->watched; w; w = w->next) {
         struct resp_arg key = {w->key, w->key_bytes};
-        if (version_of(session, &key) != w->version)
+        if (version_of(session, &key) != w->version ||
+            (w->version == 0 && writes_of(session, &key) != w->writes))
             return true;
     }
     return false;
@@ -226,6 +239,9 @@ void run_watch(struct session *session, const struct call *call)
         w->key_bytes = key->size;
         memcpy(w->key, key->bytes, key->size);
         w->version = version_of(session, key);
+        w->writes = writes_of(session, key);
+        if (!multi->watched)
+            atomic_fetch_add_explicit(multi->watchers, 1, memory_order_relaxed);
         w->next = multi->watched;
         multi->watched = w;
     }

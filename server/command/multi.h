@@ -11,7 +11,8 @@
 
 struct watched {
     struct watched *next;
-    uint64_t version; /* 0: there was no such key */
+    uint64_t version; /* 0: there was no such key; then, since it may have come and gone again: */
+    uint32_t writes;  /* those to keys with such a hash until then */
     size_t key_bytes;
     char key[];
 };
@@ -22,6 +23,7 @@ struct multi {
     struct call *queued;
     size_t queued_count, queued_cap, queued_bytes;
     struct watched *watched;
+    _Atomic uint32_t *watchers; /* this session is one of them while it watches */
 };
 
 bool multi_is_open(const struct session *session);

@@ -27,6 +27,7 @@
 struct pubsub;
 struct thread;
 
+#define WATCH_SLOTS           65536u
 #define SERVICE_REDIS_VERSION "7.0.15" /* what clients are to take the server for */
 
 /* Counted by one thread, read by any. */
@@ -66,7 +67,9 @@ struct service {
     unsigned thread_count;
     /* Odd while several keys change as one: reads without a lock wait for the lock then. */
     _Atomic uint64_t multi_sequence;
-    _Atomic uint32_t events; /* the classes of keyspace events that somebody wants */
+    _Atomic uint32_t events;      /* the classes of keyspace events that somebody wants */
+    _Atomic uint32_t watchers;    /* sessions that watch keys; raised with the cache's lock */
+    uint32_t writes[WATCH_SLOTS]; /* while there are any: of keys by hash; with the lock */
     struct resp_limits resp_limits;
     struct acl acl;
     struct acl_log acl_log;

@@ -349,6 +349,7 @@ static bool write_patched(struct session *session, const struct call *call,
     struct cache_write write;
     size_t old_bytes = old ? old->value_bytes : 0;
     const struct resp_arg *key = &call->args[1];
+    key_written(session, call->hash);
     int status = cache_write_begin(session_cache(session), call->hash, key->bytes, key->size, size,
                                    old, &write);
     if (status == SP_OK) {

@@ -115,7 +115,7 @@ static struct command command_commands[] = {
         run_command_count, "server", "2.8.13", "How many commands there are.", "O(1)"),
     SUB("docs", "command|docs", -2, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION, run_command_docs,
         "server", "7.0.0", "What commands do.", "O(1)"),
-    SUB("getkeys", "command|getkeys", -3, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION,
+    SUB("getkeys", "command|getkeys", -4, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION,
         run_command_getkeys, "server", "2.8.13", "Which arguments of a call are keys.", "O(1)"),
     SUB("info", "command|info", -2, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION, run_command_info,
         "server", "2.8.13", "What is to be known of commands for calling them.", "O(1)"),

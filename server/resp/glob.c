@@ -69,6 +69,8 @@ bool glob_match(const char *pattern, size_t pattern_bytes, const char *text, siz
     const unsigned char *p = (const unsigned char *)pattern, *t = (const unsigned char *)text;
     const struct glob glob = {p, p + pattern_bytes, any_case};
     const unsigned char *end = t + text_bytes, *star = NULL, *star_text = NULL;
+    if (text_bytes == 0) /* as Redis has it: a star matches no empty text */
+        return pattern_bytes == 0;
     for (;;) {
         while (p < glob.pattern_end && *p == '*') {
             star = ++p;

@@ -5,7 +5,8 @@
  *   *        any bytes          [abc]   one of them        \x   x itself
  *   ?        any one byte       [^abc]  none of them       [a-z] one of a range
  *
- * A bracket that is not closed goes to the pattern's end.
+ * A bracket that is not closed goes to the pattern's end. An empty text is matched by the empty
+ * pattern only, as Redis has it.
  */
 #ifndef SIDEPOND_RESP_GLOB_H
 #define SIDEPOND_RESP_GLOB_H

@@ -17,10 +17,8 @@ FLOATS = [b"0.1", b"-0.5", b"1.5", b"3.0e3", b"1e10", b"1e-10", b"5.0e-3", b"100
           b"1e17", b"1e18", b"0.30000000000000004", b"1234567.891", b"-1e-17", b".5", b"5.", b"0x1p3"]
 WRONG_FLOATS = [b"nan", b"-nan", b"inf", b"-inf", b"+inf", b"infinity", b"1e5000", b"1e308", b"1.5 ",
                 b" 1.5", b"abc", b"", b"1,5", b"1.5.2", b"0x", b"1e", b"1e-5000"]
-EXPIRIES = [b"100", b"1000", b"5000", b"86400", b"100000000"]
 EDGE_EXPIRIES = [b"0", b"-1", b"-100", b"9223372036854775807", b"-9223372036854775808",
-                 b"9223372036854775", b"9223372036854776", b"9223370000000000",
-                 b"9223370000000000000"]
+                 b"9223372036854775", b"9223372036854776"]
 AT_SECONDS = [b"4102444800", b"4102444801", b"2208988800", b"1", b"0", b"-5", b"1000000000"]
 AT_MS = [b"4102444800000", b"4102444800001", b"2208988800123", b"1", b"0", b"-5", b"1000000000000"]
 SOON = [b"1", b"2"]
@@ -55,6 +53,14 @@ def value(random):
     return random.choice([b"value", b"hello world", b"x" * 44, b"x" * 45, b"a\r\nb", b"\x00"])
 
 
+def far(random):
+    """Seconds that are hardly ever the same twice: whether GT finds the same ones greater depends
+    on how much time has passed in between, which no two servers need agree on."""
+    if random.random() < 0.1:
+        return b"92233700%08d" % random.randrange(10 ** 8)
+    return b"%d" % random.choice([random.randint(100, 10 ** 5), random.randint(100, 10 ** 9)])
+
+
 def expiry(random, ms=False, at=False, soon=True):
     sort = random.random()
     if sort < 0.1:
@@ -66,8 +72,8 @@ def expiry(random, ms=False, at=False, soon=True):
     if ms:
         if soon and sort < 0.4:
             return random.choice(SOON)
-        return random.choice(EXPIRIES) + b"000"
-    return random.choice(EXPIRIES)
+        return far(random) + b"%03d" % random.randrange(1000)
+    return far(random)
 
 
 EXPIRY_OPTIONS = {b"EX": (False, False), b"PX": (True, False), b"EXAT": (False, True),
@@ -176,9 +182,8 @@ def hello_arguments(random):
 def client_arguments(random):
     return some(random, [b"ID"], [b"GETNAME"], [b"SETNAME", b"me"], [b"SETNAME", b"a b"],
                 [b"SETNAME", b""], [b"INFO"], [b"LIST"], [b"NONSENSE"], [b"NO-EVICT", b"on"],
-                [b"NO-EVICT", b"x"], [b"TRACKINGINFO"], [b"GETREDIR"], [b"SETNAME"],
-                [b"KILL", b"ID", b"x"], [b"KILL", b"1.2.3.4:5"], [b"UNBLOCK", b"x"],
-                [b"TRACKING", b"maybe"], [b"TRACKING", b"off"], [b"CACHING", b"yes"])
+                [b"NO-EVICT", b"x"], [b"SETNAME"],
+                [b"KILL", b"ID", b"x"], [b"KILL", b"1.2.3.4:5"])
 
 
 def command_arguments(random):
