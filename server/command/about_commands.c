@@ -8,11 +8,6 @@
 #include "server/command/commands.h"
 #include "server/resp/glob.h"
 
-static void text(struct session *session, const char *value)
-{
-    reply_bulk(&session->reply, value, strlen(value));
-}
-
 /* --- COMMAND INFO ------------------------------------------------------------------------------
  */
 
@@ -61,37 +56,37 @@ static void reply_key_specs(struct session *session, const struct command *comma
     bool writes = command->flags & COMMAND_WRITE;
     reply_set(&session->reply, 1);
     reply_map(&session->reply, 3);
-    text(session, "flags");
+    reply_text(&session->reply, "flags");
     reply_set(&session->reply, 2);
     reply_simple(&session->reply, writes ? "RW" : "RO");
     reply_simple(&session->reply, writes ? "update" : "access");
-    text(session, "begin_search");
+    reply_text(&session->reply, "begin_search");
     reply_map(&session->reply, 2);
-    text(session, "type");
-    text(session, "index");
-    text(session, "spec");
+    reply_text(&session->reply, "type");
+    reply_text(&session->reply, "index");
+    reply_text(&session->reply, "spec");
     reply_map(&session->reply, 1);
-    text(session, "index");
+    reply_text(&session->reply, "index");
     reply_integer(&session->reply, command->first_key);
-    text(session, "find_keys");
+    reply_text(&session->reply, "find_keys");
     reply_map(&session->reply, 2);
-    text(session, "type");
-    text(session, "range");
-    text(session, "spec");
+    reply_text(&session->reply, "type");
+    reply_text(&session->reply, "range");
+    reply_text(&session->reply, "spec");
     reply_map(&session->reply, 3);
-    text(session, "lastkey");
+    reply_text(&session->reply, "lastkey");
     reply_integer(&session->reply, command->last_key < 0 ? command->last_key
                                                          : command->last_key - command->first_key);
-    text(session, "keystep");
+    reply_text(&session->reply, "keystep");
     reply_integer(&session->reply, command->key_step);
-    text(session, "limit");
+    reply_text(&session->reply, "limit");
     reply_integer(&session->reply, 0);
 }
 
 static void reply_info(struct session *session, const struct command *command)
 {
     reply_array(&session->reply, 10);
-    text(session, command_full_name(command));
+    reply_text(&session->reply, command_full_name(command));
     reply_integer(&session->reply, command->arity);
     reply_flag_words(session, command->flags);
     reply_integer(&session->reply, command->first_key);
@@ -152,19 +147,19 @@ void run_command_info(struct session *session, const struct call *call)
 static void reply_docs(struct session *session, const struct command *command)
 {
     bool has_subs = command->subcommand_count > 0;
-    text(session, command_full_name(command));
+    reply_text(&session->reply, command_full_name(command));
     reply_map(&session->reply, 4u + has_subs);
-    text(session, "summary");
-    text(session, command->summary);
-    text(session, "since");
-    text(session, command->since);
-    text(session, "group");
-    text(session, command->group);
-    text(session, "complexity");
-    text(session, command->complexity);
+    reply_text(&session->reply, "summary");
+    reply_text(&session->reply, command->summary);
+    reply_text(&session->reply, "since");
+    reply_text(&session->reply, command->since);
+    reply_text(&session->reply, "group");
+    reply_text(&session->reply, command->group);
+    reply_text(&session->reply, "complexity");
+    reply_text(&session->reply, command->complexity);
     if (!has_subs)
         return;
-    text(session, "subcommands");
+    reply_text(&session->reply, "subcommands");
     reply_map(&session->reply, command->subcommand_count);
     for (unsigned i = 0; i < command->subcommand_count; i++)
         reply_docs(session, &command->subcommands[i]);
@@ -240,7 +235,7 @@ void run_command_list(struct session *session, const struct call *call)
     reply_array(&session->reply, count);
     for (size_t i = 0; i < command_count; i++) {
         if (is_listed(&filter, &commands[i]))
-            text(session, commands[i].name);
+            reply_text(&session->reply, commands[i].name);
     }
 }
 

@@ -133,11 +133,6 @@ void run_acl_whoami(struct session *session, const struct call *call)
     reply_bulk(&session->reply, name, strlen(name));
 }
 
-static void reply_text(struct session *session, const char *text)
-{
-    reply_bulk(&session->reply, text ? text : "", text ? strlen(text) : 0);
-}
-
 static void reply_users(struct session *session, bool whole)
 {
     struct acl *acl = &session->service->acl;
@@ -145,7 +140,7 @@ static void reply_users(struct session *session, bool whole)
     reply_array(&session->reply, acl->count);
     for (size_t i = 0; i < acl->count; i++) {
         char *line = whole ? acl_describe(acl->users[i]) : NULL;
-        reply_text(session, whole ? line : acl->users[i]->name);
+        reply_text(&session->reply, line ? line : acl->users[i]->name);
         free(line);
     }
     pthread_mutex_unlock(&acl->lock);
@@ -166,9 +161,9 @@ void run_acl_users(struct session *session, const struct call *call)
 static void reply_flags(struct session *session, const struct acl_user *user)
 {
     reply_set(&session->reply, 1u + user->nopass);
-    reply_text(session, user->on ? "on" : "off");
+    reply_text(&session->reply, user->on ? "on" : "off");
     if (user->nopass)
-        reply_text(session, "nopass");
+        reply_text(&session->reply, "nopass");
 }
 
 void run_acl_getuser(struct session *session, const struct call *call)
@@ -183,18 +178,18 @@ void run_acl_getuser(struct session *session, const struct call *call)
                          acl_describe_channels(user)};
     static const char *const names[] = {"commands", "keys", "channels"};
     reply_map(&session->reply, 6);
-    reply_text(session, "flags");
+    reply_text(&session->reply, "flags");
     reply_flags(session, user);
-    reply_text(session, "passwords");
+    reply_text(&session->reply, "passwords");
     reply_array(&session->reply, user->passwords.count);
     for (size_t i = 0; i < user->passwords.count; i++)
-        reply_text(session, user->passwords.items[i].bytes);
+        reply_text(&session->reply, user->passwords.items[i].bytes);
     for (unsigned i = 0; i < 3; i++) {
-        reply_text(session, names[i]);
-        reply_text(session, described[i]);
+        reply_text(&session->reply, names[i]);
+        reply_text(&session->reply, described[i] ? described[i] : "");
         free(described[i]);
     }
-    reply_text(session, "selectors");
+    reply_text(&session->reply, "selectors");
     reply_array(&session->reply, 0);
     acl_release(user);
 }
@@ -210,14 +205,14 @@ static void reply_category(struct session *session, uint32_t category)
             if (command->categories & category) {
                 count += pass == 0;
                 if (pass == 1)
-                    reply_text(session, command->name);
+                    reply_text(&session->reply, command->name);
             }
             for (unsigned s = 0; s < command->subcommand_count; s++) {
                 if (!(command->subcommands[s].categories & category))
                     continue;
                 count += pass == 0;
                 if (pass == 1)
-                    reply_text(session, command_full_name(&command->subcommands[s]));
+                    reply_text(&session->reply, command_full_name(&command->subcommands[s]));
             }
         }
     }
@@ -228,7 +223,7 @@ void run_acl_cat(struct session *session, const struct call *call)
     if (call->count == 2) {
         reply_array(&session->reply, CATEGORY_COUNT);
         for (unsigned i = 0; i < CATEGORY_COUNT; i++)
-            reply_text(session, acl_category_names[i]);
+            reply_text(&session->reply, acl_category_names[i]);
         return;
     }
     uint32_t category = acl_category(call->args[2].bytes, call->args[2].size);
@@ -285,7 +280,7 @@ void run_acl_dryrun(struct session *session, const struct call *call)
             else
                 snprintf(text, sizeof(text), "This user has no permissions to run the '%s' command",
                          command_full_name(dry.command));
-            reply_text(session, text);
+            reply_text(&session->reply, text);
         }
     }
     acl_release(user);

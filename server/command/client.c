@@ -139,7 +139,7 @@ void run_client_info(struct session *session, const struct call *call)
     client_describe(session, text, sizeof(text) - 1);
     size_t size = strlen(text);
     text[size++] = '\n';
-    reply_verbatim(&session->reply, "txt", text, size);
+    reply_verbatim(&session->reply, text, size);
 }
 
 void run_client_getname(struct session *session, const struct call *call)
@@ -271,7 +271,7 @@ static bool id_is_wanted(const struct client_filter *filter, uint64_t id)
 {
     int64_t wanted;
     for (size_t i = 0; i < filter->id_count; i++) {
-        if (number_integer(filter->ids[i].bytes, filter->ids[i].size, &wanted) &&
+        if (number_parse(filter->ids[i].bytes, filter->ids[i].size, &wanted) &&
             (uint64_t)wanted == id)
             return true;
     }
@@ -321,7 +321,7 @@ static void reply_list(struct session *session, const struct client_filter *filt
         buffer_append(&text, "\n", 1);
     }
     pthread_mutex_unlock(&registry->lock);
-    reply_verbatim(&session->reply, "txt", text.bytes ? text.bytes : "", text.size);
+    reply_verbatim(&session->reply, text.bytes ? text.bytes : "", text.size);
     buffer_free(&text);
 }
 
@@ -329,7 +329,7 @@ static bool all_integers(struct session *session, const struct resp_arg *args, s
 {
     int64_t id;
     for (size_t i = 0; i < count; i++) {
-        if (!number_integer(args[i].bytes, args[i].size, &id) || id <= 0) {
+        if (!number_parse(args[i].bytes, args[i].size, &id) || id <= 0) {
             reply_error(&session->reply, "ERR Invalid client ID");
             return false;
         }
@@ -415,7 +415,7 @@ static bool take_kill_filter(struct session *session, const struct call *call,
             filter->by_id = true;
             filter->ids = value;
             filter->id_count = 1;
-            if (!number_integer(value->bytes, value->size, &(int64_t){0})) {
+            if (!number_parse(value->bytes, value->size, &(int64_t){0})) {
                 reply_error(&session->reply, "ERR client-id should be greater than 0");
                 return false;
             }

@@ -70,7 +70,7 @@ void run_time(struct session *session, const struct call *call)
 {
     (void)call;
     struct timespec now;
-    char text[NUMBER_INTEGER_BYTES];
+    char text[NUMBER_INT_BYTES];
     clock_gettime(CLOCK_REALTIME, &now);
     reply_array(&session->reply, 2);
     reply_bulk(&session->reply, text, number_print(text, now.tv_sec));

@@ -23,9 +23,9 @@ static void add(struct session *session, const struct call *call, int64_t by)
 {
     struct cache_entry old;
     int64_t value = 0;
-    char text[NUMBER_INTEGER_BYTES];
+    char text[NUMBER_INT_BYTES];
     bool found = key_find(session, &call->args[1], &old);
-    if (found && !number_integer((const char *)old.value, old.value_bytes, &value)) {
+    if (found && !number_parse((const char *)old.value, old.value_bytes, &value)) {
         reply_not_integer(session);
         return;
     }
@@ -74,8 +74,8 @@ void run_incrbyfloat(struct session *session, const struct call *call)
     long double value = 0, by;
     char text[NUMBER_FLOAT_BYTES];
     bool found = key_find(session, &call->args[1], &old);
-    if ((found && !number_long_double((const char *)old.value, old.value_bytes, &value)) ||
-        !number_long_double(call->args[2].bytes, call->args[2].size, &by)) {
+    if ((found && !number_parse_long_double((const char *)old.value, old.value_bytes, &value)) ||
+        !number_parse_long_double(call->args[2].bytes, call->args[2].size, &by)) {
         reply_error(&session->reply, "ERR value is not a valid float");
         return;
     }

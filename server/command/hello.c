@@ -56,7 +56,7 @@ void run_hello(struct session *session, const struct call *call)
 {
     struct hello hello = {0};
     int64_t protocol = session->reply.protocol;
-    if (call->count > 1 && !number_integer(call->args[1].bytes, call->args[1].size, &protocol)) {
+    if (call->count > 1 && !number_parse(call->args[1].bytes, call->args[1].size, &protocol)) {
         reply_error(&session->reply, "ERR Protocol version is not an integer or out of range");
         return;
     }

@@ -78,7 +78,6 @@ static void touch(struct session *session, const struct cache_probe *probe)
 static bool reply_probe(struct session *session, struct cache_probe *probe)
 {
     struct cache_batch *reads = &session->thread->reads;
-    struct buffer pending = BUFFER_INIT;
     int status = cache_probe_find(reads, probe);
     if (status == READ_AGAIN)
         return false;
@@ -87,13 +86,17 @@ static bool reply_probe(struct session *session, struct cache_probe *probe)
         count_lookup(session, false);
         return true;
     }
-    if (!buffer_reserve(session->reply.out, REPLY_HEAD_BYTES + probe->value_bytes + COPY_ROOM + 2))
+    size_t mark = reply_mark(&session->reply);
+    buffer_reserve(session->reply.out, REPLY_HEAD_BYTES + probe->value_bytes + COPY_ROOM + 2);
+    char *at = reply_bulk_begin(&session->reply, probe->value_bytes);
+    if (!at)
         return true; /* no memory: the connection ends */
-    char *at = reply_bulk_begin(&session->reply, probe->value_bytes, &pending);
     cache_probe_copy(reads, probe, at, probe->value_bytes + COPY_ROOM);
-    if (!cache_probe_valid(reads, probe))
+    memcpy(at + probe->value_bytes, "\r\n", 2); /* the copy may have written over it */
+    if (!cache_probe_valid(reads, probe)) {
+        reply_rewind(&session->reply, mark);
         return false;
-    reply_bulk_end(&session->reply, probe->value_bytes, &pending);
+    }
     touch(session, probe);
     count_lookup(session, true);
     return true;

@@ -167,7 +167,6 @@ static void reply_unreadable(struct session *session, const struct resp_arg *key
 void row_reply_json(struct session *session, const struct resp_arg *key)
 {
     struct sp_row *row;
-    struct buffer pending;
     int status = read_row(session, key, &row);
     if (status == SP_ENOTFOUND) {
         reply_null(&session->reply);
@@ -178,11 +177,11 @@ void row_reply_json(struct session *session, const struct resp_arg *key)
         return;
     }
     size_t size = sp_row_json(row, NULL, 0);
-    char *at = reply_bulk_begin(&session->reply, size, &pending);
+    char *at = reply_bulk_begin(&session->reply, size);
     if (!at)
         return;
-    sp_row_json(row, at, size + 1); /* its terminating zero lies where the end of the line comes */
-    reply_bulk_end(&session->reply, size, &pending);
+    sp_row_json(row, at, size + 1);
+    at[size] = '\r'; /* where the terminating zero was */
 }
 
 bool row_exists(struct session *session, const struct resp_arg *key)
@@ -205,17 +204,16 @@ void reply_row_refused(struct session *session, const struct resp_arg *key)
 
 static void reply_value_text(struct session *session, const struct sp_value *value)
 {
-    struct buffer pending;
     if (value->is_null) {
         reply_null(&session->reply);
         return;
     }
     size_t size = sp_value_text(value, NULL, 0);
-    char *at = reply_bulk_begin(&session->reply, size, &pending);
+    char *at = reply_bulk_begin(&session->reply, size);
     if (!at)
         return;
     sp_value_text(value, at, size + 1);
-    reply_bulk_end(&session->reply, size, &pending);
+    at[size] = '\r'; /* where the terminating zero was */
 }
 
 /* What the commands on hashes do with a key: 1 a row is in *row, 0 there is nothing, -1 an error

@@ -74,7 +74,7 @@ bool arg_is(const struct resp_arg *arg, const char *word)
 
 bool arg_integer(struct session *session, const struct resp_arg *arg, int64_t *out)
 {
-    if (number_integer(arg->bytes, arg->size, out))
+    if (number_parse(arg->bytes, arg->size, out))
         return true;
     reply_not_integer(session);
     return false;
@@ -204,7 +204,7 @@ void session_run(struct session *session, const struct call *call)
 }
 
 /* The reply to CLIENT REPLY SKIP itself is none; MUTE_NEXT becomes MUTE_THIS with it. */
-static void mute_reply(struct session *session, struct reply_mark mark)
+static void mute_reply(struct session *session, size_t mark)
 {
     if (session->mute == MUTE_ALL || session->mute == MUTE_THIS)
         reply_rewind(&session->reply, mark);
@@ -216,7 +216,7 @@ static void mute_reply(struct session *session, struct reply_mark mark)
 
 void session_request(struct session *session, struct call *call)
 {
-    struct reply_mark mark = reply_mark(&session->reply);
+    size_t mark = reply_mark(&session->reply);
     if (!check_request(session, call))
         multi_spoil(session);
     else if (multi_is_open(session) && !(call->command->flags & COMMAND_QUEUELESS))

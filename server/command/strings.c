@@ -149,7 +149,7 @@ void run_set(struct session *session, const struct call *call)
         return;
     bool look = options.flags != 0;
     bool found = look && key_find(session, key, &old);
-    struct reply_mark mark = reply_mark(&session->reply);
+    size_t mark = reply_mark(&session->reply);
     if (options.flags & SET_GET)
         found ? reply_bulk(&session->reply, old.value, old.value_bytes)
               : reply_null(&session->reply);
@@ -220,7 +220,7 @@ void run_psetex(struct session *session, const struct call *call)
 void run_getset(struct session *session, const struct call *call)
 {
     struct cache_entry old;
-    struct reply_mark mark = reply_mark(&session->reply);
+    size_t mark = reply_mark(&session->reply);
     if (key_find(session, &call->args[1], &old))
         reply_bulk(&session->reply, old.value, old.value_bytes);
     else

@@ -116,7 +116,7 @@ void run_scan(struct session *session, const struct call *call)
 {
     struct scan_options options;
     uint64_t cursor;
-    char text[NUMBER_INTEGER_BYTES];
+    char text[NUMBER_INT_BYTES];
     if (!take_cursor(session, &call->args[1], &cursor) ||
         !take_scan_options(session, call, &options))
         return;

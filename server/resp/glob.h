@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * glob.h - patterns of KEYS, SCAN, PSUBSCRIBE and access control.
+ * glob.h - patterns as KEYS, SCAN MATCH, PSUBSCRIBE and ACL rules have them.
  *
- *   *        any bytes          [abc]   one of them        \x   x itself
- *   ?        any one byte       [^abc]  none of them       [a-z] one of a range
- *
- * A bracket that is not closed goes to the pattern's end. An empty text is matched by the empty
- * pattern only, as Redis has it.
+ *   *       any bytes, also none          [abc]   one of these      \x   x itself
+ *   ?       any one byte                  [a-c]   one of a range
+ *                                         [^abc]  none of these
  */
 #ifndef SIDEPOND_RESP_GLOB_H
 #define SIDEPOND_RESP_GLOB_H
@@ -14,8 +12,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Takes time in proportion to both sizes multiplied, at most, whatever the pattern. */
-bool glob_match(const char *pattern, size_t pattern_bytes, const char *text, size_t text_bytes,
-                bool any_case);
+/* Whether the whole string matches. No terminators, no allocation; at most pattern_size times
+ * string_size steps. no_case takes ASCII letters as equal. */
+bool glob_match(const char *pattern, size_t pattern_size, const char *string, size_t string_size,
+                bool no_case);
 
 #endif

@@ -1,107 +1,117 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * number.c - see number.h.
+ * number.c - integers digit by digit, floating point by the C library.
+ *
+ * Arguments lie unterminated in a connection's buffer, so strtod and strtold get a copy on the
+ * stack. They go by LC_NUMERIC, which a program that uses this leaves as it starts: "C".
  */
 #include "server/resp/number.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-bool number_integer(const char *text, size_t size, int64_t *out)
+#define ROW(tens)                                                                                  \
+    tens "0" tens "1" tens "2" tens "3" tens "4" tens "5" tens "6" tens "7" tens "8" tens "9"
+const char number_pairs[200] =
+    ROW("0") ROW("1") ROW("2") ROW("3") ROW("4") ROW("5") ROW("6") ROW("7") ROW("8") ROW("9");
+
+bool number_parse(const char *text, size_t size, int64_t *value)
 {
-    bool negative = size > 0 && text[0] == '-';
-    const char *at = text + negative, *end = text + size;
-    uint64_t value = 0;
-    if (size == 1 && text[0] == '0') {
-        *out = 0;
+    bool negative = size > 0 && *text == '-';
+    uint64_t limit = negative ? (uint64_t)INT64_MAX + 1 : INT64_MAX;
+    uint64_t sum = 0;
+    if (size == 1 && *text == '0') {
+        *value = 0;
         return true;
     }
-    if (at == end || end - at > 19 || *at < '1' || *at > '9')
+    if (size <= negative || size > NUMBER_INT_BYTES || text[negative] == '0')
         return false;
-    for (; at < end; at++) {
-        if (*at < '0' || *at > '9')
+    for (size_t i = negative; i < size; i++) {
+        uint64_t digit = (uint64_t)(unsigned char)text[i] - '0';
+        if (digit > 9 || sum > (limit - digit) / 10)
             return false;
-        value = value * 10 + (uint64_t)(*at - '0');
+        sum = sum * 10 + digit;
     }
-    if (value > (uint64_t)INT64_MAX + negative)
-        return false;
-    *out = negative ? (int64_t)(0 - value) : (int64_t)value;
+    *value = negative ? (int64_t)(0 - sum) : (int64_t)sum;
     return true;
 }
 
-bool number_long_double(const char *text, size_t size, long double *out)
+/* A terminated copy of what could be a number. */
+static bool copy_text(const char *text, size_t size, char copy[NUMBER_FLOAT_BYTES])
 {
-    char copy[256];
-    char *end;
-    if (size == 0 || size >= sizeof(copy) || text[0] == ' ' || (text[0] >= '\t' && text[0] <= '\r'))
+    if (size == 0 || size >= NUMBER_FLOAT_BYTES || isspace((unsigned char)*text))
         return false;
     memcpy(copy, text, size);
     copy[size] = '\0';
     errno = 0;
-    *out = strtold(copy, &end);
-    bool range = errno == ERANGE && (isinf(*out) || fpclassify(*out) == FP_ZERO);
-    return end == copy + size && !range && !isnan(*out);
+    return true;
 }
 
-size_t number_print_long(char *out, int64_t number)
+bool number_parse_double(const char *text, size_t size, double *value)
 {
-    static const char pairs[] =
-        "00010203040506070809101112131415161718192021222324252627282930313233"
-        "34353637383940414243444546474849505152535455565758596061626364656667"
-        "6869707172737475767778798081828384858687888990919293949596979899";
-    char digits[20];
-    char *at = digits + sizeof(digits);
-    uint64_t value = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
-    for (; value >= 100; value /= 100) {
-        at -= 2;
-        memcpy(at, pairs + value % 100 * 2, 2);
-    }
-    if (value >= 10) {
-        at -= 2;
-        memcpy(at, pairs + value * 2, 2);
-    } else {
-        *--at = (char)('0' + value);
-    }
-    size_t size = (size_t)(digits + sizeof(digits) - at), sign = number < 0;
-    if (sign)
-        *out = '-';
-    memcpy(out + sign, at, size);
-    return size + sign;
+    char copy[NUMBER_FLOAT_BYTES];
+    char *end = NULL;
+    if (!copy_text(text, size, copy))
+        return false;
+    double parsed = strtod(copy, &end);
+    bool out_of_range = errno == ERANGE && (isinf(parsed) || parsed == 0);
+    if (end != copy + size || out_of_range || isnan(parsed))
+        return false;
+    *value = parsed;
+    return true;
 }
 
-size_t number_print_long_double(char *out, long double number)
+bool number_parse_long_double(const char *text, size_t size, long double *value)
 {
-    if (isinf(number)) {
-        const char *text = number > 0 ? "inf" : "-inf";
-        memcpy(out, text, strlen(text));
-        return strlen(text);
-    }
-    int size = snprintf(out, NUMBER_FLOAT_BYTES, "%.17Lf", number);
-    while (size > 0 && out[size - 1] == '0')
+    char copy[NUMBER_FLOAT_BYTES];
+    char *end = NULL;
+    if (!copy_text(text, size, copy))
+        return false;
+    long double parsed = strtold(copy, &end);
+    bool out_of_range = errno == ERANGE && (isinf(parsed) || parsed == 0);
+    if (end != copy + size || out_of_range || isnan(parsed))
+        return false;
+    *value = parsed;
+    return true;
+}
+
+static size_t print_infinity(char *out, bool negative)
+{
+    memcpy(out, "-inf", 4);
+    if (!negative)
+        memcpy(out, "inf", 3);
+    return 3 + (size_t)negative;
+}
+
+size_t number_print_long_double(char out[NUMBER_FLOAT_BYTES], long double value)
+{
+    if (isnan(value))
+        return 0;
+    if (isinf(value))
+        return print_infinity(out, value < 0);
+    int printed = snprintf(out, NUMBER_FLOAT_BYTES, "%.17Lf", value);
+    if (printed < 0 || printed >= NUMBER_FLOAT_BYTES)
+        return 0;
+    size_t size = (size_t)printed;
+    while (out[size - 1] == '0')
         size--;
-    if (size > 0 && out[size - 1] == '.')
-        size--;
-    if (size == 2 && out[0] == '-' && out[1] == '0') {
-        out[0] = '0';
-        size = 1;
-    }
-    return (size_t)size;
+    size -= out[size - 1] == '.';
+    if (size == 2 && memcmp(out, "-0", 2) == 0)
+        out[--size - 1] = '0';
+    return size;
 }
 
-size_t number_print_double(char *out, double number)
+size_t number_print_double(char out[NUMBER_DOUBLE_BYTES], double value)
 {
-    if (isnan(number) || isinf(number)) {
-        const char *text = isnan(number) ? "nan" : number > 0 ? "inf" : "-inf";
-        memcpy(out, text, strlen(text));
-        return strlen(text);
+    if (isinf(value))
+        return print_infinity(out, value < 0);
+    if (isnan(value)) {
+        memcpy(out, "nan", 3);
+        return 3;
     }
-    int size = 0;
-    for (int digits = 15; digits <= 17; digits++) {
-        size = snprintf(out, NUMBER_FLOAT_BYTES, "%.*g", digits, number);
-        if (strtod(out, NULL) == number)
-            break;
-    }
-    return (size_t)size;
+    int printed = snprintf(out, NUMBER_DOUBLE_BYTES, "%.17g", value);
+    return printed > 0 ? (size_t)printed : 0;
 }

@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * reply.h - what a client of the Redis protocol is answered: all types, in RESP2 and RESP3.
+ * reply.h - what a server of the Redis protocol answers, in RESP2 and RESP3.
  *
- * A reply is appended to a buffer, in pieces where it is an aggregate: its head says how many
- * elements follow, and those are the caller's to append. In RESP2 a map is an array of twice as
- * many, a set and a push are arrays, a double is a bulk string, a boolean an integer.
+ * Each function appends one reply, or the head of one that the next replies are the parts of. In
+ * RESP2 what it has no type for goes out as Redis does it: a map or a set as an array, a double as
+ * a bulk string, a boolean as 0 or 1. A buffer that could not grow takes nothing more (see
+ * buffer.h), so nothing here fails by itself.
  *
- * A buffer that cannot grow is `failed` (buffer.h); nothing here has to be looked at then.
+ * A value that may have to be fetched again, or an answer that turns out to be an error half-way:
+ *
+ *   size_t mark = reply_mark(reply);
+ *   char *place = reply_bulk_begin(reply, size);
+ *   if (place && !fetch(place, size))
+ *       reply_rewind(reply, mark);
  */
 #ifndef SIDEPOND_RESP_REPLY_H
 #define SIDEPOND_RESP_REPLY_H
 
-#include <stdint.h>
+#include <stdarg.h>
 
 #include "server/bytes/buffer.h"
 #include "server/resp/number.h"
@@ -21,22 +27,37 @@ struct reply {
     unsigned protocol; /* 2 or 3 */
 };
 
-#define REPLY_HEAD_BYTES (NUMBER_INTEGER_BYTES + 3) /* of any type: letter, number, line's end */
+#define REPLY_HEAD_BYTES (NUMBER_INT_BYTES + 3) /* a type's byte, a number, the line's end */
 
-/* A letter, a number, and the end of a line. There is room for it. */
-static inline void reply_head_unchecked(struct buffer *out, char type, int64_t number)
+static inline size_t reply_mark(const struct reply *reply)
 {
-    char *at = out->bytes + out->size;
-    *at++ = type;
-    at += number_print(at, number);
-    memcpy(at, "\r\n", 2);
-    out->size = (size_t)(at + 2 - out->bytes);
+    return reply->out->size;
+}
+
+/* Takes back what came after the mark. */
+static inline void reply_rewind(struct reply *reply, size_t mark)
+{
+    reply->out->size = mark;
+}
+
+/* Writes a head of at most REPLY_HEAD_BYTES; answers its size. */
+static inline size_t reply_print_head(char *out, char type, int64_t number)
+{
+    size_t size = 1;
+    out[0] = type;
+    if (number >= 0 && number < 10)
+        out[size++] = (char)('0' + number);
+    else
+        size += number_print(out + 1, number);
+    memcpy(out + size, "\r\n", 2);
+    return size + 2;
 }
 
 static inline void reply_head(struct reply *reply, char type, int64_t number)
 {
-    if (buffer_reserve(reply->out, REPLY_HEAD_BYTES))
-        reply_head_unchecked(reply->out, type, number);
+    struct buffer *out = reply->out;
+    if (buffer_reserve(out, REPLY_HEAD_BYTES))
+        out->size += reply_print_head(out->bytes + out->size, type, number);
 }
 
 static inline void reply_ok(struct reply *reply)
@@ -44,9 +65,9 @@ static inline void reply_ok(struct reply *reply)
     buffer_append(reply->out, "+OK\r\n", 5);
 }
 
-static inline void reply_integer(struct reply *reply, int64_t number)
+static inline void reply_integer(struct reply *reply, int64_t value)
 {
-    reply_head(reply, ':', number);
+    reply_head(reply, ':', value);
 }
 
 static inline void reply_null(struct reply *reply)
@@ -57,34 +78,43 @@ static inline void reply_null(struct reply *reply)
         buffer_append(reply->out, "$-1\r\n", 5);
 }
 
-/* Room for a bulk string: its head is written, and where its bytes go is returned; NULL: there is
- * no memory. Until reply_bulk_end the string is not there, and can be begun again. */
-static inline char *reply_bulk_begin(struct reply *reply, size_t size, struct buffer *pending)
+static inline void reply_null_array(struct reply *reply)
 {
-    if (!buffer_reserve(reply->out, REPLY_HEAD_BYTES + size + 2))
-        return NULL;
-    *pending = *reply->out;
-    reply_head_unchecked(pending, '$', (int64_t)size);
-    return pending->bytes + pending->size;
+    if (reply->protocol >= 3)
+        buffer_append(reply->out, "_\r\n", 3);
+    else
+        buffer_append(reply->out, "*-1\r\n", 5);
 }
 
-static inline void reply_bulk_end(struct reply *reply, size_t size, const struct buffer *pending)
+/* A bulk string but for its bytes: where the caller writes them, all of them. NULL if the buffer
+ * could not grow. Good until the next reply. */
+static inline char *reply_bulk_begin(struct reply *reply, size_t size)
 {
-    memcpy(pending->bytes + pending->size + size, "\r\n", 2);
-    reply->out->size = pending->size + size + 2;
+    struct buffer *out = reply->out;
+    if (size > SIZE_MAX / 4 || !buffer_reserve(out, REPLY_HEAD_BYTES + size + 2)) {
+        out->failed = true;
+        return NULL;
+    }
+    char *head = out->bytes + out->size;
+    char *place = head + reply_print_head(head, '$', (int64_t)size);
+    memcpy(place + size, "\r\n", 2);
+    out->size += (size_t)(place - head) + size + 2;
+    return place;
 }
 
 static inline void reply_bulk(struct reply *reply, const void *bytes, size_t size)
 {
-    struct buffer pending;
-    char *at = reply_bulk_begin(reply, size, &pending);
-    if (!at)
-        return;
-    if (size > 0)
-        memcpy(at, bytes, size);
-    reply_bulk_end(reply, size, &pending);
+    char *place = reply_bulk_begin(reply, size);
+    if (place && size > 0)
+        memcpy(place, bytes, size);
 }
 
+static inline void reply_text(struct reply *reply, const char *text)
+{
+    reply_bulk(reply, text, strlen(text));
+}
+
+/* Heads: of `count` replies, for a map of twice as many. */
 static inline void reply_array(struct reply *reply, size_t count)
 {
     reply_head(reply, '*', (int64_t)count);
@@ -103,33 +133,32 @@ static inline void reply_set(struct reply *reply, size_t count)
     reply_head(reply, reply->protocol >= 3 ? '~' : '*', (int64_t)count);
 }
 
-/* What is no reply to a request: a message of a channel. */
 static inline void reply_push(struct reply *reply, size_t count)
 {
     reply_head(reply, reply->protocol >= 3 ? '>' : '*', (int64_t)count);
 }
 
-void reply_null_array(struct reply *reply);
+/* The same for parts that were appended after the mark, before they were counted. Costs a move of
+ * them. */
+void reply_array_at(struct reply *reply, size_t mark, size_t count);
+
+/* A status line; the text has no line ends. */
 void reply_simple(struct reply *reply, const char *text);
-/* "ERR something"; ends of lines in it become blanks. */
+
+/* "ERR what is wrong": the code belongs to the text. Line ends around it are left out, those in
+ * it become spaces. */
 void reply_error(struct reply *reply, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-void reply_double(struct reply *reply, double number);
-void reply_bool(struct reply *reply, bool value);
-/* A text with its format, "txt" or "mkd". */
-void reply_verbatim(struct reply *reply, const char *format, const char *text, size_t size);
+void reply_error_list(struct reply *reply, const char *format, va_list arguments)
+    __attribute__((format(printf, 2, 0)));
 
-/* Where a reply begins, and taking back what was appended since. */
-struct reply_mark {
-    size_t size;
-};
-static inline struct reply_mark reply_mark(const struct reply *reply)
-{
-    return (struct reply_mark){reply->out->size};
-}
-static inline void reply_rewind(struct reply *reply, struct reply_mark mark)
-{
-    reply->out->size = mark.size;
-}
+/* A bulk string in decimal. */
+void reply_bulk_integer(struct reply *reply, int64_t value);
+
+void reply_double(struct reply *reply, double value);
+void reply_boolean(struct reply *reply, bool value);
+
+/* Text for people. */
+void reply_verbatim(struct reply *reply, const char *text, size_t size);
 
 #endif

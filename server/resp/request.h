@@ -41,7 +41,7 @@ struct resp_args {
 
 struct resp_limits {
     uint32_t args_max;          /* of one request */
-    uint32_t inline_bytes_max;  /* of a line: an inline command, or a length */
+    uint32_t inline_bytes_max;  /* of a line, an inline command or a length; at least 4 */
     uint64_t arg_bytes_max;     /* of one argument */
     uint64_t request_bytes_max; /* as it comes over the wire */
 };
@@ -80,6 +80,7 @@ struct resp_parser {
     uint64_t more;      /* bytes that were surely lacking when RESP_MORE was last answered */
     uint32_t args_left; /* 0: the array's head is not read */
     bool in_bulk;       /* `at` is at an argument's bytes */
+    bool zero_seen;     /* in the line */
     uint8_t got;        /* the byte that RESP_FAULT_BULK_TYPE is about */
     uint8_t fault;
     struct resp_args held; /* of an incomplete request; offsets stand where pointers will */
@@ -97,7 +98,7 @@ enum resp_parse resp_parse(struct resp_parser *parser, const struct resp_limits 
                            struct resp_request *request);
 
 /* After RESP_MORE: so many bytes, at least 1, must come before the request can be complete. It is
- * what the client claims; no more than limits.request_bytes_max. */
+ * what the client claims; if more than 1, then within limits.request_bytes_max. */
 static inline uint64_t resp_more_hint(const struct resp_parser *parser)
 {
     return parser->more;
