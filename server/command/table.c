@@ -44,8 +44,8 @@
     {                                                                                              \
         .name = name_, .arity = arity_, .flags = flags_, .categories = categories_, .run = run_,   \
         .group = group_, .since = since_, .summary = summary_,                                     \
-        .complexity = "Depends on the subcommand", .subcommands = subs_,                           \
-        .subcommand_count = sizeof(subs_) / sizeof(subs_[0])                                       \
+        .complexity = "Depends on the subcommand", .subcommands = (subs_),                         \
+        .subcommand_count = sizeof(subs_) / sizeof((subs_)[0])                                     \
     }
 
 static struct command acl_commands[] = {

@@ -162,6 +162,7 @@ void cache_remove(struct cache *cache, const struct place *place)
     uint64_t unit = slot_unit(place->word);
     struct entry_view view = entry_view(store_entry(cache->store, unit));
     index_remove(cache_index(cache), place);
+    FAILPOINT("cache_removed");
     shape->rows--;
     shape->bytes -= view.key_bytes + view.value_bytes;
     entry_free(cache->store, shape, unit);
@@ -244,6 +245,7 @@ static void replace_entry(struct cache *cache, const struct place *place, uint64
     uint64_t old = slot_unit(place->word);
     struct entry_view view = entry_view(store_entry(cache->store, old));
     index_replace(place, unit);
+    FAILPOINT("cache_replaced");
     shape->bytes -= view.key_bytes + view.value_bytes;
     entry_free(cache->store, shape, old);
     cache_use_replaced(cache, place);
@@ -272,6 +274,7 @@ int cache_write_end(struct cache *cache, struct cache_write *write, int64_t expi
     memcpy(entry->bytes, &expiry_ms, sizeof(expiry_ms));
     memcpy(entry->bytes + sizeof(expiry_ms), &version, sizeof(version));
     entry->checksum = entry_checksum(write->born_word, write->prev_word, entry->bytes);
+    FAILPOINT("cache_publish");
     struct entry_view view = entry_view(entry);
     if (index_find(cache_index(cache), write->hash, view.key, view.key_bytes, &place)) {
         replace_entry(cache, &place, write->unit);
@@ -283,6 +286,7 @@ int cache_write_end(struct cache *cache, struct cache_write *write, int64_t expi
             return status;
         }
     }
+    FAILPOINT("cache_published");
     cache_note_expiry(place.note, place.head, expiry_ms, cache->now_ms);
     cache_shape(cache)->bytes += view.key_bytes + view.value_bytes;
     cache->stats.written++;
