@@ -279,7 +279,7 @@ static void count_change(struct session *session, bool pattern, int by)
         atomic_fetch_and_explicit(&client->flags, ~(uint32_t)CLIENT_SUBSCRIBER,
                                   memory_order_relaxed);
         net_never_idle(session->connection, false);
-        net_limit_output(session->connection, &session->service->options.limits.output);
+        net_limit_output(session->connection, NULL);
     }
 }
 

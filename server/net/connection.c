@@ -29,6 +29,14 @@ static struct net *net_of(const struct net_connection *connection)
     return connection->thread->net;
 }
 
+static struct net_output_limits usual_limits(struct net *net)
+{
+    return (struct net_output_limits){
+        .bytes_max = atomic_load_explicit(&net->limits.output_bytes_max, memory_order_relaxed),
+        .soft_bytes = atomic_load_explicit(&net->limits.soft_bytes, memory_order_relaxed),
+        .soft_ms = atomic_load_explicit(&net->limits.soft_ms, memory_order_relaxed)};
+}
+
 static void mark_dirty(struct net_connection *connection)
 {
     if (connection->is_dirty)
@@ -398,10 +406,7 @@ void connection_hand_over(struct net *net, int fd, const union address *peer, bo
     if (!connection->is_unix)
         memcpy(&connection->peer, peer, sizeof(connection->peer));
     connection->opened_at_ms = clock_wall_ms();
-    connection->limits = (struct net_output_limits){
-        .bytes_max = atomic_load_explicit(&net->limits.output_bytes_max, memory_order_relaxed),
-        .soft_bytes = atomic_load_explicit(&net->limits.soft_bytes, memory_order_relaxed),
-        .soft_ms = atomic_load_explicit(&net->limits.soft_ms, memory_order_relaxed)};
+    connection->limits = usual_limits(net);
     connection->id = atomic_fetch_add_explicit(&net->accepted, 1, memory_order_relaxed) + 1;
     connection->item.run = begin;
     atomic_fetch_add_explicit(&net->connections, 1, memory_order_relaxed);
@@ -428,7 +433,7 @@ bool net_output_pressed(const struct net_connection *connection)
 
 void net_limit_output(struct net_connection *connection, const struct net_output_limits *limits)
 {
-    connection->limits = *limits;
+    connection->limits = limits ? *limits : usual_limits(net_of(connection));
 }
 
 void net_close(struct net_connection *connection)

@@ -166,7 +166,7 @@ struct buffer *net_output(struct net_connection *connection);
  * piece of input cannot make an output without bounds. */
 bool net_output_pressed(const struct net_connection *connection);
 
-/* Other limits on output for this connection. */
+/* Other limits on output for this connection; NULL: those that new connections have. */
 void net_limit_output(struct net_connection *connection, const struct net_output_limits *limits);
 
 /* Closes it after the callback; nothing more is sent. */

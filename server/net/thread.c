@@ -159,8 +159,8 @@ static void close_all(struct net_thread *thread)
     uv_close((uv_handle_t *)&thread->tick, NULL);
     uv_close((uv_handle_t *)&thread->idle, NULL);
     uv_close((uv_handle_t *)&thread->wake, NULL);
-    uv_run(&thread->loop, UV_RUN_DEFAULT);
-    uv_loop_close(&thread->loop);
+    while (uv_loop_close(&thread->loop) == UV_EBUSY)
+        uv_run(&thread->loop, UV_RUN_DEFAULT);
 }
 
 static void end(struct net_thread *thread)
