@@ -202,7 +202,7 @@ static void check_live_segment(struct check *c, const _Atomic uint64_t *dir_entr
 
 /* --- indexes -------------------------------------------------------------------------------- */
 
-static void check_index(struct check *c, const _Atomic uint64_t *dir)
+static void check_index(struct check *c, const _Atomic uint64_t *dir, bool noted)
 {
     uint64_t word = atomic_load_explicit(dir, memory_order_acquire);
     if (!dir_word_is_sound(c->region, word)) {
@@ -234,7 +234,8 @@ static void check_index(struct check *c, const _Atomic uint64_t *dir)
                 complain(c, "directory word %llu does not belong to its segment's range",
                          (unsigned long long)j);
         }
-        if (reach(c, segment_unit(segment) - SEGMENT_HEAD_UNITS, segment_units(s.count), "segment"))
+        if (reach(c, segment_unit(segment) - SEGMENT_HEAD_UNITS, segment_units(s.count, noted),
+                  "segment"))
             check_segment(c, &s);
     }
 }
@@ -257,7 +258,7 @@ static void check_root(struct check *c, uint64_t unit)
                  schema->index_count);
     schema_free(schema);
     for (unsigned i = 0; i <= root->index_count; i++)
-        check_index(c, &root->dirs[i]);
+        check_index(c, &root->dirs[i], root->flags & ROOT_CACHE);
 }
 
 static void check_table(struct check *c, const struct table_slot *slot)

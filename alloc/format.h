@@ -2,8 +2,8 @@
  *
  * format.h - the contract of everything that lies in a pond's files.
  *
- * Two files in one directory. `pond` is written by the daemon alone and mapped read-only by
- * readers; `leases` is the only thing a reader can write.
+ * Three files in one directory. `pond` is written by the daemon alone and mapped read-only by
+ * readers; `leases` and `hints` are what a reader can write.
  *
  *   pond   0            HEADER_BYTES        meta_off        arena_off            file end
  *          +------------+-------------------+---------------+--------------------+
@@ -14,6 +14,12 @@
  *   leases +------------+-------------------------+
  *          | lease_head | struct lease [1024]     |
  *          +------------+-------------------------+
+ *
+ *   hints  0            HINTS_HEAD_BYTES            file end
+ *          +------------+---------------------------+
+ *          | hints_head | a byte for each bucket of |
+ *          | 4 KiB      | the cache                 |
+ *          +------------+---------------------------+
  *
  * Inside the arena a place is a unit index: byte offset / 16 from the arena's start. Unit 0 is
  * never handed out, so 0 means "none". From a table slot everything is found:
@@ -42,6 +48,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the pond's format is little-endian, and so must be the machine"
@@ -68,6 +75,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics take no lock");
 
 #define FORMAT_POND_FILE   "pond"
 #define FORMAT_LEASES_FILE "leases"
+#define FORMAT_HINTS_FILE  "hints"
 
 /* --- versions -----------------------------------------------------------------------------------
  * Each commit has a number, counted from 1. An entry carries in `born` the commit that made it.
@@ -199,6 +207,8 @@ static inline unsigned dir_depth(uint64_t word)
 /* A segment word, in a directory: bucket count | depth << 16 | unit of the first bucket / 4 << 30.
  * The segment is pointed to by the 2^(directory's depth - its depth) neighbouring words that share
  * its hash prefix. Buckets are 64-byte aligned; a segment_head lies in the 64 bytes before.
+ * In the cache (ROOT_CACHE) a note of 32 bits for each bucket lies behind the last bucket: how much
+ * its entries are used and when the first of them expires, for the daemon alone.
  */
 #define SEGMENT_BUCKETS_MAX 256u
 #define BUCKET_UNITS        UINT64_C(4)
@@ -226,7 +236,9 @@ static inline unsigned segment_depth(uint64_t word)
 
 struct segment_head { /* written and read by the daemon and by checkers only */
     uint32_t entry_count;
-    uint32_t reserved[15];
+    uint32_t reserved0;
+    uint64_t due; /* of the cache: no entry of the segment expires before this */
+    uint32_t reserved1[12];
 };
 static_assert(sizeof(struct segment_head) == 64, "segment_head");
 
@@ -347,6 +359,19 @@ static inline size_t entry_value_bytes(uint64_t prev_word)
 {
     return (size_t)(prev_word >> FORMAT_UNIT_BITS);
 }
+/* Of an extended entry: the two words between checksum and key, which lie unaligned. */
+static inline int64_t entry_expiry(const struct entry *entry)
+{
+    int64_t expiry_ms;
+    memcpy(&expiry_ms, entry->bytes, sizeof expiry_ms);
+    return expiry_ms;
+}
+static inline uint64_t entry_version(const struct entry *entry)
+{
+    uint64_t version;
+    memcpy(&version, entry->bytes + sizeof(int64_t), sizeof version);
+    return version;
+}
 static inline size_t entry_key_off(unsigned flags)
 {
     return ENTRY_HEAD_BYTES + (flags & ENTRY_EXTENDED ? ENTRY_EXTENDED_BYTES : 0);
@@ -409,5 +434,34 @@ struct lease {
 };
 static_assert(sizeof(struct lease) == 64, "lease");
 #define LEASES_FILE_BYTES (sizeof(struct lease_head) + FORMAT_LEASES_MAX * sizeof(struct lease))
+
+/* --- hints --------------------------------------------------------------------------------------
+ * Which entries of the cache readers have touched: after the head, a byte for each bucket, in which
+ * bit s stands for slot s, and bit 7 for all entries that are at home in the bucket and lie in an
+ * overflow bucket. The file grows behind its end as the index does; a byte that is not there yet is
+ * a hint that nobody gives. Nothing depends on what stands here but which entry is evicted first.
+ */
+#define HINT_OVERFLOW    128u
+#define HINTS_MAGIC      UINT64_C(0x0173746e69687073) /* "sphints" and 1 */
+#define HINTS_HEAD_BYTES 4096u
+#define HINTS_BYTES_MAX  (UINT64_C(1) << (DIR_DEPTH_MAX + 8)) /* no index has more buckets */
+
+struct hints_head {
+    uint64_t magic;
+    uint64_t id[2];              /* the pond's */
+    uint64_t capacity;           /* bytes of hints that the file may grow to */
+    _Atomic uint64_t hint_bytes; /* how many there are; backed by memory before this is raised */
+    uint64_t reserved[3];
+};
+static_assert(sizeof(struct hints_head) == 64, "hints_head");
+
+/* The place of a bucket's byte: `position` is that of a directory word of its segment, in a
+ * directory of so many words, of which the segment's first one counts. */
+static inline uint64_t hint_place(uint64_t position, uint64_t dir_words, uint64_t segment,
+                                  unsigned bucket)
+{
+    uint64_t range = dir_words >> segment_depth(segment); /* words that the segment has */
+    return (position & -range) * SEGMENT_BUCKETS_MAX + bucket;
+}
 
 #endif

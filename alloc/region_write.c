@@ -28,7 +28,6 @@
 #define LEASES_NEW_FILE FORMAT_LEASES_FILE ".new"
 #define DIRECTORY_MODE  0750
 #define POND_MODE       0640
-#define LEASES_MODE     0660
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
 #endif
@@ -92,7 +91,7 @@ static int make_directory(const char *directory, char *why)
     return SP_OK;
 }
 
-static int open_directory(const char *directory, int *fd, char *why)
+int region_open_directory(const char *directory, int *fd, char *why)
 {
     *fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return *fd >= 0 ? SP_OK : region_why_errno(why, "cannot open", directory, "");
@@ -102,7 +101,7 @@ static int open_directory(const char *directory, int *fd, char *why)
 static int give_to_group(int dir_fd, const char *directory, long gid, char *why)
 {
     static const char *const files[] = {".", FORMAT_POND_FILE, FORMAT_LEASES_FILE,
-                                        REGION_LOCK_FILE};
+                                        FORMAT_HINTS_FILE, REGION_LOCK_FILE};
     struct stat about;
     for (size_t i = 0; gid >= 0 && i < sizeof files / sizeof files[0]; i++) {
         if (fstatat(dir_fd, files[i], &about, AT_SYMLINK_NOFOLLOW) != 0 ||
@@ -118,7 +117,7 @@ static int give_to_group(int dir_fd, const char *directory, long gid, char *why)
 int region_give_to_group(const char *directory, long gid, char *why)
 {
     int dir_fd;
-    int status = open_directory(directory, &dir_fd, why);
+    int status = region_open_directory(directory, &dir_fd, why);
     if (status != SP_OK)
         return status;
     status = give_to_group(dir_fd, directory, gid, why);
@@ -126,8 +125,7 @@ int region_give_to_group(const char *directory, long gid, char *why)
     return status;
 }
 
-/* A file of our own under a temporary name, with its group, mode and size. */
-static int make_file(int dir_fd, const char *directory, const char *file, mode_t mode, long gid,
+int region_make_file(int dir_fd, const char *directory, const char *file, mode_t mode, long gid,
                      uint64_t bytes, int *fd, char *why)
 {
     if (unlinkat(dir_fd, file, 0) != 0 && errno != ENOENT)
@@ -201,14 +199,14 @@ int region_create(const char *directory, const struct region_create *how, struct
     if (status == SP_OK)
         status = make_directory(directory, why);
     if (status == SP_OK)
-        status = open_directory(directory, &out->dir_fd, why);
+        status = region_open_directory(directory, &out->dir_fd, why);
     if (status == SP_OK)
         status = region_check_owner(out->dir_fd, directory, "", why);
     if (status == SP_OK)
         status = give_to_group(out->dir_fd, directory, how->gid, why);
     if (status == SP_OK)
-        status = make_file(out->dir_fd, directory, POND_NEW_FILE, POND_MODE, how->gid,
-                           super.file_bytes, &out->fd, why);
+        status = region_make_file(out->dir_fd, directory, POND_NEW_FILE, POND_MODE, how->gid,
+                                  super.file_bytes, &out->fd, why);
     if (status != SP_OK)
         goto detach;
     status = back_and_map(out, &super, why);
@@ -285,14 +283,14 @@ int region_leases_create(const char *directory, const uint64_t id[2], long gid, 
     if (leases_present(directory, id))
         return SP_OK;
     int dir_fd, fd;
-    int status = open_directory(directory, &dir_fd, why);
+    int status = region_open_directory(directory, &dir_fd, why);
     if (status != SP_OK)
         return status;
     mend_file(directory, dir_fd, id);
     if (leases_present(directory, id))
         goto close_directory;
-    status = make_file(dir_fd, directory, LEASES_NEW_FILE, LEASES_MODE, gid, LEASES_FILE_BYTES, &fd,
-                       why);
+    status = region_make_file(dir_fd, directory, LEASES_NEW_FILE, REGION_SHARED_MODE, gid,
+                              LEASES_FILE_BYTES, &fd, why);
     if (status != SP_OK)
         goto close_directory;
     if (fill_leases(fd, id) != 0 ||
@@ -377,7 +375,7 @@ int region_writer_lock(const char *directory, int *fd, long *holder, char *why)
     int dir_fd;
     int status = make_directory(directory, why);
     if (status == SP_OK)
-        status = open_directory(directory, &dir_fd, why);
+        status = region_open_directory(directory, &dir_fd, why);
     if (status != SP_OK)
         return status;
     int lock_fd = openat(dir_fd, REGION_LOCK_FILE,

@@ -24,15 +24,16 @@ bool dir_word_is_sound(const struct region *region, uint64_t word);
 bool segment_word_is_sound(const struct region *region, uint64_t word, unsigned dir_bits);
 
 /* Units of a directory, and of a segment's block, which begins SEGMENT_HEAD_UNITS before the first
- * bucket. */
+ * bucket, and ends with the buckets or their notes. */
 #define SEGMENT_HEAD_UNITS (sizeof(struct segment_head) / FORMAT_UNIT_BYTES)
 static inline uint64_t dir_units(unsigned depth)
 {
     return bytes_to_units(sizeof(uint64_t) << depth);
 }
-static inline uint64_t segment_units(unsigned bucket_count)
+static inline uint64_t segment_units(unsigned bucket_count, bool noted)
 {
-    return SEGMENT_HEAD_UNITS + bucket_count * BUCKET_UNITS;
+    return SEGMENT_HEAD_UNITS + bucket_count * BUCKET_UNITS +
+           (noted ? bytes_to_units(bucket_count * sizeof(uint32_t)) : 0);
 }
 
 #endif

@@ -76,7 +76,8 @@ static enum find find_parts(const struct binding *b, uint64_t unit, uint64_t bor
                             uint64_t prev_word, struct found *out)
 {
     uint64_t limit = find_limit(b);
-    size_t key_off = entry_key_off(entry_flags(born_word));
+    out->flags = entry_flags(born_word);
+    size_t key_off = entry_key_off(out->flags);
     out->key_bytes = entry_key_bytes(born_word);
     out->value_bytes = entry_value_bytes(prev_word);
     uint64_t end = (unit << FORMAT_UNIT_SHIFT) + key_off + out->key_bytes + out->value_bytes;

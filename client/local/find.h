@@ -60,6 +60,7 @@ struct found {
     const uint8_t *value;
     size_t key_bytes;
     size_t value_bytes;
+    unsigned flags;
 };
 
 /* R2, and the first half of R3: the root for the path's version and its directory of an index (0 is

@@ -75,6 +75,7 @@ struct sp_pond {
     pthread_mutex_t mutex;
     _Atomic(struct mapping *) current;
     struct sp_table *tables;
+    struct sp_cache *cache; /* its table is one of tables */
     struct sp_scan *scans;
     struct name_list *names;     /* handed out by sp_table_names */
     _Atomic uint64_t checked_ms; /* when the directory was last looked at */
@@ -192,5 +193,11 @@ void scans_free(struct sp_pond *pond);
  */
 
 void tables_free(struct sp_pond *pond);
+void bindings_free(struct sp_table *table);
+
+/* --- cache.c ------------------------------------------------------------------------------------
+ */
+
+void cache_free(struct sp_pond *pond);
 
 #endif

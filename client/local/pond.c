@@ -159,6 +159,7 @@ void sp_close(struct sp_pond *pond)
         return;
     list_remove(pond);
     scans_free(pond);
+    cache_free(pond);
     tables_free(pond);
     struct mapping *map = pond_mapping(pond);
     while (map != NULL) {

@@ -69,25 +69,30 @@ FIND_INLINE size_t quick_padded(size_t cap)
 }
 
 /* The last offset at which an entry of this key may begin, with a value of up to `padded` bytes.
- * Known before the entry is, so that one comparison is enough for it. Negative: nowhere. */
-FIND_INLINE int64_t quick_last(const struct quick_arena *arena, size_t key_bytes, size_t padded)
+ * Known before the entry is, so that one comparison is enough for it. Negative: nowhere. `flags`,
+ * here and below, are those of all entries of the table, and constant: 0, or ENTRY_EXTENDED. */
+FIND_INLINE int64_t quick_last(const struct quick_arena *arena, unsigned flags, size_t key_bytes,
+                               size_t padded)
 {
-    return (int64_t)(arena->limit - (ENTRY_HEAD_BYTES + key_bytes + padded));
+    return (int64_t)(arena->limit - (entry_key_off(flags) + key_bytes + padded));
 }
 
-/* The rest of R5, and R6: whether the entry is a plain one of this key that the version sees. */
-FIND_INLINE bool quick_entry(const struct quick_arena *arena, uint64_t version, int64_t last,
-                             uint64_t off, const void *key, size_t key_bytes, size_t *value_bytes)
+/* The rest of R5, and R6: whether the entry is one of this key, with just these flags, that the
+ * version sees. */
+FIND_INLINE bool quick_entry(const struct quick_arena *arena, unsigned flags, uint64_t version,
+                             int64_t last, uint64_t off, const void *key, size_t key_bytes,
+                             size_t *value_bytes)
 {
     const struct entry *entry = (const struct entry *)(arena->base + off);
     if (UNLIKELY((int64_t)off > last || (int64_t)version < 0)) /* negative: retired */
         return false;
     uint64_t born_word = atomic_load_explicit(&entry->born_word, memory_order_relaxed);
     *value_bytes = entry_value_bytes(atomic_load_explicit(&entry->prev_word, memory_order_relaxed));
-    /* With the key's size taken off, a word without flags is the version, and any other is larger.
-     */
-    return LIKELY(born_word - ((uint64_t)key_bytes << 48) <= version &&
-                  race_equal(entry->bytes, key, key_bytes));
+    /* With the key's size and the flags taken off, the right word is the version, and any other is
+     * larger. */
+    uint64_t extra = ((uint64_t)key_bytes << 48) + ((uint64_t)flags << VERSION_BITS);
+    return LIKELY(born_word - extra <= version &&
+                  race_equal((const uint8_t *)entry + entry_key_off(flags), key, key_bytes));
 }
 
 /* What a lookup comes to, before R8. QUICK_RARE: not to be said here. */
@@ -101,14 +106,15 @@ uint64_t quick_overflow(struct quick_arena arena, const struct bucket *home, uin
 
 /* R4, and R5 as far as the slot: where the entry is if there is one. A second slot of the same tag,
  * which one key in 2^28 has, is rare. That the slot's tag may have changed since find_match, or
- * that a match is the meta, does not matter: the key is compared. */
-FIND_INLINE enum quick quick_slot(const struct quick_arena *arena, struct quick_home *h,
-                                  uint64_t hash, uint64_t *off)
+ * that a match is the meta, does not matter: the key is compared. `match` is that of find_match in
+ * the home bucket; 0: the entry is elsewhere. */
+FIND_INLINE enum quick quick_slot_match(const struct quick_arena *arena, struct quick_home *h,
+                                        uint64_t hash, uint64_t *off, unsigned *match)
 {
     h->meta = atomic_load_explicit(&h->bucket->meta, memory_order_acquire);
-    unsigned match = find_match(h->bucket, hash & TAG_MASK);
-    if (LIKELY(match != 0)) {
-        *off = slot_unit(find_matched(h->bucket, match)) << FORMAT_UNIT_SHIFT;
+    *match = find_match(h->bucket, hash & TAG_MASK);
+    if (LIKELY(*match != 0)) {
+        *off = slot_unit(find_matched(h->bucket, *match)) << FORMAT_UNIT_SHIFT;
         return QUICK_FOUND;
     }
     if (LIKELY(bucket_overflow(h->meta) == 0))
@@ -117,6 +123,13 @@ FIND_INLINE enum quick quick_slot(const struct quick_arena *arena, struct quick_
     if (LIKELY(*off - 1 < QUICK_OFF_RARE - 1))
         return QUICK_FOUND;
     return *off == 0 ? QUICK_MISS : QUICK_RARE;
+}
+
+FIND_INLINE enum quick quick_slot(const struct quick_arena *arena, struct quick_home *h,
+                                  uint64_t hash, uint64_t *off)
+{
+    unsigned match;
+    return quick_slot_match(arena, h, hash, off, &match);
 }
 
 /* R7: copies so many bytes from an offset, if there is room for them. `padded` stands for both the

@@ -73,7 +73,7 @@ int sp_table_open(struct sp_pond *pond, const char *name, struct sp_table **out)
 {
     *out = NULL;
     size_t size = strlen(name);
-    if (size == 0 || size > SP_NAME_BYTES_MAX)
+    if (size == 0 || size > SP_NAME_BYTES_MAX || strcmp(name, FORMAT_CACHE_NAME) == 0)
         return error_set(SP_ENOTABLE, "no table can be named \"%.80s\"", name);
     if ((map_committed(pond_mapping(pond)) & VERSION_RETIRED) != 0) {
         int status = pond_follow(pond);
@@ -99,17 +99,22 @@ int sp_table_open(struct sp_pond *pond, const char *name, struct sp_table **out)
     return SP_OK;
 }
 
+void bindings_free(struct sp_table *table)
+{
+    struct binding *binding = table_binding(table);
+    while (binding != NULL) {
+        struct binding *older = binding->older;
+        free(binding);
+        binding = older;
+    }
+}
+
 void tables_free(struct sp_pond *pond)
 {
     while (pond->tables != NULL) {
         struct sp_table *table = pond->tables;
         pond->tables = table->next;
-        struct binding *binding = table_binding(table);
-        while (binding != NULL) {
-            struct binding *older = binding->older;
-            free(binding);
-            binding = older;
-        }
+        bindings_free(table);
         free(table);
     }
     while (pond->names != NULL) {
@@ -160,7 +165,7 @@ static void collect_names(const struct mapping *map, struct name_list *list)
         char *name = list->names[list->count];
         race_copy(name, region->slots[i].name, FORMAT_NAME_BYTES);
         name[FORMAT_NAME_BYTES - 1] = '\0';
-        if (name[0] != '\0' && !was_dropped(&binding))
+        if (name[0] != '\0' && strcmp(name, FORMAT_CACHE_NAME) != 0 && !was_dropped(&binding))
             list->count++;
     }
 }

@@ -97,6 +97,7 @@ static int store_scalar(struct build *build, const struct option *option, const 
     case OPTION_NAME:
     case OPTION_ADDRESS:
     case OPTION_WORD:
+    case OPTION_LETTERS:
         return store_text(member, text);
     case OPTION_PATH:
         return store_path(build, member, text);
@@ -163,6 +164,7 @@ static int fill_option(struct build *build, const struct option *option, const s
 {
     switch (option->kind) {
     case OPTION_LIST:
+    case OPTION_LISTENS:
         return fill_list(build, slot, base + option->offset);
     case OPTION_SECTION:
         return fill_section(build, option->section, slot ? slot->data : NULL,
@@ -223,6 +225,18 @@ static unsigned line_of(struct tree *tree, const char *list, unsigned n)
     return node ? config_tree_line(node) : 0;
 }
 
+static int finish_cache(struct arena *arena, struct tree *tree, struct config *config)
+{
+    struct config_cache *cache = &config->cache;
+    cache->enabled = config_tree_value(tree, config_tree_root(tree), "cache") != NULL;
+    if (cache->memory_bytes == 0)
+        cache->memory_bytes = config->memory_bytes / 2;
+    if (!cache->notify)
+        cache->notify = "";
+    cache->socket = config_arena_format(arena, "%s/%s", config->directory, CONFIG_CACHE_SOCKET);
+    return cache->socket ? SP_OK : SP_ENOMEM;
+}
+
 /* What depends on other values. The arrays are the arena's and still private to this build, hence
  * the casts. */
 static int finish(struct arena *arena, struct tree *tree, struct config *config)
@@ -238,7 +252,7 @@ static int finish(struct arena *arena, struct tree *tree, struct config *config)
     }
     if (!config->directory)
         config->directory = config_arena_format(arena, "/dev/shm/sidepond/%s", config->pond);
-    return config->directory ? SP_OK : SP_ENOMEM;
+    return config->directory ? finish_cache(arena, tree, config) : SP_ENOMEM;
 }
 
 int config_build(struct arena *arena, const char *file, const struct slot *slots, struct tree *tree,

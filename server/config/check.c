@@ -157,6 +157,7 @@ static void check_option(struct check *check, const struct option *option, yaml_
 {
     switch (option->kind) {
     case OPTION_LIST:
+    case OPTION_LISTENS:
     case OPTION_SECTIONS:
         check_list(check, option, node, path);
         break;

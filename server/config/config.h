@@ -24,6 +24,8 @@ enum config_on_stale { CONFIG_ON_STALE_SERVE, CONFIG_ON_STALE_FAIL };
 enum config_on_bad_row { CONFIG_ON_BAD_ROW_SKIP, CONFIG_ON_BAD_ROW_FAIL };
 enum config_log_format { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
 enum config_log_target { CONFIG_LOG_STDERR, CONFIG_LOG_JOURNAL };
+enum config_when_full { CONFIG_WHEN_FULL_EVICT, CONFIG_WHEN_FULL_REFUSE };
+enum config_tls_clients { CONFIG_TLS_NONE, CONFIG_TLS_OPTIONAL, CONFIG_TLS_REQUIRED };
 enum config_log_level { CONFIG_LOG_ERROR, CONFIG_LOG_WARNING, CONFIG_LOG_INFO, CONFIG_LOG_DEBUG };
 
 struct config_source {
@@ -76,6 +78,37 @@ struct config_table {
     unsigned line;
 };
 
+#define CONFIG_CACHE_SOCKET "socket" /* in the pond's directory */
+
+/* Lists are NULL if not given, else NULL-terminated. An address is ADDRESS:PORT or unix:/PATH. */
+struct config_tls {
+    const char *cert, *key; /* PEM files; NULL: none */
+    const char *key_password_file;
+    const char *ca;
+    enum config_tls_clients clients; /* whether they show certificates signed by the ca */
+    const char *const *listen;
+};
+
+struct config_cache {
+    bool enabled; /* the file has the section */
+    uint64_t memory_bytes;
+    enum config_when_full when_full;
+    const char *const *listen;
+    const char *socket; /* path of the Unix socket that is always there, in the pond's directory */
+    uint32_t socket_mode;
+    uint32_t threads;
+    uint32_t max_clients;
+    uint32_t idle_timeout_ms; /* 0: never */
+    uint64_t max_request_bytes;
+    uint64_t output_limit_bytes;
+    struct config_tls tls;
+    const char *users_file;    /* NULL: none */
+    const char *password_file; /* of the user `default`; NULL: none */
+    uint32_t slow_after_ms;
+    uint32_t slow_length;
+    const char *notify; /* letters of keyspace events, "" for none */
+};
+
 struct config {
     const char *file;      /* the path it came from */
     const char *pond;      /* name */
@@ -87,6 +120,7 @@ struct config {
     uint32_t snapshot_every_ms; /* at most one save in this time */
     uint32_t lease_limit_ms;    /* how long a reader's snapshot may pin old versions */
     const char *http_listen;    /* "127.0.0.1:9180"; NULL: off */
+    struct config_cache cache;
     enum config_log_level log_level;
     enum config_log_format log_format;
     enum config_log_target log_target;
@@ -112,6 +146,8 @@ void config_free(struct config *config); /* NULL is fine */
  * it. SP_ECONFIG, SP_EACCESS or SP_ENOMEM with a sentence in why. With SP_OK, why is "" or a
  * warning (others can read the file). Any thread; the file is read anew each time. */
 int config_password(const struct config_source *source, char **out, char *why, size_t why_bytes);
+/* The same of any file that holds a password and nothing else. */
+int config_password_file(const char *path, char **out, char *why, size_t why_bytes);
 void config_password_free(char *password); /* NULL is fine */
 
 /* What the file means, in sentences for people: `sidepondd --check`. */

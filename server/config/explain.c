@@ -53,6 +53,53 @@ static void explain_pond(const struct config *config, FILE *out)
                 config->http_listen);
 }
 
+static void explain_cache_addresses(const struct config_cache *cache, FILE *out)
+{
+    fprintf(out, "  Clients connect to unix:%s", cache->socket);
+    for (unsigned i = 0; cache->listen && cache->listen[i]; i++)
+        fprintf(out, ", %s", cache->listen[i]);
+    for (unsigned i = 0; cache->tls.listen && cache->tls.listen[i]; i++)
+        fprintf(out, ", %s (TLS)", cache->tls.listen[i]);
+    fprintf(out, ".\n  The Unix sockets have mode %04o.\n", cache->socket_mode);
+    if (cache->tls.cert)
+        fprintf(out, "  The certificate is %s; clients %s.\n", cache->tls.cert,
+                cache->tls.clients == CONFIG_TLS_REQUIRED   ? "must show one too"
+                : cache->tls.clients == CONFIG_TLS_OPTIONAL ? "may show one too"
+                                                            : "are not asked for one");
+}
+
+static void explain_cache_users(const struct config_cache *cache, FILE *out)
+{
+    if (cache->users_file)
+        fprintf(out, "  Users and what they may do are in %s.\n", cache->users_file);
+    if (cache->password_file)
+        fprintf(out, "  The password of the user 'default' is read from %s.\n",
+                cache->password_file);
+    if (!cache->users_file && !cache->password_file)
+        fprintf(out, "  Nobody is asked for a password.\n");
+}
+
+static void explain_cache(const struct config_cache *cache, FILE *out)
+{
+    char text[VALUE_PRINT_BYTES];
+    if (!cache->enabled)
+        return;
+    fprintf(out, "\nThe cache takes at most %s of that memory; when it is full, %s.\n",
+            config_print_size(cache->memory_bytes, text),
+            cache->when_full == CONFIG_WHEN_FULL_EVICT ? "entries that are little used go"
+                                                       : "writes are refused");
+    explain_cache_addresses(cache, out);
+    explain_cache_users(cache, out);
+    fprintf(out, "  It serves at most %u clients with %u thread%s", cache->max_clients,
+            cache->threads, cache->threads == 1 ? "" : "s");
+    if (cache->idle_timeout_ms)
+        fprintf(out, ", and disconnects those that are silent for %s",
+                config_print_duration(cache->idle_timeout_ms, text));
+    fprintf(out, ".\n  A request may have %s, ", config_print_size(cache->max_request_bytes, text));
+    fprintf(out, "and %s may wait to be sent to one client.\n",
+            config_print_size(cache->output_limit_bytes, text));
+}
+
 static void explain_source(const struct config_source *source, FILE *out)
 {
     char connect[VALUE_PRINT_BYTES];
@@ -203,6 +250,7 @@ static void explain_group(const struct config *config, const struct config_table
 void config_explain(const struct config *config, FILE *out)
 {
     explain_pond(config, out);
+    explain_cache(&config->cache, out);
     for (unsigned i = 0; i < config->source_count; i++)
         explain_source(&config->sources[i], out);
     for (unsigned i = 0; i < config->table_count; i++) {

@@ -21,11 +21,15 @@ enum option_kind {
     OPTION_WORD,     /* const char *; one of choices */
     OPTION_CHOICE,   /* an enum whose values are the positions in choices */
     OPTION_BOOL,     /* bool */
+    OPTION_NUMBER,   /* uint32_t, a whole number */
+    OPTION_MODE,     /* uint32_t, permissions of a file in octal */
+    OPTION_LETTERS,  /* const char *; letters out of choices[0] */
     OPTION_DURATION, /* uint32_t, milliseconds */
     OPTION_SIZE,     /* uint32_t or uint64_t, bytes */
     OPTION_PERCENT,  /* double, 0 to 1 */
     OPTION_OVERLAP,  /* int64_t: a duration in microseconds, or a plain number */
     OPTION_LIST,     /* const char *const *, NULL-terminated; min and max are its count */
+    OPTION_LISTENS,  /* the same, of addresses to listen on: ADDRESS:PORT or unix:/PATH */
     OPTION_SECTION,  /* a mapping: its members lie at `offset` of the same struct */
     OPTION_SECTIONS, /* a list of mappings: pointer at `offset`, unsigned count at `count_offset` */
 };

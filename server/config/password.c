@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * password.c - the password of a source.
+ * password.c - passwords of sources, and of the cache's users and keys.
  *
- * It is read anew for each connection, so that a changed password needs no restart, and wiped
- * after use. It appears in no message. Limits: PASSWORD_BYTES_MAX.
+ * A source's is read anew for each connection, so that a changed password needs no restart, and
+ * wiped after use. It appears in no message. Limits: PASSWORD_BYTES_MAX.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -92,8 +92,11 @@ static int read_password(int fd, const char *path, char **out, char *why, size_t
     return SP_OK;
 }
 
-static int from_file(const char *path, char **out, char *why, size_t why_bytes)
+int config_password_file(const char *path, char **out, char *why, size_t why_bytes)
 {
+    *out = NULL;
+    if (why_bytes)
+        why[0] = '\0';
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
         return fail_errno(path, why, why_bytes);
@@ -123,7 +126,7 @@ int config_password(const struct config_source *source, char **out, char *why, s
     if (why_bytes)
         why[0] = '\0';
     if (source->password_file)
-        return from_file(source->password_file, out, why, why_bytes);
+        return config_password_file(source->password_file, out, why, why_bytes);
     if (source->password_env)
         return from_environment(source->password_env, out, why, why_bytes);
     return SP_OK;

@@ -39,6 +39,15 @@ static void print_type(const struct option *option, FILE *out)
     case OPTION_BOOL:
         fprintf(out, "`true` or `false`");
         break;
+    case OPTION_NUMBER:
+        fprintf(out, "number, %" PRIu64 " to %" PRIu64, option->min, option->max);
+        break;
+    case OPTION_MODE:
+        fprintf(out, "permissions in octal");
+        break;
+    case OPTION_LETTERS:
+        fprintf(out, "letters of `%s`", option->choices[0]);
+        break;
     case OPTION_DURATION:
         fprintf(out, "duration, %s to %s", config_print_duration(option->min, low),
                 config_print_duration(option->max, high));
@@ -55,6 +64,9 @@ static void print_type(const struct option *option, FILE *out)
         break;
     case OPTION_LIST:
         fprintf(out, "list of %" PRIu64 " to %" PRIu64 " columns", option->min, option->max);
+        break;
+    case OPTION_LISTENS:
+        fprintf(out, "list of %" PRIu64 " to %" PRIu64 " addresses", option->min, option->max);
         break;
     case OPTION_SECTION:
         fprintf(out, "mapping, see below");

@@ -13,4 +13,8 @@
 void config_rules_check(const struct config *config, struct tree *tree,
                         struct complaints *complaints);
 
+/* Those of the cache, and that there is a cache or tables; called by the above. */
+void config_cache_rules_check(const struct config *config, struct tree *tree,
+                              struct complaints *complaints);
+
 #endif

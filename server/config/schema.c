@@ -53,6 +53,7 @@ static void fill_value(struct schema *schema, const struct option *option,
 {
     switch (option->kind) {
     case OPTION_LIST:
+    case OPTION_LISTENS:
         *value = (cyaml_schema_value_t){CYAML_VALUE_SEQUENCE(
             CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, char *, &schema->text, 0, CYAML_UNLIMITED)};
         break;

@@ -304,6 +304,81 @@ bool config_is_loopback(const char *address)
            strncmp(host, "127.", 4) == 0;
 }
 
+const char *config_socket_path(const char *address)
+{
+    static const char prefix[] = "unix:";
+    return strncmp(address, prefix, sizeof(prefix) - 1) == 0 ? address + sizeof(prefix) - 1 : NULL;
+}
+
+static bool check_socket_path(const char *path, char why[VALUE_WHY_BYTES])
+{
+    char q[QUOTED_BYTES];
+    if (*path != '/')
+        return fail(why, "must name a Unix socket by its whole path, as in unix:/run/cache, not %s",
+                    config_quote(path, q));
+    if (strlen(path) > VALUE_SOCKET_PATH_MAX)
+        return fail(why, "has a path of %zu bytes, and a Unix socket's has at most %d",
+                    strlen(path), VALUE_SOCKET_PATH_MAX);
+    return true;
+}
+
+static bool check_listen(const char *text, char why[VALUE_WHY_BYTES])
+{
+    char q[QUOTED_BYTES];
+    char host[64];
+    unsigned port = 0;
+    const char *path = config_socket_path(text);
+    if (path)
+        return check_socket_path(path, why);
+    if (!check_address(text, why))
+        return fail(why,
+                    "must be ADDRESS:PORT such as 127.0.0.1:6379 or [::1]:6379, or unix:/PATH, "
+                    "not %s",
+                    config_quote(text, q));
+    split_address(text, host, &port);
+    return port != 0 ||
+           fail(why, "must have a port from 1 to 65535, not %s", config_quote(text, q));
+}
+
+static bool read_plain(const struct option *option, const char *text, uint64_t *out,
+                       char why[VALUE_WHY_BYTES])
+{
+    char q[QUOTED_BYTES];
+    if (*text == '\0' || *read_digits(text, out) != '\0')
+        return fail(why, "must be a whole number, not %s", config_quote(text, q));
+    if (*out < option->min || *out > option->max)
+        return fail(why, "must be from %" PRIu64 " to %" PRIu64 ", not %s", option->min,
+                    option->max, config_quote(text, q));
+    return true;
+}
+
+/* Three octal digits, or four of which the first is 0; the owner may do both. */
+static bool read_mode(const char *text, uint64_t *out, char why[VALUE_WHY_BYTES])
+{
+    char q[QUOTED_BYTES];
+    size_t size = strlen(text);
+    bool good = strspn(text, "01234567") == size && (size == 3 || (size == 4 && *text == '0'));
+    *out = 0;
+    for (size_t i = 0; good && i < size; i++)
+        *out = *out << 3 | (uint64_t)(text[i] - '0');
+    if (!good)
+        return fail(why, "must be permissions in octal such as 0660, not %s",
+                    config_quote(text, q));
+    return (*out & 0600) == 0600 ||
+           fail(why, "must let the owner read and write, as 0600 does, not %s",
+                config_quote(text, q));
+}
+
+static bool check_letters(const struct option *option, const char *text, char why[VALUE_WHY_BYTES])
+{
+    char q[QUOTED_BYTES];
+    size_t good = strspn(text, option->choices[0]);
+    if (strlen(text) > option->max)
+        return fail(why, "must have at most %" PRIu64 " letters", option->max);
+    return text[good] == '\0' || fail(why, "must be made of the letters %s, not %s",
+                                      option->choices[0], config_quote(text, q));
+}
+
 static bool read_bool(const char *text, uint64_t *out, char why[VALUE_WHY_BYTES])
 {
     char q[QUOTED_BYTES];
@@ -331,6 +406,14 @@ bool config_value_parse(const struct option *option, const char *text, struct va
         return read_word(option->choices, text, &out->number, why);
     case OPTION_BOOL:
         return read_bool(text, &out->number, why);
+    case OPTION_NUMBER:
+        return read_plain(option, text, &out->number, why);
+    case OPTION_MODE:
+        return read_mode(text, &out->number, why);
+    case OPTION_LETTERS:
+        return check_letters(option, text, why);
+    case OPTION_LISTENS:
+        return check_listen(text, why);
     case OPTION_DURATION:
         return read_duration(text, &out->number, why) &&
                in_range(option, out->number, config_print_duration, text, why);

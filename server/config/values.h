@@ -29,6 +29,10 @@ bool config_value_parse(const struct option *option, const char *text, struct va
 const char *config_print_duration(uint64_t ms, char out[VALUE_PRINT_BYTES]);
 const char *config_print_size(uint64_t bytes, char out[VALUE_PRINT_BYTES]);
 
+/* The path of a Unix socket to listen on, or NULL for an ADDRESS:PORT. */
+enum { VALUE_SOCKET_PATH_MAX = 107 }; /* bytes */
+const char *config_socket_path(const char *address);
+
 /* Whether an ADDRESS:PORT that config_value_parse accepted is reachable from this host alone. */
 bool config_is_loopback(const char *address);
 

@@ -4,6 +4,7 @@
  *
  *   main.c       the order of starting and ending
  *   start.c      configuration, log, store: what happens before the loop
+ *   cache.c      the cache server: its start, its changes, its end
  *   loop.c       the main loop: signals, ticks, readiness, the end
  *   reload.c     looking at the databases, at the start and on SIGHUP, and taking a configuration
  * over saver.c      the snapshot file notify.c     systemd
@@ -13,6 +14,7 @@
 
 #include <uv.h>
 
+#include "server/daemon/cache.h"
 #include "server/daemon/notify.h"
 #include "server/daemon/saver.h"
 #include "server/http/http.h"
@@ -40,6 +42,7 @@ struct daemon {
     struct config *config; /* until refresh has it */
     struct store *store;
     struct store_opened opened;
+    struct daemon_cache *cache; /* NULL: none */
     struct refresh *refresh;
     struct http *http;
     char http_listen[256];
@@ -81,6 +84,7 @@ struct daemon {
 int daemon_load_config(struct daemon *daemon, const char *path);
 int daemon_open_log(const struct config *config);
 int daemon_open_store(struct daemon *daemon);
+int daemon_start_cache(struct daemon *daemon);
 int daemon_start_refresh(struct daemon *daemon);
 int daemon_start_http(struct daemon *daemon, const struct config *config);
 int daemon_start_saver(struct daemon *daemon, const struct config *config);

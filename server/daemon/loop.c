@@ -58,11 +58,27 @@ static void group_digits(uint64_t value, char *out, size_t cap)
     out[used] = '\0';
 }
 
+/* "; cache: 1,234 keys, 5 clients", or nothing. */
+static void write_cache(struct daemon *daemon, char *out, size_t cap)
+{
+    struct cache_server_figures figures;
+    char keys[32];
+    char clients[32];
+    out[0] = '\0';
+    if (!daemon->cache)
+        return;
+    cache_server_figures(daemon->cache, &figures);
+    group_digits(figures.keys, keys, sizeof(keys));
+    group_digits(figures.clients, clients, sizeof(clients));
+    snprintf(out, cap, "; cache: %s keys, %s clients", keys, clients);
+}
+
 static void write_status(struct daemon *daemon, const struct summary *sum, char *out, size_t cap)
 {
     char rows[32];
     char age[48] = "";
     char failing[256] = "";
+    char cache[80];
     struct sp_pond *pond = refresh_pond(daemon->refresh);
     group_digits(sum->rows, rows, sizeof(rows));
     if (sum->never)
@@ -72,9 +88,10 @@ static void write_status(struct daemon *daemon, const struct summary *sum, char 
     if (sum->first_failing)
         snprintf(failing, sizeof(failing), "; %zu failing: %s: %.100s", sum->failing,
                  sum->first_failing->table, sum->first_failing->error);
-    snprintf(out, cap, "%s%s%zu tables, %s rows, version %" PRIu64 ", %s%s", daemon->reload_error,
+    write_cache(daemon, cache, sizeof(cache));
+    snprintf(out, cap, "%s%s%zu tables, %s rows, version %" PRIu64 ", %s%s%s", daemon->reload_error,
              daemon->reload_error[0] ? "; " : "", sum->tables, rows,
-             pond ? sp_pond_version(pond) : 0, age, failing);
+             pond ? sp_pond_version(pond) : 0, age, cache, failing);
 }
 
 static void tell_status(struct daemon *daemon)

@@ -52,6 +52,8 @@ static int start(struct daemon *daemon, const char *config_path)
     if (code == EXIT_GOOD)
         code = daemon_open_store(daemon); /* readers of an older pond are served all the while */
     if (code == EXIT_GOOD)
+        code = daemon_start_cache(daemon);
+    if (code == EXIT_GOOD)
         code = daemon_start_refresh(daemon);
     if (code == EXIT_GOOD)
         code = daemon_start_http(daemon, daemon->config);
@@ -74,6 +76,7 @@ _Noreturn static void cut_off(int code, const char *why)
 static int finish(struct daemon *daemon, int code)
 {
     http_stop(daemon->http);
+    cache_server_stop(daemon->cache);
     if (!saver_stop(daemon->saver, SAVE_MS))
         cut_off(code, "the snapshot file was not saved in time; the one before it stays");
     if (daemon->refresh && !daemon->stopped)

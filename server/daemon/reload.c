@@ -86,7 +86,7 @@ static const char *needs_restart(const struct config *old, const struct config *
         return "group";
     if (old->lease_limit_ms != new->lease_limit_ms)
         return "lease_limit";
-    return NULL;
+    return cache_server_needs_restart(&old->cache, &new->cache);
 }
 
 static void refuse(struct daemon *daemon, const char *why)
@@ -136,6 +136,7 @@ static void reload_looked(struct daemon *daemon)
 {
     const struct config *old = refresh_config(daemon->refresh);
     char why[128];
+    char cache_why[NET_WHY_BYTES] = "";
     bool wrong = daemon->looked.wrong > 0 || daemon->looked_status != SP_OK;
     daemon_log_lines(wrong ? LOG_ERR : LOG_WARNING, daemon->complaints);
     if (daemon->looked_status != SP_OK) {
@@ -154,6 +155,11 @@ static void reload_looked(struct daemon *daemon)
     }
     if (daemon_start_http(daemon, daemon->looked_config) != EXIT_GOOD) {
         refuse(daemon, "cannot listen on the address of http");
+        return;
+    }
+    if (daemon->cache &&
+        cache_server_change(daemon->cache, old, daemon->looked_config, cache_why) != SP_OK) {
+        refuse(daemon, cache_why);
         return;
     }
     if (apply(daemon) != EXIT_GOOD) {

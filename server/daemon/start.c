@@ -148,6 +148,39 @@ int daemon_open_store(struct daemon *daemon)
     return EXIT_GOOD;
 }
 
+/* --- the cache ------------------------------------------------------------------------------- */
+
+static int cache_exit_code(int status)
+{
+    switch (status) {
+    case SP_EBUSY:
+        return EXIT_BUSY;
+    case SP_ENOSPC:
+    case SP_ENOSHM:
+        return EXIT_SHM;
+    case SP_ENOMEM:
+        return EXIT_OTHER;
+    default:
+        return EXIT_CONFIG;
+    }
+}
+
+int daemon_start_cache(struct daemon *daemon)
+{
+    const struct config *config = daemon->config;
+    char why[NET_WHY_BYTES] = "";
+    long gid;
+    if (!config->cache.enabled)
+        return EXIT_GOOD;
+    if (group_id(config->group_name, &gid) != SP_OK)
+        return EXIT_CONFIG;
+    int status = cache_server_start(daemon->store, config, gid, &daemon->cache, why);
+    if (status == SP_OK)
+        return EXIT_GOOD;
+    log_error("cache", "the cache cannot be served: %s", why);
+    return cache_exit_code(status);
+}
+
 /* --- what runs on it -------------------------------------------------------------------------- */
 
 static void tell_loop(void *context)

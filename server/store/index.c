@@ -14,6 +14,7 @@
  *
  * Extendible hashing: R. Fagin, J. Nievergelt, N. Pippenger, H. R. Strong, ACM TODS 4(3), 1979.
  */
+#include "server/store/cache_note.h"
 #include "server/store/internal.h"
 
 #include <stdlib.h>
@@ -44,6 +45,11 @@ static struct segment_head *head_of(struct bucket *buckets)
     return (struct segment_head *)buckets - 1;
 }
 
+static struct segment_head *head_at(const struct index *index, uint64_t unit)
+{
+    return head_of(region_at(&index->shape->store->region, unit));
+}
+
 static _Atomic uint64_t *dir_word_of(const struct index *index, uint64_t hash)
 {
     return dir_words(index) + hash_dir_index(hash, dir_depth(load_word(index->dir)));
@@ -56,11 +62,12 @@ static int segment_new(struct index *index, unsigned bucket_count, uint64_t *uni
 {
     struct store *store = index->shape->store;
     uint64_t block;
-    int status = space_alloc(store, segment_units(bucket_count), BUCKET_UNITS, &block);
+    uint64_t units = segment_units(bucket_count, index->noted);
+    int status = space_alloc(store, units, BUCKET_UNITS, &block);
     if (status != SP_OK)
         return status;
-    index->shape->units += segment_units(bucket_count);
-    memset(region_at(&store->region, block), 0, segment_units(bucket_count) * FORMAT_UNIT_BYTES);
+    index->shape->units += units;
+    memset(region_at(&store->region, block), 0, units * FORMAT_UNIT_BYTES);
     *unit = block + SEGMENT_HEAD_UNITS;
     struct bucket *buckets = region_at(&store->region, *unit);
     atomic_thread_fence(memory_order_release); /* who sees the sequence sees empty slots */
@@ -72,25 +79,41 @@ static int segment_new(struct index *index, unsigned bucket_count, uint64_t *uni
 
 static void segment_free(struct index *index, uint64_t unit, unsigned bucket_count)
 {
-    index->shape->units -= segment_units(bucket_count);
-    space_free(index->shape->store, unit - SEGMENT_HEAD_UNITS, segment_units(bucket_count));
+    uint64_t units = segment_units(bucket_count, index->noted);
+    index->shape->units -= units;
+    space_free(index->shape->store, unit - SEGMENT_HEAD_UNITS, units);
 }
 
-/* An empty slot for a tag, at its home or within its reach; NULL if there is none. */
-static _Atomic uint64_t *empty_slot(struct bucket *buckets, unsigned bucket_count, unsigned home,
-                                    unsigned *distance)
+/* What a slot of bucket b is, as a place. */
+static struct place place_at(const struct index *index, struct bucket *buckets,
+                             unsigned bucket_count, unsigned home, unsigned b, unsigned number)
+{
+    return (struct place){
+        .home = &buckets[home],
+        .slot = &buckets[b].slots[number],
+        .head = head_of(buckets),
+        .word = load_word(&buckets[b].slots[number]),
+        .distance = b >= home ? b - home : b + bucket_count - home,
+        .number = number,
+        .note = index->noted ? segment_notes(buckets, bucket_count) + b : NULL,
+    };
+}
+
+/* An empty slot for a tag, at its home or within its reach; false if there is none. */
+static bool empty_slot(const struct index *index, struct bucket *buckets, unsigned bucket_count,
+                       unsigned home, struct place *out)
 {
     unsigned limit = bucket_count - 1 < PROBE_MAX ? bucket_count - 1 : PROBE_MAX;
     for (unsigned d = 0; d <= limit; d++) {
         unsigned b = home + d < bucket_count ? home + d : home + d - bucket_count;
         for (unsigned s = 0; s < BUCKET_SLOTS; s++) {
             if (load_word(&buckets[b].slots[s]) == 0) {
-                *distance = d;
-                return &buckets[b].slots[s];
+                *out = place_at(index, buckets, bucket_count, home, b, s);
+                return true;
             }
         }
     }
-    return NULL;
+    return false;
 }
 
 /* The home's meta after an entry at this distance was put in. */
@@ -113,23 +136,35 @@ static uint64_t meta_removed(uint64_t meta, unsigned distance)
 
 /* Puts a slot word into a segment; false if there is no room for it. Publishing: slot, then meta.
  */
-static bool segment_put(struct bucket *buckets, unsigned bucket_count, uint64_t word)
+static bool segment_put(const struct index *index, struct bucket *buckets, unsigned bucket_count,
+                        uint64_t word, struct place *out)
 {
-    unsigned distance, home = tag_bucket(slot_tag(word), bucket_count);
-    _Atomic uint64_t *slot = empty_slot(buckets, bucket_count, home, &distance);
-    if (!slot || (distance > 0 && bucket_overflow(load_word(&buckets[home].meta)) == 255))
+    unsigned home = tag_bucket(slot_tag(word), bucket_count);
+    uint64_t meta = load_word(&buckets[home].meta);
+    if (!empty_slot(index, buckets, bucket_count, home, out) ||
+        (out->distance > 0 && bucket_overflow(meta) == 255))
         return false;
-    atomic_store_explicit(slot, word, memory_order_release);
-    atomic_store_explicit(&buckets[home].meta, meta_added(load_word(&buckets[home].meta), distance),
-                          memory_order_release);
-    head_of(buckets)->entry_count++;
+    out->word = word;
+    atomic_store_explicit(out->slot, word, memory_order_release);
+    atomic_store_explicit(&out->home->meta, meta_added(meta, out->distance), memory_order_release);
+    out->head->entry_count++;
     return true;
 }
 
+/* The slot words of a segment on their way into another one; with the cache's notes of each. */
+struct carried {
+    unsigned count;
+    uint64_t words[SEGMENT_BUCKETS_MAX * BUCKET_SLOTS];
+    uint32_t notes[SEGMENT_BUCKETS_MAX * BUCKET_SLOTS];
+};
+
 /* Fills a new segment, which nobody sees yet. False if a word finds no place in reach. */
-static bool segment_fill(struct bucket *buckets, unsigned bucket_count, const uint64_t *words,
-                         unsigned count)
+static bool segment_fill(const struct index *index, struct bucket *buckets, unsigned bucket_count,
+                         const struct carried *from)
 {
+    const uint64_t *words = from->words;
+    unsigned count = from->count;
+    uint32_t *notes = segment_notes(buckets, bucket_count);
     uint8_t used[SEGMENT_BUCKETS_MAX] = {0};
     struct {
         uint8_t overflow, reach;
@@ -140,6 +175,8 @@ static bool segment_fill(struct bucket *buckets, unsigned bucket_count, const ui
             b = b + 1 < bucket_count ? b + 1 : 0;
         if (distance > PROBE_MAX || homes[home].overflow == UINT8_MAX)
             return false;
+        if (index->noted)
+            notes[b] = note_with(notes[b], used[b], from->notes[i]);
         atomic_store_explicit(&buckets[b].slots[used[b]++], words[i], memory_order_relaxed);
         homes[home].overflow += distance > 0;
         if (distance > homes[home].reach)
@@ -156,8 +193,8 @@ static bool segment_fill(struct bucket *buckets, unsigned bucket_count, const ui
 
 /* A segment with these words; more buckets than asked for if they do not find their places.
  * SP_ERANGE if that takes more than a segment can have. */
-static int segment_build(struct index *index, const uint64_t *words, unsigned count,
-                         unsigned *bucket_count, uint64_t *unit)
+static int segment_build(struct index *index, const struct carried *from, unsigned *bucket_count,
+                         uint64_t *unit)
 {
     for (;; *bucket_count += 1 + *bucket_count / 8) {
         if (*bucket_count > SEGMENT_BUCKETS_MAX)
@@ -166,8 +203,8 @@ static int segment_build(struct index *index, const uint64_t *words, unsigned co
         if (status != SP_OK)
             return status;
         struct bucket *buckets = region_at(&index->shape->store->region, *unit);
-        if (count <= *bucket_count * BUCKET_SLOTS &&
-            segment_fill(buckets, *bucket_count, words, count))
+        if (from->count <= *bucket_count * BUCKET_SLOTS &&
+            segment_fill(index, buckets, *bucket_count, from))
             return SP_OK;
         segment_free(index, *unit, *bucket_count);
         if (*bucket_count == SEGMENT_BUCKETS_MAX)
@@ -181,17 +218,22 @@ static unsigned buckets_for(unsigned entries)
     return count < 1 ? 1 : count > SEGMENT_BUCKETS_MAX ? SEGMENT_BUCKETS_MAX : count;
 }
 
-static unsigned segment_words(struct bucket *buckets, unsigned bucket_count, uint64_t *words)
+static void segment_carry(const struct index *index, uint64_t segment, struct carried *out)
 {
-    unsigned count = 0;
+    struct bucket *buckets = segment_at(index, segment);
+    unsigned bucket_count = segment_buckets(segment);
+    const uint32_t *notes = segment_notes(buckets, bucket_count);
+    out->count = 0;
     for (unsigned b = 0; b < bucket_count; b++) {
         for (unsigned s = 0; s < BUCKET_SLOTS; s++) {
             uint64_t word = load_word(&buckets[b].slots[s]);
-            if (word)
-                words[count++] = word;
+            if (!word)
+                continue;
+            if (index->noted)
+                out->notes[out->count] = note_of(notes[b], s);
+            out->words[out->count++] = word;
         }
     }
-    return count;
 }
 
 /* --- directory ------------------------------------------------------------------------------ */
@@ -257,12 +299,13 @@ static int dir_double(struct index *index)
 /* Rebuilds the segment at a directory position with so many buckets. */
 static int segment_rebuild(struct index *index, uint64_t position, unsigned bucket_count)
 {
-    uint64_t words[SEGMENT_BUCKETS_MAX * BUCKET_SLOTS];
+    struct carried all;
     uint64_t old = load_word(&dir_words(index)[position]), unit, first, range;
-    unsigned count = segment_words(segment_at(index, old), segment_buckets(old), words);
-    int status = segment_build(index, words, count, &bucket_count, &unit);
+    segment_carry(index, old, &all);
+    int status = segment_build(index, &all, &bucket_count, &unit);
     if (status != SP_OK)
         return status;
+    head_at(index, unit)->due = head_of(segment_at(index, old))->due;
     dir_range(index, position, &first, &range);
     FAILPOINT("segment_rebuild");
     dir_point(index, first, range, segment_word(unit, bucket_count, segment_depth(old)));
@@ -271,28 +314,28 @@ static int segment_rebuild(struct index *index, uint64_t position, unsigned buck
 }
 
 /* Sorts slot words by the bit of their hash that follows the segment's prefix: those with 0 stay in
- * words, those with 1 go to `ones`. */
-static unsigned split_words(const struct index *index, uint64_t *words, unsigned count,
-                            unsigned depth, uint64_t *ones)
+ * `zeros`, those with 1 go to `ones`. */
+static void split_carried(const struct index *index, unsigned depth, struct carried *zeros,
+                          struct carried *ones)
 {
     struct store *store = index->shape->store;
-    unsigned zero_count = 0, one_count = 0;
+    unsigned count = zeros->count;
+    zeros->count = ones->count = 0;
     for (unsigned i = 0; i < count; i++) {
         if (i + 8 < count)
-            __builtin_prefetch(store_entry(store, slot_unit(words[i + 8])));
-        struct entry_view e = entry_view(store_entry(store, slot_unit(words[i])));
+            __builtin_prefetch(store_entry(store, slot_unit(zeros->words[i + 8])));
+        struct entry_view e = entry_view(store_entry(store, slot_unit(zeros->words[i])));
         uint64_t hash = hash_key(&store->region.hash, e.key, e.key_bytes);
-        if (hash >> (63 - depth) & 1)
-            ones[one_count++] = words[i];
-        else
-            words[zero_count++] = words[i];
+        struct carried *to = hash >> (63 - depth) & 1 ? ones : zeros;
+        if (index->noted)
+            to->notes[to->count] = zeros->notes[i];
+        to->words[to->count++] = zeros->words[i];
     }
-    return zero_count;
 }
 
 static int segment_split(struct index *index, uint64_t position)
 {
-    uint64_t zeros[SEGMENT_BUCKETS_MAX * BUCKET_SLOTS], ones[SEGMENT_BUCKETS_MAX * BUCKET_SLOTS];
+    struct carried zeros, ones;
     uint64_t old = load_word(&dir_words(index)[position]), unit[2], first, range;
     unsigned depth = segment_depth(old);
     if (depth == dir_depth(load_word(index->dir))) {
@@ -301,17 +344,19 @@ static int segment_split(struct index *index, uint64_t position)
             return status;
         position *= 2;
     }
-    unsigned count = segment_words(segment_at(index, old), segment_buckets(old), zeros);
-    unsigned zero_count = split_words(index, zeros, count, depth, ones);
-    unsigned buckets[2] = {buckets_for(zero_count), buckets_for(count - zero_count)};
-    int status = segment_build(index, zeros, zero_count, &buckets[0], &unit[0]);
+    segment_carry(index, old, &zeros);
+    split_carried(index, depth, &zeros, &ones);
+    unsigned buckets[2] = {buckets_for(zeros.count), buckets_for(ones.count)};
+    int status = segment_build(index, &zeros, &buckets[0], &unit[0]);
     if (status != SP_OK)
         return status;
-    status = segment_build(index, ones, count - zero_count, &buckets[1], &unit[1]);
+    status = segment_build(index, &ones, &buckets[1], &unit[1]);
     if (status != SP_OK) {
         segment_free(index, unit[0], buckets[0]);
         return status;
     }
+    for (unsigned i = 0; i < 2; i++)
+        head_at(index, unit[i])->due = head_of(segment_at(index, old))->due;
     dir_range(index, position, &first, &range);
     FAILPOINT("segment_split");
     dir_point(index, first, range / 2, segment_word(unit[0], buckets[0], depth + 1));
@@ -389,8 +434,7 @@ static bool find_slot(const struct index *index, uint64_t hash, const void *key,
             } else if (slot_unit(slot) != unit) {
                 continue;
             }
-            *out = (struct place){&buckets[home], &buckets[b].slots[s],
-                                  &head_of(buckets)->entry_count, slot, d};
+            *out = place_at(index, buckets, bucket_count, home, b, s);
             return true;
         }
     }
@@ -408,22 +452,25 @@ bool index_find_unit(const struct index *index, uint64_t hash, uint64_t unit, st
     return find_slot(index, hash, NULL, 0, unit, out);
 }
 
-int index_insert(struct index *index, uint64_t hash, uint64_t unit)
+int index_insert(struct index *index, uint64_t hash, uint64_t unit, struct place *out)
 {
     uint64_t slot = slot_word(unit, hash);
+    struct place place;
     for (;;) {
         uint64_t position = hash_dir_index(hash, dir_depth(load_word(index->dir)));
         uint64_t word = load_word(&dir_words(index)[position]);
         struct bucket *buckets = segment_at(index, word);
         unsigned slots = segment_buckets(word) * BUCKET_SLOTS;
         bool full = head_of(buckets)->entry_count * 100 >= slots * LOAD_MAX;
-        if (!full && segment_put(buckets, segment_buckets(word), slot))
+        if (!full && segment_put(index, buckets, segment_buckets(word), slot, &place))
             break;
         int status = segment_grow(index, position);
         if (status != SP_OK)
             return status;
     }
     index->entry_count++;
+    if (out)
+        *out = place;
     return SP_OK;
 }
 
@@ -438,6 +485,14 @@ void index_replace(const struct place *place, uint64_t unit)
                           memory_order_release);
 }
 
+struct place index_place(const struct index *index, const struct segment_ref *segment, unsigned b,
+                         unsigned number)
+{
+    uint64_t word = load_word(&segment->buckets[b].slots[number]);
+    unsigned home = tag_bucket(slot_tag(word), segment->bucket_count);
+    return place_at(index, segment->buckets, segment->bucket_count, home, b, number);
+}
+
 void index_remove(struct index *index, const struct place *place)
 {
     atomic_store_explicit(place->slot, 0, memory_order_release);
@@ -445,7 +500,7 @@ void index_remove(struct index *index, const struct place *place)
     atomic_store_explicit(&place->home->meta,
                           meta_removed(load_word(&place->home->meta), place->distance),
                           memory_order_release);
-    --*place->segment_count;
+    place->head->entry_count--;
     index->entry_count--;
 }
 
@@ -481,7 +536,7 @@ bool index_next_segment(const struct index *index, uint64_t *position, struct se
     uint64_t word = load_word(&dir_words(index)[*position]);
     dir_range(index, *position, &first, &range);
     *out = (struct segment_ref){segment_at(index, word), segment_buckets(word), segment_unit(word),
-                                segment_units(segment_buckets(word))};
+                                segment_units(segment_buckets(word), index->noted)};
     *position = first + range;
     return true;
 }

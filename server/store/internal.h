@@ -13,6 +13,8 @@
  *   compact.c    moving entries to lower addresses
  *   recover.c    attaching to a pond after a crash
  *   snapfile.c   snapshot files, and filling a new pond from an old one
+ *   cache.c      the cache: finding, writing, deleting, the walk over all
+ *   cache_evict.c, cache_expire.c   which of its entries go by themselves
  *
  * Everything here is called with the store's lock held, unless it says otherwise.
  */
@@ -52,16 +54,25 @@ struct index {
     struct shape *shape;
     _Atomic uint64_t *dir;
     uint64_t entry_count; /* slots in use */
+    bool noted;           /* the cache's: each bucket has a note */
 };
 
 /* Where a key's slot is. */
 struct place {
     struct bucket *home;
     _Atomic uint64_t *slot;
-    uint32_t *segment_count; /* the segment's entry_count */
-    uint64_t word;           /* the slot's word */
-    unsigned distance;       /* buckets after home */
+    struct segment_head *head;
+    uint64_t word;     /* the slot's word */
+    unsigned distance; /* buckets after home */
+    unsigned number;   /* of the slot in its bucket */
+    uint32_t *note;    /* of the slot's bucket; NULL where there are none */
 };
+
+/* What the cache's buckets have behind the segment's last bucket (cache_note.h). */
+static inline uint32_t *segment_notes(struct bucket *buckets, unsigned bucket_count)
+{
+    return (uint32_t *)(void *)(buckets + bucket_count);
+}
 
 /* --- tables --------------------------------------------------------------------------------- */
 
@@ -155,6 +166,9 @@ struct grave {
 
 struct store {
     pthread_mutex_t lock;
+    _Atomic uint32_t waiting; /* who wants the lock for microseconds: see store_breathe */
+    pthread_cond_t commit_over;
+    bool committing; /* a commit is under way, which lets go of the lock at times */
     char directory[256];
     struct store_options options;
     struct region region;
@@ -193,6 +207,7 @@ struct store {
     uint64_t tick_slow_ms;
     uint64_t retired_punch_ms; /* when old ponds' memory may be given back; 0: none */
     int retired_fds[REGION_RETIRED_MAX];
+    uint64_t cache_version; /* the highest that an entry of the cache has */
     struct {
         uint64_t commits, aborts, reclaimed, moved, revoked;
     } stats;
@@ -231,6 +246,14 @@ static inline struct entry_view entry_view(const struct entry *entry)
     return view;
 }
 
+/* --- the lock (store.c) --------------------------------------------------------------------- */
+
+/* For what holds the lock for long, between steps that leave everything as it should be: lets those
+ * in who hold it shortly (cache_lock), if there are any. Costs a load. */
+void store_breathe(struct store *store);
+/* Takes the lock when those are through. */
+void store_lock(struct store *store);
+
 /* --- space.c -------------------------------------------------------------------------------- */
 
 /* Units that are backed with memory; align_units a power of two. SP_ENOSPC, SP_ENOSHM. */
@@ -259,11 +282,15 @@ bool index_find(const struct index *index, uint64_t hash, const void *key, size_
                 struct place *out);
 /* The slot that holds this very unit. */
 bool index_find_unit(const struct index *index, uint64_t hash, uint64_t unit, struct place *out);
-/* Publishes an entry whose key is not there. */
-int index_insert(struct index *index, uint64_t hash, uint64_t unit);
+/* Publishes an entry whose key is not there; `out`: where, may be NULL. */
+int index_insert(struct index *index, uint64_t hash, uint64_t unit, struct place *out);
 /* Publishes another entry for the same key (R5 sees the one or the other). */
 void index_replace(const struct place *place, uint64_t unit);
 void index_remove(struct index *index, const struct place *place);
+/* The place of a slot in use. */
+struct segment_ref;
+struct place index_place(const struct index *index, const struct segment_ref *segment, unsigned b,
+                         unsigned number);
 /* Prefetching, in two steps: what a later index_find will touch. */
 const struct bucket *index_prefetch_bucket(const struct index *index, uint64_t hash);
 void index_prefetch_entry(const struct index *index, const struct bucket *home, uint64_t hash);
@@ -283,8 +310,8 @@ void index_tidy_segment(struct index *index, uint64_t position, bool move);
 
 /* --- shape.c -------------------------------------------------------------------------------- */
 
-int shape_create(struct store *store, const struct schema *schema, uint64_t row_hint,
-                 struct shape **out);
+int shape_create(struct store *store, const struct schema *schema, uint32_t root_flags,
+                 uint64_t row_hint, struct shape **out);
 /* The shape whose root is at this unit, which has been checked. rows, bytes, units and the indexes'
  * entry counts are recovery's to fill in. */
 int shape_open(struct store *store, uint64_t root_unit, struct shape **out);
@@ -309,6 +336,17 @@ int txn_write(struct store_txn *txn, struct index *index, const struct place *pl
               unsigned flags, const void *key, size_t key_bytes, const void *value,
               size_t value_bytes, uint64_t *unit);
 
+/* --- tables (txn.c) ------------------------------------------------------------------------- */
+
+/* NULL: there is no slot of this name. */
+struct table *table_find(struct store *store, const char *name);
+/* Makes a table, empty, in a transaction of its own. */
+int table_create(struct store *store, const char *name, const struct schema *schema,
+                 uint32_t root_flags, struct table **out);
+/* Puts an empty shape in the place of a table's, at once and for everybody: for one without
+ * versions and leases. `born` is that of its entries. */
+int table_replace(struct store *store, struct table *table, uint64_t born);
+
 /* The flag of an entry that was replaced in the transaction that made it. */
 #define ENTRY_DEAD 128u
 
@@ -329,6 +367,8 @@ void posting_free(struct posting_buffer *buffer);
 /* After a commit: frees what the changes replaced, or holds it for leases. */
 void reclaim_changes(struct store *store, const struct change *changes, size_t count);
 void reclaim_root(struct store *store, struct table *table, struct shape *old);
+/* Frees a little of what is buried; false: there is nothing. */
+bool bury_some(struct store *store);
 /* Looks at leases and at what is held. */
 void reclaim_tick(struct store *store, uint64_t now_ms);
 /* Copies the words of all leases; whether each that was held then has ended since. */

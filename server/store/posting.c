@@ -423,7 +423,9 @@ int posting_flush(struct store_table *table)
     if (!group)
         return count ? SP_ENOMEM : SP_OK;
     int status = SP_OK;
+    pthread_mutex_unlock(&table->txn->store->lock); /* what is sorted is the transaction's own */
     qsort(ops, count, sizeof(*ops), compare_ops);
+    store_lock(table->txn->store);
     for (size_t i = 0, end; i < count && status == SP_OK; i = end) {
         for (end = i + 1; end < count && same_key(buffer, &ops[i], &ops[end]);)
             end++;
@@ -435,6 +437,7 @@ int posting_flush(struct store_table *table)
         memcpy(group->key + sizeof(uint32_t), buffer->bytes + ops[i].off, ops[i].skey_bytes);
         group->key_bytes = sizeof(uint32_t) + ops[i].skey_bytes;
         status = group_apply(group);
+        store_breathe(table->txn->store);
     }
     buffer->ops.count = 0;
     buffer->size = 0;

@@ -95,7 +95,7 @@ int txn_write(struct store_txn *txn, struct index *index, const struct place *pl
         FAILPOINT("replaced");
         mark_dead(store, slot_unit(place->word), txn->born);
     } else {
-        status = index_insert(index, hash, unit);
+        status = index_insert(index, hash, unit, NULL);
         if (status != SP_OK)
             goto free_entry;
     }
@@ -260,9 +260,11 @@ int store_put(struct store_table *table, struct store_row *rows, size_t count, s
     if (txn->failed)
         return SP_EINVAL;
     int status = SP_OK;
-    pthread_mutex_lock(&txn->store->lock);
-    for (size_t i = 0; i < count && status == SP_OK; i += GROUP)
+    store_lock(txn->store);
+    for (size_t i = 0; i < count && status == SP_OK; i += GROUP) {
         status = put_group(table, rows + i, count - i < GROUP ? count - i : GROUP, done);
+        store_breathe(txn->store);
+    }
     pthread_mutex_unlock(&txn->store->lock);
     txn->failed = status != SP_OK && status != SP_ETOOBIG;
     return status;
@@ -292,7 +294,7 @@ int store_delete(struct store_table *table, const void *key, size_t key_bytes)
     struct place place;
     if (table->txn->failed)
         return SP_EINVAL;
-    pthread_mutex_lock(&store->lock);
+    store_lock(store);
     uint64_t hash = hash_key(&store->region.hash, key, key_bytes);
     int status = SP_ENOTFOUND;
     if (index_find(&table->shape->indexes[0], hash, key, key_bytes, &place) &&
@@ -342,7 +344,7 @@ int store_pass_sweep(struct store_table *table, uint64_t *deleted)
     if (table->pass.before == table->pass.met)
         return SP_OK;
     for (bool more = true; more && status == SP_OK;) {
-        pthread_mutex_lock(&store->lock);
+        store_lock(store);
         more = index_next_segment(&table->shape->indexes[0], &position, &segment);
         if (more)
             status = sweep_segment(table, &segment, deleted);

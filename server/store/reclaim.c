@@ -303,26 +303,40 @@ static void note_held(struct store *store, const struct pins *pins)
         store->held_pins_hash = 0;
 }
 
+static void reclaim_some(struct store *store, const struct pins *pins, const struct change *changes,
+                         size_t count)
+{
+    reclaim_seq_raise(store);
+    for (size_t i = 0; i < count; i++) {
+        if (i + 8 < count)
+            __builtin_prefetch(store_entry(store, changes[i + 8].unit), 1);
+        held_erase(store, entry_view(store_entry(store, changes[i].unit)).prev);
+        unlink_chain(store, pins, changes[i].unit, changes[i].index);
+        FAILPOINT("unlinked");
+    }
+    reclaim_seq_raise(store);
+    free_unlinked(store);
+    note_held(store, pins);
+    for (size_t i = 0; i < count; i++) {
+        if (settle_head(store, pins, changes[i].unit, changes[i].index))
+            reclaim_hold(store, changes[i].unit, changes[i].index);
+    }
+}
+
+/* In steps, between which others may have the lock. The pins stay right: who takes a lease now pins
+ * the version that has just been committed, or a newer one. */
+#define RECLAIM_STEP 512u
+
 void reclaim_changes(struct store *store, const struct change *changes, size_t count)
 {
     struct pins pins;
     if (count == 0)
         return;
     pins_collect(store, &pins);
-    reclaim_seq_raise(store);
-    for (size_t i = 0; i < count; i++) {
-        if (i + 8 < count)
-            __builtin_prefetch(store_entry(store, changes[i + 8].unit), 1);
-        held_erase(store, entry_view(store_entry(store, changes[i].unit)).prev);
-        unlink_chain(store, &pins, changes[i].unit, changes[i].index);
-        FAILPOINT("unlinked");
-    }
-    reclaim_seq_raise(store);
-    free_unlinked(store);
-    note_held(store, &pins);
-    for (size_t i = 0; i < count; i++) {
-        if (settle_head(store, &pins, changes[i].unit, changes[i].index))
-            reclaim_hold(store, changes[i].unit, changes[i].index);
+    for (size_t i = 0; i < count; i += RECLAIM_STEP) {
+        reclaim_some(store, &pins, changes + i,
+                     count - i < RECLAIM_STEP ? count - i : RECLAIM_STEP);
+        store_breathe(store);
     }
 }
 
@@ -410,6 +424,16 @@ void reclaim_root(struct store *store, struct table *table, struct shape *old)
 
 #define BURY_SEGMENTS 64u
 
+bool bury_some(struct store *store)
+{
+    if (store->graves.count == 0)
+        return false;
+    struct grave *last = (struct grave *)store->graves.items + store->graves.count - 1;
+    if (shape_bury(last, BURY_SEGMENTS))
+        store->graves.count--;
+    return true;
+}
+
 void reclaim_tick(struct store *store, uint64_t now_ms)
 {
     struct pins pins;
@@ -422,10 +446,9 @@ void reclaim_tick(struct store *store, uint64_t now_ms)
             reclaim_held(store, &pins);
         reclaim_roots(store, &pins);
     }
-    while (store->graves.count) {
-        struct grave *last = (struct grave *)store->graves.items + store->graves.count - 1;
-        if (!shape_bury(last, BURY_SEGMENTS))
-            break;
-        store->graves.count--;
-    }
+    size_t left;
+    do {
+        left = store->graves.count;
+        bury_some(store);
+    } while (store->graves.count < left);
 }

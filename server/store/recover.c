@@ -11,7 +11,8 @@
  *
  * Costs about a cache miss and a checksum for each entry.
  */
-#include "server/store/internal.h"
+#include "alloc/clock.h"
+#include "server/store/cache_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ struct recovery {
     struct store *store;
     struct store_opened *opened;
     uint64_t committed;
+    int64_t now_ms; /* wall clock */
 };
 
 static bool mark(struct recovery *r, uint64_t unit, uint64_t count)
@@ -98,6 +100,25 @@ static bool is_in_place(const struct segment_walk *walk, uint64_t hash, uint64_t
            hash_dir_index(hash, dir_bits) >> shift == walk->dir_position >> shift;
 }
 
+/* The cache's notes are made anew. */
+static void recover_note(struct recovery *r, struct segment_walk *walk, unsigned b, unsigned s)
+{
+    const struct bucket *bucket = &walk->segment.buckets[b];
+    struct segment_head *head = (struct segment_head *)walk->segment.buckets - 1;
+    uint64_t word = atomic_load_explicit(&bucket->slots[s], memory_order_relaxed);
+    uint32_t *note = segment_notes(walk->segment.buckets, walk->segment.bucket_count) + b;
+    if (s == 0)
+        *note = 0;
+    if (b == 0 && s == 0)
+        head->due = 0;
+    if (word == 0)
+        return;
+    const struct entry *entry = store_entry(r->store, slot_unit(word));
+    cache_note_expiry(note, head, entry_expiry(entry), r->now_ms);
+    if (entry_version(entry) > r->store->cache_version)
+        r->store->cache_version = entry_version(entry);
+}
+
 static void count_entry(struct segment_walk *walk, const struct entry_view *view)
 {
     struct shape *shape = walk->index->shape;
@@ -119,7 +140,8 @@ static uint64_t recover_slot(struct recovery *r, struct segment_walk *walk, uint
         return 0;
     struct entry_view view = entry_view(store_entry(store, unit));
     uint64_t hash = hash_key(&store->region.hash, view.key, view.key_bytes);
-    if (!is_in_place(walk, hash, slot_tag(word), bucket) ||
+    bool extended = view.flags & ENTRY_EXTENDED;
+    if (extended != walk->index->noted || !is_in_place(walk, hash, slot_tag(word), bucket) ||
         !mark(r, unit, entry_units(store_entry(store, unit)))) {
         r->opened->dropped_corrupt++;
         return 0;
@@ -158,6 +180,8 @@ static void recover_bucket(struct recovery *r, struct segment_walk *walk, unsign
         if (right != word)
             atomic_store_explicit(&bucket->slots[s], right, memory_order_release);
         FAILPOINT("recover_slot");
+        if (walk->index->noted)
+            recover_note(r, walk, b, s);
         if (!right || distance == 0)
             continue;
         walk->overflow[home]++;
@@ -350,7 +374,7 @@ static bool recover_tables(struct recovery *r)
 
 int recover(struct store *store, struct store_opened *opened, char *why)
 {
-    struct recovery r = {store, opened, store_committed(store)};
+    struct recovery r = {store, opened, store_committed(store), clock_wall_ms()};
     store->usable_units =
         atomic_load_explicit(&store->region.super->usable_units, memory_order_relaxed);
     if (store->usable_units == 0 || store->usable_units > store->region.unit_limit) {

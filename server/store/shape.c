@@ -16,11 +16,12 @@ static void bind_indexes(struct shape *shape)
     for (unsigned i = 0; i < shape->index_count; i++) {
         shape->indexes[i].shape = shape;
         shape->indexes[i].dir = &shape->root->dirs[i];
+        shape->indexes[i].noted = shape->root->flags & ROOT_CACHE;
     }
 }
 
 /* Writes root and schema block into the arena. */
-static int write_root(struct shape *shape, const struct schema *schema)
+static int write_root(struct shape *shape, const struct schema *schema, uint32_t flags)
 {
     struct store *store = shape->store;
     uint64_t schema_unit;
@@ -39,6 +40,7 @@ static int write_root(struct shape *shape, const struct schema *schema)
     root->schema_unit = schema_unit;
     root->schema_bytes = (uint32_t)schema_bytes;
     root->index_count = schema->index_count;
+    root->flags = flags;
     root->checksum = root_checksum(root, region_at(&store->region, schema_unit));
     atomic_store_explicit(&root->born, VERSION_UNCOMMITTED, memory_order_relaxed);
     shape->root = root;
@@ -62,14 +64,14 @@ void shape_free_struct(struct shape *shape)
     free(shape);
 }
 
-int shape_create(struct store *store, const struct schema *schema, uint64_t row_hint,
-                 struct shape **out)
+int shape_create(struct store *store, const struct schema *schema, uint32_t root_flags,
+                 uint64_t row_hint, struct shape **out)
 {
     struct shape *shape = calloc(1, sizeof(*shape));
     if (!shape)
         return SP_ENOMEM;
     shape->store = store;
-    int status = write_root(shape, schema);
+    int status = write_root(shape, schema, root_flags);
     if (status != SP_OK)
         goto free_struct;
     status = schema_parse(region_at(&store->region, shape->root->schema_unit),

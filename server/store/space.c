@@ -190,7 +190,12 @@ static void collapse_pages(struct store *store)
             continue;
         asked++;
         uint64_t off = store->region.super->arena_off + store->collapse_off;
-        if (!region_collapse(&store->region, off, FORMAT_ARENA_ALIGN) && errno == EINVAL)
+        /* Without the lock: it takes milliseconds. Only this thread gives memory back, so what is
+         * in use, or free and kept, stays so. */
+        pthread_mutex_unlock(&store->lock);
+        bool refused = !region_collapse(&store->region, off, FORMAT_ARENA_ALIGN) && errno == EINVAL;
+        store_lock(store);
+        if (refused)
             store->options.huge_pages = false; /* this system has none for us */
     }
 }

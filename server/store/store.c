@@ -5,6 +5,7 @@
 #include "server/store/internal.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,6 +218,7 @@ static void free_store(struct store *store)
     }
     if (store->lock_fd >= 0)
         close(store->lock_fd);
+    pthread_cond_destroy(&store->commit_over);
     pthread_mutex_destroy(&store->lock);
     free(store);
 }
@@ -242,6 +244,7 @@ int store_open(const struct store_options *options, struct store **out, struct s
     for (unsigned i = 0; i < REGION_RETIRED_MAX; i++)
         store->retired_fds[i] = -1;
     pthread_mutex_init(&store->lock, NULL);
+    pthread_cond_init(&store->commit_over, NULL);
     if (getrandom(&store->segment_serial, sizeof(store->segment_serial), 0) < 0)
         store->segment_serial = start;
     status = region_writer_lock(store->directory, &store->lock_fd, &holder, why);
@@ -271,6 +274,28 @@ void store_close(struct store *store)
     space_settle(store);
     atomic_store_explicit(&store->region.super->writer_pid, 0, memory_order_release);
     free_store(store);
+}
+
+/* --- the lock ------------------------------------------------------------------------------- */
+
+#define YIELDS_MOST 100u
+
+void store_lock(struct store *store)
+{
+    for (unsigned i = 0; i < YIELDS_MOST; i++) {
+        if (atomic_load_explicit(&store->waiting, memory_order_relaxed) == 0)
+            break;
+        sched_yield();
+    }
+    pthread_mutex_lock(&store->lock);
+}
+
+void store_breathe(struct store *store)
+{
+    if (atomic_load_explicit(&store->waiting, memory_order_relaxed) == 0)
+        return;
+    pthread_mutex_unlock(&store->lock);
+    store_lock(store);
 }
 
 /* --- status --------------------------------------------------------------------------------- */
@@ -397,13 +422,16 @@ static void punch_retired(struct store *store, uint64_t now_ms)
 void store_tick(struct store *store)
 {
     uint64_t now = clock_monotonic_ms();
-    pthread_mutex_lock(&store->lock);
+    store_lock(store);
     atomic_store_explicit(&store->region.super->heartbeat_ms, now, memory_order_relaxed);
     reclaim_tick(store, now);
+    store_breathe(store);
     /* What rests looks used: it would keep its chunk from the system, be in the way of moves, and
      * the books of a daemon that is killed while nothing happens are right. */
     space_settle(store);
+    store_breathe(store);
     compact_tick(store);
+    store_breathe(store);
     if (now - store->tick_slow_ms >= SLOW_TICK_MS) {
         store->tick_slow_ms = now;
         space_tick(store, now);

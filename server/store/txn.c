@@ -16,26 +16,31 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-int store_begin(struct store *store, struct store_txn **out)
+static struct store_txn *begin_locked(struct store *store)
 {
     struct store_txn *txn = calloc(1, sizeof(*txn));
     if (!txn)
-        return SP_ENOMEM;
+        return NULL;
     txn->store = store;
-    pthread_mutex_lock(&store->lock);
     txn->born = VERSION_UNCOMMITTED | (++store->txn_serial & (VERSION_UNCOMMITTED - 1));
     txn->next = store->txns;
     if (txn->next)
         txn->next->prev = txn;
     store->txns = txn;
+    return txn;
+}
+
+int store_begin(struct store *store, struct store_txn **out)
+{
+    pthread_mutex_lock(&store->lock);
+    *out = begin_locked(store);
     pthread_mutex_unlock(&store->lock);
-    *out = txn;
-    return SP_OK;
+    return *out ? SP_OK : SP_ENOMEM;
 }
 
 /* --- tables --------------------------------------------------------------------------------- */
 
-static struct table *find_table(struct store *store, const char *name)
+struct table *table_find(struct store *store, const char *name)
 {
     unsigned count = atomic_load_explicit(&store->region.super->table_count, memory_order_relaxed);
     for (unsigned i = 0; i < count; i++) {
@@ -80,7 +85,7 @@ static bool shape_dropped(const struct shape *shape)
 static int open_table(struct store_txn *txn, const char *name, const struct schema *schema,
                       uint64_t row_hint, struct store_table **out)
 {
-    struct table *table = find_table(txn->store, name);
+    struct table *table = table_find(txn->store, name);
     int status = table ? SP_OK : claim_slot(txn->store, name, &table);
     if (status != SP_OK)
         return status;
@@ -91,7 +96,7 @@ static int open_table(struct store_txn *txn, const char *name, const struct sche
         return SP_ENOMEM;
     use->shape = table->current;
     if (!use->shape || shape_dropped(use->shape) || !shape_matches(use->shape, schema)) {
-        status = shape_create(txn->store, schema, row_hint, &use->shape);
+        status = shape_create(txn->store, schema, 0, row_hint, &use->shape);
         use->staged = true;
     }
     if (status != SP_OK) {
@@ -119,27 +124,31 @@ void store_table_counts(const struct store_table *table, struct store_counts *ou
     *out = table->counts;
 }
 
-static int drop_table(struct store_txn *txn, const char *name)
+/* A new, empty shape for a table, to take its place at the commit. */
+static int stage_shape(struct store_txn *txn, struct table *table, const struct schema *schema,
+                       uint32_t root_flags)
 {
-    struct table *table = find_table(txn->store, name);
-    if (!table || !table->current || shape_dropped(table->current))
-        return SP_ENOTABLE;
     if (table->owner)
         return SP_EBUSY;
     struct store_table *use = calloc(1, sizeof(*use));
     if (!use)
         return SP_ENOMEM;
-    int status = shape_create(txn->store, table->current->schema, 0, &use->shape);
+    int status = shape_create(txn->store, schema, root_flags, 0, &use->shape);
     if (status != SP_OK) {
         free(use);
         return status;
     }
-    struct table_root *root = use->shape->root;
-    root->flags = ROOT_DROPPED;
-    root->checksum = root_checksum(root, region_at(&txn->store->region, root->schema_unit));
     use->staged = true;
     link_table(txn, table, use);
     return SP_OK;
+}
+
+static int drop_table(struct store_txn *txn, const char *name)
+{
+    struct table *table = table_find(txn->store, name);
+    if (!table || !table->current || shape_dropped(table->current))
+        return SP_ENOTABLE;
+    return stage_shape(txn, table, table->current->schema, ROOT_DROPPED);
 }
 
 int store_drop(struct store_txn *txn, const char *name)
@@ -182,6 +191,8 @@ static void bury(struct store *store, struct shape *shape)
         shape_bury(&(struct grave){shape, 0, 0}, UINT_MAX);
 }
 
+#define BREATH 256u /* changes, after which others may have the lock */
+
 /* Puts back what a change replaced. */
 static void undo_change(struct store *store, const struct change *change)
 {
@@ -221,6 +232,8 @@ static void abort_locked(struct store_txn *txn)
     struct store *store = txn->store;
     const struct change *changes = txn->changes.items;
     for (size_t i = txn->changes.count; i-- > 0;) {
+        if (i % BREATH == 0)
+            store_breathe(store);
         if (is_staged(txn, changes[i].index->shape))
             undo_staged(store, &changes[i]);
         else
@@ -242,12 +255,15 @@ static void abort_locked(struct store_txn *txn)
 void store_abort(struct store_txn *txn)
 {
     struct store *store = txn->store;
-    pthread_mutex_lock(&store->lock);
+    store_lock(store);
     abort_locked(txn);
     pthread_mutex_unlock(&store->lock);
 }
 
 /* --- commit --------------------------------------------------------------------------------- */
+
+/* A commit of many changes lets go of the lock now and then, so that writes to the cache need not
+ * wait for all of it; other commits do wait. Until `committed` is raised nobody sees any of it. */
 
 /* Gives every entry its version; those replaced within the transaction are freed. Moves the changes
  * that leave something to reclaim together, and returns how many they are. */
@@ -257,6 +273,8 @@ static size_t stamp_changes(struct store_txn *txn, uint64_t version)
     struct change *changes = txn->changes.items;
     size_t kept = 0;
     for (size_t i = 0; i < txn->changes.count; i++) {
+        if (i % BREATH == 0)
+            store_breathe(store);
         if (i + 16 < txn->changes.count)
             __builtin_prefetch(store_entry(store, changes[i + 16].unit), 1);
         struct entry *entry = store_entry(store, changes[i].unit);
@@ -355,8 +373,11 @@ static int commit_locked(struct store_txn *txn, uint64_t *version)
     }
     for (struct store_table *use = txn->tables; use; use = use->next)
         changed |= use_changed(use);
+    while (store->committing)
+        pthread_cond_wait(&store->commit_over, &store->lock);
     *version = store_committed(store);
     if (changed) {
+        store->committing = true;
         *version = (*version > store->version_floor ? *version : store->version_floor) + 1;
         if (BREAKS_COMMIT)
             publish_version(store, *version);
@@ -371,6 +392,8 @@ static int commit_locked(struct store_txn *txn, uint64_t *version)
             publish_version(store, *version);
         settle(txn, kept);
         store->stats.commits++;
+        store->committing = false;
+        pthread_cond_broadcast(&store->commit_over);
     }
     free_txn(txn);
     return SP_OK;
@@ -380,8 +403,39 @@ int store_commit(struct store_txn *txn, uint64_t *version)
 {
     struct store *store = txn->store;
     uint64_t ignored;
-    pthread_mutex_lock(&store->lock);
+    store_lock(store);
     int status = commit_locked(txn, version ? version : &ignored);
     pthread_mutex_unlock(&store->lock);
     return status;
+}
+
+int table_create(struct store *store, const char *name, const struct schema *schema,
+                 uint32_t root_flags, struct table **out)
+{
+    struct store_txn *txn = begin_locked(store);
+    uint64_t version;
+    if (!txn)
+        return SP_ENOMEM;
+    *out = table_find(store, name);
+    int status = *out ? SP_OK : claim_slot(store, name, out);
+    if (status == SP_OK)
+        status = stage_shape(txn, *out, schema, root_flags);
+    if (status == SP_OK)
+        return commit_locked(txn, &version);
+    abort_locked(txn);
+    return status;
+}
+
+int table_replace(struct store *store, struct table *table, uint64_t born)
+{
+    struct shape *old = table->current, *new;
+    int status = shape_create(store, old->schema, old->root->flags, 0, &new);
+    if (status != SP_OK)
+        return status;
+    atomic_store_explicit(&new->root->born, born, memory_order_relaxed);
+    atomic_store_explicit(&table->slot->head, new->root_unit, memory_order_release);
+    route_raise(table->slot);
+    table->current = new;
+    bury(store, old);
+    return SP_OK;
 }

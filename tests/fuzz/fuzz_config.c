@@ -35,11 +35,25 @@ static void check_table(const struct config *config, const struct config_table *
         need(table->indexes[i].name && table->indexes[i].columns && table->indexes[i].columns[0]);
 }
 
+static void check_cache(const struct config *config)
+{
+    const struct config_cache *cache = &config->cache;
+    need(cache->memory_bytes >= 1 << 20 && cache->memory_bytes < config->memory_bytes);
+    need(cache->socket && cache->notify && (cache->socket_mode & ~0777u) == 0);
+    need(cache->threads >= 1 && cache->threads <= 64 && cache->max_clients >= 1);
+    need(!cache->tls.listen || (cache->tls.cert && cache->tls.key));
+    need(cache->tls.clients == CONFIG_TLS_NONE || cache->tls.ca);
+    need(!cache->users_file || !cache->password_file);
+}
+
 static void check_config(const struct config *config)
 {
     need(config->file && config->pond && config->directory);
     need(config->memory_bytes >= 1 << 20);
-    need(config->source_count > 0 && config->table_count > 0);
+    if (config->cache.enabled)
+        check_cache(config);
+    else
+        need(config->source_count > 0 && config->table_count > 0);
     for (unsigned i = 0; i < config->source_count; i++)
         need(config->sources[i].name && config->sources[i].type &&
              (config->sources[i].path || config->sources[i].dsn));

@@ -22,6 +22,7 @@
 #define TORTURE_SHAPED     200u
 #define TORTURE_BULK       6000u
 #define TORTURE_GROUPS     7u
+#define TORTURE_CACHED     700u
 #define TORTURE_BODY_MAX   4000u
 #define TORTURE_LIMIT      (UINT64_C(32) << 20)
 #define TORTURE_LEASE_MS   60u
@@ -40,7 +41,10 @@ struct torture_shared {
         uint32_t count;
         uint32_t row[TORTURE_CHANGES];
         bool gone[TORTURE_CHANGES];
-    } changes; /* of the pending transaction */
+    } changes;                               /* of the pending transaction */
+    _Atomic uint64_t cached[TORTURE_CACHED]; /* the last acknowledged write of each key */
+    _Atomic uint64_t cache_writes;           /* the last number of a write to the cache */
+    _Atomic uint64_t cache_pending;          /* number << 16 | key, of the write that is tried */
     _Atomic uint64_t gets, rows_viewed, snapshots, stale, scans, finds, waits;
     _Atomic uint64_t commits, aborts, lives, moved, revoked, reclaimed;
     _Atomic uint32_t ready; /* a writer has opened the pond and checked it */
@@ -66,5 +70,13 @@ bool torture_write(struct torture *t);
 bool torture_examine(struct torture *t);
 /* One life of a reader. `pond` NULL: opens one. */
 bool torture_read(struct torture *t, struct sp_pond *pond);
+
+/* The cache: opening it, some writes, some reads; and whether all is there that was acknowledged.
+ */
+struct cache;
+int torture_cache_open(struct store *store, struct cache **out);
+bool torture_cache_write(struct torture *t, struct cache *cache);
+bool torture_cache_read(struct torture *t, struct sp_pond *pond);
+bool torture_cache_compare(struct torture *t, struct sp_pond *pond);
 
 #endif

@@ -435,8 +435,10 @@ static bool step(struct reader *r)
     uint64_t what = kit_below(r->random, 100);
     if (what < 55)
         return get_some(r);
-    if (what < 70)
+    if (what < 60)
         return get_others(r);
+    if (what < 70)
+        return torture_cache_read(r->t, r->pond);
     if (what < 90)
         return mget_some(r);
     if (what < 93)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "server/store/cache.h"
 #include "tests/mp/torture.h"
 
 const char *const torture_names[TORTURE_TABLES] = {"left", "right", "meta", "bulk", "shape"};
@@ -18,6 +19,7 @@ struct writer {
     struct torture_shared *shared;
     struct kit_random *random;
     struct store *store;
+    struct cache *cache;
     struct store_txn *txn;
     struct store_table *tables[TORTURE_TABLES];
     struct schema *schemas[TORTURE_TABLES];
@@ -121,7 +123,8 @@ static bool open_and_compare(struct torture *t, struct store **store)
     if (!open_store(t, store, &opened))
         return false;
     int status = opened.version ? sp_open(t->directory, NULL, &pond) : SP_OK;
-    bool good = want(t, status, __LINE__) && compare_all(t, pond);
+    bool good = want(t, status, __LINE__) && compare_all(t, pond) &&
+                (!pond || torture_cache_compare(t, pond));
     sp_close(pond);
     return good;
 }
@@ -269,6 +272,15 @@ static bool transaction(struct writer *w)
     return true;
 }
 
+/* From the first commit on, so that no reader finds a pond without tables. */
+static bool use_cache(struct writer *w)
+{
+    if (!w->cache && atomic_load(&w->shared->serial) > 0 &&
+        !WANT(w, torture_cache_open(w->store, &w->cache)))
+        return false;
+    return !w->cache || torture_cache_write(w->t, w->cache);
+}
+
 static bool live(struct writer *w)
 {
     w->schemas[LEFT] = kit_schema(KIT_INDEX_GROUP | KIT_INDEX_CODE);
@@ -278,7 +290,7 @@ static bool live(struct writer *w)
     w->schemas[SHAPE] = kit_schema(0);
     atomic_fetch_add(&w->shared->ready, 1);
     while (!atomic_load(&w->shared->stop) && !atomic_load(&w->shared->failed)) {
-        if (!transaction(w))
+        if (!transaction(w) || !use_cache(w))
             return false;
         tick(w);
         if (kit_below(w->random, 400) == 0)
@@ -298,6 +310,8 @@ bool torture_write(struct torture *t)
     store_info(w.store, &info);
     atomic_fetch_add(&t->shared->revoked, info.leases_revoked);
     atomic_fetch_add(&t->shared->reclaimed, info.entries_reclaimed);
+    if (w.cache)
+        cache_close(w.cache);
     store_close(w.store);
     for (unsigned i = 0; i < TORTURE_TABLES; i++)
         schema_free(w.schemas[i]);

@@ -193,6 +193,7 @@ static void test_defaults(void **state)
     assert_null(config->snapshot_file);
     assert_int_equal(config->lease_limit_ms, 60000);
     assert_null(config->http_listen);
+    assert_false(config->cache.enabled);
     assert_int_equal(config->log_level, CONFIG_LOG_INFO);
     assert_int_equal(config->log_format, CONFIG_LOG_TEXT);
     assert_int_equal(config->log_target, CONFIG_LOG_STDERR);
@@ -293,6 +294,114 @@ static void test_full(void **state)
     assert_string_equal(config->sources[2].password_env, "OTHER_PASSWORD");
     check_full_tables(config);
     config_free(config);
+}
+
+static void test_cache_defaults(void **state)
+{
+    (void)state;
+    struct config *config = load_good("memory: 64MiB\ncache: {}\n");
+    const struct config_cache *cache = &config->cache;
+    assert_true(cache->enabled);
+    assert_int_equal(cache->memory_bytes, 32 << 20);
+    assert_int_equal(cache->when_full, CONFIG_WHEN_FULL_EVICT);
+    assert_null(cache->listen);
+    assert_string_equal(cache->socket, "/dev/shm/sidepond/main/socket");
+    assert_int_equal(cache->socket_mode, 0660);
+    assert_int_equal(cache->threads, 1);
+    assert_int_equal(cache->max_clients, 10000);
+    assert_int_equal(cache->idle_timeout_ms, 0);
+    assert_int_equal(cache->max_request_bytes, 512 << 20);
+    assert_int_equal(cache->output_limit_bytes, 256 << 20);
+    assert_null(cache->tls.cert);
+    assert_null(cache->tls.listen);
+    assert_int_equal(cache->tls.clients, CONFIG_TLS_NONE);
+    assert_null(cache->users_file);
+    assert_null(cache->password_file);
+    assert_int_equal(cache->slow_after_ms, 10);
+    assert_int_equal(cache->slow_length, 128);
+    assert_string_equal(cache->notify, "");
+    assert_int_equal(config->source_count, 0);
+    assert_int_equal(config->table_count, 0);
+    config_free(config);
+}
+
+static void check_full_tls(const struct config_tls *tls)
+{
+    assert_string_equal(tls->cert, "/etc/sidepond/server.pem");
+    assert_string_equal(tls->key, "/etc/tls/key.pem");
+    assert_string_equal(tls->key_password_file, "/etc/sidepond/key.password");
+    assert_string_equal(tls->ca, "/etc/sidepond/ca.pem");
+    assert_int_equal(tls->clients, CONFIG_TLS_REQUIRED);
+    assert_string_equal(tls->listen[0], "[::]:6380");
+    assert_null(tls->listen[1]);
+}
+
+static void test_cache_full(void **state)
+{
+    (void)state;
+    char *text = read_text(source_path("tests/fuzz/corpus/config/good-cache.yaml"));
+    struct config *config = load_good(text);
+    const struct config_cache *cache = &config->cache;
+    free(text);
+    assert_int_equal(cache->memory_bytes, 600 << 20);
+    assert_int_equal(cache->when_full, CONFIG_WHEN_FULL_REFUSE);
+    assert_string_equal(cache->listen[0], "0.0.0.0:6379");
+    assert_string_equal(cache->listen[2], "unix:/run/app/cache");
+    assert_null(cache->listen[3]);
+    assert_int_equal(cache->socket_mode, 0600);
+    assert_int_equal(cache->threads, 4);
+    assert_int_equal(cache->max_clients, 500);
+    assert_int_equal(cache->idle_timeout_ms, 300000);
+    assert_int_equal(cache->max_request_bytes, 1 << 20);
+    assert_int_equal(cache->output_limit_bytes, 2 << 20);
+    check_full_tls(&cache->tls);
+    assert_string_equal(cache->users_file, "/etc/sidepond/users.acl");
+    assert_null(cache->password_file);
+    assert_int_equal(cache->slow_after_ms, 1);
+    assert_int_equal(cache->slow_length, 10);
+    assert_string_equal(cache->notify, "KEx");
+    config_free(config);
+}
+
+/* What --check says of a file of the corpus. */
+static void check_explained(const char *name, const char *const *parts, size_t count)
+{
+    char path[128];
+    char *said = NULL;
+    size_t bytes = 0;
+    snprintf(path, sizeof(path), "tests/fuzz/corpus/config/%s", name);
+    char *text = read_text(source_path(path));
+    struct config *config = load_good(text);
+    FILE *out = open_memstream(&said, &bytes);
+    config_explain(config, out);
+    fclose(out);
+    for (size_t i = 0; i < count; i++)
+        if (!strstr(said, parts[i]))
+            fail_msg("not explained: %s\nin:\n%s", parts[i], said);
+    config_free(config);
+    free(said);
+    free(text);
+}
+
+static void test_cache_explain(void **state)
+{
+    (void)state;
+    static const char *const all[] = {
+        "The cache takes at most 600MiB of that memory; when it is full, writes are refused.\n",
+        "  Clients connect to unix:/dev/shm/sidepond/main/socket, 0.0.0.0:6379, [::1]:6379, "
+        "unix:/run/app/cache, [::]:6380 (TLS).\n  The Unix sockets have mode 0600.\n",
+        "The certificate is /etc/sidepond/server.pem; clients must show one too.",
+        "Users and what they may do are in /etc/sidepond/users.acl.",
+        "at most 500 clients with 4 threads, and disconnects those that are silent for 5m.",
+        "A request may have 1MiB, and 2MiB may wait to be sent to one client.",
+    };
+    static const char *const tls[] = {
+        "user 'default' is read from /etc/sidepond/default.password."};
+    static const char *const small[] = {"when it is full, entries that are little used go.",
+                                        "Nobody is asked for a password."};
+    check_explained("good-cache.yaml", all, sizeof(all) / sizeof(all[0]));
+    check_explained("good-cache-tls.yaml", tls, sizeof(tls) / sizeof(tls[0]));
+    check_explained("good-cache-small.yaml", small, sizeof(small) / sizeof(small[0]));
 }
 
 /* An address alone in a file that is right otherwise. */
@@ -470,19 +579,7 @@ static void test_explain(void **state)
         "remove more than 12.5% of the rows",
         "over 64KiB, broken encoding) makes the refresh fail.",
     };
-    char *text = read_text(source_path("tests/fuzz/corpus/config/good-full.yaml"));
-    char *said = NULL;
-    size_t bytes = 0;
-    struct config *config = load_good(text);
-    FILE *out = open_memstream(&said, &bytes);
-    config_explain(config, out);
-    fclose(out);
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-        if (!strstr(said, parts[i]))
-            fail_msg("not explained: %s\nin:\n%s", parts[i], said);
-    config_free(config);
-    free(said);
-    free(text);
+    check_explained("good-full.yaml", parts, sizeof(parts) / sizeof(parts[0]));
 }
 
 /* The documentation's tables are the parser's. */
@@ -639,6 +736,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_corpus),
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_full),
+        cmocka_unit_test(test_cache_defaults),
+        cmocka_unit_test(test_cache_full),
+        cmocka_unit_test(test_cache_explain),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_dsn),
         cmocka_unit_test(test_many_complaints),

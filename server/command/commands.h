@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * commands.h - what the files with the commands share: keys, events, several keys at once; and the
+ * functions that the table (table.c) calls.
+ *
+ * Every function of a command has the same form (command.h), and is called with the cache's lock
+ * held if its line in the table says COMMAND_LOCK.
+ */
+#ifndef SIDEPOND_COMMAND_COMMANDS_H
+#define SIDEPOND_COMMAND_COMMANDS_H
+
+#include "server/command/session.h"
+
+/* --- keys (keys.c); with the lock ----------------------------------------------------------- */
+
+bool key_find(struct session *session, const struct resp_arg *key, struct cache_entry *out);
+/* Writes a key, and says so to whom it concerns. */
+int key_put(struct session *session, const struct resp_arg *key, uint64_t hash, const void *value,
+            size_t value_bytes, int64_t expiry_ms);
+bool key_delete(struct session *session, const struct resp_arg *key, uint64_t hash);
+int key_set_expiry(struct session *session, const struct resp_arg *key, uint64_t hash,
+                   const struct cache_entry *entry, int64_t expiry_ms);
+
+/* Replies with a key's value, or null, without the lock where that is possible. */
+void reply_value(struct session *session, const struct resp_arg *key, struct cache_probe *probe);
+
+/* Between the two, what is written appears as one to all clients. With the lock; may be nested. */
+void several_begin(struct session *session);
+void several_end(struct session *session);
+
+/* --- who is told (events.c) ----------------------------------------------------------------- */
+
+/* The classes of keyspace events, as notify-keyspace-events names them. */
+enum event_class {
+    EVENT_KEYSPACE = 1u << 0, /* K */
+    EVENT_KEYEVENT = 1u << 1, /* E */
+    EVENT_GENERIC = 1u << 2,  /* g */
+    EVENT_STRING = 1u << 3,   /* $ */
+    EVENT_EXPIRED = 1u << 4,  /* x */
+    EVENT_EVICTED = 1u << 5,  /* e */
+    EVENT_MISS = 1u << 6,     /* m */
+    EVENT_NEW = 1u << 7,      /* n */
+    /* Of types that are not here: letters that settings may have. */
+    EVENT_LIST = 1u << 8,
+    EVENT_SET = 1u << 9,
+    EVENT_HASH = 1u << 10,
+    EVENT_SORTEDSET = 1u << 11,
+    EVENT_STREAM = 1u << 12,
+    EVENT_MODULE = 1u << 13
+};
+void event_publish(struct service *service, enum event_class kind, const char *event,
+                   const void *key, size_t key_bytes);
+static inline void key_event(struct session *session, enum event_class kind, const char *event,
+                             const struct resp_arg *key)
+{
+    uint32_t wanted = atomic_load_explicit(&session->service->events, memory_order_relaxed);
+    if (__builtin_expect(wanted & kind, 0))
+        event_publish(session->service, kind, event, key->bytes, key->size);
+}
+
+/* A key has a value that it may not have had before: for those who watch it (multi.c). With the
+ * lock. */
+static inline void key_written(struct session *session, uint64_t hash)
+{
+    struct service *service = session->service;
+    if (__builtin_expect(atomic_load_explicit(&service->watchers, memory_order_relaxed) != 0, 0))
+        service->writes[hash % WATCH_SLOTS]++;
+}
+
+/* --- times (expire.c) ----------------------------------------------------------------------- */
+
+/* The wall clock that an expiry means; false, with the error replied. `positive`: 0 and less are
+ * errors. */
+bool expiry_from(struct session *session, const struct command *command, int64_t value,
+                 unsigned unit_ms, bool absolute, bool positive, int64_t *expiry_ms);
+
+/* --- rows of tables (rows.c); without the lock ------------------------------------------------ */
+
+/* Whether the key begins with a table's name and a colon. */
+bool key_is_row(struct session *session, const struct resp_arg *key);
+/* Null where there is no such row. */
+void row_reply_json(struct session *session, const struct resp_arg *key);
+bool row_exists(struct session *session, const struct resp_arg *key);
+/* The error of a write to a row. */
+void reply_row_refused(struct session *session, const struct resp_arg *key);
+
+/* --- the commands --------------------------------------------------------------------------- */
+
+#define COMMAND_FUNCTION(name) void run_##name(struct session *session, const struct call *call)
+
+/* strings.c */
+COMMAND_FUNCTION(get);
+COMMAND_FUNCTION(mget);
+COMMAND_FUNCTION(strlen);
+COMMAND_FUNCTION(getrange);
+COMMAND_FUNCTION(set);
+COMMAND_FUNCTION(setnx);
+COMMAND_FUNCTION(setex);
+COMMAND_FUNCTION(psetex);
+COMMAND_FUNCTION(getset);
+COMMAND_FUNCTION(getdel);
+COMMAND_FUNCTION(getex);
+COMMAND_FUNCTION(mset);
+COMMAND_FUNCTION(msetnx);
+COMMAND_FUNCTION(append);
+COMMAND_FUNCTION(setrange);
+
+/* counters.c */
+COMMAND_FUNCTION(incr);
+COMMAND_FUNCTION(decr);
+COMMAND_FUNCTION(incrby);
+COMMAND_FUNCTION(decrby);
+COMMAND_FUNCTION(incrbyfloat);
+
+/* keys.c */
+COMMAND_FUNCTION(del);
+COMMAND_FUNCTION(exists);
+COMMAND_FUNCTION(touch);
+COMMAND_FUNCTION(type);
+COMMAND_FUNCTION(rename);
+COMMAND_FUNCTION(renamenx);
+COMMAND_FUNCTION(copy);
+COMMAND_FUNCTION(randomkey);
+COMMAND_FUNCTION(dbsize);
+COMMAND_FUNCTION(flushall);
+
+/* walk.c */
+COMMAND_FUNCTION(keys);
+COMMAND_FUNCTION(scan);
+
+/* expire.c */
+COMMAND_FUNCTION(expire);
+COMMAND_FUNCTION(pexpire);
+COMMAND_FUNCTION(expireat);
+COMMAND_FUNCTION(pexpireat);
+COMMAND_FUNCTION(ttl);
+COMMAND_FUNCTION(pttl);
+COMMAND_FUNCTION(expiretime);
+COMMAND_FUNCTION(pexpiretime);
+COMMAND_FUNCTION(persist);
+
+/* multi.c */
+COMMAND_FUNCTION(multi);
+COMMAND_FUNCTION(exec);
+COMMAND_FUNCTION(discard);
+COMMAND_FUNCTION(watch);
+COMMAND_FUNCTION(unwatch);
+
+/* rows.c */
+COMMAND_FUNCTION(hget);
+COMMAND_FUNCTION(hmget);
+COMMAND_FUNCTION(hgetall);
+COMMAND_FUNCTION(hkeys);
+COMMAND_FUNCTION(hvals);
+COMMAND_FUNCTION(hlen);
+COMMAND_FUNCTION(hexists);
+
+/* hello.c, acl_commands.c, acl_log.c */
+COMMAND_FUNCTION(hello);
+COMMAND_FUNCTION(auth);
+COMMAND_FUNCTION(acl_whoami);
+COMMAND_FUNCTION(acl_list);
+COMMAND_FUNCTION(acl_users);
+COMMAND_FUNCTION(acl_getuser);
+COMMAND_FUNCTION(acl_setuser);
+COMMAND_FUNCTION(acl_deluser);
+COMMAND_FUNCTION(acl_cat);
+COMMAND_FUNCTION(acl_dryrun);
+COMMAND_FUNCTION(acl_genpass);
+COMMAND_FUNCTION(acl_load);
+COMMAND_FUNCTION(acl_save);
+COMMAND_FUNCTION(acl_log);
+
+/* client.c */
+bool client_set_name(struct session *session, const struct resp_arg *name);
+COMMAND_FUNCTION(client_id);
+COMMAND_FUNCTION(client_info);
+COMMAND_FUNCTION(client_list);
+COMMAND_FUNCTION(client_kill);
+COMMAND_FUNCTION(client_getname);
+COMMAND_FUNCTION(client_setname);
+COMMAND_FUNCTION(client_setinfo);
+COMMAND_FUNCTION(client_reply);
+COMMAND_FUNCTION(client_no_evict);
+COMMAND_FUNCTION(client_no_touch);
+
+/* about_commands.c */
+COMMAND_FUNCTION(command);
+COMMAND_FUNCTION(command_count);
+COMMAND_FUNCTION(command_docs);
+COMMAND_FUNCTION(command_getkeys);
+COMMAND_FUNCTION(command_info);
+COMMAND_FUNCTION(command_list);
+
+/* pubsub.c */
+COMMAND_FUNCTION(subscribe);
+COMMAND_FUNCTION(unsubscribe);
+COMMAND_FUNCTION(psubscribe);
+COMMAND_FUNCTION(punsubscribe);
+COMMAND_FUNCTION(publish);
+COMMAND_FUNCTION(pubsub_channels);
+COMMAND_FUNCTION(pubsub_numsub);
+COMMAND_FUNCTION(pubsub_numpat);
+
+/* connection.c */
+COMMAND_FUNCTION(ping);
+COMMAND_FUNCTION(echo);
+COMMAND_FUNCTION(quit);
+COMMAND_FUNCTION(reset);
+COMMAND_FUNCTION(select);
+COMMAND_FUNCTION(time);
+
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * service.c - starting and ending the service.
+ */
+#include "server/command/service.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc/clock.h"
+#include "server/command/commands.h"
+#include "server/command/pubsub.h"
+#include "server/command/rows.h"
+#include "sidepond/cache.h"
+
+static void free_threads(struct service *service)
+{
+    for (unsigned i = 0; service->threads && i < service->thread_count; i++) {
+        struct thread *thread = &service->threads[i];
+        resp_args_free(&thread->args);
+        row_tables_free(thread->tables);
+        if (thread->stats)
+            free(thread->stats->calls);
+        free(thread->stats);
+    }
+    free(service->threads);
+}
+
+static bool make_threads(struct service *service)
+{
+    service->threads = calloc(service->thread_count, sizeof(*service->threads));
+    for (unsigned i = 0; service->threads && i < service->thread_count; i++) {
+        struct thread *thread = &service->threads[i];
+        thread->service = service;
+        thread->number = i;
+        thread->tables = row_tables_new();
+        thread->stats = aligned_alloc(64, sizeof(*thread->stats));
+        if (!thread->stats || !thread->tables)
+            return false;
+        memset(thread->stats, 0, sizeof(*thread->stats));
+        thread->stats->calls = calloc(command_numbers, sizeof(*thread->stats->calls));
+        if (!thread->stats->calls)
+            return false;
+    }
+    return service->threads != NULL;
+}
+
+static void free_service(struct service *service)
+{
+    free_threads(service);
+    pubsub_free(service->pubsub);
+    acl_destroy(&service->acl);
+    client_registry_destroy(&service->clients);
+    pthread_mutex_destroy(&service->acl_log.lock);
+    cache_close(service->cache);
+    sp_close(service->pond);
+    free(service);
+}
+
+/* The users of the file, and the password of `default`. */
+static int open_users(struct service *service, char *why)
+{
+    const struct service_options *options = &service->options;
+    static const struct resp_arg name = {"default", 7};
+    char wrong[ACL_WHY_BYTES] = "out of memory";
+    int status = SP_OK;
+    if (options->users_file)
+        status = acl_load(&service->acl, options->users_file, wrong);
+    if (status == SP_OK && options->password) {
+        char rule[1024];
+        int size = snprintf(rule, sizeof(rule), ">%s", options->password);
+        const struct resp_arg rules[] = {{"resetpass", 9}, {rule, (size_t)size}};
+        status = (size_t)size < sizeof(rule) ? acl_set(&service->acl, &name, rules, 2, wrong)
+                                             : SP_ETOOBIG;
+    }
+    if (status != SP_OK)
+        snprintf(why, NET_WHY_BYTES, "%s", wrong);
+    return status;
+}
+
+/* With the cache's lock. */
+static void on_gone(void *context, enum cache_gone why, const void *key, size_t key_bytes)
+{
+    struct service *service = context;
+    bool expired = why == CACHE_EXPIRED;
+    event_publish(service, expired ? EVENT_EXPIRED : EVENT_EVICTED, expired ? "expired" : "evicted",
+                  key, key_bytes);
+}
+
+/* The cache, and the pond as its readers see it. */
+static int open_data(struct service *service, char *why)
+{
+    struct cache_options options = {.limit_bytes = service->options.cache_bytes,
+                                    .evict = service->options.evict,
+                                    .on_gone = on_gone,
+                                    .context = service};
+    int status = cache_open(service->options.store, &options, &service->cache);
+    if (status != SP_OK) {
+        snprintf(why, NET_WHY_BYTES, "the cache: %s", sp_status_text(status));
+        return status;
+    }
+    struct sp_open_options open = SP_OPEN_OPTIONS_INIT;
+    status = sp_open(service->options.directory, &open, &service->pond);
+    if (status == SP_OK)
+        status = sp_cache_open(service->pond, &service->reader);
+    if (status != SP_OK)
+        snprintf(why, NET_WHY_BYTES, "%s: %s", service->options.directory, sp_error_detail());
+    service->touched = cache_touched(service->cache, &service->places);
+    return status;
+}
+
+static int serve(struct service *service, char *why)
+{
+    const struct service_options *options = &service->options;
+    struct net_options net = {.threads = service->thread_count,
+                              .limits = options->limits,
+                              .listens = options->listens,
+                              .listens_count = options->listens_count,
+                              .tls = options->tls,
+                              .full_text = "-ERR max number of clients reached\r\n"};
+    struct net_handler handler = {.context = service,
+                                  .opened = session_opened,
+                                  .input = session_input,
+                                  .closed = session_closed};
+    return net_start(&net, &handler, &service->net, why);
+}
+
+int service_start(const struct service_options *options, struct service **out, char *why)
+{
+    commands_init();
+    struct service *service = calloc(1, sizeof(*service));
+    if (!service) {
+        snprintf(why, NET_WHY_BYTES, "out of memory");
+        return SP_ENOMEM;
+    }
+    service->options = *options;
+    service->thread_count = options->threads ? options->threads : 1;
+    service->resp_limits = (struct resp_limits)RESP_LIMITS_INIT;
+    service->resp_limits.args_max = 1 << 20;
+    service->started_at_ms = clock_wall_ms();
+    int status = make_threads(service) ? SP_OK : SP_ENOMEM;
+    client_registry_init(&service->clients);
+    pthread_mutex_init(&service->acl_log.lock, NULL);
+    snprintf(why, NET_WHY_BYTES, "out of memory");
+    service->pubsub = pubsub_new();
+    if (acl_init(&service->acl) != SP_OK || !service->pubsub)
+        status = SP_ENOMEM;
+    if (status == SP_OK)
+        status = open_users(service, why);
+    if (status == SP_OK)
+        status = open_data(service, why);
+    if (status == SP_OK)
+        status = serve(service, why);
+    if (status != SP_OK) {
+        free_service(service);
+        return status;
+    }
+    *out = service;
+    return SP_OK;
+}
+
+#define STOP_GRACE_MS 500
+
+void service_stop(struct service *service)
+{
+    if (!service)
+        return;
+    net_stop(service->net, STOP_GRACE_MS);
+    free_service(service);
+}
+
+void service_tick(struct service *service)
+{
+    cache_tick(service->cache, clock_wall_ms());
+}

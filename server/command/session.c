@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * session.c - from bytes to replies: requests are parsed in batches, their keys' cache misses are
+ * taken together, and then they are run one after the other.
+ *
+ * The cache's lock is taken by the first command that needs it and let go at the end of the batch:
+ * a pipeline of 64 writes takes it once, for some microseconds. Reads that need no lock do not
+ * wait for it.
+ */
+#include "server/command/access.h"
+#include "server/command/client.h"
+#include "server/command/commands.h"
+#include "server/command/multi.h"
+#include "server/command/pubsub.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "alloc/clock.h"
+#include "server/resp/number.h"
+
+/* --- what commands use ---------------------------------------------------------------------- */
+
+void thread_lock(struct thread *thread)
+{
+    if (thread->locked)
+        return;
+    cache_lock(thread->service->cache, thread->now_ms);
+    thread->locked = true;
+}
+
+void thread_unlock(struct thread *thread)
+{
+    if (!thread->locked || thread->in_exec)
+        return;
+    cache_unlock(thread->service->cache);
+    thread->locked = false;
+}
+
+void reply_wrong_arity(struct session *session, const struct command *command)
+{
+    reply_error(&session->reply, "ERR wrong number of arguments for '%s' command",
+                command_full_name(command));
+}
+
+void reply_syntax_error(struct session *session)
+{
+    reply_error(&session->reply, "ERR syntax error");
+}
+
+void reply_not_integer(struct session *session)
+{
+    reply_error(&session->reply, "ERR value is not an integer or out of range");
+}
+
+void reply_store_error(struct session *session, int status)
+{
+    if (status == SP_ETOOBIG)
+        reply_error(&session->reply,
+                    "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    else if (status == SP_ENOSPC || status == SP_ENOSHM)
+        reply_error(&session->reply, "OOM command not allowed when used memory > 'maxmemory'.");
+    else
+        reply_error(&session->reply, "ERR %s", sp_status_text(status));
+}
+
+bool arg_is(const struct resp_arg *arg, const char *word)
+{
+    return strlen(word) == arg->size && strncasecmp(arg->bytes, word, arg->size) == 0;
+}
+
+bool arg_integer(struct session *session, const struct resp_arg *arg, int64_t *out)
+{
+    if (number_parse(arg->bytes, arg->size, out))
+        return true;
+    reply_not_integer(session);
+    return false;
+}
+
+bool arg_int32(struct session *session, const struct resp_arg *arg, int32_t *out)
+{
+    int64_t value;
+    if (!arg_integer(session, arg, &value))
+        return false;
+    if (value < INT32_MIN || value > INT32_MAX) {
+        reply_error(&session->reply,
+                    "ERR value is out of range, value must between -2147483648 and 2147483647");
+        return false;
+    }
+    *out = (int32_t)value;
+    return true;
+}
+
+/* --- one request ---------------------------------------------------------------------------- */
+
+static void reply_unknown(struct session *session, const struct call *call)
+{
+    char args[160];
+    size_t used = 0;
+    for (size_t i = 1; i < call->count && used < 128; i++) {
+        int room = (int)(128 - used);
+        int size = call->args[i].size < (size_t)room ? (int)call->args[i].size : room;
+        used += (size_t)snprintf(args + used, sizeof(args) - used, "'%.*s' ", size,
+                                 call->args[i].bytes);
+    }
+    args[used] = '\0';
+    reply_error(&session->reply, "ERR unknown command '%.*s', with args beginning with: %s",
+                call->args[0].size < 128 ? (int)call->args[0].size : 128, call->args[0].bytes,
+                args);
+}
+
+static void reply_unknown_sub(struct session *session, const struct call *call)
+{
+    char parent[32];
+    size_t size = 0;
+    for (; call->command->name[size] && size + 1 < sizeof(parent); size++)
+        parent[size] = (char)toupper((unsigned char)call->command->name[size]);
+    parent[size] = '\0';
+    reply_error(&session->reply, "ERR unknown subcommand '%.*s'. Try %s HELP.",
+                call->args[1].size < 128 ? (int)call->args[1].size : 128, call->args[1].bytes,
+                parent);
+}
+
+/* The subcommand, where there is one; false: there is none of this name. */
+static bool find_sub(struct call *call)
+{
+    const struct command *parent = call->command;
+    if (parent->subcommand_count == 0 || call->count < 2)
+        return true;
+    const struct command *sub = command_find_sub(parent, call->args[1].bytes, call->args[1].size);
+    if (sub)
+        call->command = sub;
+    return sub != NULL;
+}
+
+/* Whether a key that is written to belongs to a table; then the error has been replied. */
+static bool writes_row(struct session *session, const struct call *call)
+{
+    struct command_keys keys = command_keys(call->command, call->count);
+    if (!(call->command->flags & COMMAND_WRITE) || keys.first == 0)
+        return false;
+    for (size_t i = keys.first; i <= keys.last; i += keys.step) {
+        if (key_is_row(session, &call->args[i])) {
+            reply_row_refused(session, &call->args[i]);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether the session is a subscriber of RESP2, which cannot tell replies from messages; then most
+ * commands are refused, and the error has been replied. */
+static bool only_hears(struct session *session, const struct call *call)
+{
+    if (session->reply.protocol > 2 || (call->command->flags & COMMAND_IN_RESP2_SUBSCRIBER) ||
+        pubsub_count(session) == 0)
+        return false;
+    reply_error(&session->reply,
+                "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
+                "RESET are allowed in this context",
+                command_full_name(call->command));
+    return true;
+}
+
+/* Everything that may be wrong with a request before it is run; false, with the error replied. */
+static bool check_request(struct session *session, struct call *call)
+{
+    const struct command *parent = call->command;
+    if (!parent) {
+        reply_unknown(session, call);
+        return false;
+    }
+    if (!command_takes(parent, call->count)) {
+        if (parent->run == run_exec)
+            multi_abort(session, "wrong number of arguments for 'exec' command");
+        else
+            reply_wrong_arity(session, parent);
+        return false;
+    }
+    if (!find_sub(call)) {
+        reply_unknown_sub(session, call);
+        return false;
+    }
+    if (call->command != parent && !command_takes(call->command, call->count)) {
+        reply_wrong_arity(session, call->command);
+        return false;
+    }
+    return access_allows(session, call) && !only_hears(session, call) && !writes_row(session, call);
+}
+
+void session_run(struct session *session, const struct call *call)
+{
+    const struct command *command = call->command;
+    struct thread *thread = session->thread;
+    if (command->flags & COMMAND_LOCK)
+        thread_lock(thread);
+    thread->counts_lookups = command->flags & COMMAND_READONLY;
+    stats_add(&thread->stats->calls[command->number], 1);
+    atomic_store_explicit(&session->client->command, command, memory_order_relaxed);
+    command->run(session, call);
+}
+
+/* The reply to CLIENT REPLY SKIP itself is none; MUTE_NEXT becomes MUTE_THIS with it. */
+static void mute_reply(struct session *session, size_t mark)
+{
+    if (session->mute == MUTE_ALL || session->mute == MUTE_THIS)
+        reply_rewind(&session->reply, mark);
+    if (session->mute == MUTE_THIS)
+        session->mute = MUTE_NONE;
+    else if (session->mute == MUTE_NEXT)
+        session->mute = MUTE_THIS;
+}
+
+void session_request(struct session *session, struct call *call)
+{
+    size_t mark = reply_mark(&session->reply);
+    if (!check_request(session, call))
+        multi_spoil(session);
+    else if (multi_is_open(session) && !(call->command->flags & COMMAND_QUEUELESS))
+        multi_queue(session, call);
+    else
+        session_run(session, call);
+    stats_add(&session->thread->stats->commands, 1);
+    if (__builtin_expect(session->mute != MUTE_NONE, 0))
+        mute_reply(session, mark);
+}
+
+/* --- batches -------------------------------------------------------------------------------- */
+
+static bool session_stops(const struct session *session)
+{
+    return session->closing || session->paused || net_output_pressed(session->connection);
+}
+
+/* Parses up to BATCH_MAX requests; returns how many bytes they take. */
+static size_t parse_batch(struct session *session, uint8_t *bytes, size_t size, size_t *count)
+{
+    struct thread *thread = session->thread;
+    size_t at = 0;
+    *count = 0;
+    resp_args_clear(&thread->args);
+    while (at < size && *count < BATCH_MAX) {
+        struct batch_item *item = &thread->batch[*count];
+        enum resp_parse status = resp_parse(&session->parser, &session->service->resp_limits,
+                                            bytes + at, size - at, &thread->args, &item->request);
+        if (status == RESP_INVALID)
+            session->broken = true;
+        if (status != RESP_DONE)
+            break;
+        at += item->request.consumed;
+        item->end = at;
+        *count += item->request.count > 0;
+    }
+    return at;
+}
+
+/* Finds the commands and begins to look for their first keys: buckets first, then entries, so that
+ * the cache misses of the batch overlap. */
+static void prepare_batch(struct session *session, size_t count)
+{
+    struct thread *thread = session->thread;
+    cache_batch_begin(&thread->reads, session->service->reader);
+    for (size_t i = 0; i < count; i++) {
+        struct batch_item *item = &thread->batch[i];
+        struct call *call = &item->call;
+        call->args = thread->args.items + item->request.first;
+        call->count = item->request.count;
+        call->probe = NULL;
+        call->command = command_find(call->args[0].bytes, call->args[0].size);
+        unsigned key = call->command ? (unsigned)call->command->first_key : 0;
+        if (key == 0 || key >= call->count)
+            continue;
+        call->probe = &thread->probes[i];
+        cache_probe_begin(&thread->reads, call->probe, call->args[key].bytes, call->args[key].size);
+        call->hash = call->probe->hash;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (thread->batch[i].call.probe)
+            cache_probe_fetch(&thread->reads, &thread->probes[i]);
+    }
+}
+
+/* Runs them until one stops the rest; returns how many bytes those took that were run. */
+static size_t run_batch(struct session *session, size_t count, size_t parsed)
+{
+    struct thread *thread = session->thread;
+    size_t at = 0, run = 0;
+    while (run < count && !session_stops(session)) {
+        session_request(session, &thread->batch[run].call);
+        at = thread->batch[run++].end;
+    }
+    thread_unlock(thread);
+    if (run == count)
+        return parsed;
+    resp_parser_free(&session->parser); /* what follows is shown, and parsed, again */
+    session->broken = false;
+    return at;
+}
+
+/* What the parser objected to is the last thing that a client hears. */
+static void refuse(struct session *session)
+{
+    char text[RESP_FAULT_BYTES];
+    resp_fault_text(&session->parser, text);
+    reply_error(&session->reply, "ERR %s", text);
+    session->closing = true;
+}
+
+/* For CLIENT LIST. */
+static void client_note(struct session *session)
+{
+    struct client *client = session->client;
+    uint32_t queued = multi_is_open(session) ? (uint32_t)session->multi->queued_count + 1 : 0;
+    atomic_store_explicit(&client->active_at_ms, session_now(session), memory_order_relaxed);
+    atomic_store_explicit(&client->queued, queued, memory_order_relaxed);
+}
+
+size_t session_input(void *context, uint8_t *bytes, size_t size)
+{
+    struct session *session = context;
+    size_t at = 0, count;
+    session->thread->now_ms = clock_wall_ms();
+    do {
+        size_t parsed = parse_batch(session, bytes + at, size - at, &count);
+        prepare_batch(session, count);
+        at += run_batch(session, count, parsed);
+    } while (count == BATCH_MAX && !session_stops(session));
+    client_note(session);
+    if (session->broken && !session->closing)
+        refuse(session);
+    if (session->closing)
+        net_close_after_flush(session->connection);
+    else if (at < size && !session_stops(session))
+        net_hint(session->connection, size - at + resp_more_hint(&session->parser));
+    return at;
+}
+
+/* --- opening and closing -------------------------------------------------------------------- */
+
+void *session_opened(void *context, struct net_connection *connection)
+{
+    struct service *service = context;
+    struct session *session = calloc(1, sizeof(*session));
+    if (!session)
+        return NULL;
+    *session = (struct session){.service = service,
+                                .thread = &service->threads[net_thread_of(connection)],
+                                .connection = connection,
+                                .parser = RESP_PARSER_INIT,
+                                .reply = {net_output(connection), 2},
+                                .id = net_id(connection)};
+    session->client = client_new(session);
+    if (!session->client) {
+        free(session);
+        return NULL;
+    }
+    access_begin(session);
+    return session;
+}
+
+void session_closed(void *context)
+{
+    struct session *session = context;
+    pubsub_leave(session);
+    client_free(session->client);
+    access_end(session);
+    multi_free(session->multi);
+    resp_parser_free(&session->parser);
+    free(session);
+}

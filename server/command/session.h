@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * session.h - one client's conversation, and the thread that it is on.
+ *
+ * Everything of a session belongs to its I/O thread. A command's function gets the session and its
+ * call, and appends exactly one reply (or pauses the session and replies later). Arguments are good
+ * until it returns.
+ */
+#ifndef SIDEPOND_COMMAND_SESSION_H
+#define SIDEPOND_COMMAND_SESSION_H
+
+#include "client/local/cache_read.h"
+#include "server/command/command.h"
+#include "server/command/service.h"
+#include "server/net/net.h"
+#include "server/resp/reply.h"
+#include "server/store/cache.h"
+
+#define BATCH_MAX 64u /* requests that are parsed, prefetched and then run together */
+
+struct acl_user;
+struct client;
+struct multi;
+struct row_tables;
+
+struct batch_item {
+    struct call call; /* command NULL: unknown */
+    struct resp_request request;
+    size_t end; /* of its bytes in the input */
+};
+
+/* What one I/O thread has for itself. */
+struct thread {
+    struct service *service;
+    unsigned number;
+    struct resp_args args;
+    struct batch_item batch[BATCH_MAX];
+    struct cache_batch reads; /* of the probes */
+    struct cache_probe probes[BATCH_MAX];
+    int64_t now_ms;      /* wall clock, of this piece of input */
+    bool locked;         /* this thread holds the cache's lock */
+    bool in_exec;        /* EXEC is running: the lock stays */
+    bool counts_lookups; /* the command that runs counts as hit or miss */
+    unsigned several;    /* depth of several_begin */
+    struct row_tables *tables;
+    struct thread_stats *stats;
+};
+
+struct session {
+    struct service *service;
+    struct thread *thread;
+    struct net_connection *connection;
+    struct resp_parser parser;
+    struct reply reply; /* to the connection's output */
+    uint64_t id;
+    struct client *client;       /* what others see of it */
+    const struct acl_user *user; /* NULL: has not authenticated */
+    uint64_t acl_generation;     /* as of which `user` is right */
+    struct multi *multi;         /* NULL: neither MULTI nor WATCH */
+    bool closing;                /* after this reply */
+    bool paused;                 /* waits for something; what has come is run later */
+    bool broken;                 /* what comes next is no request */
+    uint8_t mute;                /* enum mute */
+};
+
+/* CLIENT REPLY: which replies are left out. */
+enum mute { MUTE_NONE, MUTE_ALL, MUTE_THIS, MUTE_NEXT };
+
+/* --- running ------------------------------------------------------------------------------- */
+
+/* For net.h; the context is the service. */
+void *session_opened(void *context, struct net_connection *connection);
+size_t session_input(void *session, uint8_t *bytes, size_t size);
+void session_closed(void *session);
+
+/* Takes the cache's lock for this thread if it has not got it; it is let go when the batch ends,
+ * or by thread_unlock. */
+void thread_lock(struct thread *thread);
+void thread_unlock(struct thread *thread);
+
+/* Runs one call that has been checked, with lock, statistics and slow log. */
+void session_run(struct session *session, const struct call *call);
+/* Checks and runs a request: unknown command, arity, access, MULTI. */
+void session_request(struct session *session, struct call *call);
+
+/* --- for commands -------------------------------------------------------------------------- */
+
+static inline struct cache *session_cache(const struct session *session)
+{
+    return session->service->cache;
+}
+static inline int64_t session_now(const struct session *session)
+{
+    return session->thread->now_ms;
+}
+static inline uint64_t session_hash(const struct session *session, const struct resp_arg *key)
+{
+    return cache_hash(session->service->cache, key->bytes, key->size);
+}
+
+/* The errors of Redis that many commands have. */
+void reply_wrong_arity(struct session *session, const struct command *command);
+void reply_syntax_error(struct session *session);
+void reply_not_integer(struct session *session);
+/* What a failed write says: SP_ENOSPC is OOM, SP_ETOOBIG too long. */
+void reply_store_error(struct session *session, int status);
+
+/* How many bytes of an argument an error shows, for %.*s. */
+static inline int arg_print(const struct resp_arg *arg)
+{
+    return arg->size < 128 ? (int)arg->size : 128;
+}
+/* Whether an argument is this word, in any case. */
+bool arg_is(const struct resp_arg *arg, const char *word);
+/* Integers as Redis takes them; false, with the error replied. */
+bool arg_integer(struct session *session, const struct resp_arg *arg, int64_t *out);
+bool arg_int32(struct session *session, const struct resp_arg *arg, int32_t *out);
+
+#endif

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cache.c - the cache: finding, writing and deleting its entries, and the walk over all.
+ *
+ * A write allocates and fills an entry that nobody sees, then publishes it by one store in the
+ * index (W2 of docs/CONCURRENCY.md). What it replaced is freed at once: readers copy, and find out
+ * by R8. So there is nothing to reclaim, nothing waits for leases, and a crash at any point leaves
+ * the old entry or the new one.
+ *
+ * Costs: a write is about three cache misses (bucket, old entry, new entry), which batches overlap.
+ */
+#include "server/store/cache_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc/clock.h"
+
+#define CACHE_BORN                                                                                 \
+    UINT64_C(1) /* of all entries: the commit that made the table is not before it                 \
+                 */
+
+/* --- opening -------------------------------------------------------------------------------- */
+
+/* No reader looks at it; tools that walk over roots find a schema all the same. */
+static int make_schema(struct schema **out)
+{
+    const struct row_column columns[] = {
+        {.name = "key", .type = SP_TYPE_BYTES, .key_position = 0},
+        {.name = "value", .type = SP_TYPE_BYTES, .key_position = -1}};
+    return schema_build(columns, 2, NULL, 0, out, NULL, 0);
+}
+
+static int make_table(struct cache *cache)
+{
+    struct schema *schema;
+    int status = make_schema(&schema);
+    if (status != SP_OK)
+        return status;
+    status = table_create(cache->store, FORMAT_CACHE_NAME, schema, ROOT_CACHE, &cache->table);
+    schema_free(schema);
+    if (status != SP_OK)
+        return status;
+    atomic_fetch_or_explicit(&cache->table->slot->flags, SLOT_CACHE, memory_order_release);
+    route_raise(cache->table->slot);
+    return SP_OK;
+}
+
+int cache_open(struct store *store, const struct cache_options *options, struct cache **out)
+{
+    struct cache *cache = calloc(1, sizeof(*cache));
+    if (!cache)
+        return SP_ENOMEM;
+    cache->store = store;
+    cache->options = *options;
+    cache->limit_units = options->limit_bytes / FORMAT_UNIT_BYTES;
+    int status = cache_use_open(cache);
+    if (status != SP_OK) {
+        free(cache);
+        return status;
+    }
+    pthread_mutex_lock(&store->lock);
+    cache->table = table_find(store, FORMAT_CACHE_NAME);
+    if (!cache->table || !cache->table->current)
+        status = make_table(cache);
+    pthread_mutex_unlock(&store->lock);
+    if (status != SP_OK) {
+        cache_close(cache);
+        return status;
+    }
+    *out = cache;
+    return SP_OK;
+}
+
+void cache_close(struct cache *cache)
+{
+    if (cache)
+        cache_use_close(cache);
+    free(cache);
+}
+
+void cache_lock(struct cache *cache, int64_t now_ms)
+{
+    struct store *store = cache->store;
+    if (pthread_mutex_trylock(&store->lock) != 0) {
+        atomic_fetch_add_explicit(&store->waiting, 1, memory_order_relaxed);
+        pthread_mutex_lock(&store->lock);
+        atomic_fetch_sub_explicit(&store->waiting, 1, memory_order_relaxed);
+    }
+    cache->now_ms = now_ms;
+}
+
+void cache_unlock(struct cache *cache)
+{
+    pthread_mutex_unlock(&cache->store->lock);
+}
+
+void cache_configure(struct cache *cache, uint64_t limit_bytes, bool evict)
+{
+    cache->limit_units = limit_bytes / FORMAT_UNIT_BYTES;
+    cache->options.limit_bytes = limit_bytes;
+    cache->options.evict = evict;
+}
+
+/* --- reading -------------------------------------------------------------------------------- */
+
+struct cache_entry cache_entry_at(const struct cache *cache, uint64_t unit)
+{
+    const struct entry *entry = store_entry(cache->store, unit);
+    struct entry_view view = entry_view(entry);
+    return (struct cache_entry){.key = view.key,
+                                .value = view.value,
+                                .key_bytes = view.key_bytes,
+                                .value_bytes = view.value_bytes,
+                                .expiry_ms = entry_expiry(entry),
+                                .version = entry_version(entry),
+                                .unit = unit};
+}
+
+uint64_t cache_hash(const struct cache *cache, const void *key, size_t key_bytes)
+{
+    return hash_key(&cache->store->region.hash, key, key_bytes);
+}
+
+const void *cache_prefetch_bucket(const struct cache *cache, uint64_t hash)
+{
+    return index_prefetch_bucket(cache_index(cache), hash);
+}
+
+void cache_prefetch_entry(const struct cache *cache, const void *bucket, uint64_t hash)
+{
+    index_prefetch_entry(cache_index(cache), bucket, hash);
+}
+
+/* A live entry's place. */
+static bool find_live(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
+                      struct place *place)
+{
+    if (!index_find(cache_index(cache), hash, key, key_bytes, place))
+        return false;
+    if (!cache_expired(cache, store_entry(cache->store, slot_unit(place->word))))
+        return true;
+    cache_lose(cache, place, CACHE_EXPIRED);
+    return false;
+}
+
+bool cache_find(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
+                struct cache_entry *out)
+{
+    struct place place;
+    if (!find_live(cache, hash, key, key_bytes, &place))
+        return false;
+    *out = cache_entry_at(cache, slot_unit(place.word));
+    return true;
+}
+
+/* --- writing -------------------------------------------------------------------------------- */
+
+void cache_remove(struct cache *cache, const struct place *place)
+{
+    struct shape *shape = cache_shape(cache);
+    uint64_t unit = slot_unit(place->word);
+    struct entry_view view = entry_view(store_entry(cache->store, unit));
+    index_remove(cache_index(cache), place);
+    FAILPOINT("cache_removed");
+    shape->rows--;
+    shape->bytes -= view.key_bytes + view.value_bytes;
+    entry_free(cache->store, shape, unit);
+}
+
+void cache_lose(struct cache *cache, const struct place *place, enum cache_gone why)
+{
+    struct cache_entry entry = cache_entry_at(cache, slot_unit(place->word));
+    if (why == CACHE_EXPIRED)
+        cache->stats.expired++;
+    else
+        cache->stats.evicted++;
+    if (cache->options.on_gone)
+        cache->options.on_gone(cache->options.context, why, entry.key, entry.key_bytes);
+    cache_remove(cache, place);
+}
+
+/* How many may go for one write, beyond its size: what is free lies scattered. */
+#define EVICTIONS_MOST(units) (64 + 4 * (units))
+
+/* Units for an entry: what is buried first, then what is evicted, makes room. */
+static int alloc_units(struct cache *cache, uint64_t units, uint64_t keep, uint64_t *unit)
+{
+    struct store *store = cache->store;
+    bool evict = cache->options.evict;
+    if (units > cache->limit_units)
+        return SP_ENOSPC;
+    while (cache_shape(cache)->units + units > cache->limit_units) {
+        if (!evict || !cache_evict_one(cache, keep))
+            return SP_ENOSPC;
+    }
+    for (uint64_t tries = 0;; tries++) {
+        int status = space_alloc(store, units, 1, unit);
+        if (status != SP_ENOSPC && status != SP_ENOSHM)
+            return status;
+        if (bury_some(store))
+            continue;
+        if (!evict || tries > EVICTIONS_MOST(units) || !cache_evict_one(cache, keep))
+            return status;
+    }
+}
+
+int cache_write_begin(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
+                      size_t value_bytes, const struct cache_entry *needed,
+                      struct cache_write *write)
+{
+    if (key_bytes > CACHE_KEY_MAX || value_bytes > CACHE_VALUE_MAX)
+        return SP_ETOOBIG;
+    write->born_word = entry_born_word(CACHE_BORN, ENTRY_EXTENDED, key_bytes);
+    write->prev_word = entry_prev_word(0, value_bytes);
+    write->hash = hash;
+    uint64_t units = bytes_to_units(entry_bytes(write->born_word, write->prev_word));
+    int status = alloc_units(cache, units, needed ? needed->unit : 0, &write->unit);
+    if (status != SP_OK) {
+        cache->stats.refused++;
+        return status;
+    }
+    cache_shape(cache)->units += units;
+    struct entry *entry = store_entry(cache->store, write->unit);
+    atomic_store_explicit(&entry->born_word, write->born_word, memory_order_relaxed);
+    atomic_store_explicit(&entry->prev_word, write->prev_word, memory_order_relaxed);
+    memcpy(entry->bytes + ENTRY_EXTENDED_BYTES, key, key_bytes);
+    write->value = entry->bytes + ENTRY_EXTENDED_BYTES + key_bytes;
+    return SP_OK;
+}
+
+/* Versions grow, also where the clock does not. */
+static uint64_t next_version(struct cache *cache)
+{
+    uint64_t version = (uint64_t)cache->now_ms << 16;
+    if (version <= cache->store->cache_version)
+        version = cache->store->cache_version + 1;
+    cache->store->cache_version = version;
+    return version;
+}
+
+static void replace_entry(struct cache *cache, const struct place *place, uint64_t unit)
+{
+    struct shape *shape = cache_shape(cache);
+    uint64_t old = slot_unit(place->word);
+    struct entry_view view = entry_view(store_entry(cache->store, old));
+    index_replace(place, unit);
+    FAILPOINT("cache_replaced");
+    shape->bytes -= view.key_bytes + view.value_bytes;
+    entry_free(cache->store, shape, old);
+    cache_use_replaced(cache, place);
+}
+
+static int insert_entry(struct cache *cache, uint64_t hash, uint64_t unit, struct place *place)
+{
+    int status = index_insert(cache_index(cache), hash, unit, place);
+    while (status == SP_ENOSPC || status == SP_ENOSHM) { /* no room for a larger segment */
+        if (!cache->options.evict || !cache_evict_one(cache, 0))
+            return status;
+        status = index_insert(cache_index(cache), hash, unit, place);
+    }
+    if (status != SP_OK)
+        return status;
+    cache_shape(cache)->rows++;
+    cache_use_inserted(cache, place);
+    return SP_OK;
+}
+
+int cache_write_end(struct cache *cache, struct cache_write *write, int64_t expiry_ms)
+{
+    struct entry *entry = store_entry(cache->store, write->unit);
+    struct place place;
+    uint64_t version = next_version(cache);
+    memcpy(entry->bytes, &expiry_ms, sizeof(expiry_ms));
+    memcpy(entry->bytes + sizeof(expiry_ms), &version, sizeof(version));
+    entry->checksum = entry_checksum(write->born_word, write->prev_word, entry->bytes);
+    FAILPOINT("cache_publish");
+    struct entry_view view = entry_view(entry);
+    if (index_find(cache_index(cache), write->hash, view.key, view.key_bytes, &place)) {
+        replace_entry(cache, &place, write->unit);
+    } else {
+        int status = insert_entry(cache, write->hash, write->unit, &place);
+        if (status != SP_OK) {
+            cache->stats.refused++;
+            cache_write_cancel(cache, write);
+            return status;
+        }
+    }
+    FAILPOINT("cache_published");
+    cache_note_expiry(place.note, place.head, expiry_ms, cache->now_ms);
+    cache_shape(cache)->bytes += view.key_bytes + view.value_bytes;
+    cache->stats.written++;
+    return SP_OK;
+}
+
+void cache_write_cancel(struct cache *cache, struct cache_write *write)
+{
+    entry_free(cache->store, cache_shape(cache), write->unit);
+}
+
+int cache_put(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
+              const void *value, size_t value_bytes, int64_t expiry_ms)
+{
+    struct cache_write write;
+    int status = cache_write_begin(cache, hash, key, key_bytes, value_bytes, NULL, &write);
+    if (status != SP_OK)
+        return status;
+    if (value_bytes > 0)
+        memcpy(write.value, value, value_bytes);
+    return cache_write_end(cache, &write, expiry_ms);
+}
+
+int cache_set_expiry(struct cache *cache, uint64_t hash, const struct cache_entry *entry,
+                     int64_t expiry_ms)
+{
+    struct cache_write write;
+    int status = cache_write_begin(cache, hash, entry->key, entry->key_bytes, entry->value_bytes,
+                                   entry, &write);
+    if (status != SP_OK)
+        return status;
+    memcpy(write.value, entry->value, entry->value_bytes);
+    return cache_write_end(cache, &write, expiry_ms);
+}
+
+bool cache_delete(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes)
+{
+    struct place place;
+    if (!find_live(cache, hash, key, key_bytes, &place))
+        return false;
+    cache_remove(cache, &place);
+    cache->stats.deleted++;
+    return true;
+}
+
+int cache_flush(struct cache *cache)
+{
+    if (cache_index(cache)->entry_count == 0)
+        return SP_OK;
+    int status = table_replace(cache->store, cache->table, CACHE_BORN);
+    if (status == SP_OK)
+        cache->evict = cache->expire = (struct cache_hand){0};
+    return status;
+}
+
+/* --- walks ---------------------------------------------------------------------------------- */
+
+bool hand_next(struct index *index, struct cache_hand *hand, struct segment_ref *segment)
+{
+    uint64_t next = hand->position;
+    bool there = index_next_segment(index, &next, segment);
+    if (there && hand->segment == segment->unit && ++hand->bucket < segment->bucket_count)
+        return true;
+    if (there && hand->segment == segment->unit) { /* through with this one */
+        hand->position = next;
+        there = index_next_segment(index, &next, segment);
+    }
+    hand->bucket = 0;
+    if (!there) {
+        hand->position = hand->segment = 0;
+        return false;
+    }
+    hand->segment = segment->unit;
+    return true;
+}
+
+/* A cursor is the place in the order of hashes: 28 bits of the directory's prefix, then the tag,
+ * which is the order of home buckets in a segment whatever its size. So it means the same after
+ * segments have been rebuilt or split. */
+#define CURSOR_PREFIX_BITS DIR_DEPTH_MAX
+
+static struct segment_ref segment_of_prefix(struct index *index, uint64_t prefix, uint64_t *next)
+{
+    unsigned depth = dir_depth(atomic_load_explicit(index->dir, memory_order_relaxed));
+    struct segment_ref segment = {0};
+    uint64_t position = prefix >> (CURSOR_PREFIX_BITS - depth);
+    index_next_segment(index, &position, &segment);
+    *next = position << (CURSOR_PREFIX_BITS - depth);
+    return segment;
+}
+
+/* Visits the live entries whose home is this bucket. */
+static unsigned visit_home(struct cache *cache, const struct segment_ref *segment, unsigned home,
+                           void (*visit)(void *, const struct cache_entry *), void *context)
+{
+    uint64_t meta = atomic_load_explicit(&segment->buckets[home].meta, memory_order_relaxed);
+    unsigned visited = 0;
+    for (unsigned d = 0; d <= bucket_reach(meta); d++) {
+        const struct bucket *bucket = &segment->buckets[(home + d) % segment->bucket_count];
+        for (unsigned s = 0; s < BUCKET_SLOTS; s++) {
+            uint64_t word = atomic_load_explicit(&bucket->slots[s], memory_order_relaxed);
+            if (word == 0 || tag_bucket(slot_tag(word), segment->bucket_count) != home ||
+                cache_expired(cache, store_entry(cache->store, slot_unit(word))))
+                continue;
+            struct cache_entry entry = cache_entry_at(cache, slot_unit(word));
+            visit(context, &entry);
+            visited++;
+        }
+    }
+    return visited;
+}
+
+uint64_t cache_scan(struct cache *cache, uint64_t cursor, unsigned count,
+                    void (*visit)(void *context, const struct cache_entry *entry), void *context)
+{
+    const uint64_t end = UINT64_C(1) << CURSOR_PREFIX_BITS;
+    uint64_t prefix = cursor >> TAG_BITS, tag = cursor & TAG_MASK, next;
+    unsigned visited = 0, empty = 0;
+    while (prefix < end) {
+        struct segment_ref segment = segment_of_prefix(cache_index(cache), prefix, &next);
+        for (unsigned b = tag_bucket(tag, segment.bucket_count); b < segment.bucket_count; b++) {
+            unsigned found = visit_home(cache, &segment, b, visit, context);
+            empty += found == 0;
+            visited += found;
+            if (visited < count && empty < 16 + 4 * count)
+                continue;
+            if (b + 1 == segment.bucket_count)
+                break;
+            /* The first tag whose home is the next bucket. */
+            tag =
+                (((uint64_t)(b + 1) << TAG_BITS) + segment.bucket_count - 1) / segment.bucket_count;
+            return prefix << TAG_BITS | tag;
+        }
+        prefix = next;
+        tag = 0;
+        if (visited >= count)
+            break;
+    }
+    return prefix < end ? prefix << TAG_BITS : 0;
+}
+
+bool cache_random(struct cache *cache, uint64_t random, struct cache_entry *out)
+{
+    struct index *index = cache_index(cache);
+    unsigned depth = dir_depth(atomic_load_explicit(index->dir, memory_order_relaxed));
+    uint64_t position = hash_dir_index(random, depth), tried = 0;
+    struct segment_ref segment;
+    for (; index->entry_count > 0 && tried <= UINT64_C(1) << depth; tried++) {
+        if (!index_next_segment(index, &position, &segment)) {
+            position = 0;
+            continue;
+        }
+        unsigned slots = segment.bucket_count * BUCKET_SLOTS;
+        unsigned first = (unsigned)((random & UINT32_MAX) * slots >> 32);
+        for (unsigned i = 0; i < slots; i++) {
+            unsigned at = (first + i) % slots;
+            uint64_t word = atomic_load_explicit(
+                &segment.buckets[at / BUCKET_SLOTS].slots[at % BUCKET_SLOTS], memory_order_relaxed);
+            if (word == 0 || cache_expired(cache, store_entry(cache->store, slot_unit(word))))
+                continue;
+            *out = cache_entry_at(cache, slot_unit(word));
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --- information ---------------------------------------------------------------------------- */
+
+uint64_t cache_entries(const struct cache *cache)
+{
+    return cache_index(cache)->entry_count;
+}
+
+uint64_t cache_entry_memory(const struct cache_entry *entry)
+{
+    uint64_t bytes =
+        ENTRY_HEAD_BYTES + ENTRY_EXTENDED_BYTES + entry->key_bytes + entry->value_bytes;
+    return bytes_to_units(bytes) * FORMAT_UNIT_BYTES +
+           (sizeof(struct bucket) + sizeof(uint32_t)) / (BUCKET_SLOTS - 1);
+}
+
+void cache_info(struct cache *cache, struct cache_info *out)
+{
+    pthread_mutex_lock(&cache->store->lock);
+    const struct shape *shape = cache_shape(cache);
+    *out = (struct cache_info){.entries = cache_entries(cache),
+                               .bytes = shape->bytes,
+                               .memory_bytes = shape->units * FORMAT_UNIT_BYTES,
+                               .limit_bytes = cache->options.limit_bytes,
+                               .written = cache->stats.written,
+                               .deleted = cache->stats.deleted,
+                               .expired = cache->stats.expired,
+                               .evicted = cache->stats.evicted,
+                               .refused = cache->stats.refused,
+                               .evict = cache->options.evict};
+    pthread_mutex_unlock(&cache->store->lock);
+}
