@@ -282,7 +282,7 @@ static int interest_of(const struct net_connection *connection)
         interest |= UV_READABLE;
     if (connection->is_write_blocked || connection->tls_wants_write)
         interest |= UV_WRITABLE;
-    if (connection->is_paused || connection->ends_flushed)
+    if (connection->is_paused)
         interest |= UV_DISCONNECT;
     return interest;
 }
