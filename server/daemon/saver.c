@@ -15,7 +15,7 @@
 
 #include "alloc/clock.h"
 #include "server/log/log.h"
-#include "server/refresh/thread.h"
+#include "server/thread.h"
 
 struct saver {
     struct store *store;

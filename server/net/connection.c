@@ -282,7 +282,7 @@ static int interest_of(const struct net_connection *connection)
         interest |= UV_READABLE;
     if (connection->is_write_blocked || connection->tls_wants_write)
         interest |= UV_WRITABLE;
-    if (connection->is_paused || connection->ends_flushed)
+    if (connection->is_paused)
         interest |= UV_DISCONNECT;
     return interest;
 }
@@ -308,6 +308,8 @@ static void destroy(struct net_connection *connection)
     atomic_fetch_sub_explicit(&net->connections, 1, memory_order_relaxed);
 }
 
+/* It stays marked as dirty until the end: what is found out here, and what `closed` asks for, must
+ * not put a connection on the list that is then destroyed. */
 void connection_settle(struct net_connection *connection)
 {
     if (!connection->is_closing && connection->is_opened)
@@ -318,6 +320,7 @@ void connection_settle(struct net_connection *connection)
         destroy(connection);
         return;
     }
+    connection->is_dirty = false;
     int interest = interest_of(connection);
     if (interest == connection->interest)
         return;

@@ -11,7 +11,7 @@
 
 #include "server/log/log.h"
 #include "server/refresh/internal.h"
-#include "server/refresh/thread.h"
+#include "server/thread.h"
 
 struct source_check {
     const struct config *config;

@@ -21,7 +21,7 @@
 #include "alloc/clock.h"
 #include "server/log/log.h"
 #include "server/refresh/internal.h"
-#include "server/refresh/thread.h"
+#include "server/thread.h"
 
 enum {
     WAIT_SLICE_MS = 250,
