@@ -55,6 +55,13 @@ static bool may_read(const struct net_connection *connection)
            !connection->ends_flushed;
 }
 
+/* Not while the handler has a rest that it is to be shown: so however much is sent ahead, the rest
+ * is no more than a few reads, and moving it costs little. */
+static bool wants_more(const struct net_connection *connection)
+{
+    return may_read(connection) && !(connection->is_on_again && connection->in.size > 0);
+}
+
 static size_t show(struct net_connection *connection, uint8_t *bytes, size_t size)
 {
     struct net *net = net_of(connection);
@@ -145,7 +152,7 @@ static bool read_behind(struct net_connection *connection)
 static void read_some(struct net_connection *connection)
 {
     bool more = true;
-    for (unsigned i = 0; i < READS_MOST && more && may_read(connection); i++)
+    for (unsigned i = 0; i < READS_MOST && more && wants_more(connection); i++)
         more = connection->in.size > 0 ? read_behind(connection) : read_shared(connection);
     if (more && connection->ssl && may_read(connection))
         net_again(connection); /* what TLS holds wakes nobody */
@@ -270,7 +277,7 @@ static int interest_of(const struct net_connection *connection)
     int interest = 0;
     if (connection->is_handshaking)
         return UV_READABLE | (connection->tls_wants_write ? UV_WRITABLE : 0);
-    if (may_read(connection))
+    if (wants_more(connection))
         interest |= UV_READABLE;
     if (connection->is_write_blocked || connection->tls_wants_write)
         interest |= UV_WRITABLE;
