@@ -109,8 +109,10 @@ static ssize_t receive(struct net_connection *connection, void *bytes, size_t ca
         connection->active_ms = uv_now(&connection->thread->loop);
         connection->bytes_in += (uint64_t)got;
         count(&connection->thread->counters.bytes_in, (uint64_t)got);
-    } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-        connection->is_closing = true; /* the end, or it is broken */
+    } else if (got == 0) {
+        connection->ends_flushed = true; /* who says no more may still want to hear */
+    } else if (errno != EAGAIN && errno != EINTR) {
+        connection->is_closing = true;
     }
     return got;
 }
@@ -281,7 +283,7 @@ static int interest_of(const struct net_connection *connection)
         interest |= UV_READABLE;
     if (connection->is_write_blocked || connection->tls_wants_write)
         interest |= UV_WRITABLE;
-    if (connection->is_paused || connection->ends_flushed)
+    if (connection->is_paused && !connection->ends_flushed)
         interest |= UV_DISCONNECT;
     return interest;
 }
