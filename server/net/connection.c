@@ -302,7 +302,7 @@ static void destroy(struct net_connection *connection)
         TAILQ_REMOVE(&connection->thread->again, connection, again);
     thread_forget(connection->thread, connection);
     uv_close((uv_handle_t *)&connection->poll, on_closed);
-    SSL_free(connection->ssl);
+    tls_end(connection);
     close(connection->fd);
     buffer_free(&connection->in);
     buffer_free(&connection->out);
