@@ -296,6 +296,7 @@ static void on_closed(uv_handle_t *handle)
 static void destroy(struct net_connection *connection)
 {
     struct net *net = net_of(connection);
+    connection->is_dirty = true; /* whatever the handler does to it, it is not listed again */
     if (connection->is_opened && net->handler.closed)
         net->handler.closed(connection->session);
     if (connection->is_on_again)
