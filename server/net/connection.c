@@ -354,6 +354,7 @@ static void begin(struct net_thread *thread, struct item *item)
 {
     struct net_connection *connection =
         (struct net_connection *)(void *)((char *)item - offsetof(struct net_connection, item));
+    connection->poll.data = connection; /* what on_closed frees */
     bool good = uv_poll_init(&thread->loop, &connection->poll, connection->fd) == 0;
     if (!good || !thread_keep(thread, connection)) {
         atomic_fetch_sub_explicit(&thread->load, 1, memory_order_relaxed);
@@ -365,7 +366,6 @@ static void begin(struct net_thread *thread, struct item *item)
             free(connection);
         return;
     }
-    connection->poll.data = connection;
     connection->opened_ms = connection->active_ms = uv_now(&thread->loop);
     mark_dirty(connection);
     if (thread->is_stopping) {
