@@ -15,11 +15,11 @@ bool thread_give(struct net_thread *thread, struct item *item)
 {
     pthread_mutex_lock(&thread->lock);
     bool takes = !thread->has_ended;
-    if (takes)
+    if (takes) {
         STAILQ_INSERT_TAIL(&thread->inbox, item, next);
+        uv_async_send(&thread->wake); /* under the lock: the thread cannot close it meanwhile */
+    }
     pthread_mutex_unlock(&thread->lock);
-    if (takes)
-        uv_async_send(&thread->wake);
     return takes;
 }
 
