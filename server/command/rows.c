@@ -65,7 +65,7 @@ static void add_table(struct row_tables *tables, struct sp_pond *pond, const cha
     tables->count++;
 }
 
-/* Tables never lose their handles; those that were dropped answer SP_ENOTABLE. */
+/* The pond keeps a table's handle, so finding it again costs little. */
 static void look(struct row_tables *tables, struct sp_pond *pond, int64_t now_ms)
 {
     const char *names[SP_TABLES_MAX];
@@ -74,6 +74,8 @@ static void look(struct row_tables *tables, struct sp_pond *pond, int64_t now_ms
     if (version == tables->version)
         return;
     tables->version = version;
+    tables->count = 0;
+    memset(tables->slots, 0, sizeof(tables->slots));
     size_t count = sp_table_names(pond, names, SP_TABLES_MAX);
     for (size_t i = 0; i < count && i < SP_TABLES_MAX; i++)
         add_table(tables, pond, names[i]);

@@ -235,17 +235,25 @@ static bool session_stops(const struct session *session)
     return session->closing || session->paused || net_output_pressed(session->connection);
 }
 
+/* Who has not said who he is can say little, as in Redis. */
+static const struct resp_limits stranger_limits = {.args_max = 10,
+                                                   .inline_bytes_max = 65536,
+                                                   .arg_bytes_max = 16384,
+                                                   .request_bytes_max = 1 << 20};
+
 /* Parses up to BATCH_MAX requests; returns how many bytes they take. */
 static size_t parse_batch(struct session *session, uint8_t *bytes, size_t size, size_t *count)
 {
     struct thread *thread = session->thread;
+    const struct resp_limits *limits =
+        session->user ? &session->service->resp_limits : &stranger_limits;
     size_t at = 0;
     *count = 0;
     resp_args_clear(&thread->args);
     while (at < size && *count < BATCH_MAX) {
         struct batch_item *item = &thread->batch[*count];
-        enum resp_parse status = resp_parse(&session->parser, &session->service->resp_limits,
-                                            bytes + at, size - at, &thread->args, &item->request);
+        enum resp_parse status = resp_parse(&session->parser, limits, bytes + at, size - at,
+                                            &thread->args, &item->request);
         if (status == RESP_INVALID)
             session->broken = true;
         if (status != RESP_DONE)
