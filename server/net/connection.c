@@ -296,7 +296,6 @@ static void on_closed(uv_handle_t *handle)
 static void destroy(struct net_connection *connection)
 {
     struct net *net = net_of(connection);
-    connection->is_dirty = true; /* whatever the handler does to it, it is not listed again */
     if (connection->is_opened && net->handler.closed)
         net->handler.closed(connection->session);
     if (connection->is_on_again)
@@ -310,6 +309,8 @@ static void destroy(struct net_connection *connection)
     atomic_fetch_sub_explicit(&net->connections, 1, memory_order_relaxed);
 }
 
+/* It is dirty until all is done, so that neither a drop in here nor what the handler does to it in
+ * `closed` lists it again: it would be destroyed twice. */
 void connection_settle(struct net_connection *connection)
 {
     if (!connection->is_closing && connection->is_opened)
@@ -320,6 +321,7 @@ void connection_settle(struct net_connection *connection)
         destroy(connection);
         return;
     }
+    connection->is_dirty = false;
     int interest = interest_of(connection);
     if (interest == connection->interest)
         return;

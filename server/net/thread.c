@@ -51,7 +51,6 @@ void thread_settle(struct net_thread *thread)
     while (thread->dirty) {
         struct net_connection *connection = thread->dirty;
         thread->dirty = connection->next_dirty;
-        connection->is_dirty = false;
         connection_settle(connection);
     }
     if (thread->is_stopping && thread->connections_count == 0)
