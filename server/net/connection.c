@@ -464,6 +464,7 @@ void net_pause(struct net_connection *connection)
 void net_resume(struct net_connection *connection)
 {
     connection->is_paused = false;
+    connection->active_ms = uv_now(&connection->thread->loop); /* it was not idle meanwhile */
     mark_dirty(connection);
     net_again(connection);
 }
