@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * test_net_rules.c - Goal: limits on clients, input, output and time are kept, with no harm to who
+ * keeps to them; posts, listeners, certificates and the stop work while clients are connected.
+ * Method: as in test_net.c. Times are bounded from below by the rule and from above generously, as
+ * the machine may be busy.
+ */
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "net_fixture.h"
+
+#define FULL_TEXT "-ERR there are too many\r\n"
+
+/* --- output ----------------------------------------------------------------------------------- */
+
+/* Each 'x' brings 64 KiB, 'l' a limit for this connection alone; anything else comes back. */
+static size_t swell(struct session *session, uint8_t *bytes, size_t size)
+{
+    static const struct net_output_limits own = {.bytes_max = 1 << 20};
+    struct buffer *out = net_output(session->connection);
+    char block[64 << 10] = {0};
+    for (size_t i = 0; i < size; i++) {
+        if (net_output_pressed(session->connection))
+            return i;
+        if (bytes[i] == 'l')
+            net_limit_output(session->connection, &own);
+        if (bytes[i] == 'x')
+            buffer_append(out, block, sizeof(block));
+        else
+            buffer_append(out, bytes + i, 1);
+    }
+    return size;
+}
+
+static void ask_for_blocks(const struct client *client, unsigned blocks)
+{
+    char request[1024];
+    memset(request, 'x', sizeof(request));
+    say(client, request, blocks);
+}
+
+static void hear_blocks(const struct client *client, unsigned blocks)
+{
+    char block[64 << 10];
+    while (blocks-- > 0)
+        hear(client, block, sizeof(block));
+}
+
+static void test_output_hard(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    (void)state;
+    f.input = swell;
+    up.unix_too = true;
+    up.limits.output.bytes_max = 2 << 20;
+    net_up(&up);
+    struct client slow = client_at(f.unix_at), other = client_at(f.unix_at);
+    ask_for_blocks(&other, 20); /* 1.25 MiB */
+    ask_for_blocks(&slow, 500);
+    AWAIT(stats().dropped[NET_DROP_OUTPUT_HARD] == 1);
+    hear_blocks(&other, 20);
+    round_trip(&other, "goes on");
+    assert_int_equal(stats().connections, 1);
+    round_trip(&other, "l");
+    ask_for_blocks(&other, 30);
+    AWAIT(stats().dropped[NET_DROP_OUTPUT_HARD] == 2);
+    hang_up(&slow);
+    hang_up(&other);
+    net_down(1000);
+}
+
+static void test_output_soft(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    (void)state;
+    f.input = swell;
+    up.unix_too = true;
+    up.limits.output = (struct net_output_limits){.soft_bytes = 1 << 20, .soft_ms = 400};
+    net_up(&up);
+    struct client slow = client_at(f.unix_at), other = client_at(f.unix_at),
+                  little = client_at(f.unix_at);
+    uint64_t since = now_ms();
+    ask_for_blocks(&little, 12); /* waits for ever, and is below the limit */
+    ask_for_blocks(&slow, 100);
+    ask_for_blocks(&other, 100);
+    hear_blocks(&other, 100);
+    AWAIT(stats().dropped[NET_DROP_OUTPUT_SOFT] == 1);
+    assert_true(now_ms() - since >= 390);
+    round_trip(&other, "goes on");
+    hear_blocks(&little, 12);
+    round_trip(&little, "goes on");
+    hang_up(&slow);
+    hang_up(&other);
+    hang_up(&little);
+    net_down(1000);
+}
+
+/* --- input and clients ------------------------------------------------------------------------ */
+
+static size_t consume_nothing(struct session *session, uint8_t *bytes, size_t size)
+{
+    (void)session;
+    (void)bytes;
+    (void)size;
+    return 0;
+}
+
+static void test_query_max(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    char bytes[1000] = {0};
+    (void)state;
+    f.input = consume_nothing;
+    up.limits.query_bytes_max = 100000;
+    net_up(&up);
+    struct client client = client_at(TCP_AT);
+    for (unsigned i = 0; i < 100; i++)
+        say(&client, bytes, sizeof(bytes));
+    AWAIT(stats().bytes_in == 100000);
+    assert_int_equal(f.closed, 0);
+    say(&client, bytes, 1);
+    AWAIT(f.closed == 1);
+    assert_int_equal(stats().dropped[NET_DROP_QUERY], 1);
+    assert_true(is_end(&client));
+    hang_up(&client);
+    net_down(1000);
+}
+
+static void expect_full(void)
+{
+    char text[sizeof(FULL_TEXT) - 1];
+    struct client client = client_without_tls(TCP_AT);
+    hear(&client, text, sizeof(text));
+    assert_memory_equal(text, FULL_TEXT, sizeof(text));
+    assert_true(is_end(&client));
+    hang_up(&client);
+}
+
+static void test_clients_max(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    struct client clients[4];
+    (void)state;
+    up.threads = 2;
+    up.limits.clients_max = 3;
+    up.full_text = FULL_TEXT;
+    net_up(&up);
+    for (unsigned i = 0; i < 3; i++) {
+        clients[i] = client_at(TCP_AT);
+        round_trip(&clients[i], "hello");
+    }
+    expect_full();
+    expect_full();
+    assert_int_equal(stats().rejected, 2);
+    hang_up(&clients[0]);
+    AWAIT(stats().connections == 2);
+    clients[0] = client_at(TCP_AT);
+    round_trip(&clients[0], "hello");
+    expect_full();
+    up.limits.clients_max = 4;
+    net_set_limits(f.net, &up.limits);
+    clients[3] = client_at(TCP_AT);
+    for (unsigned i = 0; i < 4; i++) {
+        round_trip(&clients[i], "hello");
+        hang_up(&clients[i]);
+    }
+    assert_int_equal(stats().accepted, 5);
+    net_down(1000);
+}
+
+/* --- time ------------------------------------------------------------------------------------- */
+
+static size_t by_letter(struct session *session, uint8_t *bytes, size_t size)
+{
+    if (bytes[0] == 'p')
+        net_pause(session->connection);
+    if (bytes[0] == 'n')
+        net_never_idle(session->connection, true);
+    return bytes[0] == 'p' ? size : echo(session, bytes, size);
+}
+
+static void resume(void *session)
+{
+    net_resume(((struct session *)session)->connection);
+}
+
+/* Who waits is not idle; and when the waiting is over the time begins anew. */
+static void test_idle(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    (void)state;
+    f.input = by_letter;
+    up.limits.idle_ms = 400;
+    net_up(&up);
+    struct client never = client_at(TCP_AT);
+    round_trip(&never, "n");
+    struct client waiting = client_at(TCP_AT);
+    say(&waiting, "p", 1);
+    AWAIT(f.inputs == 2);
+    struct session *waiter = f.last;
+    struct client silent = client_at(TCP_AT), talking = client_at(TCP_AT);
+    uint64_t since = now_ms();
+    while (f.closed == 0 && now_ms() - since < AWAIT_MS) {
+        round_trip(&talking, "x");
+        turn();
+    }
+    assert_in_range(now_ms() - since, 400, 2000);
+    assert_true(is_end(&silent));
+    assert_int_equal(stats().dropped[NET_DROP_IDLE], 1);
+    since = now_ms();
+    on_thread_of(waiter, resume);
+    while (now_ms() - since < 250) {
+        round_trip(&talking, "x");
+        turn();
+    }
+    round_trip(&waiting, "x");
+    round_trip(&never, "x");
+    assert_int_equal(f.closed, 1);
+    hang_up(&never);
+    hang_up(&waiting);
+    hang_up(&silent);
+    hang_up(&talking);
+    net_down(1000);
+}
+
+static void test_handshake(void **state)
+{
+    /* a record that announces 512 bytes of a ClientHello */
+    static const char begun[] = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    struct net_up up = NET_UP_INIT;
+    (void)state;
+    up.tls_too = true;
+    up.limits.handshake_ms = 400;
+    net_up(&up);
+    struct client good = client_at(TLS_AT), garbage = client_without_tls(TLS_AT);
+    say(&garbage, "PING\r\nPING\r\n", 12);
+    AWAIT(stats().dropped[NET_DROP_HANDSHAKE] == 1);
+    uint64_t since = now_ms();
+    struct client silent = client_without_tls(TLS_AT), half = client_without_tls(TLS_AT);
+    say(&half, begun, sizeof(begun) - 1);
+    AWAIT(stats().dropped[NET_DROP_HANDSHAKE] == 3);
+    assert_in_range(now_ms() - since, 400, 2000);
+    assert_true(is_end(&silent));
+    assert_true(is_end(&half));
+    round_trip(&good, "hello");
+    assert_int_equal(f.opened, 1);
+    hang_up(&good);
+    hang_up(&garbage);
+    hang_up(&silent);
+    hang_up(&half);
+    net_down(1000);
+}
+
+/* --- many ------------------------------------------------------------------------------------- */
+
+static atomic_bool is_storm_over;
+
+static void *storm(void *argument)
+{
+    (void)argument;
+    for (unsigned i = 0; i < 2000; i++) {
+        struct client client = client_without_tls(TCP_AT);
+        hang_up(&client);
+    }
+    atomic_store(&is_storm_over, true);
+    return NULL;
+}
+
+static uint64_t now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static void test_storm(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    pthread_t thread;
+    uint64_t worst_us = 0, total_us = 0, count = 0;
+    (void)state;
+    up.threads = 2;
+    net_up(&up);
+    struct client client = client_at(TCP_AT);
+    round_trip(&client, "hello");
+    is_storm_over = false;
+    assert_int_equal(pthread_create(&thread, NULL, storm, NULL), 0);
+    for (; !is_storm_over; count++) {
+        uint64_t since = now_us();
+        round_trip(&client, "x");
+        uint64_t took = now_us() - since;
+        worst_us = took > worst_us ? took : worst_us;
+        total_us += took;
+    }
+    pthread_join(thread, NULL);
+    AWAIT(f.closed == 2000);
+    assert_int_equal(stats().accepted, 2001);
+    print_message("%llu round trips during the storm: mean %llu us, worst %llu us\n",
+                  (unsigned long long)count, (unsigned long long)(total_us / count),
+                  (unsigned long long)worst_us);
+    assert_in_range(total_us / count, 0, 20000);
+    assert_in_range(worst_us, 0, 500000);
+    hang_up(&client);
+    net_down(1000);
+}
+
+static void test_balance(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    struct client clients[300];
+    (void)state;
+    up.threads = 3;
+    net_up(&up);
+    for (unsigned i = 0; i < 300; i++)
+        clients[i] = client_at(TCP_AT);
+    AWAIT(f.opened == 300);
+    for (unsigned i = 0; i < 3; i++)
+        assert_in_range(f.balance[i], 90, 110);
+    for (unsigned i = 0; i < 300; i += 2)
+        hang_up(&clients[i]);
+    AWAIT(f.closed == 150);
+    for (unsigned i = 0; i < 300; i += 2)
+        clients[i] = client_at(TCP_AT);
+    AWAIT(f.opened == 450);
+    for (unsigned i = 0; i < 3; i++)
+        assert_in_range(f.balance[i], 90, 110);
+    for (unsigned i = 0; i < 300; i++)
+        hang_up(&clients[i]);
+    net_down(1000);
+}
+
+/* --- posts ------------------------------------------------------------------------------------ */
+
+enum { POSTERS = 4, POSTS = 5000 };
+
+struct parcel {
+    _Atomic unsigned runs;
+    unsigned poster, thread, number; /* number: of this poster's to this thread */
+};
+static struct parcel parcels[POSTERS][POSTS];
+static unsigned next_number[POSTERS][3]; /* of the thread alone */
+static _Atomic unsigned out_of_order;
+
+static void run_parcel(void *argument)
+{
+    struct parcel *parcel = argument;
+    atomic_fetch_add(&parcel->runs, 1);
+    if (next_number[parcel->poster][parcel->thread]++ != parcel->number)
+        atomic_fetch_add(&out_of_order, 1);
+}
+
+static void *post_all(void *argument)
+{
+    struct parcel *mine = argument;
+    unsigned poster = (unsigned)(mine - parcels[0]) / POSTS;
+    for (unsigned i = 0; i < POSTS; i++) {
+        mine[i] = (struct parcel){.poster = poster, .thread = i % 3, .number = i / 3};
+        if (net_post(f.net, i % 3, run_parcel, &mine[i]) != SP_OK)
+            atomic_fetch_add(&out_of_order, 1);
+    }
+    return NULL;
+}
+
+/* The server is stopped as soon as the last is posted: all are run. */
+static void test_posts(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    pthread_t threads[POSTERS];
+    (void)state;
+    up.threads = 3;
+    net_up(&up);
+    assert_int_equal(net_threads(f.net), 3);
+    assert_int_equal(net_post(f.net, 3, run_parcel, NULL), SP_EINVAL);
+    memset(next_number, 0, sizeof(next_number));
+    out_of_order = 0;
+    for (unsigned i = 0; i < POSTERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, post_all, parcels[i]), 0);
+    for (unsigned i = 0; i < POSTERS; i++)
+        pthread_join(threads[i], NULL);
+    net_down(1000);
+    for (unsigned i = 0; i < POSTERS; i++) {
+        for (unsigned n = 0; n < POSTS; n++)
+            assert_int_equal(parcels[i][n].runs, 1);
+    }
+    assert_int_equal(out_of_order, 0);
+}
+
+static _Atomic uint64_t relays_posted, relays_run, relays_refused;
+
+/* Goes from thread to thread until there is one that has ended. */
+static void relay(void *argument)
+{
+    unsigned next = (unsigned)(uintptr_t)argument;
+    atomic_fetch_add(&relays_run, 1);
+    int status = net_post(f.net, next, relay, (void *)(uintptr_t)((next + 1) % 3));
+    atomic_fetch_add(status == SP_OK ? &relays_posted : &relays_refused, 1);
+}
+
+/* I/O threads post to each other while they end, one before the other. */
+static void test_posts_while_stopping(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    (void)state;
+    up.threads = 3;
+    for (unsigned round = 0; round < 50; round++) {
+        net_up(&up);
+        relays_posted = relays_run = relays_refused = 0;
+        for (unsigned i = 0; i < 12; i++) {
+            atomic_fetch_add(&relays_posted, 1);
+            assert_int_equal(net_post(f.net, i % 3, relay, (void *)(uintptr_t)((i + 1) % 3)),
+                             SP_OK);
+        }
+        AWAIT(relays_run > 100);
+        net_stop(f.net, 1000);
+        assert_int_equal(relays_run, relays_posted);
+        assert_int_equal(relays_refused, 12);
+        f.net = NULL;
+    }
+}
+
+/* --- main ------------------------------------------------------------------------------------- */
+
+#define TEST(test) cmocka_unit_test_teardown(test, net_after)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_output_hard), TEST(test_output_soft),
+        TEST(test_query_max),   TEST(test_clients_max),
+        TEST(test_idle),        TEST(test_handshake),
+        TEST(test_storm),       TEST(test_balance),
+        TEST(test_posts),       TEST(test_posts_while_stopping),
+    };
+    return cmocka_run_group_tests(tests, net_group_setup, net_group_teardown);
+}
