@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -430,6 +431,258 @@ static void test_posts_while_stopping(void **state)
     }
 }
 
+/* --- listeners -------------------------------------------------------------------------------- */
+
+static int add(const char *address, char *why)
+{
+    const struct net_listen listen_at = {.address = address};
+    return net_listen_add(f.net, &listen_at, why);
+}
+
+static void test_listeners_come_and_go(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    char why[NET_WHY_BYTES], again[NET_ADDRESS_BYTES];
+    struct stat status;
+    (void)state;
+    net_up(&up);
+    struct client first = client_at(TCP_AT);
+    round_trip(&first, "hello");
+    for (unsigned i = 0; i < 20; i++) {
+        assert_int_equal(add(f.unix_at, why), SP_OK);
+        assert_int_equal(add(f.unix_at, why), SP_EEXISTS);
+        struct client client = client_at(f.unix_at);
+        round_trip(&client, "hello");
+        assert_int_equal(net_listen_remove(f.net, f.unix_at), SP_OK);
+        assert_int_equal(net_listen_remove(f.net, f.unix_at), SP_ENOTFOUND);
+        assert_int_equal(stat(f.unix_path, &status), -1);
+        round_trip(&client, "still there");
+        round_trip(&first, "still there");
+        hang_up(&client);
+    }
+    snprintf(again, sizeof(again), "127.0.0.1:%u", net_port(f.net, TCP_AT));
+    assert_int_equal(add(again, why), SP_EBUSY);
+    assert_non_null(strstr(why, again));
+    assert_int_equal(net_listen_remove(f.net, TCP_AT), SP_OK);
+    assert_int_equal(add(again, why), SP_OK); /* the address is free at once */
+    assert_int_equal(net_port(f.net, TCP_AT), 0);
+    assert_int_equal(net_port(f.net, again), strtoul(strrchr(again, ':') + 1, NULL, 10));
+    round_trip(&first, "still there");
+    hang_up(&first);
+    net_down(1000);
+}
+
+static void test_bad_addresses(void **state)
+{
+    static const char *const bad[] = {"", "127.0.0.1", ":1", "unix:", "[::1]", "127.0.0.1:x"};
+    struct net_up up = NET_UP_INIT;
+    char why[NET_WHY_BYTES];
+    (void)state;
+    net_up(&up);
+    for (unsigned i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        assert_int_equal(add(bad[i], why), SP_EINVAL);
+    const struct net_listen tls = {.address = TLS_AT, .tls = true};
+    assert_int_equal(net_listen_add(f.net, &tls, why), SP_EINVAL);
+    net_down(1000);
+    assert_true(net_address_is_local("127.0.0.1:1") && net_address_is_local("[::1]:1") &&
+                net_address_is_local("unix:/tmp/x"));
+    assert_false(net_address_is_local("0.0.0.0:1") || net_address_is_local("[::]:1") ||
+                 net_address_is_local("nonsense"));
+}
+
+static void test_stale_socket(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    char why[NET_WHY_BYTES];
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat status;
+    (void)state;
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", f.unix_path);
+    int other = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(other, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(other, 1), 0);
+    net_up(&up);
+    assert_int_equal(add(f.unix_at, why), SP_EBUSY); /* it lives */
+    struct client living = client_unix(f.unix_path);
+    hang_up(&living);
+    close(other);
+    f.fds_before--;
+    assert_int_equal(add(f.unix_at, why), SP_OK); /* it is stale */
+    assert_int_equal(stat(f.unix_path, &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0700);
+    struct client client = client_at(f.unix_at);
+    round_trip(&client, "hello");
+    hang_up(&client);
+    net_down(1000);
+    assert_int_equal(stat(f.unix_path, &status), -1);
+}
+
+/* What is no socket is nobody's to remove; and a socket that another has put there is his. */
+static void test_foreign_files(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    char why[NET_WHY_BYTES];
+    struct stat status;
+    (void)state;
+    FILE *file = fopen(f.unix_path, "w");
+    assert_int_equal(fclose(file), 0);
+    net_up(&up);
+    assert_int_equal(add(f.unix_at, why), SP_EBUSY);
+    assert_int_equal(stat(f.unix_path, &status), 0);
+    assert_int_equal(unlink(f.unix_path), 0);
+    assert_int_equal(add(f.unix_at, why), SP_OK);
+    assert_int_equal(unlink(f.unix_path), 0);
+    file = fopen(f.unix_path, "w");
+    assert_int_equal(fclose(file), 0);
+    net_down(1000);
+    assert_int_equal(stat(f.unix_path, &status), 0);
+    assert_int_equal(unlink(f.unix_path), 0);
+}
+
+/* --- certificates ----------------------------------------------------------------------------- */
+
+static void expect_certificate(const char *common_name)
+{
+    char name[64];
+    struct client client = client_at(TLS_AT);
+    client_common_name(&client, name, sizeof(name));
+    assert_string_equal(name, common_name);
+    round_trip(&client, "hello");
+    hang_up(&client);
+}
+
+static void expect_refused(const char *cert_name, const char *key_name, const char *in_why)
+{
+    char why[NET_WHY_BYTES] = "";
+    struct net_tls tls = tls_of(cert_name, key_name);
+    assert_int_equal(net_tls_reload(f.net, &tls, why), SP_EINVAL);
+    if (!strstr(why, in_why))
+        fail_msg("%s: %s is not named", why, in_why);
+    expect_certificate("second");
+}
+
+static void test_certificates(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    char why[NET_WHY_BYTES], bad[128];
+    (void)state;
+    make_certificate("cert2", "key2", "second");
+    path_of(bad, sizeof(bad), "bad");
+    FILE *file = fopen(bad, "w");
+    assert_true(fputs("this is no certificate\n", file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    up.tls_too = true;
+    net_up(&up);
+    struct client old = client_at(TLS_AT);
+    expect_certificate("first");
+    struct net_tls tls = tls_of("cert2", "key2");
+    assert_int_equal(net_tls_reload(f.net, &tls, why), SP_OK);
+    expect_certificate("second");
+    expect_refused("bad", "key", "/bad");
+    expect_refused("cert", "bad", "/bad");
+    expect_refused("nowhere", "key", "/nowhere");
+    expect_refused("cert", "nowhere", "/nowhere");
+    expect_refused("cert", "key2", "/key2");
+    round_trip(&old, "goes on with what it began with");
+    hang_up(&old);
+    net_down(1000);
+}
+
+/* Only who has a certificate signed by the right one is served. */
+static void test_clients_certificates(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    char why[NET_WHY_BYTES], byte;
+    (void)state;
+    up.tls_too = true;
+    net_up(&up);
+    struct net_tls tls = tls_of("cert", "key");
+    tls.clients = NET_TLS_CLIENTS_REQUIRED;
+    assert_int_equal(net_tls_reload(f.net, &tls, why), SP_EINVAL); /* no ca_file */
+    tls.ca_file = tls.cert_file;
+    assert_int_equal(net_tls_reload(f.net, &tls, why), SP_OK);
+    struct client client = client_without_tls(TLS_AT);
+    if (client_shakes_hands(&client))
+        assert_true(SSL_read(client.ssl, &byte, 1) <= 0); /* of TLS 1.3 the client hears later */
+    AWAIT(stats().dropped[NET_DROP_HANDSHAKE] == 1);
+    assert_int_equal(f.opened, 0);
+    hang_up(&client);
+    tls.clients = NET_TLS_CLIENTS_OPTIONAL;
+    assert_int_equal(net_tls_reload(f.net, &tls, why), SP_OK);
+    expect_certificate("first");
+    net_down(1000);
+}
+
+/* --- the stop --------------------------------------------------------------------------------- */
+
+/* Who does not read is waited for, but not longer than the grace; and nothing is left of it. */
+static void test_stop_has_an_end(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    struct client clients[20];
+    (void)state;
+    f.input = swell;
+    up.unix_too = true;
+    up.threads = 2;
+    net_up(&up);
+    for (unsigned i = 0; i < 20; i++) {
+        clients[i] = client_at(f.unix_at);
+        ask_for_blocks(&clients[i], 50);
+    }
+    AWAIT(stats().bytes_in == 20 * 50);
+    f.fds_before += 20; /* the clients', to be compared below */
+    uint64_t since = now_ms();
+    net_down(300);
+    assert_in_range(now_ms() - since, 250, 1500);
+    for (unsigned i = 0; i < 20; i++)
+        hang_up(&clients[i]);
+}
+
+static void *hear_all(void *argument)
+{
+    hear_blocks(argument, 50);
+    assert_true(is_end(argument));
+    return NULL;
+}
+
+/* Who reads gets all that was waiting, and then the stop waits no longer. */
+static void test_stop_sends_what_waits(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    pthread_t thread;
+    (void)state;
+    f.input = swell;
+    up.unix_too = true;
+    net_up(&up);
+    struct client client = client_at(f.unix_at);
+    ask_for_blocks(&client, 50);
+    AWAIT(f.inputs >= 1 && about(f.last).output_bytes + about(f.last).bytes_out == 50 * 65536);
+    assert_true(about(f.last).output_bytes > 0);
+    assert_int_equal(pthread_create(&thread, NULL, hear_all, &client), 0);
+    uint64_t since = now_ms();
+    f.fds_before++;
+    net_down(10000);
+    assert_in_range(now_ms() - since, 0, 5000);
+    pthread_join(thread, NULL);
+    hang_up(&client);
+}
+
+static void test_stop_during_handshakes(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    (void)state;
+    up.tls_too = true;
+    net_up(&up);
+    struct client half = client_without_tls(TLS_AT);
+    AWAIT(stats().connections == 1);
+    uint64_t since = now_ms();
+    f.fds_before++;
+    net_down(10000);
+    assert_in_range(now_ms() - since, 0, 5000);
+    assert_true(is_end(&half));
+    hang_up(&half);
+}
+
 /* --- main ------------------------------------------------------------------------------------- */
 
 #define TEST(test) cmocka_unit_test_teardown(test, net_after)
@@ -437,11 +690,25 @@ static void test_posts_while_stopping(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_output_hard), TEST(test_output_soft),
-        TEST(test_query_max),   TEST(test_clients_max),
-        TEST(test_idle),        TEST(test_handshake),
-        TEST(test_storm),       TEST(test_balance),
-        TEST(test_posts),       TEST(test_posts_while_stopping),
+        TEST(test_output_hard),
+        TEST(test_output_soft),
+        TEST(test_query_max),
+        TEST(test_clients_max),
+        TEST(test_idle),
+        TEST(test_handshake),
+        TEST(test_storm),
+        TEST(test_balance),
+        TEST(test_posts),
+        TEST(test_posts_while_stopping),
+        TEST(test_listeners_come_and_go),
+        TEST(test_bad_addresses),
+        TEST(test_stale_socket),
+        TEST(test_foreign_files),
+        TEST(test_certificates),
+        TEST(test_clients_certificates),
+        TEST(test_stop_has_an_end),
+        TEST(test_stop_sends_what_waits),
+        TEST(test_stop_during_handshakes),
     };
     return cmocka_run_group_tests(tests, net_group_setup, net_group_teardown);
 }
