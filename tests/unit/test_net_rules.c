@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -21,6 +22,7 @@
 #include <cmocka.h>
 
 #include "net_fixture.h"
+#include "server/log/log.h"
 
 #define FULL_TEXT "-ERR there are too many\r\n"
 
@@ -539,6 +541,43 @@ static void test_foreign_files(void **state)
     assert_int_equal(unlink(f.unix_path), 0);
 }
 
+/* Where there are no descriptors left a client is turned away and not left waiting; when there are
+ * some again, listening goes on. */
+static void test_no_descriptors(void **state)
+{
+    enum { MOST = 256 };
+    struct net_up up = NET_UP_INIT;
+    struct rlimit before, few = {.rlim_cur = MOST, .rlim_max = MOST};
+    int taken[MOST], count = 0, fd;
+    (void)state;
+    assert_int_equal(log_open(LOG_TARGET_STDERR, LOG_FORMAT_TEXT, LOG_ERR), SP_OK);
+    net_up(&up);
+    struct client client = client_at(TCP_AT);
+    round_trip(&client, "hello");
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)net_port(f.net, TCP_AT)),
+                                  .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    struct client refused = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few.rlim_max = before.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    while (count < MOST && (fd = dup(client.fd)) >= 0)
+        taken[count++] = fd;
+    assert_int_equal(connect(refused.fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_true(is_end(&refused));
+    assert_int_equal(stats().accept_errors, 1);
+    round_trip(&client, "goes on");
+    while (count > 0)
+        close(taken[--count]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    struct client next = client_at(TCP_AT);
+    round_trip(&next, "hello");
+    hang_up(&client);
+    hang_up(&next);
+    hang_up(&refused);
+    net_down(1000);
+}
+
 /* --- certificates ----------------------------------------------------------------------------- */
 
 static void expect_certificate(const char *common_name)
@@ -704,6 +743,7 @@ int main(void)
         TEST(test_bad_addresses),
         TEST(test_stale_socket),
         TEST(test_foreign_files),
+        TEST(test_no_descriptors),
         TEST(test_certificates),
         TEST(test_clients_certificates),
         TEST(test_stop_has_an_end),
