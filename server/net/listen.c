@@ -335,8 +335,10 @@ static int open_listed(struct listener *listener, const struct net_listen *liste
         snprintf(why, NET_WHY_BYTES, "%s is listened on already", listen_at->address);
     else
         status = open_socket(listener, listen_at, why);
-    if (status == SP_OK)
+    if (status == SP_OK) {
         LIST_INSERT_HEAD(&net->listeners, listener, next);
+        thread_give(&net->threads[0], &listener->item); /* before anyone can find and remove it */
+    }
     pthread_mutex_unlock(&net->listen_lock);
     return status;
 }
@@ -361,10 +363,8 @@ int net_listen_add(struct net *net, const struct net_listen *listen_at, char *wh
     }
     if (status == SP_OK)
         status = open_listed(listener, listen_at, why);
-    if (status == SP_OK) {
-        thread_give(&net->threads[0], &listener->item);
+    if (status == SP_OK)
         return SP_OK;
-    }
     close_socket(listener);
     free(listener);
     return status;
