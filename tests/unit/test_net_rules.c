@@ -474,6 +474,35 @@ static void test_listeners_come_and_go(void **state)
     net_down(1000);
 }
 
+static void *add_and_remove(void *argument)
+{
+    char why[NET_WHY_BYTES];
+    (void)argument;
+    for (unsigned i = 0; i < 300; i++) {
+        add("127.0.0.3:0", why);
+        net_listen_remove(f.net, "127.0.0.3:0");
+    }
+    return NULL;
+}
+
+/* One may remove what another is just adding: it was freed once while thread 0 was to begin it. */
+static void test_listeners_by_two(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    pthread_t threads[3];
+    (void)state;
+    net_up(&up);
+    struct client client = client_at(TCP_AT);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, add_and_remove, NULL), 0);
+    for (unsigned i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(net_listen_remove(f.net, "127.0.0.3:0"), SP_ENOTFOUND);
+    round_trip(&client, "hello");
+    hang_up(&client);
+    net_down(1000);
+}
+
 static void test_bad_addresses(void **state)
 {
     static const char *const bad[] = {"", "127.0.0.1", ":1", "unix:", "[::1]", "127.0.0.1:x"};
@@ -740,6 +769,7 @@ int main(void)
         TEST(test_posts),
         TEST(test_posts_while_stopping),
         TEST(test_listeners_come_and_go),
+        TEST(test_listeners_by_two),
         TEST(test_bad_addresses),
         TEST(test_stale_socket),
         TEST(test_foreign_files),
