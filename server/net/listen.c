@@ -241,11 +241,11 @@ static int bind_unix(struct listener *listener, mode_t mode, char *why)
     remove_stale(&listener->bound);
     /* The directory decides until the mode is set: nobody is accepted before listen(). */
     if (bind(listener->fd, &listener->bound.any, sizeof(listener->bound.local)) != 0 ||
-        chmod(path, mode ? mode : 0700) != 0 || stat(path, &about) != 0)
+        stat(path, &about) != 0)
         return bind_failed(listener, why);
-    listener->dev = about.st_dev;
+    listener->dev = about.st_dev; /* from here on the file goes with the listener */
     listener->ino = about.st_ino;
-    return SP_OK;
+    return chmod(path, mode ? mode : 0700) == 0 ? SP_OK : bind_failed(listener, why);
 }
 
 static int bind_host(struct listener *listener, char *why)
