@@ -521,6 +521,56 @@ static void test_bad_addresses(void **state)
                  net_address_is_local("nonsense"));
 }
 
+static void *refuse_all(void *context, struct net_connection *connection)
+{
+    (void)context;
+    (void)connection;
+    return NULL;
+}
+
+static size_t never_shown(void *session, uint8_t *bytes, size_t size)
+{
+    (void)session;
+    (void)bytes;
+    return size;
+}
+
+/* A start that fails leaves nothing: neither threads nor descriptors nor the first socket's file.
+ */
+static void test_start_fails(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    struct net_handler handler = {.opened = refuse_all, .input = never_shown};
+    struct net *second = NULL;
+    char why[NET_WHY_BYTES], taken[NET_ADDRESS_BYTES];
+    struct stat status;
+    (void)state;
+    net_up(&up);
+    snprintf(taken, sizeof(taken), "127.0.0.1:%u", net_port(f.net, TCP_AT));
+    const struct net_listen listens[] = {{.address = f.unix_at}, {.address = taken}};
+    struct net_options options = {
+        .threads = 3, .limits = NET_LIMITS_INIT, .listens = listens, .listens_count = 2};
+    assert_int_equal(net_start(&options, &handler, &second, why), SP_EBUSY);
+    assert_non_null(strstr(why, taken));
+    assert_int_equal(stat(f.unix_path, &status), -1);
+    options.threads = NET_THREADS_MAX + 1;
+    assert_int_equal(net_start(&options, &handler, &second, why), SP_EINVAL);
+    options.threads = 1;
+    options.listens_count = 1;
+    struct net_tls tls = tls_of("nowhere", "key");
+    options.tls = &tls;
+    assert_int_equal(net_start(&options, &handler, &second, why), SP_EINVAL);
+    assert_non_null(strstr(why, "/nowhere"));
+    options.tls = NULL;
+    assert_int_equal(net_start(&options, &handler, &second, why), SP_OK);
+    struct client client = client_unix(f.unix_path);
+    assert_true(is_end(&client)); /* the handler refused it */
+    hang_up(&client);
+    net_stop(second, 1000);
+    net_stop(NULL, 1000);
+    net_down(1000);
+}
+
 static void test_stale_socket(void **state)
 {
     struct net_up up = NET_UP_INIT;
@@ -771,6 +821,7 @@ int main(void)
         TEST(test_listeners_come_and_go),
         TEST(test_listeners_by_two),
         TEST(test_bad_addresses),
+        TEST(test_start_fails),
         TEST(test_stale_socket),
         TEST(test_foreign_files),
         TEST(test_no_descriptors),
