@@ -317,8 +317,8 @@ static void destroy(struct net_connection *connection)
     atomic_fetch_sub_explicit(&net->connections, 1, memory_order_relaxed);
 }
 
-/* It stays marked as dirty until the end: what is found out here, and what `closed` asks for, must
- * not put a connection on the list that is then destroyed. */
+/* It is dirty until all is done, so that neither a drop in here nor what the handler does to it in
+ * `closed` lists it again: it would be destroyed twice. */
 void connection_settle(struct net_connection *connection)
 {
     if (!connection->is_closing && connection->is_opened)
@@ -469,6 +469,7 @@ void net_pause(struct net_connection *connection)
 void net_resume(struct net_connection *connection)
 {
     connection->is_paused = false;
+    connection->active_ms = uv_now(&connection->thread->loop); /* it was not idle meanwhile */
     mark_dirty(connection);
     net_again(connection);
 }

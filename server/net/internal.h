@@ -9,7 +9,8 @@
  *   tls.c         certificates, and TLS as another way to read and write
  *
  * Fields are of the connection's or listener's thread alone, unless they are atomic or a lock is
- * named. The locks are leaves: nothing is called under them that takes another.
+ * named. The locks are leaves: nothing is called under them that takes another, but that a thread
+ * is given its listener under listen_lock.
  */
 #ifndef SIDEPOND_NET_INTERNAL_H
 #define SIDEPOND_NET_INTERNAL_H

@@ -212,8 +212,11 @@ int thread_init(struct net_thread *thread, struct net *net, unsigned index)
 
 void thread_destroy(struct net_thread *thread)
 {
-    if (thread->has_loop && !thread->has_started)
+    if (thread->has_loop && !thread->has_started) {
+        thread->is_stopping = true; /* what the others have given it is closed */
+        end(thread);
         close_all(thread);
+    }
     free(thread->connections);
     free(thread->shared);
     pthread_mutex_destroy(&thread->lock);

@@ -199,6 +199,15 @@ void net_down(uint32_t grace_ms)
     assert_int_equal(open_descriptors(), f.fds_before);
 }
 
+int net_after(void **state)
+{
+    (void)state;
+    net_stop(f.net, 0);
+    f.net = NULL;
+    f.input = NULL;
+    return 0;
+}
+
 struct net_stats stats(void)
 {
     struct net_stats out;

@@ -58,6 +58,7 @@ int net_group_teardown(void **state);
 
 void net_up(const struct net_up *up);
 void net_down(uint32_t grace_ms);
+int net_after(void **state); /* of each test: takes down what a failed one has left */
 struct net_stats stats(void);
 void path_of(char *out, size_t cap, const char *name);
 void make_certificate(const char *cert_name, const char *key_name, const char *common_name);
