@@ -63,6 +63,13 @@ static bool may_read(const struct net_connection *connection)
            !connection->ends_flushed;
 }
 
+/* Not while the handler has a rest that it is to be shown: so however much is sent ahead, the rest
+ * is no more than a few reads, and moving it costs little. */
+static bool wants_more(const struct net_connection *connection)
+{
+    return may_read(connection) && !(connection->is_on_again && connection->in.size > 0);
+}
+
 static size_t show(struct net_connection *connection, uint8_t *bytes, size_t size)
 {
     struct net *net = net_of(connection);
@@ -110,8 +117,10 @@ static ssize_t receive(struct net_connection *connection, void *bytes, size_t ca
         connection->active_ms = uv_now(&connection->thread->loop);
         connection->bytes_in += (uint64_t)got;
         count(&connection->thread->counters.bytes_in, (uint64_t)got);
-    } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-        connection->is_closing = true; /* the end, or it is broken */
+    } else if (got == 0) {
+        connection->ends_flushed = true; /* who says no more may still want to hear */
+    } else if (errno != EAGAIN && errno != EINTR) {
+        connection->is_closing = true;
     }
     return got;
 }
@@ -153,7 +162,7 @@ static bool read_behind(struct net_connection *connection)
 static void read_some(struct net_connection *connection)
 {
     bool more = true;
-    for (unsigned i = 0; i < READS_MOST && more && may_read(connection); i++)
+    for (unsigned i = 0; i < READS_MOST && more && wants_more(connection); i++)
         more = connection->in.size > 0 ? read_behind(connection) : read_shared(connection);
     if (more && connection->ssl && may_read(connection))
         net_again(connection); /* what TLS holds wakes nobody */
@@ -278,11 +287,11 @@ static int interest_of(const struct net_connection *connection)
     int interest = 0;
     if (connection->is_handshaking)
         return UV_READABLE | (connection->tls_wants_write ? UV_WRITABLE : 0);
-    if (may_read(connection))
+    if (wants_more(connection))
         interest |= UV_READABLE;
     if (connection->is_write_blocked || connection->tls_wants_write)
         interest |= UV_WRITABLE;
-    if (connection->is_paused)
+    if (connection->is_paused && !connection->ends_flushed)
         interest |= UV_DISCONNECT;
     return interest;
 }
@@ -301,15 +310,15 @@ static void destroy(struct net_connection *connection)
         TAILQ_REMOVE(&connection->thread->again, connection, again);
     thread_forget(connection->thread, connection);
     uv_close((uv_handle_t *)&connection->poll, on_closed);
-    SSL_free(connection->ssl);
+    tls_end(connection);
     close(connection->fd);
     buffer_free(&connection->in);
     buffer_free(&connection->out);
     atomic_fetch_sub_explicit(&net->connections, 1, memory_order_relaxed);
 }
 
-/* It stays marked as dirty until the end: what is found out here, and what `closed` asks for, must
- * not put a connection on the list that is then destroyed. */
+/* It is dirty until all is done, so that neither a drop in here nor what the handler does to it in
+ * `closed` lists it again: it would be destroyed twice. */
 void connection_settle(struct net_connection *connection)
 {
     if (!connection->is_closing && connection->is_opened)
@@ -355,6 +364,7 @@ static void begin(struct net_thread *thread, struct item *item)
 {
     struct net_connection *connection =
         (struct net_connection *)(void *)((char *)item - offsetof(struct net_connection, item));
+    connection->poll.data = connection; /* what on_closed frees */
     bool good = uv_poll_init(&thread->loop, &connection->poll, connection->fd) == 0;
     if (!good || !thread_keep(thread, connection)) {
         atomic_fetch_sub_explicit(&thread->load, 1, memory_order_relaxed);
@@ -366,7 +376,6 @@ static void begin(struct net_thread *thread, struct item *item)
             free(connection);
         return;
     }
-    connection->poll.data = connection;
     connection->opened_ms = connection->active_ms = uv_now(&thread->loop);
     mark_dirty(connection);
     if (thread->is_stopping) {
@@ -460,6 +469,7 @@ void net_pause(struct net_connection *connection)
 void net_resume(struct net_connection *connection)
 {
     connection->is_paused = false;
+    connection->active_ms = uv_now(&connection->thread->loop); /* it was not idle meanwhile */
     mark_dirty(connection);
     net_again(connection);
 }

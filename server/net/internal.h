@@ -9,7 +9,8 @@
  *   tls.c         certificates, and TLS as another way to read and write
  *
  * Fields are of the connection's or listener's thread alone, unless they are atomic or a lock is
- * named. The locks are leaves: nothing is called under them that takes another.
+ * named. The locks are leaves: nothing is called under them that takes another, but that a thread
+ * is given its listener under listen_lock.
  */
 #ifndef SIDEPOND_NET_INTERNAL_H
 #define SIDEPOND_NET_INTERNAL_H
@@ -83,6 +84,7 @@ struct net_connection {
     bool is_never_idle;
     bool is_write_blocked; /* the socket took not all; it has not become writable since */
     bool tls_wants_write;  /* TLS can read only after it could write */
+    bool is_tls_broken;    /* nothing can be said by it any more */
     bool is_on_again;
     bool is_tls, is_unix;
 
@@ -184,6 +186,9 @@ SSL *tls_new(struct net *net, int fd); /* NULL: no memory, or no certificates */
  * other direction (tls_wants_write). */
 ssize_t tls_read(struct net_connection *connection, void *bytes, size_t cap);
 ssize_t tls_write(struct net_connection *connection, const void *bytes, size_t size);
+
+/* Tells the client that this is the end and no cut, if the socket takes it at once, and frees. */
+void tls_end(struct net_connection *connection);
 
 /* 1: done; 0: goes on when the socket is ready; -1: failed. */
 int tls_handshake(struct net_connection *connection);

@@ -239,11 +239,11 @@ static int bind_unix(struct listener *listener, mode_t mode, char *why)
     remove_stale(&listener->bound);
     /* The directory decides until the mode is set: nobody is accepted before listen(). */
     if (bind(listener->fd, &listener->bound.any, sizeof(listener->bound.local)) != 0 ||
-        chmod(path, mode ? mode : 0700) != 0 || stat(path, &about) != 0)
+        stat(path, &about) != 0)
         return bind_failed(listener, why);
-    listener->dev = about.st_dev;
+    listener->dev = about.st_dev; /* from here on the file goes with the listener */
     listener->ino = about.st_ino;
-    return SP_OK;
+    return chmod(path, mode ? mode : 0700) == 0 ? SP_OK : bind_failed(listener, why);
 }
 
 /* Those that accepted sockets inherit, so that they cost nothing for each. */
@@ -289,16 +289,13 @@ static void close_socket(struct listener *listener)
 
 static int open_socket(struct listener *listener, const struct net_listen *listen_at, char *why)
 {
-    int status = parse_address(listen_at->address, &listener->bound, why);
-    if (status != SP_OK)
-        return status;
     listener->fd =
         socket(listener->bound.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (listener->fd < 0)
         return bind_failed(listener, why);
-    status = listener->bound.any.sa_family == AF_UNIX
-                 ? bind_unix(listener, listen_at->unix_mode, why)
-                 : bind_host(listener, why);
+    int status = listener->bound.any.sa_family == AF_UNIX
+                     ? bind_unix(listener, listen_at->unix_mode, why)
+                     : bind_host(listener, why);
     if (status == SP_OK && listen(listener->fd, BACKLOG) != 0)
         status = bind_failed(listener, why);
     return status;
@@ -342,6 +339,23 @@ static struct listener *find(struct net *net, const char *address)
     return listener;
 }
 
+static int open_listed(struct listener *listener, const struct net_listen *listen_at, char *why)
+{
+    struct net *net = listener->net;
+    int status = SP_EEXISTS;
+    pthread_mutex_lock(&net->listen_lock);
+    if (find(net, listen_at->address))
+        snprintf(why, NET_WHY_BYTES, "%s is listened on already", listen_at->address);
+    else
+        status = open_socket(listener, listen_at, why);
+    if (status == SP_OK) {
+        LIST_INSERT_HEAD(&net->listeners, listener, next);
+        thread_give(&net->threads[0], &listener->item); /* before anyone can find and remove it */
+    }
+    pthread_mutex_unlock(&net->listen_lock);
+    return status;
+}
+
 int net_listen_add(struct net *net, const struct net_listen *listen_at, char *why)
 {
     struct listener *listener = calloc(1, sizeof(*listener));
@@ -353,23 +367,15 @@ int net_listen_add(struct net *net, const struct net_listen *listen_at, char *wh
     listener->is_tls = listen_at->tls;
     listener->item.run = begin;
     snprintf(listener->address, sizeof(listener->address), "%s", listen_at->address);
-    pthread_mutex_lock(&net->listen_lock);
-    int status = SP_OK;
-    if (find(net, listen_at->address)) {
-        snprintf(why, NET_WHY_BYTES, "%s is listened on already", listen_at->address);
-        status = SP_EEXISTS;
-    } else if (listen_at->tls && !net_has_tls(net)) {
+    /* A name server may take its time: thread 0 takes the lock at each tick. */
+    int status = parse_address(listen_at->address, &listener->bound, why);
+    if (status == SP_OK && listen_at->tls && !net_has_tls(net)) {
         snprintf(why, NET_WHY_BYTES, "%s is for TLS, and there is no certificate",
                  listen_at->address);
         status = SP_EINVAL;
-    } else {
-        status = open_socket(listener, listen_at, why);
     }
-    if (status == SP_OK) { /* given under the lock: who removes it comes after */
-        LIST_INSERT_HEAD(&net->listeners, listener, next);
-        thread_give(&net->threads[0], &listener->item);
-    }
-    pthread_mutex_unlock(&net->listen_lock);
+    if (status == SP_OK)
+        status = open_listed(listener, listen_at, why);
     if (status == SP_OK)
         return SP_OK;
     close_socket(listener);

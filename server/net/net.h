@@ -113,8 +113,8 @@ void net_set_limits(struct net *net, const struct net_limits *limits);
 /* Any thread. One more listener; as for net_start. SP_EEXISTS: net has it already. */
 int net_listen_add(struct net *net, const struct net_listen *listen, char *why);
 
-/* When it returns the address is free; its connections go on. Not on an I/O thread, which it would
- * wait for. SP_ENOTFOUND. */
+/* Any thread but an I/O thread, for it waits for one. When it returns the address is free; its
+ * connections go on. SP_ENOTFOUND. */
 int net_listen_remove(struct net *net, const char *address);
 
 /* The TCP port of a listener, named by the address it was added with; 0: none. */

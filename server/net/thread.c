@@ -15,11 +15,11 @@ bool thread_give(struct net_thread *thread, struct item *item)
 {
     pthread_mutex_lock(&thread->lock);
     bool takes = !thread->has_ended;
-    if (takes)
+    if (takes) {
         STAILQ_INSERT_TAIL(&thread->inbox, item, next);
+        uv_async_send(&thread->wake); /* under the lock: the thread cannot close it meanwhile */
+    }
     pthread_mutex_unlock(&thread->lock);
-    if (takes)
-        uv_async_send(&thread->wake);
     return takes;
 }
 
@@ -158,8 +158,10 @@ static void close_all(struct net_thread *thread)
     uv_close((uv_handle_t *)&thread->tick, NULL);
     uv_close((uv_handle_t *)&thread->idle, NULL);
     uv_close((uv_handle_t *)&thread->wake, NULL);
-    while (uv_loop_close(&thread->loop) == UV_EBUSY)
-        uv_run(&thread->loop, UV_RUN_DEFAULT);
+    /* uv_stop may have been called since the loop ended: then the first run ends at once. */
+    while (uv_run(&thread->loop, UV_RUN_DEFAULT) != 0)
+        continue;
+    uv_loop_close(&thread->loop);
 }
 
 static void end(struct net_thread *thread)
@@ -212,8 +214,11 @@ int thread_init(struct net_thread *thread, struct net *net, unsigned index)
 
 void thread_destroy(struct net_thread *thread)
 {
-    if (thread->has_loop && !thread->has_started)
+    if (thread->has_loop && !thread->has_started) {
+        thread->is_stopping = true; /* what the others have given it is closed */
+        end(thread);
         close_all(thread);
+    }
     free(thread->connections);
     free(thread->shared);
     pthread_mutex_destroy(&thread->lock);

@@ -176,6 +176,7 @@ static ssize_t outcome(struct net_connection *connection, int result)
         errno = EAGAIN;
         return -1;
     default:
+        connection->is_tls_broken = true;
         errno = EPROTO;
         return -1;
     }
@@ -203,6 +204,16 @@ ssize_t tls_write(struct net_connection *connection, const void *bytes, size_t s
     if (result == 0)
         errno = EPIPE;
     return -1;
+}
+
+void tls_end(struct net_connection *connection)
+{
+    if (!connection->ssl)
+        return;
+    if (connection->is_opened && !connection->is_tls_broken && !connection->is_write_blocked)
+        SSL_shutdown(connection->ssl);
+    ERR_clear_error();
+    SSL_free(connection->ssl);
 }
 
 int tls_handshake(struct net_connection *connection)
