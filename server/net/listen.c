@@ -27,6 +27,9 @@
 #define BACKLOG      1024
 #define UNIX_PREFIX  "unix:"
 
+/* A peer that is gone without a word is noticed within ten minutes. */
+enum { KEEPALIVE_IDLE_S = 300, KEEPALIVE_INTERVAL_S = 100, KEEPALIVE_PROBES = 3 };
+
 /* --- addresses -------------------------------------------------------------------------------- */
 
 void address_print(const struct sockaddr *address, char *out)
@@ -181,7 +184,6 @@ static bool accept_one(struct listener *listener)
 {
     union address peer = {0};
     socklen_t size = sizeof(peer);
-    int one = 1;
     int fd = accept4(listener->fd, &peer.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
@@ -189,10 +191,6 @@ static bool accept_one(struct listener *listener)
         return errno == ECONNABORTED || errno == EINTR;
     }
     peer.any.sa_family = listener->bound.any.sa_family;
-    if (peer.any.sa_family != AF_UNIX) {
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-    }
     if (is_full(listener->net))
         refuse(listener, fd);
     else
@@ -248,6 +246,20 @@ static int bind_unix(struct listener *listener, mode_t mode, char *why)
     return chmod(path, mode ? mode : 0700) == 0 ? SP_OK : bind_failed(listener, why);
 }
 
+/* Those that accepted sockets inherit, so that they cost nothing for each. */
+static void set_options(int fd)
+{
+    const struct {
+        int level, name, value;
+    } options[] = {{IPPROTO_TCP, TCP_NODELAY, 1},
+                   {SOL_SOCKET, SO_KEEPALIVE, 1},
+                   {IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_S},
+                   {IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S},
+                   {IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES}};
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+        setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(int));
+}
+
 static int bind_host(struct listener *listener, char *why)
 {
     int one = 1;
@@ -255,6 +267,7 @@ static int bind_host(struct listener *listener, char *why)
     setsockopt(listener->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     if (listener->bound.any.sa_family == AF_INET6)
         setsockopt(listener->fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    set_options(listener->fd);
     if (bind(listener->fd, &listener->bound.any, address_size(&listener->bound)) != 0)
         return bind_failed(listener, why);
     getsockname(listener->fd, &listener->bound.any, &size); /* which port, if it was 0 */

@@ -158,8 +158,10 @@ static void close_all(struct net_thread *thread)
     uv_close((uv_handle_t *)&thread->tick, NULL);
     uv_close((uv_handle_t *)&thread->idle, NULL);
     uv_close((uv_handle_t *)&thread->wake, NULL);
-    while (uv_loop_close(&thread->loop) == UV_EBUSY)
-        uv_run(&thread->loop, UV_RUN_DEFAULT);
+    /* uv_stop may have been called since the loop ended: then the first run ends at once. */
+    while (uv_run(&thread->loop, UV_RUN_DEFAULT) != 0)
+        continue;
+    uv_loop_close(&thread->loop);
 }
 
 static void end(struct net_thread *thread)
