@@ -114,17 +114,6 @@ void run_command_count(struct session *session, const struct call *call)
     reply_integer(&session->reply, (int64_t)command_count);
 }
 
-/* By a name, also "config|get". */
-static const struct command *find_full(const struct resp_arg *name)
-{
-    const char *bar = memchr(name->bytes, '|', name->size);
-    const struct command *command =
-        command_find(name->bytes, bar ? (size_t)(bar - name->bytes) : name->size);
-    if (!command || !bar)
-        return command;
-    return command_find_sub(command, bar + 1, name->size - (size_t)(bar + 1 - name->bytes));
-}
-
 void run_command_info(struct session *session, const struct call *call)
 {
     if (call->count == 2) {
@@ -133,7 +122,7 @@ void run_command_info(struct session *session, const struct call *call)
     }
     reply_array(&session->reply, call->count - 2);
     for (size_t i = 2; i < call->count; i++) {
-        const struct command *command = find_full(&call->args[i]);
+        const struct command *command = command_find_full(&call->args[i]);
         if (command)
             reply_info(session, command);
         else
@@ -175,10 +164,10 @@ void run_command_docs(struct session *session, const struct call *call)
         return;
     }
     for (size_t i = 2; i < call->count; i++)
-        count += find_full(&call->args[i]) != NULL;
+        count += command_find_full(&call->args[i]) != NULL;
     reply_map(&session->reply, count);
     for (size_t i = 2; i < call->count; i++) {
-        const struct command *command = find_full(&call->args[i]);
+        const struct command *command = command_find_full(&call->args[i]);
         if (command)
             reply_docs(session, command);
     }
@@ -241,7 +230,7 @@ void run_command_list(struct session *session, const struct call *call)
 
 void run_command_getkeys(struct session *session, const struct call *call)
 {
-    const struct command *command = find_full(&call->args[2]);
+    const struct command *command = command_find_full(&call->args[2]);
     if (!command) {
         reply_error(&session->reply, "ERR Invalid command specified");
         return;

@@ -28,7 +28,7 @@ struct call {
     struct cache_probe *probe; /* that looks for it already; NULL: none does */
 };
 
-/* The words that COMMAND says of these are in info.c. */
+/* The words that COMMAND says of these are in about_commands.c. */
 enum command_flag {
     COMMAND_WRITE = 1u << 0, /* changes the cache: refused for tables and in a full cache's way */
     COMMAND_READONLY = 1u << 1, /* reads it */
@@ -103,6 +103,8 @@ void commands_init(void);
 const struct command *command_find(const char *name, size_t bytes);
 const struct command *command_find_sub(const struct command *parent, const char *name,
                                        size_t bytes);
+/* By a full name, also "config|get". */
+const struct command *command_find_full(const struct resp_arg *name);
 
 /* Whether so many arguments are right for it. */
 static inline bool command_takes(const struct command *command, size_t count)

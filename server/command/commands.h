@@ -202,6 +202,40 @@ COMMAND_FUNCTION(pubsub_channels);
 COMMAND_FUNCTION(pubsub_numsub);
 COMMAND_FUNCTION(pubsub_numpat);
 
+/* config.c */
+COMMAND_FUNCTION(config_get);
+COMMAND_FUNCTION(config_set);
+COMMAND_FUNCTION(config_resetstat);
+COMMAND_FUNCTION(config_rewrite);
+COMMAND_FUNCTION(config_help);
+
+/* info.c */
+COMMAND_FUNCTION(info);
+
+/* latency.c */
+COMMAND_FUNCTION(latency_doctor);
+COMMAND_FUNCTION(latency_help);
+COMMAND_FUNCTION(latency_histogram);
+COMMAND_FUNCTION(latency_history);
+COMMAND_FUNCTION(latency_latest);
+COMMAND_FUNCTION(latency_reset);
+
+/* object.c */
+COMMAND_FUNCTION(memory_help);
+COMMAND_FUNCTION(memory_stats);
+COMMAND_FUNCTION(memory_usage);
+COMMAND_FUNCTION(object_encoding);
+COMMAND_FUNCTION(object_freq);
+COMMAND_FUNCTION(object_help);
+COMMAND_FUNCTION(object_idletime);
+COMMAND_FUNCTION(object_refcount);
+
+/* slowlog.c */
+COMMAND_FUNCTION(slowlog_get);
+COMMAND_FUNCTION(slowlog_help);
+COMMAND_FUNCTION(slowlog_len);
+COMMAND_FUNCTION(slowlog_reset);
+
 /* connection.c */
 COMMAND_FUNCTION(ping);
 COMMAND_FUNCTION(echo);

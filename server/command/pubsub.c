@@ -62,6 +62,15 @@ void pubsub_free(struct pubsub *pubsub)
     free(pubsub);
 }
 
+void pubsub_totals(struct service *service, size_t *channels, size_t *patterns)
+{
+    struct pubsub *pubsub = service->pubsub;
+    pthread_mutex_lock(&pubsub->lock);
+    *channels = pubsub->channel_count;
+    *patterns = pubsub->pattern_count;
+    pthread_mutex_unlock(&pubsub->lock);
+}
+
 static size_t bucket_of(const struct pubsub *pubsub, const char *name, size_t bytes)
 {
     uint64_t hash = UINT64_C(0xcbf29ce484222325);

@@ -28,6 +28,8 @@ size_t pubsub_publish(struct service *service, const void *channel, size_t chann
 void pubsub_leave(struct session *session);
 /* Channels and patterns that a session hears. */
 size_t pubsub_count(const struct session *session);
+/* Channels and patterns that anybody hears. */
+void pubsub_totals(struct service *service, size_t *channels, size_t *patterns);
 
 /* The classes of events of a text as notify-keyspace-events has it ("KEA"); false: a letter of it
  * is none. And back, into 16 bytes. */

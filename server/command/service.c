@@ -21,7 +21,7 @@ static void free_threads(struct service *service)
         resp_args_free(&thread->args);
         row_tables_free(thread->tables);
         if (thread->stats)
-            free(thread->stats->calls);
+            stats_destroy(thread->stats);
         free(thread->stats);
     }
     free(service->threads);
@@ -38,9 +38,7 @@ static bool make_threads(struct service *service)
         thread->stats = aligned_alloc(64, sizeof(*thread->stats));
         if (!thread->stats || !thread->tables)
             return false;
-        memset(thread->stats, 0, sizeof(*thread->stats));
-        thread->stats->calls = calloc(command_numbers, sizeof(*thread->stats->calls));
-        if (!thread->stats->calls)
+        if (!stats_init(thread->stats))
             return false;
     }
     return service->threads != NULL;
@@ -53,6 +51,8 @@ static void free_service(struct service *service)
     acl_destroy(&service->acl);
     client_registry_destroy(&service->clients);
     pthread_mutex_destroy(&service->acl_log.lock);
+    slowlog_destroy(&service->slowlog);
+    stats_base_free(&service->base);
     cache_close(service->cache);
     sp_close(service->pond);
     free(service);
@@ -91,8 +91,8 @@ static void on_gone(void *context, enum cache_gone why, const void *key, size_t 
 /* The cache, and the pond as its readers see it. */
 static int open_data(struct service *service, char *why)
 {
-    struct cache_options options = {.limit_bytes = service->options.cache_bytes,
-                                    .evict = service->options.evict,
+    struct cache_options options = {.limit_bytes = service->settings.cache_bytes,
+                                    .evict = service->settings.evict,
                                     .on_gone = on_gone,
                                     .context = service};
     int status = cache_open(service->options.store, &options, &service->cache);
@@ -114,7 +114,7 @@ static int serve(struct service *service, char *why)
 {
     const struct service_options *options = &service->options;
     struct net_options net = {.threads = service->thread_count,
-                              .limits = options->limits,
+                              .limits = service->settings.limits,
                               .listens = options->listens,
                               .listens_count = options->listens_count,
                               .tls = options->tls,
@@ -135,6 +135,7 @@ int service_start(const struct service_options *options, struct service **out, c
         return SP_ENOMEM;
     }
     service->options = *options;
+    service->settings = options->settings;
     service->thread_count = options->threads ? options->threads : 1;
     service->resp_limits = (struct resp_limits)RESP_LIMITS_INIT;
     service->resp_limits.args_max = 1 << 20;
@@ -142,6 +143,10 @@ int service_start(const struct service_options *options, struct service **out, c
     int status = make_threads(service) ? SP_OK : SP_ENOMEM;
     client_registry_init(&service->clients);
     pthread_mutex_init(&service->acl_log.lock, NULL);
+    slowlog_init(&service->slowlog);
+    slowlog_configure(&service->slowlog, options->settings.slow_after_us,
+                      options->settings.slow_length);
+    atomic_store(&service->events, options->settings.events);
     snprintf(why, NET_WHY_BYTES, "out of memory");
     service->pubsub = pubsub_new();
     if (acl_init(&service->acl) != SP_OK || !service->pubsub)
@@ -156,6 +161,7 @@ int service_start(const struct service_options *options, struct service **out, c
         free_service(service);
         return status;
     }
+    service_note_addresses(service, options->listens, options->listens_count);
     *out = service;
     return SP_OK;
 }
@@ -173,4 +179,52 @@ void service_stop(struct service *service)
 void service_tick(struct service *service)
 {
     cache_tick(service->cache, clock_wall_ms());
+    stats_tick(service);
+}
+
+/* --- settings --------------------------------------------------------------------------------- */
+
+void service_configure_locked(struct service *service, const struct service_settings *settings)
+{
+    service->settings = *settings;
+    cache_configure(service->cache, settings->cache_bytes, settings->evict);
+    net_set_limits(service->net, &settings->limits);
+    slowlog_configure(&service->slowlog, settings->slow_after_us, settings->slow_length);
+    atomic_store_explicit(&service->events, settings->events, memory_order_relaxed);
+}
+
+void service_configure(struct service *service, const struct service_settings *settings)
+{
+    cache_lock(service->cache, clock_wall_ms());
+    service_configure_locked(service, settings);
+    cache_unlock(service->cache);
+}
+
+/* The host of a TCP address, as Redis' `bind` has it. */
+static void add_bind(struct service_addresses *out, const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    size_t used = strlen(out->bind);
+    bool bracketed = address[0] == '[' && colon && colon[-1] == ']';
+    int size = colon ? (int)(colon - address) - 2 * bracketed : 0;
+    snprintf(out->bind + used, sizeof(out->bind) - used, "%s%.*s", used > 0 ? " " : "", size,
+             address + bracketed);
+}
+
+void service_note_addresses(struct service *service, const struct net_listen *listens, size_t count)
+{
+    struct service_addresses found = {0};
+    for (size_t i = 0; i < count; i++) {
+        const char *address = listens[i].address;
+        unsigned *port = listens[i].tls ? &found.tls_port : &found.port;
+        if (strncmp(address, "unix:", 5) != 0) {
+            add_bind(&found, address);
+            *port = *port ? *port : net_port(service->net, address);
+        } else if (!found.unix_socket[0]) {
+            snprintf(found.unix_socket, sizeof(found.unix_socket), "%s", address + 5);
+        }
+    }
+    cache_lock(service->cache, clock_wall_ms());
+    service->addresses = found;
+    cache_unlock(service->cache);
 }

@@ -19,6 +19,8 @@
 #include "server/command/acl.h"
 #include "server/command/acl_log.h"
 #include "server/command/client.h"
+#include "server/command/slowlog.h"
+#include "server/command/stats.h"
 #include "server/net/net.h"
 #include "server/resp/request.h"
 #include "server/store/cache.h"
@@ -30,29 +32,36 @@ struct thread;
 #define WATCH_SLOTS           65536u
 #define SERVICE_REDIS_VERSION "7.0.15" /* what clients are to take the server for */
 
-/* Counted by one thread, read by any. */
-struct thread_stats {
-    _Alignas(64) _Atomic uint64_t commands, hits, misses;
-    _Atomic uint64_t *calls; /* by command number */
+/* What can change while the service runs. */
+struct service_settings {
+    uint64_t cache_bytes;
+    bool evict;
+    struct net_limits limits;
+    int64_t slow_after_us; /* calls that take so long are in the slow log; negative: none */
+    uint32_t slow_length;
+    uint32_t events; /* the classes of keyspace events that are published */
 };
-static inline void stats_add(_Atomic uint64_t *counter, uint64_t by)
-{
-    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
-    atomic_store_explicit(counter, value + by, memory_order_relaxed);
-}
+#define SERVICE_SETTINGS_INIT                                                                      \
+    {                                                                                              \
+        .evict = true, .limits = NET_LIMITS_INIT, .slow_after_us = 10000, .slow_length = 128       \
+    }
+
+/* Where it serves, for INFO and CONFIG GET. */
+struct service_addresses {
+    char bind[512], unix_socket[NET_ADDRESS_BYTES];
+    unsigned port, tls_port;
+};
 
 struct service_options {
     struct store *store;
     const char *directory; /* the pond's, for its readers */
     unsigned threads;
-    uint64_t cache_bytes;
-    bool evict;
+    struct service_settings settings;
     const struct net_listen *listens;
     size_t listens_count;
     const struct net_tls *tls;
     const char *users_file; /* NULL: none */
     const char *password;   /* of the user `default`; NULL: none */
-    struct net_limits limits;
 };
 
 struct service {
@@ -75,13 +84,25 @@ struct service {
     struct acl_log acl_log;
     struct client_registry clients;
     struct pubsub *pubsub;
+    struct slowlog slowlog;
+    struct rates rates;
+    struct stats_base base;             /* with the cache's lock */
+    struct service_settings settings;   /* likewise */
+    struct service_addresses addresses; /* likewise */
     int64_t started_at_ms;
 };
 
 /* Opens the cache and starts to serve. On an error `why` (NET_WHY_BYTES) says what. */
 int service_start(const struct service_options *options, struct service **out, char *why);
 void service_stop(struct service *service); /* NULL is fine */
-/* Ten times a second, from one thread: expiry. */
+/* Ten times a second, from one thread: expiry, and figures per second. */
 void service_tick(struct service *service);
+
+/* Goes over to other settings; the second way with the cache's lock. */
+void service_configure(struct service *service, const struct service_settings *settings);
+void service_configure_locked(struct service *service, const struct service_settings *settings);
+/* Takes note of the addresses that it serves on by now. */
+void service_note_addresses(struct service *service, const struct net_listen *listens,
+                            size_t count);
 
 #endif

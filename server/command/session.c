@@ -56,6 +56,21 @@ void reply_not_integer(struct session *session)
     reply_error(&session->reply, "ERR value is not an integer or out of range");
 }
 
+void reply_help(struct session *session, const char *name, const char *const *lines)
+{
+    char first[64];
+    size_t count = 0;
+    while (lines[count])
+        count++;
+    snprintf(first, sizeof(first), "%s <subcommand> [<arg> ...]. Subcommands are:", name);
+    reply_array(&session->reply, count + 3);
+    reply_simple(&session->reply, first);
+    for (size_t i = 0; i < count; i++)
+        reply_simple(&session->reply, lines[i]);
+    reply_simple(&session->reply, "HELP");
+    reply_simple(&session->reply, "    This text.");
+}
+
 void reply_store_error(struct session *session, int status)
 {
     if (status == SP_ETOOBIG)
@@ -191,16 +206,28 @@ static bool check_request(struct session *session, struct call *call)
     return access_allows(session, call) && !only_hears(session, call) && !writes_row(session, call);
 }
 
+/* Whether the reply that begins at the mark is an error. */
+static bool is_error(const struct reply *reply, size_t mark)
+{
+    return reply->out->size > mark && reply->out->bytes[mark] == '-';
+}
+
 void session_run(struct session *session, const struct call *call)
 {
     const struct command *command = call->command;
     struct thread *thread = session->thread;
+    uint64_t began_ns = thread->clock_ns;
+    size_t mark = reply_mark(&session->reply);
     if (command->flags & COMMAND_LOCK)
         thread_lock(thread);
     thread->counts_lookups = command->flags & COMMAND_READONLY;
-    stats_add(&thread->stats->calls[command->number], 1);
     atomic_store_explicit(&session->client->command, command, memory_order_relaxed);
     command->run(session, call);
+    thread->clock_ns = clock_ns();
+    uint64_t ns = thread->clock_ns - began_ns;
+    stats_call(&thread->stats->by_command[command->number], ns, is_error(&session->reply, mark));
+    if (__builtin_expect(slowlog_wants(&session->service->slowlog, ns), 0))
+        slowlog_add(session, call, ns);
 }
 
 /* The reply to CLIENT REPLY SKIP itself is none; MUTE_NEXT becomes MUTE_THIS with it. */
@@ -217,12 +244,15 @@ static void mute_reply(struct session *session, size_t mark)
 void session_request(struct session *session, struct call *call)
 {
     size_t mark = reply_mark(&session->reply);
-    if (!check_request(session, call))
+    if (!check_request(session, call)) {
         multi_spoil(session);
-    else if (multi_is_open(session) && !(call->command->flags & COMMAND_QUEUELESS))
+        if (call->command)
+            stats_add(&session->thread->stats->by_command[call->command->number].rejected, 1);
+    } else if (multi_is_open(session) && !(call->command->flags & COMMAND_QUEUELESS)) {
         multi_queue(session, call);
-    else
+    } else {
         session_run(session, call);
+    }
     stats_add(&session->thread->stats->commands, 1);
     if (__builtin_expect(session->mute != MUTE_NONE, 0))
         mute_reply(session, mark);
@@ -296,6 +326,7 @@ static size_t run_batch(struct session *session, size_t count, size_t parsed)
 {
     struct thread *thread = session->thread;
     size_t at = 0, run = 0;
+    thread->clock_ns = clock_ns();
     while (run < count && !session_stops(session)) {
         session_request(session, &thread->batch[run].call);
         at = thread->batch[run++].end;

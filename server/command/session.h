@@ -38,6 +38,7 @@ struct thread {
     struct cache_batch reads; /* of the probes */
     struct cache_probe probes[BATCH_MAX];
     int64_t now_ms;      /* wall clock, of this piece of input */
+    uint64_t clock_ns;   /* when the last call ended; at first, when the batch began */
     bool locked;         /* this thread holds the cache's lock */
     bool in_exec;        /* EXEC is running: the lock stays */
     bool counts_lookups; /* the command that runs counts as hit or miss */
@@ -104,6 +105,10 @@ void reply_syntax_error(struct session *session);
 void reply_not_integer(struct session *session);
 /* What a failed write says: SP_ENOSPC is OOM, SP_ETOOBIG too long. */
 void reply_store_error(struct session *session, int status);
+
+/* What `name` HELP says: a line each for the form and the meaning of its subcommands; NULL ends
+ * them. */
+void reply_help(struct session *session, const char *name, const char *const *lines);
 
 /* How many bytes of an argument an error shows, for %.*s. */
 static inline int arg_print(const struct resp_arg *arg)

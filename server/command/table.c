@@ -40,6 +40,13 @@
         .categories = categories_, .run = run_, .group = group_, .since = since_,                  \
         .summary = summary_, .complexity = cost_                                                   \
     }
+/* Of a key behind the subcommand's name. */
+#define SUB_KEY(name_, full_, arity_, flags_, categories_, run_, group_, since_, summary_, cost_)  \
+    {                                                                                              \
+        .name = name_, .full_name = full_, .arity = arity_, .flags = flags_,                       \
+        .categories = categories_, .first_key = 2, .last_key = 2, .key_step = 1, .run = run_,      \
+        .group = group_, .since = since_, .summary = summary_, .complexity = cost_                 \
+    }
 #define CONTAINER(name_, arity_, flags_, categories_, run_, group_, since_, summary_, subs_)       \
     {                                                                                              \
         .name = name_, .arity = arity_, .flags = flags_, .categories = categories_, .run = run_,   \
@@ -131,6 +138,79 @@ static struct command pubsub_commands[] = {
         run_pubsub_numpat, "pubsub", "2.8.0", "How many patterns are heard.", "O(channels)"),
     SUB("numsub", "pubsub|numsub", -2, COMMAND_PUBSUB | ANYTIME, CATEGORY_PUBSUB | CATEGORY_SLOW,
         run_pubsub_numsub, "pubsub", "2.8.0", "How many hear a channel.", "O(channels)"),
+};
+
+static struct command config_commands[] = {
+    SUB("get", "config|get", -3, COMMAND_ADMIN | ANYTIME,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_config_get, "server", "2.0.0",
+        "Settings by name or pattern.", "O(settings)"),
+    SUB("help", "config|help", 2, ANYTIME, CATEGORY_SLOW, run_config_help, "server", "5.0.0",
+        "What CONFIG can be asked.", "O(1)"),
+    SUB("resetstat", "config|resetstat", 2, COMMAND_ADMIN | ANYTIME | COMMAND_LOCK,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_config_resetstat, "server",
+        "2.0.0", "Lets what INFO counts begin again.", "O(commands)"),
+    SUB("rewrite", "config|rewrite", 2, COMMAND_ADMIN | ANYTIME,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_config_rewrite, "server", "2.8.0",
+        "An error: the file of the configuration is the operator's.", "O(1)"),
+    SUB("set", "config|set", -4, COMMAND_ADMIN | ANYTIME | COMMAND_LOCK,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_config_set, "server", "2.0.0",
+        "Changes settings, all or none, until the next reload or restart.", "O(1)"),
+};
+static struct command latency_commands[] = {
+    SUB("doctor", "latency|doctor", 2, COMMAND_ADMIN | ANYTIME,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_latency_doctor, "server", "2.8.13",
+        "Where to look for what is slow.", "O(1)"),
+    SUB("help", "latency|help", 2, ANYTIME, CATEGORY_SLOW, run_latency_help, "server", "2.8.13",
+        "What LATENCY can be asked.", "O(1)"),
+    SUB("histogram", "latency|histogram", -2, COMMAND_ADMIN | ANYTIME | COMMAND_LOCK,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_latency_histogram, "server",
+        "7.0.0", "How many calls of commands took how long.", "O(commands)"),
+    SUB("history", "latency|history", 3, COMMAND_ADMIN | ANYTIME,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_latency_history, "server",
+        "2.8.13", "Nothing: latency events are not recorded.", "O(1)"),
+    SUB("latest", "latency|latest", 2, COMMAND_ADMIN | ANYTIME,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_latency_latest, "server", "2.8.13",
+        "Nothing: latency events are not recorded.", "O(1)"),
+    SUB("reset", "latency|reset", -2, COMMAND_ADMIN | ANYTIME,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_latency_reset, "server", "2.8.13",
+        "0: latency events are not recorded.", "O(1)"),
+};
+static struct command memory_commands[] = {
+    SUB("help", "memory|help", 2, ANYTIME, CATEGORY_SLOW, run_memory_help, "server", "4.0.0",
+        "What MEMORY can be asked.", "O(1)"),
+    SUB("stats", "memory|stats", 2, COMMAND_LOCK, CATEGORY_SLOW, run_memory_stats, "server",
+        "4.0.0", "What the cache and the pond take.", "O(1)"),
+    SUB_KEY("usage", "memory|usage", -3, READ, CATEGORY_READ | CATEGORY_SLOW, run_memory_usage,
+            "server", "4.0.0", "What an entry takes, with its share of the index.", "O(1)"),
+};
+static struct command object_commands[] = {
+    SUB_KEY("encoding", "object|encoding", 3, READ | ROWS,
+            CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_SLOW, run_object_encoding, "generic",
+            "2.2.3", "How Redis would keep a value.", "O(1)"),
+    SUB_KEY("freq", "object|freq", 3, READ | ROWS,
+            CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_SLOW, run_object_freq, "generic", "4.0.0",
+            "An error: how often a key is used is not counted.", "O(1)"),
+    SUB("help", "object|help", 2, ANYTIME, CATEGORY_KEYSPACE | CATEGORY_SLOW, run_object_help,
+        "generic", "6.2.0", "What OBJECT can be asked.", "O(1)"),
+    SUB_KEY("idletime", "object|idletime", 3, READ | ROWS,
+            CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_SLOW, run_object_idletime, "generic",
+            "2.2.3", "0: when a key was used last is not known.", "O(1)"),
+    SUB_KEY("refcount", "object|refcount", 3, READ | ROWS,
+            CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_SLOW, run_object_refcount, "generic",
+            "2.2.3", "1: values are not shared.", "O(1)"),
+};
+static struct command slowlog_commands[] = {
+    SUB("get", "slowlog|get", -2, COMMAND_ADMIN | ANYTIME,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_slowlog_get, "server", "2.2.12",
+        "The newest calls that were slow.", "O(calls returned)"),
+    SUB("help", "slowlog|help", 2, ANYTIME, CATEGORY_SLOW, run_slowlog_help, "server", "6.2.0",
+        "What SLOWLOG can be asked.", "O(1)"),
+    SUB("len", "slowlog|len", 2, COMMAND_ADMIN | ANYTIME,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_slowlog_len, "server", "2.2.12",
+        "How many calls the slow log has.", "O(1)"),
+    SUB("reset", "slowlog|reset", 2, COMMAND_ADMIN | ANYTIME,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_slowlog_reset, "server", "2.2.12",
+        "Forgets what the slow log has.", "O(calls in it)"),
 };
 
 struct command commands[] = {
@@ -318,6 +398,18 @@ struct command commands[] = {
               acl_commands),
     CONTAINER("command", -1, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION, run_command, "server",
               "2.8.13", "About commands.", command_commands),
+    CONTAINER("config", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "2.0.0", "About settings.",
+              config_commands),
+    LINE("info", -1, ANYTIME, CATEGORY_SLOW | CATEGORY_DANGEROUS, NO_KEYS, run_info, "server",
+         "1.0.0", "Figures of the server, by sections.", "O(commands)"),
+    CONTAINER("latency", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "2.8.13",
+              "About how long commands take.", latency_commands),
+    CONTAINER("memory", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "4.0.0", "About memory.",
+              memory_commands),
+    CONTAINER("object", -2, ANYTIME, CATEGORY_SLOW, NULL, "generic", "2.2.3",
+              "About the value of a key.", object_commands),
+    CONTAINER("slowlog", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "2.2.12",
+              "About calls that took long.", slowlog_commands),
     LINE("time", 1, ANYTIME | FAST, CATEGORY_FAST, NO_KEYS, run_time, "server", "2.6.0",
          "The server's clock.", "O(1)"),
     LINE("dbsize", 1, READ | FAST, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_FAST, NO_KEYS,
@@ -391,6 +483,16 @@ const struct command *command_find_sub(const struct command *parent, const char 
             return &parent->subcommands[i];
     }
     return NULL;
+}
+
+const struct command *command_find_full(const struct resp_arg *name)
+{
+    const char *bar = memchr(name->bytes, '|', name->size);
+    const struct command *command =
+        command_find(name->bytes, bar ? (size_t)(bar - name->bytes) : name->size);
+    if (!command || !bar)
+        return command;
+    return command_find_sub(command, bar + 1, name->size - (size_t)(bar + 1 - name->bytes));
 }
 
 const char *command_full_name(const struct command *command)

@@ -22,7 +22,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "alloc/clock.h"
 #include "server/command/commands.h"
 #include "server/command/pubsub.h"
 #include "server/command/service.h"
@@ -84,6 +83,19 @@ static struct net_limits limits_of(const struct config_cache *cache)
     limits.query_bytes_max = cache->max_request_bytes;
     limits.output.bytes_max = cache->output_limit_bytes;
     return limits;
+}
+
+static struct service_settings settings_of(const struct config_cache *cache)
+{
+    struct service_settings settings = {.cache_bytes = cache->memory_bytes,
+                                        .evict = cache->when_full == CONFIG_WHEN_FULL_EVICT,
+                                        .limits = limits_of(cache),
+                                        .slow_after_us = (int64_t)cache->slow_after_ms * 1000,
+                                        .slow_length = cache->slow_length};
+    uint32_t events = 0;
+    if (events_parse(cache->notify, strlen(cache->notify), &events))
+        settings.events = events;
+    return settings;
 }
 
 static struct net_tls tls_of(const struct config_tls *tls, const char *key_password)
@@ -364,13 +376,6 @@ static void raise_descriptors(uint32_t clients)
                     clients, (unsigned long long)limit.rlim_cur);
 }
 
-static void set_events(struct service *service, const char *letters)
-{
-    uint32_t events = 0;
-    if (events_parse(letters, strlen(letters), &events))
-        atomic_store(&service->events, events);
-}
-
 static int start_service(struct daemon_cache *cache, struct store *store,
                          const struct config_cache *config, const struct secrets *secrets,
                          char *why)
@@ -381,14 +386,12 @@ static int start_service(struct daemon_cache *cache, struct store *store,
     struct service_options options = {.store = store,
                                       .directory = cache->directory,
                                       .threads = config->threads,
-                                      .cache_bytes = config->memory_bytes,
-                                      .evict = config->when_full == CONFIG_WHEN_FULL_EVICT,
+                                      .settings = settings_of(config),
                                       .listens = listens.items,
                                       .listens_count = listens.count,
                                       .tls = config->tls.cert ? &tls : NULL,
                                       .users_file = config->users_file ? cache->users_file : NULL,
-                                      .password = secrets->password,
-                                      .limits = limits_of(config)};
+                                      .password = secrets->password};
     int status = service_start(&options, &cache->service, why);
     for (size_t i = 0; status == SP_OK && i < listens.count; i++) {
         status = give_socket(cache, listens.items[i].address, why);
@@ -432,7 +435,6 @@ int cache_server_start(struct store *store, const struct config *config, long gi
     if (status == SP_OK)
         status = start_service(cache, store, &config->cache, &secrets, why);
     if (status == SP_OK) {
-        set_events(cache->service, config->cache.notify);
         snprintf(why, NET_WHY_BYTES, "cannot start a thread");
         status = start_ticker(cache);
     }
@@ -511,22 +513,20 @@ static int change_addresses(struct daemon_cache *cache, const struct config_cach
     list_listens(from, &from_listens);
     list_listens(to, &to_listens);
     status = switch_listens(cache, &from_listens, &to_listens, why);
-    if (status == SP_OK)
+    if (status == SP_OK) {
         change_modes(&to_listens);
-    else if (from->tls.cert)
+        service_note_addresses(cache->service, to_listens.items, to_listens.count);
+    } else if (from->tls.cert) {
         reload_old_tls(net, from);
+    }
     return status;
 }
 
-static void change_limits(struct service *service, const struct config_cache *to)
+static void change_settings(struct service *service, const struct config_cache *to)
 {
-    struct net_limits limits = limits_of(to);
+    struct service_settings settings = settings_of(to);
     raise_descriptors(to->max_clients);
-    net_set_limits(service->net, &limits);
-    cache_lock(service->cache, clock_wall_ms());
-    cache_configure(service->cache, to->memory_bytes, to->when_full == CONFIG_WHEN_FULL_EVICT);
-    cache_unlock(service->cache);
-    set_events(service, to->notify);
+    service_configure(service, &settings);
 }
 
 int cache_server_change(struct daemon_cache *cache, const struct config *from,
@@ -541,7 +541,7 @@ int cache_server_change(struct daemon_cache *cache, const struct config *from,
     if (status == SP_OK)
         status = change_addresses(cache, &from->cache, &to->cache, &secrets, why);
     if (status == SP_OK) {
-        change_limits(cache->service, &to->cache);
+        change_settings(cache->service, &to->cache);
         if (apply_users(&cache->service->acl, &to->cache, &secrets, users_why) != SP_OK)
             log_error("cache", "the users stay as they were: %s", users_why);
     }

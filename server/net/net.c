@@ -102,14 +102,14 @@ int net_start(const struct net_options *options, const struct net_handler *handl
     pthread_mutex_init(&net->tls_lock, NULL);
     net_set_limits(net, &options->limits);
     int status = prepare(net, options, why);
+    *out = net; /* before there are threads, whose callbacks may use it */
     if (status == SP_OK)
         status = start_threads(net);
     if (status != SP_OK) {
+        *out = NULL;
         net_stop(net, 0);
-        return status;
     }
-    *out = net;
-    return SP_OK;
+    return status;
 }
 
 /* --- posts ------------------------------------------------------------------------------------ */

@@ -9,16 +9,27 @@
 
 #include <stdio.h>
 
-void reply_array_at(struct reply *reply, size_t mark, size_t count)
+static void head_at(struct reply *reply, size_t mark, char type, int64_t number)
 {
     struct buffer *out = reply->out;
     char head[REPLY_HEAD_BYTES];
-    size_t size = reply_print_head(head, '*', (int64_t)count);
+    size_t size = reply_print_head(head, type, number);
     if (!buffer_reserve(out, size))
         return;
     memmove(out->bytes + mark + size, out->bytes + mark, out->size - mark);
     memcpy(out->bytes + mark, head, size);
     out->size += size;
+}
+
+void reply_array_at(struct reply *reply, size_t mark, size_t count)
+{
+    head_at(reply, mark, '*', (int64_t)count);
+}
+
+void reply_map_at(struct reply *reply, size_t mark, size_t pairs)
+{
+    bool is_map = reply->protocol >= 3;
+    head_at(reply, mark, is_map ? '%' : '*', (int64_t)(is_map ? pairs : pairs * 2));
 }
 
 void reply_simple(struct reply *reply, const char *text)

@@ -141,6 +141,7 @@ static inline void reply_push(struct reply *reply, size_t count)
 /* The same for parts that were appended after the mark, before they were counted. Costs a move of
  * them. */
 void reply_array_at(struct reply *reply, size_t mark, size_t count);
+void reply_map_at(struct reply *reply, size_t mark, size_t pairs);
 
 /* A status line; the text has no line ends. */
 void reply_simple(struct reply *reply, const char *text);

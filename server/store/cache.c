@@ -469,9 +469,8 @@ uint64_t cache_entry_memory(const struct cache_entry *entry)
            (sizeof(struct bucket) + sizeof(uint32_t)) / (BUCKET_SLOTS - 1);
 }
 
-void cache_info(struct cache *cache, struct cache_info *out)
+void cache_info_locked(struct cache *cache, struct cache_info *out)
 {
-    pthread_mutex_lock(&cache->store->lock);
     const struct shape *shape = cache_shape(cache);
     *out = (struct cache_info){.entries = cache_entries(cache),
                                .bytes = shape->bytes,
@@ -483,5 +482,11 @@ void cache_info(struct cache *cache, struct cache_info *out)
                                .evicted = cache->stats.evicted,
                                .refused = cache->stats.refused,
                                .evict = cache->options.evict};
+}
+
+void cache_info(struct cache *cache, struct cache_info *out)
+{
+    pthread_mutex_lock(&cache->store->lock);
+    cache_info_locked(cache, out);
     pthread_mutex_unlock(&cache->store->lock);
 }

@@ -131,7 +131,8 @@ struct cache_info {
     uint64_t written, deleted, expired, evicted, refused;
     bool evict;
 };
-void cache_info(struct cache *cache, struct cache_info *out); /* takes the lock */
+void cache_info(struct cache *cache, struct cache_info *out);        /* takes the lock */
+void cache_info_locked(struct cache *cache, struct cache_info *out); /* with it */
 uint64_t cache_entries(const struct cache *cache);
 /* Of the pond, for one entry with its share of the index. */
 uint64_t cache_entry_memory(const struct cache_entry *entry);

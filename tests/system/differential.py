@@ -236,7 +236,7 @@ BY_COMMAND = {"keys": unordered, "scan": one_page, "hello": same_names}
 BY_COMMAND.update({name: near(tolerance) for name, tolerance in TOLERANCE.items()})
 BY_COMMAND.update({name: same_form for name in (
     "randomkey", "time", "info", "command", "config", "client", "memory", "slowlog", "dump",
-    "object")})
+    "object", "latency")})
 BY_COMMAND = {name: error_or(check) for name, check in BY_COMMAND.items()}
 
 

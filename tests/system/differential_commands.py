@@ -195,7 +195,12 @@ def command_arguments(random):
 
 def config_arguments(random):
     return some(random, [b"GET", b"maxmemory"], [b"GET", b"nonsense"], [b"GET"], [b"NONSENSE"],
-                [b"SET", b"nonsense", b"1"], [b"SET"], [b"RESETSTAT"], [b"RESETSTAT", b"x"])
+                [b"SET", b"nonsense", b"1"], [b"SET"], [b"RESETSTAT"], [b"RESETSTAT", b"x"],
+                [b"GET", b"TIMEOUT", b"max*"], [b"SET", b"timeout", b"x"], [b"SET", b"timeout"],
+                [b"SET", b"timeout", b"0", b"timeout", b"0"],
+                [b"SET", b"slowlog-max-len", b"100"], [b"SET", b"maxmemory", b"x"],
+                [b"SET", b"notify-keyspace-events", b"?"], [b"SET", b"databases", b"2"],
+                [b"SET", b"timeout", b"0", b"nonsense", b"1"], [b"SET", b"timeout", b"0", b"x"])
 
 
 def table_field(random):
@@ -265,8 +270,14 @@ GENERATORS = {
     "config": config_arguments,
     "info": lambda r: some(r, [], [b"server"], [b"all"], [b"nonsense"], [b"memory", b"stats"]),
     "memory": lambda r: some(r, [b"USAGE", key(r)], [b"USAGE", key(r), b"SAMPLES", b"x"],
-                             [b"USAGE"], [b"NONSENSE"], [b"STATS"]),
-    "slowlog": lambda r: some(r, [b"LEN"], [b"GET", b"x"], [b"NONSENSE"], [b"RESET"]),
+                             [b"USAGE"], [b"NONSENSE"], [b"STATS"],
+                             [b"USAGE", key(r), b"SAMPLES", b"-1"], [b"USAGE", key(r), b"x", b"1"],
+                             [b"USAGE", key(r), b"SAMPLES"], [b"HELP"]),
+    "slowlog": lambda r: some(r, [b"LEN"], [b"GET", b"x"], [b"NONSENSE"], [b"RESET"], [b"GET"],
+                              [b"GET", b"-2"], [b"GET", b"-1"], [b"GET", b"0"], [b"LEN", b"x"]),
+    "latency": lambda r: some(r, [b"LATEST"], [b"HISTORY", b"command"], [b"HISTORY"], [b"RESET"],
+                              [b"RESET", b"command"], [b"DOCTOR"], [b"HISTOGRAM"], [b"NONSENSE"],
+                              [b"HISTOGRAM", b"get", b"nonsense"], [b"HELP"], [b"LATEST", b"x"]),
     "auth": lambda r: some(r, [b"x"], [b"nobody", b"x"], [b"a", b"b", b"c"]),
     "reset": lambda r: [],
     "hget": lambda r: [key(r), table_field(r)],
@@ -280,7 +291,8 @@ GENERATORS = {
 }
 # What is not to come in the middle of a random sequence too often, or it would remember nothing.
 RARE = {"flushall": 0.1, "flushdb": 0.1, "multi": 0.3, "exec": 0.3, "discard": 0.3, "hello": 0.3,
-        "reset": 0.1, "auth": 0.1, "client": 0.5, "command": 0.3, "config": 0.3, "info": 0.3}
+        "reset": 0.1, "auth": 0.1, "client": 0.5, "command": 0.3, "config": 0.3, "info": 0.3,
+        "latency": 0.3, "slowlog": 0.5}
 # A name that no server has; what Redis says of the arguments is part of the comparison.
 UNKNOWN = [b"nonsense", b"", b"GETT", b"get ", b"n\xff\r\n", b"x" * 200]
 

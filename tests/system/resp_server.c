@@ -48,7 +48,7 @@ static int parse_option(char **words, struct arguments *out)
 {
     uint64_t number;
     if (strcmp(words[0], "--no-evict") == 0) {
-        out->service.evict = false;
+        out->service.settings.evict = false;
         return 1;
     }
     if (strcmp(words[0], "--huge-pages") == 0) {
@@ -66,7 +66,7 @@ static int parse_option(char **words, struct arguments *out)
     else if (strcmp(words[0], "--limit") == 0)
         out->store.limit_bytes = number;
     else if (strcmp(words[0], "--cache") == 0)
-        out->service.cache_bytes = number;
+        out->service.settings.cache_bytes = number;
     else
         return 0;
     return 2;
@@ -135,11 +135,11 @@ int main(int argc, char **argv)
                   .limit_bytes = UINT64_C(256) << 20,
                   .lease_limit_ms = 60000,
                   .gid = -1},
-        .service = {.threads = 1, .evict = true, .limits = NET_LIMITS_INIT}};
+        .service = {.threads = 1, .settings = SERVICE_SETTINGS_INIT}};
     if (!parse(argv + 1, &arguments))
         return usage();
-    if (arguments.service.cache_bytes == 0)
-        arguments.service.cache_bytes = arguments.store.limit_bytes / 4 * 3;
+    if (arguments.service.settings.cache_bytes == 0)
+        arguments.service.settings.cache_bytes = arguments.store.limit_bytes / 4 * 3;
     arguments.service.listens = arguments.listens;
     sigset_t ends;
     sigemptyset(&ends);
