@@ -458,6 +458,11 @@ void cache_server_stop(struct daemon_cache *cache)
     free(cache);
 }
 
+struct service *cache_server_service(struct daemon_cache *cache)
+{
+    return cache ? cache->service : NULL;
+}
+
 void cache_server_figures(struct daemon_cache *cache, struct cache_server_figures *out)
 {
     struct cache_info info;

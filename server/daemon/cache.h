@@ -14,6 +14,7 @@
 #include "server/net/net.h"
 
 struct daemon_cache;
+struct service;
 struct store;
 
 /* Serves on every address of the configuration. `gid`: whose the Unix sockets are, -1: the daemon's
@@ -34,6 +35,9 @@ const char *cache_server_needs_restart(const struct config_cache *from,
                                        const struct config_cache *to);
 
 void cache_server_stop(struct daemon_cache *cache); /* NULL is fine */
+
+/* For the metrics; ends with the cache. NULL of NULL. */
+struct service *cache_server_service(struct daemon_cache *cache);
 
 /* As of now. */
 struct cache_server_figures {

@@ -207,7 +207,8 @@ static int start_http_on(struct daemon *daemon, const char *listen, struct http 
     struct http_options options = {.listen = listen,
                                    .refresh = daemon->refresh,
                                    .store = daemon->store,
-                                   .counters = &daemon->counters};
+                                   .counters = &daemon->counters,
+                                   .service = cache_server_service(daemon->cache)};
     return http_start(&options, out, why);
 }
 

@@ -35,11 +35,14 @@ struct http_counters {
     _Atomic int64_t saved_at_ms;
 };
 
+struct service;
+
 struct http_options {
     const char *listen; /* ADDRESS:PORT, [ADDRESS]:PORT */
     struct refresh *refresh;
     struct store *store;
     const struct http_counters *counters;
+    struct service *service; /* of the cache; NULL: none */
 };
 
 struct http;

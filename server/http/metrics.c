@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/command/command.h"
 #include "server/http/observe.h"
 #include "server/log/log.h"
 
@@ -21,7 +22,8 @@ struct metric {
     enum metric_type type;
     const char *labels; /* for people; "" if it has none */
     const char *help;
-    double (*value)(const struct observation *seen);      /* the daemon and its pond */
+    double (*value)(
+        const struct observation *seen); /* the daemon, its pond, its cache; NAN: none */
     double (*table_value)(const struct seen_table *seen); /* one for each table; NAN: none */
     void (*emit)(const struct metric *metric, const struct observation *seen, struct text *out);
 };
@@ -312,6 +314,109 @@ static double violations(const struct seen_table *table)
     return (double)table->refresh.unique_violations;
 }
 
+/* --- the cache -------------------------------------------------------------------------------- */
+
+static double seen_cache_entries(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.cache.entries : NAN;
+}
+
+static double seen_cache_bytes(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.cache.bytes : NAN;
+}
+
+static double seen_cache_memory_bytes(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.cache.memory_bytes : NAN;
+}
+
+static double seen_cache_limit_bytes(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.cache.limit_bytes : NAN;
+}
+
+static double seen_cache_hits_total(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.hits : NAN;
+}
+
+static double seen_cache_misses_total(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.misses : NAN;
+}
+
+static double seen_cache_writes_total(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.cache.written : NAN;
+}
+
+static double seen_cache_refused_total(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.cache.refused : NAN;
+}
+
+static double seen_cache_evictions_total(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.cache.evicted : NAN;
+}
+
+static double seen_cache_expirations_total(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.cache.expired : NAN;
+}
+
+static double seen_cache_connections(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.net.connections : NAN;
+}
+
+static double seen_cache_connections_total(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.net.accepted : NAN;
+}
+
+static double seen_cache_rejected_connections_total(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.net.rejected : NAN;
+}
+
+static double seen_cache_received_bytes_total(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.net.bytes_in : NAN;
+}
+
+static double seen_cache_sent_bytes_total(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.net.bytes_out : NAN;
+}
+
+static void emit_calls(const struct metric *metric, const struct observation *seen,
+                       struct text *out, const struct command *command)
+{
+    struct command_figures figures;
+    stats_of_command(seen->service, command->number, &figures);
+    if (figures.calls > 0)
+        emit_labelled(metric, out, "command", command_full_name(command), (double)figures.calls);
+    for (unsigned i = 0; i < command->subcommand_count; i++)
+        emit_calls(metric, seen, out, &command->subcommands[i]); /* which have none */
+}
+
+static void emit_commands(const struct metric *metric, const struct observation *seen,
+                          struct text *out)
+{
+    for (size_t i = 0; seen->service && i < command_count; i++)
+        emit_calls(metric, seen, out, &commands[i]);
+}
+
+static void emit_dropped(const struct metric *metric, const struct observation *seen,
+                         struct text *out)
+{
+    for (unsigned d = 0; seen->service && d < NET_DROP_COUNT; d++)
+        emit_labelled(metric, out, "reason", net_drop_name((enum net_drop)d),
+                      (double)seen->cache.net.dropped[d]);
+}
+
 /* --- the table ------------------------------------------------------------------------------- */
 
 static const struct metric metrics[] = {
@@ -400,6 +505,43 @@ static const struct metric metrics[] = {
      .table_value = missing},
     {"sidepond_refresh_unique_violations", GAUGE, "table",
      "Rows of the last refresh that share a key of a unique index.", .table_value = violations},
+    {"sidepond_cache_entries", GAUGE, "", "Entries in the cache.", .value = seen_cache_entries},
+    {"sidepond_cache_bytes", GAUGE, "", "Keys and values in the cache.", .value = seen_cache_bytes},
+    {"sidepond_cache_memory_bytes", GAUGE, "",
+     "Memory of the cache, entries and index, everything counted.",
+     .value = seen_cache_memory_bytes},
+    {"sidepond_cache_limit_bytes", GAUGE, "", "The most memory that the cache may take.",
+     .value = seen_cache_limit_bytes},
+    {"sidepond_cache_hits_total", COUNTER, "", "Keys that clients asked for and that were there.",
+     .value = seen_cache_hits_total},
+    {"sidepond_cache_misses_total", COUNTER, "",
+     "Keys that clients asked for and that were not there.", .value = seen_cache_misses_total},
+    {"sidepond_cache_writes_total", COUNTER, "", "Entries written.",
+     .value = seen_cache_writes_total},
+    {"sidepond_cache_refused_total", COUNTER, "", "Writes refused because the cache was full.",
+     .value = seen_cache_refused_total},
+    {"sidepond_cache_evictions_total", COUNTER, "", "Entries taken out to make room for others.",
+     .value = seen_cache_evictions_total},
+    {"sidepond_cache_expirations_total", COUNTER, "", "Entries whose time was over.",
+     .value = seen_cache_expirations_total},
+    {"sidepond_cache_connections", GAUGE, "", "Clients that are connected now.",
+     .value = seen_cache_connections},
+    {"sidepond_cache_connections_total", COUNTER, "", "Connections accepted.",
+     .value = seen_cache_connections_total},
+    {"sidepond_cache_rejected_connections_total", COUNTER, "",
+     "Connections refused because there were max_clients.",
+     .value = seen_cache_rejected_connections_total},
+    {"sidepond_cache_received_bytes_total", COUNTER, "",
+     "Bytes received from clients, without TLS around them.",
+     .value = seen_cache_received_bytes_total},
+    {"sidepond_cache_sent_bytes_total", COUNTER, "",
+     "Bytes sent to clients, without TLS around them.", .value = seen_cache_sent_bytes_total},
+    {"sidepond_cache_commands_total", COUNTER, "command",
+     "Calls of commands; those that were never called are left out.", .emit = emit_commands},
+    {"sidepond_cache_dropped_connections_total", COUNTER, "reason",
+     "Connections that the server closed by rule: query, output_hard, output_soft, idle, "
+     "handshake, memory.",
+     .emit = emit_dropped},
 };
 
 static void emit_tables(const struct metric *metric, const struct observation *seen,
@@ -421,7 +563,7 @@ static void emit_metric(const struct metric *metric, const struct observation *s
         metric->emit(metric, seen, out);
     else if (metric->table_value)
         emit_tables(metric, seen, out);
-    else
+    else if (!isnan(metric->value(seen)))
         text_add(out, "%s %.17g\n", metric->name, metric->value(seen));
 }
 

@@ -38,6 +38,9 @@ int observe(const struct http_options *options, struct observation *out)
     }
     free(statuses);
     store_info(options->store, &out->store);
+    out->service = options->service;
+    if (options->service)
+        stats_figures(options->service, &out->cache);
     return SP_OK;
 }
 

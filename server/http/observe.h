@@ -5,6 +5,7 @@
 #ifndef SIDEPOND_HTTP_OBSERVE_H
 #define SIDEPOND_HTTP_OBSERVE_H
 
+#include "server/command/stats.h"
 #include "server/http/http.h"
 #include "sidepond/sidepond.h"
 
@@ -19,6 +20,8 @@ struct observation {
     struct store_info store;
     struct seen_table *tables;
     size_t table_count;
+    const struct service *service; /* NULL: no cache, and no figures of it */
+    struct service_figures cache;
 };
 
 int observe(const struct http_options *options, struct observation *out);

@@ -14,6 +14,7 @@ import stat
 import subprocess
 import sys
 import unittest
+import urllib.request
 
 from daemon_kit import Daemon, free_port, wait_for
 
@@ -303,6 +304,21 @@ class DaemonCacheTest(unittest.TestCase):
         self.assertIn("reloaded", daemon.reload(section))
         with Client(port, trusting_all()) as client:
             self.assertNotEqual(client.socket.getpeercert(binary_form=True), first)
+
+    def test_metrics(self):
+        daemon = self.daemon()
+        daemon.start()
+        with Client(daemon.socket_path) as client:
+            client.call("SET", "key", "value")
+            client.call("GET", "key")
+            client.call("GET", "nothing")
+            with urllib.request.urlopen(f"http://127.0.0.1:{daemon.port}/metrics") as answer:
+                lines = answer.read().decode().split("\n")
+        for line in ("sidepond_cache_entries 1", "sidepond_cache_bytes 8", "sidepond_cache_hits_total 1",
+                     "sidepond_cache_misses_total 1", "sidepond_cache_writes_total 1",
+                     "sidepond_cache_connections 1", 'sidepond_cache_commands_total{command="get"} 2',
+                     'sidepond_cache_dropped_connections_total{reason="idle"} 0'):
+            self.assertIn(line, lines)
 
 
 if __name__ == "__main__":
