@@ -26,6 +26,7 @@ NAMES = {
     "memory": "memory taken, everything counted, against key and value bytes",
     "alloc": "allocate and free against jemalloc, in time and in memory",
     "recovery": "from kill -9 of the daemon until it serves again",
+    "resp": "GET and SET through sockets against Redis, memcached and a server that does nothing else",
 }
 COLUMNS = ("what", "ours", "peer", "unit", "ratio", "reach", "ok")
 
