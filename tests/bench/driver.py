@@ -29,6 +29,8 @@ NAMES = {
     "resp": "GET and SET through sockets against Redis, memcached and a server that does nothing else",
     "latency": "p99 and p99.9 of GET and SET at half of Redis' peak rate",
     "cache-memory": "memory that an entry takes, against Redis and memcached",
+    "expiry": "a million entries that expire in the same second: the longest stall of a GET",
+    "warm-restart": "from kill -9 with a million entries until a GET is answered right again",
 }
 COLUMNS = ("what", "ours", "peer", "unit", "ratio", "reach", "ok")
 
