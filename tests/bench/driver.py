@@ -26,6 +26,11 @@ NAMES = {
     "memory": "memory taken, everything counted, against key and value bytes",
     "alloc": "allocate and free against jemalloc, in time and in memory",
     "recovery": "from kill -9 of the daemon until it serves again",
+    "resp": "GET and SET through sockets against Redis, memcached and a server that does nothing else",
+    "latency": "p99 and p99.9 of GET and SET at half of Redis' peak rate",
+    "cache-memory": "memory that an entry takes, against Redis and memcached",
+    "expiry": "a million entries that expire in the same second: the longest stall of a GET",
+    "warm-restart": "from kill -9 with a million entries until a GET is answered right again",
 }
 COLUMNS = ("what", "ours", "peer", "unit", "ratio", "reach", "ok")
 

@@ -17,7 +17,7 @@
 #include "alloc/region.h"
 #include "sidepond/status.h"
 
-enum { ROWS_MAX = 64, WHAT_BYTES = 128 };
+enum { ROWS_MAX = 128, WHAT_BYTES = 128 };
 
 struct row {
     char what[WHAT_BYTES];
