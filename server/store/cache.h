@@ -12,9 +12,9 @@
  * next call that writes, or the end of the lock.
  *
  * Memory: the cache may take limit_bytes of the pond for entries and index. When that is used up,
- * or the pond has no more, entries are evicted (docs/adr/0008-eviction.md), or writes are refused
- * with SP_ENOSPC. Entries whose time is over go within a quarter of a second (cache_tick), and are
- * not there for anybody from that very millisecond on.
+ * or the pond has no more, entries are evicted (cache_evict.c), or writes are refused with
+ * SP_ENOSPC. Entries whose time is over go within a quarter of a second (cache_tick), of a million
+ * at once within a few seconds, and are not there for anybody from that very millisecond on.
  */
 #ifndef SIDEPOND_STORE_CACHE_H
 #define SIDEPOND_STORE_CACHE_H

@@ -17,6 +17,8 @@
  */
 #include "server/store/cache_internal.h"
 
+#include <time.h>
+
 #define SWEEP_WORK   1024u /* under one lock; what it costs to look at a note is 1 */
 #define WORK_SEGMENT 4u
 #define WORK_BUCKET  16u
@@ -145,14 +147,22 @@ static bool sweep(struct cache *cache, uint64_t *removed)
     return true;
 }
 
+/* After each piece of work that removed something the processor is left to those who serve: on a
+ * single one they would wait for the scheduler's turn otherwise. */
+#define REST_NS 20000
+
 uint64_t cache_tick(struct cache *cache, int64_t now_ms)
 {
+    const struct timespec rest = {.tv_nsec = REST_NS};
     uint64_t removed = 0;
     bool more = true;
     while (more) {
+        uint64_t before = removed;
         cache_lock(cache, now_ms);
         more = sweep(cache, &removed);
         cache_unlock(cache);
+        if (more && removed > before)
+            nanosleep(&rest, NULL);
     }
     return removed;
 }
