@@ -12,7 +12,8 @@
  *   --keys N         keys of the made traces; there are ten times as many requests
  *   --rate N         requests a second, which the clocks of Redis depend on
  *   --bytes O,M,R    memory of an entry: ours with its ghost mark, memcached's, Redis's
- *   --matrix         instead of the rows: every policy, every trace, as lines of tab-separated text
+ *   --matrix         instead of the rows: every policy, every trace, as lines of tab-separated
+ * text: trace, percent, policy, hit ratio, entries looked at for an eviction, density
  *   --equal-entries  of the matrix: all hold as many entries as Redis, not as much memory
  */
 #include <getopt.h>
@@ -44,7 +45,7 @@ static const struct contender {
     {&policy_lfu, REDIS},         {&policy_arc, REDIS},           {&policy_sieve, REDIS},
     {&policy_s3fifo, REDIS},      {&policy_clock, OURS},          {&policy_gclock, OURS},
     {&policy_gclock_ghost, OURS}, {&policy_known_1, OURS},        {&policy_share_20, OURS},
-    {&policy_adaptive, OURS},     {&policy_aged, OURS},
+    {&policy_by_buckets, OURS},   {&policy_adaptive, OURS},       {&policy_aged, OURS},
 };
 #define CONTENDERS (sizeof(contenders) / sizeof(contenders[0]))
 
@@ -97,8 +98,8 @@ static void print_lines(const struct trace *trace, unsigned percent)
 {
     for (size_t i = 0; i < CONTENDERS; i++) {
         struct sim_result result = run(&contenders[i], trace, percent);
-        printf("%s\t%u\t%s\t%.2f\t%.1f\n", trace->name, percent, contenders[i].policy->name,
-               100 * result.hit_ratio, result.examined);
+        printf("%s\t%u\t%s\t%.2f\t%.1f\t%.2f\n", trace->name, percent, contenders[i].policy->name,
+               100 * result.hit_ratio, result.examined, result.densest);
     }
     fflush(stdout);
 }

@@ -25,7 +25,8 @@ struct policy_options {
 
 struct policy_counts {
     uint64_t evictions;
-    uint64_t examined; /* slots that were looked at to find whom to evict; 0: not counted */
+    uint64_t examined; /* entries that were looked at to find whom to evict; 0: not counted */
+    double densest;    /* the most entries that a 64th of the hashes had, to its part of them */
 };
 
 struct policy {

@@ -15,10 +15,12 @@ struct hand_rules {
     unsigned share_percent; /* of the probation, at first */
     unsigned least_percent; /* its limits, if it moves */
     unsigned most_percent;  /* 0: it does not */
+    bool by_buckets;        /* sweep bucket by bucket, not first slots first */
 };
 
 extern const struct policy policy_clock, policy_gclock, policy_gclock_ghost;
 extern const struct policy policy_ours;
-extern const struct policy policy_known_1, policy_share_20, policy_adaptive, policy_aged;
+extern const struct policy policy_known_1, policy_by_buckets, policy_share_20, policy_adaptive,
+    policy_aged;
 
 #endif

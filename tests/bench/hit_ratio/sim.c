@@ -22,7 +22,8 @@ struct sim_result sim_run(const struct policy *policy, const struct trace *trace
     if (policy->counts)
         policy->counts(cache, &counts);
     policy->destroy(cache);
-    struct sim_result result = {.hit_ratio = (double)hits / (double)trace->count};
+    struct sim_result result = {.hit_ratio = (double)hits / (double)trace->count,
+                                .densest = counts.densest};
     if (counts.evictions > 0)
         result.examined = (double)counts.examined / (double)counts.evictions;
     return result;

@@ -10,7 +10,8 @@
 
 struct sim_result {
     double hit_ratio; /* 0 to 1, of all requests, the first ones too */
-    double examined;  /* slots for each eviction; 0: not counted */
+    double examined;  /* entries for each eviction; 0: not counted */
+    double densest;   /* see policy.h */
 };
 
 /* The n-th request comes at n / requests_per_s. */
