@@ -26,7 +26,7 @@ static const struct policy *const all[] = {
     &policy_lru,       &policy_lfu,     &policy_sieve,     &policy_s3fifo,
     &policy_memcached, &policy_arc,     &policy_redis_lru, &policy_redis_lru_ms,
     &policy_redis_lfu, &policy_clock,   &policy_gclock,    &policy_gclock_ghost,
-    &policy_ours,      &policy_known_1, &policy_share_20,  &policy_by_buckets,
+    &policy_ours,      &policy_known_2, &policy_share_20,  &policy_by_buckets,
     &policy_adaptive,  &policy_aged,
 };
 #define ALL (sizeof(all) / sizeof(all[0]))

@@ -44,7 +44,7 @@ static const struct contender {
     {&policy_redis_lfu, REDIS},   {&policy_memcached, MEMCACHED}, {&policy_lru, REDIS},
     {&policy_lfu, REDIS},         {&policy_arc, REDIS},           {&policy_sieve, REDIS},
     {&policy_s3fifo, REDIS},      {&policy_clock, OURS},          {&policy_gclock, OURS},
-    {&policy_gclock_ghost, OURS}, {&policy_known_1, OURS},        {&policy_share_20, OURS},
+    {&policy_gclock_ghost, OURS}, {&policy_known_2, OURS},        {&policy_share_20, OURS},
     {&policy_by_buckets, OURS},   {&policy_adaptive, OURS},       {&policy_aged, OURS},
 };
 #define CONTENDERS (sizeof(contenders) / sizeof(contenders[0]))

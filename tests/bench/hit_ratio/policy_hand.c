@@ -283,11 +283,11 @@ HAND(gclock, "gclock", .state_max = 3);
 HAND(gclock_ghost, "gclock-ghost", .state_max = 3, .known = 2, .ghost_percent = 100);
 
 #define TWO_HANDS .main_from = 1, .state_max = 3, .ghost_percent = 100
-HAND(ours, "ours", TWO_HANDS, .known = 2, .share_percent = 10);
-HAND(known_1, "ours-known-1", TWO_HANDS, .known = 1, .share_percent = 10);
-HAND(by_buckets, "ours-by-buckets", TWO_HANDS, .known = 2, .share_percent = 10, .by_buckets = true);
-HAND(share_20, "ours-share-20", TWO_HANDS, .known = 2, .share_percent = 20);
-HAND(adaptive, "ours-adaptive", TWO_HANDS, .known = 2, .share_percent = 10, .least_percent = 5,
+HAND(ours, "ours", TWO_HANDS, .known = 1, .share_percent = 10);
+HAND(known_2, "ours-known-2", TWO_HANDS, .known = 2, .share_percent = 10);
+HAND(by_buckets, "ours-by-buckets", TWO_HANDS, .known = 1, .share_percent = 10, .by_buckets = true);
+HAND(share_20, "ours-share-20", TWO_HANDS, .known = 1, .share_percent = 20);
+HAND(adaptive, "ours-adaptive", TWO_HANDS, .known = 1, .share_percent = 10, .least_percent = 5,
      .most_percent = 50);
 HAND(aged, "ours-aged", .main_from = 2, .state_max = 3, .ghost_percent = 100, .known = 2,
      .share_percent = 10);

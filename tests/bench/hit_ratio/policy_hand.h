@@ -20,7 +20,7 @@ struct hand_rules {
 
 extern const struct policy policy_clock, policy_gclock, policy_gclock_ghost;
 extern const struct policy policy_ours;
-extern const struct policy policy_known_1, policy_by_buckets, policy_share_20, policy_adaptive,
+extern const struct policy policy_known_2, policy_by_buckets, policy_share_20, policy_adaptive,
     policy_aged;
 
 #endif
