@@ -27,30 +27,30 @@
 
 #define LINE(name_, arity_, flags_, categories_, keys_, run_, group_, since_, summary_, cost_)     \
     {                                                                                              \
-        .name = name_, .arity = arity_, .flags = flags_, .categories = categories_,                \
-        KEYS_OF(keys_), .run = run_, .group = group_, .since = since_, .summary = summary_,        \
-        .complexity = cost_                                                                        \
+        .name = (name_), .arity = (arity_), .flags = (flags_), .categories = (categories_),        \
+        KEYS_OF(keys_), .run = (run_), .group = (group_), .since = (since_),                       \
+        .summary = (summary_), .complexity = (cost_)                                               \
     }
 #define KEYS_OF(...)                KEYS_OF_(__VA_ARGS__)
-#define KEYS_OF_(first, last, step) .first_key = first, .last_key = last, .key_step = step
+#define KEYS_OF_(first, last, step) .first_key = (first), .last_key = (last), .key_step = (step)
 
 #define SUB(name_, full_, arity_, flags_, categories_, run_, group_, since_, summary_, cost_)      \
     {                                                                                              \
-        .name = name_, .full_name = full_, .arity = arity_, .flags = flags_,                       \
-        .categories = categories_, .run = run_, .group = group_, .since = since_,                  \
-        .summary = summary_, .complexity = cost_                                                   \
+        .name = (name_), .full_name = (full_), .arity = (arity_), .flags = (flags_),               \
+        .categories = (categories_), .run = (run_), .group = (group_), .since = (since_),          \
+        .summary = (summary_), .complexity = (cost_)                                               \
     }
 /* Of a key behind the subcommand's name. */
 #define SUB_KEY(name_, full_, arity_, flags_, categories_, run_, group_, since_, summary_, cost_)  \
     {                                                                                              \
-        .name = name_, .full_name = full_, .arity = arity_, .flags = flags_,                       \
-        .categories = categories_, .first_key = 2, .last_key = 2, .key_step = 1, .run = run_,      \
-        .group = group_, .since = since_, .summary = summary_, .complexity = cost_                 \
+        .name = (name_), .full_name = (full_), .arity = (arity_), .flags = (flags_),               \
+        .categories = (categories_), .first_key = 2, .last_key = 2, .key_step = 1, .run = (run_),  \
+        .group = (group_), .since = (since_), .summary = (summary_), .complexity = (cost_)         \
     }
 #define CONTAINER(name_, arity_, flags_, categories_, run_, group_, since_, summary_, subs_)       \
     {                                                                                              \
-        .name = name_, .arity = arity_, .flags = flags_, .categories = categories_, .run = run_,   \
-        .group = group_, .since = since_, .summary = summary_,                                     \
+        .name = (name_), .arity = (arity_), .flags = (flags_), .categories = (categories_),        \
+        .run = (run_), .group = (group_), .since = (since_), .summary = (summary_),                \
         .complexity = "Depends on the subcommand", .subcommands = (subs_),                         \
         .subcommand_count = sizeof(subs_) / sizeof((subs_)[0])                                     \
     }
