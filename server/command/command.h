@@ -45,9 +45,6 @@ enum command_flag {
     /* How it is run. */
     COMMAND_LOCK = 1u << 16,      /* with the cache's lock held */
     COMMAND_QUEUELESS = 1u << 17, /* run at once, also after MULTI: EXEC, DISCARD, MULTI, WATCH */
-    COMMAND_TABLES = 1u << 18,    /* its first key may be a row of a table */
-    COMMAND_HIDDEN = 1u << 19,    /* only in test builds */
-    COMMAND_WAITS = 1u << 20,     /* may pause its session */
     COMMAND_OVERWRITES = 1u << 21 /* what its keys had does not matter to it */
 };
 

@@ -18,8 +18,8 @@ bool key_find(struct session *session, const struct resp_arg *key, struct cache_
 int key_put(struct session *session, const struct resp_arg *key, uint64_t hash, const void *value,
             size_t value_bytes, int64_t expiry_ms);
 bool key_delete(struct session *session, const struct resp_arg *key, uint64_t hash);
-int key_set_expiry(struct session *session, const struct resp_arg *key, uint64_t hash,
-                   const struct cache_entry *entry, int64_t expiry_ms);
+int key_set_expiry(struct session *session, uint64_t hash, const struct cache_entry *entry,
+                   int64_t expiry_ms);
 
 /* Replies with a key's value, or null, without the lock where that is possible. */
 void reply_value(struct session *session, const struct resp_arg *key, struct cache_probe *probe);

@@ -233,7 +233,7 @@ static void print_keyspace(struct info *info)
     const struct cache_info *cache = &info->figures.cache;
     if (cache->entries > 0)
         line(info, "db0:keys=%llu,expires=%llu,avg_ttl=0", (unsigned long long)cache->entries,
-             (unsigned long long)cache->expiring_seen);
+             (unsigned long long)cache->expiring);
 }
 
 static void print_sidepond(struct info *info)

@@ -33,10 +33,9 @@ bool key_delete(struct session *session, const struct resp_arg *key, uint64_t ha
     return cache_delete(session_cache(session), hash, key->bytes, key->size);
 }
 
-int key_set_expiry(struct session *session, const struct resp_arg *key, uint64_t hash,
-                   const struct cache_entry *entry, int64_t expiry_ms)
+int key_set_expiry(struct session *session, uint64_t hash, const struct cache_entry *entry,
+                   int64_t expiry_ms)
 {
-    (void)key;
     return cache_set_expiry(session_cache(session), hash, entry, expiry_ms);
 }
 

@@ -283,10 +283,10 @@ void run_getex(struct session *session, const struct call *call)
         key_delete(session, key, call->hash);
         key_event(session, EVENT_GENERIC, "del", key);
     } else if (options.expire) {
-        key_set_expiry(session, key, call->hash, &old, expiry_ms);
+        key_set_expiry(session, call->hash, &old, expiry_ms);
         key_event(session, EVENT_GENERIC, "expire", key);
     } else if ((options.flags & SET_PERSIST) && old.expiry_ms != CACHE_NO_EXPIRY) {
-        key_set_expiry(session, key, call->hash, &old, CACHE_NO_EXPIRY);
+        key_set_expiry(session, call->hash, &old, CACHE_NO_EXPIRY);
         key_event(session, EVENT_GENERIC, "persist", key);
     }
 }

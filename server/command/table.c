@@ -14,16 +14,14 @@
 #define WRITE   (COMMAND_WRITE | COMMAND_LOCK)
 #define GROW    (WRITE | COMMAND_DENYOOM)
 #define FAST    COMMAND_FAST
-#define ROWS    COMMAND_TABLES
+#define BLIND   COMMAND_OVERWRITES
 #define ANYTIME (COMMAND_LOADING | COMMAND_STALE)
 
-#define IN_STRING (CATEGORY_STRING)
-#define IN_KEYS   (CATEGORY_KEYSPACE)
-#define ONE_KEY   1, 1, 1
-#define ALL_KEYS  1, -1, 1
-#define PAIRS     1, -1, 2
-#define TWO_KEYS  1, 2, 1
-#define NO_KEYS   0, 0, 0
+#define ONE_KEY  1, 1, 1
+#define ALL_KEYS 1, -1, 1
+#define PAIRS    1, -1, 2
+#define TWO_KEYS 1, 2, 1
+#define NO_KEYS  0, 0, 0
 
 #define LINE(name_, arity_, flags_, categories_, keys_, run_, group_, since_, summary_, cost_)     \
     {                                                                                              \
@@ -184,18 +182,18 @@ static struct command memory_commands[] = {
             "server", "4.0.0", "What an entry takes, with its share of the index.", "O(1)"),
 };
 static struct command object_commands[] = {
-    SUB_KEY("encoding", "object|encoding", 3, READ | ROWS,
+    SUB_KEY("encoding", "object|encoding", 3, READ,
             CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_SLOW, run_object_encoding, "generic",
             "2.2.3", "How Redis would keep a value.", "O(1)"),
-    SUB_KEY("freq", "object|freq", 3, READ | ROWS,
-            CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_SLOW, run_object_freq, "generic", "4.0.0",
+    SUB_KEY("freq", "object|freq", 3, READ, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_SLOW,
+            run_object_freq, "generic", "4.0.0",
             "An error: how often a key is used is not counted.", "O(1)"),
     SUB("help", "object|help", 2, ANYTIME, CATEGORY_KEYSPACE | CATEGORY_SLOW, run_object_help,
         "generic", "6.2.0", "What OBJECT can be asked.", "O(1)"),
-    SUB_KEY("idletime", "object|idletime", 3, READ | ROWS,
+    SUB_KEY("idletime", "object|idletime", 3, READ,
             CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_SLOW, run_object_idletime, "generic",
             "2.2.3", "0: when a key was used last is not known.", "O(1)"),
-    SUB_KEY("refcount", "object|refcount", 3, READ | ROWS,
+    SUB_KEY("refcount", "object|refcount", 3, READ,
             CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_SLOW, run_object_refcount, "generic",
             "2.2.3", "1: values are not shared.", "O(1)"),
 };
@@ -215,9 +213,9 @@ static struct command slowlog_commands[] = {
 
 struct command commands[] = {
     /* strings */
-    LINE("get", 2, COMMAND_READONLY | FAST | ROWS, CATEGORY_READ | CATEGORY_STRING | CATEGORY_FAST,
+    LINE("get", 2, COMMAND_READONLY | FAST, CATEGORY_READ | CATEGORY_STRING | CATEGORY_FAST,
          ONE_KEY, run_get, "string", "1.0.0", "The value of a key.", "O(1)"),
-    LINE("mget", -2, READ | FAST | ROWS, CATEGORY_READ | CATEGORY_STRING | CATEGORY_FAST, ALL_KEYS,
+    LINE("mget", -2, READ | FAST, CATEGORY_READ | CATEGORY_STRING | CATEGORY_FAST, ALL_KEYS,
          run_mget, "string", "1.0.0", "The values of several keys, as of one moment.", "O(keys)"),
     LINE("strlen", 2, READ | FAST, CATEGORY_READ | CATEGORY_STRING | CATEGORY_FAST, ONE_KEY,
          run_strlen, "string", "2.2.0", "How many bytes a value has.", "O(1)"),
@@ -229,23 +227,25 @@ struct command commands[] = {
     LINE("set", -3, GROW, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW, ONE_KEY, run_set,
          "string", "1.0.0", "Gives a key a value, on conditions and with an expiry if wanted.",
          "O(1)"),
-    LINE("setnx", 3, GROW | FAST, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_FAST, ONE_KEY,
+    LINE("setnx", 3, GROW | BLIND | FAST, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_FAST, ONE_KEY,
          run_setnx, "string", "1.0.0", "Gives a key a value if it has none.", "O(1)"),
-    LINE("setex", 4, GROW, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW, ONE_KEY, run_setex,
-         "string", "2.0.0", "Gives a key a value that expires after so many seconds.", "O(1)"),
-    LINE("psetex", 4, GROW, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW, ONE_KEY, run_psetex,
-         "string", "2.6.0", "Gives a key a value that expires after so many milliseconds.", "O(1)"),
+    LINE("setex", 4, GROW | BLIND, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW, ONE_KEY,
+         run_setex, "string", "2.0.0", "Gives a key a value that expires after so many seconds.",
+         "O(1)"),
+    LINE("psetex", 4, GROW | BLIND, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW, ONE_KEY,
+         run_psetex, "string", "2.6.0",
+         "Gives a key a value that expires after so many milliseconds.", "O(1)"),
     LINE("getset", 3, GROW | FAST, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_FAST, ONE_KEY,
          run_getset, "string", "1.0.0", "Gives a key a value and returns the one before.", "O(1)"),
     LINE("getdel", 2, WRITE | FAST, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_FAST, ONE_KEY,
          run_getdel, "string", "6.2.0", "Returns a value and deletes its key.", "O(1)"),
     LINE("getex", -2, WRITE | FAST, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_FAST, ONE_KEY,
          run_getex, "string", "6.2.0", "Returns a value and changes when its key expires.", "O(1)"),
-    LINE("mset", -3, GROW, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW, PAIRS, run_mset,
-         "string", "1.0.1", "Gives several keys their values at once.", "O(keys)"),
-    LINE("msetnx", -3, GROW, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW, PAIRS, run_msetnx,
-         "string", "1.0.1", "Gives several keys their values at once if none of them has one.",
-         "O(keys)"),
+    LINE("mset", -3, GROW | BLIND, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW, PAIRS,
+         run_mset, "string", "1.0.1", "Gives several keys their values at once.", "O(keys)"),
+    LINE("msetnx", -3, GROW | BLIND, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW, PAIRS,
+         run_msetnx, "string", "1.0.1",
+         "Gives several keys their values at once if none of them has one.", "O(keys)"),
     LINE("append", 3, GROW | FAST, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_FAST, ONE_KEY,
          run_append, "string", "2.0.0", "Adds bytes at the end of a value.",
          "O(bytes of the new value)"),
@@ -264,17 +264,17 @@ struct command commands[] = {
          run_incrbyfloat, "string", "2.6.0", "Adds to a number with a fraction.", "O(1)"),
 
     /* keys */
-    LINE("del", -2, WRITE, CATEGORY_KEYSPACE | CATEGORY_WRITE | CATEGORY_SLOW, ALL_KEYS, run_del,
-         "generic", "1.0.0", "Deletes keys.", "O(keys)"),
-    LINE("unlink", -2, WRITE | FAST, CATEGORY_KEYSPACE | CATEGORY_WRITE | CATEGORY_FAST, ALL_KEYS,
-         run_del, "generic", "4.0.0",
+    LINE("del", -2, WRITE | BLIND, CATEGORY_KEYSPACE | CATEGORY_WRITE | CATEGORY_SLOW, ALL_KEYS,
+         run_del, "generic", "1.0.0", "Deletes keys.", "O(keys)"),
+    LINE("unlink", -2, WRITE | BLIND | FAST, CATEGORY_KEYSPACE | CATEGORY_WRITE | CATEGORY_FAST,
+         ALL_KEYS, run_del, "generic", "4.0.0",
          "Deletes keys; the same as DEL, which never waits for memory either.", "O(keys)"),
-    LINE("exists", -2, READ | FAST | ROWS, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_FAST,
-         ALL_KEYS, run_exists, "generic", "1.0.0", "How many of the keys there are.", "O(keys)"),
-    LINE("touch", -2, READ | FAST | ROWS, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_FAST,
-         ALL_KEYS, run_touch, "generic", "3.2.1",
-         "How many of the keys there are; counts as a use of each.", "O(keys)"),
-    LINE("type", 2, READ | FAST | ROWS, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_FAST, ONE_KEY,
+    LINE("exists", -2, READ | FAST, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_FAST, ALL_KEYS,
+         run_exists, "generic", "1.0.0", "How many of the keys there are.", "O(keys)"),
+    LINE("touch", -2, READ | FAST, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_FAST, ALL_KEYS,
+         run_touch, "generic", "3.2.1", "How many of the keys there are; counts as a use of each.",
+         "O(keys)"),
+    LINE("type", 2, READ | FAST, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_FAST, ONE_KEY,
          run_type, "generic", "1.0.0",
          "What kind of value a key has: string, or hash for a row of a table.", "O(1)"),
     LINE("rename", 3, WRITE, CATEGORY_KEYSPACE | CATEGORY_WRITE | CATEGORY_SLOW, TWO_KEYS,
@@ -305,33 +305,31 @@ struct command commands[] = {
     LINE("pexpireat", -3, WRITE | FAST, CATEGORY_KEYSPACE | CATEGORY_WRITE | CATEGORY_FAST, ONE_KEY,
          run_pexpireat, "generic", "2.6.0", "Lets a key expire at a time in Unix milliseconds.",
          "O(bytes of the value)"),
-    LINE("ttl", 2, READ | FAST | ROWS, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_FAST, ONE_KEY,
-         run_ttl, "generic", "1.0.0", "In how many seconds a key expires.", "O(1)"),
-    LINE("pttl", 2, READ | FAST | ROWS, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_FAST, ONE_KEY,
+    LINE("ttl", 2, READ | FAST, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_FAST, ONE_KEY, run_ttl,
+         "generic", "1.0.0", "In how many seconds a key expires.", "O(1)"),
+    LINE("pttl", 2, READ | FAST, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_FAST, ONE_KEY,
          run_pttl, "generic", "2.6.0", "In how many milliseconds a key expires.", "O(1)"),
-    LINE("expiretime", 2, READ | FAST | ROWS, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_FAST,
-         ONE_KEY, run_expiretime, "generic", "7.0.0", "When a key expires, in Unix seconds.",
-         "O(1)"),
-    LINE("pexpiretime", 2, READ | FAST | ROWS, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_FAST,
-         ONE_KEY, run_pexpiretime, "generic", "7.0.0", "When a key expires, in Unix milliseconds.",
-         "O(1)"),
+    LINE("expiretime", 2, READ | FAST, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_FAST, ONE_KEY,
+         run_expiretime, "generic", "7.0.0", "When a key expires, in Unix seconds.", "O(1)"),
+    LINE("pexpiretime", 2, READ | FAST, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_FAST, ONE_KEY,
+         run_pexpiretime, "generic", "7.0.0", "When a key expires, in Unix milliseconds.", "O(1)"),
     LINE("persist", 2, WRITE | FAST, CATEGORY_KEYSPACE | CATEGORY_WRITE | CATEGORY_FAST, ONE_KEY,
          run_persist, "generic", "2.2.0", "Lets a key stay for good.", "O(bytes of the value)"),
 
     /* rows of tables */
-    LINE("hget", 3, READ | FAST | ROWS, CATEGORY_READ | CATEGORY_HASH | CATEGORY_FAST, ONE_KEY,
-         run_hget, "hash", "2.0.0", "A column of a row.", "O(1)"),
-    LINE("hmget", -3, READ | FAST | ROWS, CATEGORY_READ | CATEGORY_HASH | CATEGORY_FAST, ONE_KEY,
+    LINE("hget", 3, READ | FAST, CATEGORY_READ | CATEGORY_HASH | CATEGORY_FAST, ONE_KEY, run_hget,
+         "hash", "2.0.0", "A column of a row.", "O(1)"),
+    LINE("hmget", -3, READ | FAST, CATEGORY_READ | CATEGORY_HASH | CATEGORY_FAST, ONE_KEY,
          run_hmget, "hash", "2.0.0", "Some columns of a row.", "O(columns)"),
-    LINE("hgetall", 2, READ | ROWS, CATEGORY_READ | CATEGORY_HASH | CATEGORY_SLOW, ONE_KEY,
-         run_hgetall, "hash", "2.0.0", "All columns of a row, with their names.", "O(columns)"),
-    LINE("hkeys", 2, READ | ROWS, CATEGORY_READ | CATEGORY_HASH | CATEGORY_SLOW, ONE_KEY, run_hkeys,
+    LINE("hgetall", 2, READ, CATEGORY_READ | CATEGORY_HASH | CATEGORY_SLOW, ONE_KEY, run_hgetall,
+         "hash", "2.0.0", "All columns of a row, with their names.", "O(columns)"),
+    LINE("hkeys", 2, READ, CATEGORY_READ | CATEGORY_HASH | CATEGORY_SLOW, ONE_KEY, run_hkeys,
          "hash", "2.0.0", "The names of a row's columns that are not NULL.", "O(columns)"),
-    LINE("hvals", 2, READ | ROWS, CATEGORY_READ | CATEGORY_HASH | CATEGORY_SLOW, ONE_KEY, run_hvals,
+    LINE("hvals", 2, READ, CATEGORY_READ | CATEGORY_HASH | CATEGORY_SLOW, ONE_KEY, run_hvals,
          "hash", "2.0.0", "The columns of a row that are not NULL.", "O(columns)"),
-    LINE("hlen", 2, READ | FAST | ROWS, CATEGORY_READ | CATEGORY_HASH | CATEGORY_FAST, ONE_KEY,
-         run_hlen, "hash", "2.0.0", "How many columns of a row are not NULL.", "O(columns)"),
-    LINE("hexists", 3, READ | FAST | ROWS, CATEGORY_READ | CATEGORY_HASH | CATEGORY_FAST, ONE_KEY,
+    LINE("hlen", 2, READ | FAST, CATEGORY_READ | CATEGORY_HASH | CATEGORY_FAST, ONE_KEY, run_hlen,
+         "hash", "2.0.0", "How many columns of a row are not NULL.", "O(columns)"),
+    LINE("hexists", 3, READ | FAST, CATEGORY_READ | CATEGORY_HASH | CATEGORY_FAST, ONE_KEY,
          run_hexists, "hash", "2.0.0", "Whether a column of a row is not NULL.", "O(1)"),
 
     /* transactions */

@@ -156,6 +156,13 @@ bool cache_find(struct cache *cache, uint64_t hash, const void *key, size_t key_
 
 /* --- writing -------------------------------------------------------------------------------- */
 
+/* An entry that goes is no longer one of those that expire. */
+static void count_out(struct cache *cache, uint64_t unit)
+{
+    cache->store->cache_expiring -=
+        entry_expiry(store_entry(cache->store, unit)) != CACHE_NO_EXPIRY;
+}
+
 void cache_remove(struct cache *cache, const struct place *place)
 {
     struct shape *shape = cache_shape(cache);
@@ -165,6 +172,7 @@ void cache_remove(struct cache *cache, const struct place *place)
     FAILPOINT("cache_removed");
     shape->rows--;
     shape->bytes -= view.key_bytes + view.value_bytes;
+    count_out(cache, unit);
     entry_free(cache->store, shape, unit);
 }
 
@@ -247,6 +255,7 @@ static void replace_entry(struct cache *cache, const struct place *place, uint64
     index_replace(place, unit);
     FAILPOINT("cache_replaced");
     shape->bytes -= view.key_bytes + view.value_bytes;
+    count_out(cache, old);
     entry_free(cache->store, shape, old);
     cache_use_replaced(cache, place);
 }
@@ -289,6 +298,7 @@ int cache_write_end(struct cache *cache, struct cache_write *write, int64_t expi
     FAILPOINT("cache_published");
     cache_note_expiry(place.note, place.head, expiry_ms, cache->now_ms);
     cache_shape(cache)->bytes += view.key_bytes + view.value_bytes;
+    cache->store->cache_expiring += expiry_ms != CACHE_NO_EXPIRY;
     cache->stats.written++;
     return SP_OK;
 }
@@ -337,9 +347,11 @@ int cache_flush(struct cache *cache)
     if (cache_index(cache)->entry_count == 0)
         return SP_OK;
     int status = table_replace(cache->store, cache->table, CACHE_BORN);
-    if (status == SP_OK)
-        cache->evict = cache->expire = (struct cache_hand){0};
-    return status;
+    if (status != SP_OK)
+        return status;
+    cache->evict = cache->expire = (struct cache_hand){0};
+    cache->store->cache_expiring = 0;
+    return SP_OK;
 }
 
 /* --- walks ---------------------------------------------------------------------------------- */
@@ -473,6 +485,7 @@ void cache_info_locked(struct cache *cache, struct cache_info *out)
 {
     const struct shape *shape = cache_shape(cache);
     *out = (struct cache_info){.entries = cache_entries(cache),
+                               .expiring = cache->store->cache_expiring,
                                .bytes = shape->bytes,
                                .memory_bytes = shape->units * FORMAT_UNIT_BYTES,
                                .limit_bytes = cache->options.limit_bytes,

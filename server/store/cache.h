@@ -124,9 +124,9 @@ _Atomic uint8_t *cache_touched(const struct cache *cache, uint64_t *places);
 uint64_t cache_tick(struct cache *cache, int64_t now_ms);
 
 struct cache_info {
-    uint64_t entries, expiring_seen; /* entries; of them with an expiry as of the last sweep */
-    uint64_t bytes;                  /* keys and values */
-    uint64_t memory_bytes;           /* of the pond: entries and index */
+    uint64_t entries, expiring; /* entries, and those of them that have an expiry */
+    uint64_t bytes;             /* keys and values */
+    uint64_t memory_bytes;      /* of the pond: entries and index */
     uint64_t limit_bytes;
     uint64_t written, deleted, expired, evicted, refused;
     bool evict;

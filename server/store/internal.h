@@ -207,7 +207,8 @@ struct store {
     uint64_t tick_slow_ms;
     uint64_t retired_punch_ms; /* when old ponds' memory may be given back; 0: none */
     int retired_fds[REGION_RETIRED_MAX];
-    uint64_t cache_version; /* the highest that an entry of the cache has */
+    uint64_t cache_version;  /* the highest that an entry of the cache has */
+    uint64_t cache_expiring; /* entries of the cache that have an expiry */
     struct {
         uint64_t commits, aborts, reclaimed, moved, revoked;
     } stats;

@@ -115,6 +115,7 @@ static void recover_note(struct recovery *r, struct segment_walk *walk, unsigned
         return;
     const struct entry *entry = store_entry(r->store, slot_unit(word));
     cache_note_expiry(note, head, entry_expiry(entry), r->now_ms);
+    r->store->cache_expiring += entry_expiry(entry) != CACHE_NO_EXPIRY;
     if (entry_version(entry) > r->store->cache_version)
         r->store->cache_version = entry_version(entry);
 }
@@ -353,6 +354,7 @@ static void forget(struct store *store)
     if (store->held.cap)
         memset(store->held.slots, 0, store->held.cap * sizeof(*store->held.slots));
     store->held.count = 0;
+    store->cache_expiring = 0;
 }
 
 static bool recover_tables(struct recovery *r)

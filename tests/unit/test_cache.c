@@ -142,12 +142,15 @@ static void writes_and_finds(void **state)
     assert_ok(put(&t, 1, 2, NOW_MS + 5000));
     assert_true(has(&t, 1, 2, NOW_MS + 5000));
     assert_int_equal(cache_entries(t.cache), 1);
+    assert_int_equal(info(&t).expiring, 1);
     reopen(&t, 8 << 20);
+    assert_int_equal(info(&t).expiring, 1);
     assert_true(has(&t, 1, 2, NOW_MS + 5000));
     assert_true(erase(&t, 1));
     assert_false(erase(&t, 1));
     assert_false(has(&t, 1, 2, 0));
     assert_int_equal(cache_entries(t.cache), 0);
+    assert_int_equal(info(&t).expiring, 0);
     assert_int_equal(info(&t).bytes, 0);
     cache_close(t.cache);
 }
@@ -284,6 +287,7 @@ static void expires_in_time(void **state)
             due += NOW_MS + 1 + (int64_t)(i % 3000) * (i % 2 ? 10 : 10000) <= t.now_ms - 250;
         cache_tick(t.cache, t.now_ms);
         live = cache_entries(t.cache);
+        assert_int_equal(info(&t).expiring, live); /* every one has an expiry */
         assert_true(live <= count - due);
         for (uint64_t i = 0; i < count; i += 997)
             assert_int_equal(
