@@ -168,6 +168,7 @@ static void index_grows_and_shrinks(void **state)
     uint64_t seen;
     for (int64_t id = 0; id < count; id += count / 5)
         fixture_fill(f, id, id + count / 5, 1);
+    fixture_settle(f);
     assert_int_equal(kit_check(f->directory, false, &report), 0);
     assert_int_equal(report.entries, count);
     assert_true(report.segments >= (uint64_t)count / (SEGMENT_BUCKETS_MAX * BUCKET_SLOTS));
@@ -200,8 +201,10 @@ static void hint_makes_the_index_at_once(void **state)
         assert_ok(kit_put(table, f->schema, &row, NULL));
     }
     fixture_commit(f);
+    fixture_settle(f);
     assert_int_equal(kit_check(f->directory, false, &hinted), 0);
     fixture_fill(f, 0, 30000, 1);
+    fixture_settle(f);
     assert_int_equal(kit_check(f->directory, false, &grown), 0);
     assert_true(hinted.buckets < 30000 / 4);
     assert_true(grown.buckets - hinted.buckets < 30000 / 4);
