@@ -74,8 +74,10 @@ int cache_open(struct store *store, const struct cache_options *options, struct 
 
 void cache_close(struct cache *cache)
 {
-    if (cache)
-        cache_use_close(cache);
+    if (!cache)
+        return;
+    cache_use_close(cache);
+    ghosts_free(&cache->ghosts);
     free(cache);
 }
 
@@ -170,6 +172,7 @@ void cache_remove(struct cache *cache, const struct place *place)
     struct entry_view view = entry_view(store_entry(cache->store, unit));
     index_remove(cache_index(cache), place);
     FAILPOINT("cache_removed");
+    cache_evict_removed(cache, place);
     shape->rows--;
     shape->bytes -= view.key_bytes + view.value_bytes;
     count_out(cache, unit);
@@ -247,7 +250,8 @@ static uint64_t next_version(struct cache *cache)
     return version;
 }
 
-static void replace_entry(struct cache *cache, const struct place *place, uint64_t unit)
+static void replace_entry(struct cache *cache, uint64_t hash, const struct place *place,
+                          uint64_t unit)
 {
     struct shape *shape = cache_shape(cache);
     uint64_t old = slot_unit(place->word);
@@ -257,21 +261,24 @@ static void replace_entry(struct cache *cache, const struct place *place, uint64
     shape->bytes -= view.key_bytes + view.value_bytes;
     count_out(cache, old);
     entry_free(cache->store, shape, old);
-    cache_use_replaced(cache, place);
+    cache_use_set(cache, cursor_prefix(hash), place);
 }
 
 static int insert_entry(struct cache *cache, uint64_t hash, uint64_t unit, struct place *place)
 {
-    int status = index_insert(cache_index(cache), hash, unit, place);
+    unsigned from;
+    enum note_state state = cache_state_of_new(cache, hash, &from);
+    int status = index_insert(cache_index(cache), hash, unit, from, place);
     while (status == SP_ENOSPC || status == SP_ENOSHM) { /* no room for a larger segment */
         if (!cache->options.evict || !cache_evict_one(cache, 0))
             return status;
-        status = index_insert(cache_index(cache), hash, unit, place);
+        status = index_insert(cache_index(cache), hash, unit, from, place);
     }
     if (status != SP_OK)
         return status;
     cache_shape(cache)->rows++;
-    cache_use_inserted(cache, place);
+    cache_evict_inserted(cache, place, state);
+    (void)cache_use_take(cache, cursor_prefix(hash), place); /* of who had the slot before */
     return SP_OK;
 }
 
@@ -286,7 +293,7 @@ int cache_write_end(struct cache *cache, struct cache_write *write, int64_t expi
     FAILPOINT("cache_publish");
     struct entry_view view = entry_view(entry);
     if (index_find(cache_index(cache), write->hash, view.key, view.key_bytes, &place)) {
-        replace_entry(cache, &place, write->unit);
+        replace_entry(cache, write->hash, &place, write->unit);
     } else {
         int status = insert_entry(cache, write->hash, write->unit, &place);
         if (status != SP_OK) {
@@ -349,39 +356,17 @@ int cache_flush(struct cache *cache)
     int status = table_replace(cache->store, cache->table, CACHE_BORN);
     if (status != SP_OK)
         return status;
-    cache->evict = cache->expire = (struct cache_hand){0};
+    cache_evict_reset(cache);
+    cache->expire = (struct cache_hand){0};
     cache->store->cache_expiring = 0;
     return SP_OK;
 }
 
 /* --- walks ---------------------------------------------------------------------------------- */
 
-bool hand_next(struct index *index, struct cache_hand *hand, struct segment_ref *segment)
+struct segment_ref cache_segment_at(const struct cache *cache, uint64_t prefix, uint64_t *next)
 {
-    uint64_t next = hand->position;
-    bool there = index_next_segment(index, &next, segment);
-    if (there && hand->segment == segment->unit && ++hand->bucket < segment->bucket_count)
-        return true;
-    if (there && hand->segment == segment->unit) { /* through with this one */
-        hand->position = next;
-        there = index_next_segment(index, &next, segment);
-    }
-    hand->bucket = 0;
-    if (!there) {
-        hand->position = hand->segment = 0;
-        return false;
-    }
-    hand->segment = segment->unit;
-    return true;
-}
-
-/* A cursor is the place in the order of hashes: 28 bits of the directory's prefix, then the tag,
- * which is the order of home buckets in a segment whatever its size. So it means the same after
- * segments have been rebuilt or split. */
-#define CURSOR_PREFIX_BITS DIR_DEPTH_MAX
-
-static struct segment_ref segment_of_prefix(struct index *index, uint64_t prefix, uint64_t *next)
-{
+    const struct index *index = cache_index(cache);
     unsigned depth = dir_depth(atomic_load_explicit(index->dir, memory_order_relaxed));
     struct segment_ref segment = {0};
     uint64_t position = prefix >> (CURSOR_PREFIX_BITS - depth);
@@ -389,6 +374,9 @@ static struct segment_ref segment_of_prefix(struct index *index, uint64_t prefix
     *next = position << (CURSOR_PREFIX_BITS - depth);
     return segment;
 }
+
+/* A cursor is the prefix, then the tag, which is the order of home buckets in a segment whatever
+ * its size: so it outlives rebuilt segments too. */
 
 /* Visits the live entries whose home is this bucket. */
 static unsigned visit_home(struct cache *cache, const struct segment_ref *segment, unsigned home,
@@ -414,11 +402,11 @@ static unsigned visit_home(struct cache *cache, const struct segment_ref *segmen
 uint64_t cache_scan(struct cache *cache, uint64_t cursor, unsigned count,
                     void (*visit)(void *context, const struct cache_entry *entry), void *context)
 {
-    const uint64_t end = UINT64_C(1) << CURSOR_PREFIX_BITS;
+    const uint64_t end = CURSOR_PREFIX_END;
     uint64_t prefix = cursor >> TAG_BITS, tag = cursor & TAG_MASK, next;
     unsigned visited = 0, empty = 0;
     while (prefix < end) {
-        struct segment_ref segment = segment_of_prefix(cache_index(cache), prefix, &next);
+        struct segment_ref segment = cache_segment_at(cache, prefix, &next);
         for (unsigned b = tag_bucket(tag, segment.bucket_count); b < segment.bucket_count; b++) {
             unsigned found = visit_home(cache, &segment, b, visit, context);
             empty += found == 0;

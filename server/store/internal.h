@@ -283,8 +283,10 @@ bool index_find(const struct index *index, uint64_t hash, const void *key, size_
                 struct place *out);
 /* The slot that holds this very unit. */
 bool index_find_unit(const struct index *index, uint64_t hash, uint64_t unit, struct place *out);
-/* Publishes an entry whose key is not there; `out`: where, may be NULL. */
-int index_insert(struct index *index, uint64_t hash, uint64_t unit, struct place *out);
+/* Publishes an entry whose key is not there, in the first free slot of its bucket from a number on;
+ * `out`: where, may be NULL. */
+int index_insert(struct index *index, uint64_t hash, uint64_t unit, unsigned from,
+                 struct place *out);
 /* Publishes another entry for the same key (R5 sees the one or the other). */
 void index_replace(const struct place *place, uint64_t unit);
 void index_remove(struct index *index, const struct place *place);
