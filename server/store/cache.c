@@ -16,9 +16,7 @@
 
 #include "alloc/clock.h"
 
-#define CACHE_BORN                                                                                 \
-    UINT64_C(1) /* of all entries: the commit that made the table is not before it                 \
-                 */
+#define CACHE_BORN UINT64_C(1) /* of its roots: no commit is before it */
 
 /* --- opening -------------------------------------------------------------------------------- */
 
@@ -106,6 +104,12 @@ void cache_configure(struct cache *cache, uint64_t limit_bytes, bool evict)
 
 /* --- reading -------------------------------------------------------------------------------- */
 
+static uint64_t version_of(const struct entry *entry)
+{
+    return entry_clock(atomic_load_explicit(&entry->prev_word, memory_order_relaxed),
+                       entry->checksum);
+}
+
 struct cache_entry cache_entry_at(const struct cache *cache, uint64_t unit)
 {
     const struct entry *entry = store_entry(cache->store, unit);
@@ -114,8 +118,8 @@ struct cache_entry cache_entry_at(const struct cache *cache, uint64_t unit)
                                 .value = view.value,
                                 .key_bytes = view.key_bytes,
                                 .value_bytes = view.value_bytes,
-                                .expiry_ms = entry_expiry(entry),
-                                .version = entry_version(entry),
+                                .expiry_ms = cache_expiry_of(entry),
+                                .version = version_of(entry),
                                 .unit = unit};
 }
 
@@ -162,7 +166,7 @@ bool cache_find(struct cache *cache, uint64_t hash, const void *key, size_t key_
 static void count_out(struct cache *cache, uint64_t unit)
 {
     cache->store->cache_expiring -=
-        entry_expiry(store_entry(cache->store, unit)) != CACHE_NO_EXPIRY;
+        cache_expiry_of(store_entry(cache->store, unit)) != CACHE_NO_EXPIRY;
 }
 
 void cache_remove(struct cache *cache, const struct place *place)
@@ -216,16 +220,22 @@ static int alloc_units(struct cache *cache, uint64_t units, uint64_t keep, uint6
     }
 }
 
+static void set_words(struct entry *entry, uint64_t born_word, uint64_t prev_word)
+{
+    atomic_store_explicit(&entry->born_word, born_word, memory_order_relaxed);
+    atomic_store_explicit(&entry->prev_word, prev_word, memory_order_relaxed);
+}
+
 int cache_write_begin(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
                       size_t value_bytes, const struct cache_entry *needed,
                       struct cache_write *write)
 {
     if (key_bytes > CACHE_KEY_MAX || value_bytes > CACHE_VALUE_MAX)
         return SP_ETOOBIG;
-    write->born_word = entry_born_word(CACHE_BORN, ENTRY_EXTENDED, key_bytes);
-    write->prev_word = entry_prev_word(0, value_bytes);
+    uint64_t units = bytes_to_units(ENTRY_HEAD_BYTES + key_bytes + value_bytes);
     write->hash = hash;
-    uint64_t units = bytes_to_units(entry_bytes(write->born_word, write->prev_word));
+    write->key_bytes = key_bytes;
+    write->value_bytes = value_bytes;
     int status = alloc_units(cache, units, needed ? needed->unit : 0, &write->unit);
     if (status != SP_OK) {
         cache->stats.refused++;
@@ -233,21 +243,34 @@ int cache_write_begin(struct cache *cache, uint64_t hash, const void *key, size_
     }
     cache_shape(cache)->units += units;
     struct entry *entry = store_entry(cache->store, write->unit);
-    atomic_store_explicit(&entry->born_word, write->born_word, memory_order_relaxed);
-    atomic_store_explicit(&entry->prev_word, write->prev_word, memory_order_relaxed);
-    memcpy(entry->bytes + ENTRY_EXTENDED_BYTES, key, key_bytes);
-    write->value = entry->bytes + ENTRY_EXTENDED_BYTES + key_bytes;
+    set_words(entry, entry_cache_born_word(CACHE_NO_EXPIRY, key_bytes),
+              entry_cache_prev_word(CACHE_NO_EXPIRY, 0, value_bytes)); /* for a cancel */
+    memcpy(entry->bytes, key, key_bytes);
+    write->value = entry->bytes + key_bytes;
     return SP_OK;
 }
 
-/* Versions grow, also where the clock does not. */
-static uint64_t next_version(struct cache *cache)
+/* The version of a write: of the clock, but later than that of the entry it replaces, if any. */
+static uint64_t next_version(struct cache *cache, const struct place *replaced)
 {
-    uint64_t version = (uint64_t)cache->now_ms << 16;
-    if (version <= cache->store->cache_version)
-        version = cache->store->cache_version + 1;
-    cache->store->cache_version = version;
-    return version;
+    int64_t ms = cache->now_ms - ENTRY_CLOCK_EPOCH_MS;
+    uint64_t count = cache->writes++ & ((1u << ENTRY_CLOCK_COUNT_BITS) - 1);
+    uint64_t version = (uint64_t)(ms > 0 ? ms : 0) << ENTRY_CLOCK_COUNT_BITS | count;
+    if (!replaced)
+        return version;
+    uint64_t before = version_of(store_entry(cache->store, slot_unit(replaced->word)));
+    return version > before ? version : before + 1;
+}
+
+/* Fills in what stands before the key. */
+static void finish_entry(const struct cache_write *write, struct entry *entry, int64_t expiry_ms,
+                         uint64_t version)
+{
+    uint64_t born_word = entry_cache_born_word(expiry_ms, write->key_bytes);
+    uint64_t prev_word = entry_cache_prev_word(expiry_ms, version, write->value_bytes);
+    set_words(entry, born_word, prev_word);
+    entry->checksum = entry_cache_checksum(born_word, prev_word, (uint16_t)version, entry->bytes);
+    FAILPOINT("cache_publish");
 }
 
 static void replace_entry(struct cache *cache, uint64_t hash, const struct place *place,
@@ -286,15 +309,11 @@ int cache_write_end(struct cache *cache, struct cache_write *write, int64_t expi
 {
     struct entry *entry = store_entry(cache->store, write->unit);
     struct place place;
-    uint64_t version = next_version(cache);
-    memcpy(entry->bytes, &expiry_ms, sizeof(expiry_ms));
-    memcpy(entry->bytes + sizeof(expiry_ms), &version, sizeof(version));
-    entry->checksum = entry_checksum(write->born_word, write->prev_word, entry->bytes);
-    FAILPOINT("cache_publish");
-    struct entry_view view = entry_view(entry);
-    if (index_find(cache_index(cache), write->hash, view.key, view.key_bytes, &place)) {
+    if (index_find(cache_index(cache), write->hash, entry->bytes, write->key_bytes, &place)) {
+        finish_entry(write, entry, expiry_ms, next_version(cache, &place));
         replace_entry(cache, write->hash, &place, write->unit);
     } else {
+        finish_entry(write, entry, expiry_ms, next_version(cache, NULL));
         int status = insert_entry(cache, write->hash, write->unit, &place);
         if (status != SP_OK) {
             cache->stats.refused++;
@@ -304,7 +323,7 @@ int cache_write_end(struct cache *cache, struct cache_write *write, int64_t expi
     }
     FAILPOINT("cache_published");
     cache_note_expiry(place.note, place.head, expiry_ms, cache->now_ms);
-    cache_shape(cache)->bytes += view.key_bytes + view.value_bytes;
+    cache_shape(cache)->bytes += write->key_bytes + write->value_bytes;
     cache->store->cache_expiring += expiry_ms != CACHE_NO_EXPIRY;
     cache->stats.written++;
     return SP_OK;
@@ -463,8 +482,7 @@ uint64_t cache_entries(const struct cache *cache)
 
 uint64_t cache_entry_memory(const struct cache_entry *entry)
 {
-    uint64_t bytes =
-        ENTRY_HEAD_BYTES + ENTRY_EXTENDED_BYTES + entry->key_bytes + entry->value_bytes;
+    uint64_t bytes = ENTRY_HEAD_BYTES + entry->key_bytes + entry->value_bytes;
     return bytes_to_units(bytes) * FORMAT_UNIT_BYTES +
            (sizeof(struct bucket) + sizeof(uint32_t)) / (BUCKET_SLOTS - 1);
 }

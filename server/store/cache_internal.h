@@ -43,7 +43,8 @@ struct cache {
     struct table *table;
     struct cache_options options;
     uint64_t limit_units;
-    int64_t now_ms; /* of this lock */
+    uint64_t writes; /* counts on, for versions */
+    int64_t now_ms;  /* of this lock */
     struct cache_hand expire;
     struct evict_hand hands[2]; /* by part */
     uint64_t probation;         /* entries in this state */
@@ -67,9 +68,14 @@ static inline struct index *cache_index(const struct cache *cache)
 }
 
 struct cache_entry cache_entry_at(const struct cache *cache, uint64_t unit);
+static inline int64_t cache_expiry_of(const struct entry *entry)
+{
+    return entry_expiry(atomic_load_explicit(&entry->born_word, memory_order_relaxed),
+                        atomic_load_explicit(&entry->prev_word, memory_order_relaxed));
+}
 static inline bool cache_expired(const struct cache *cache, const struct entry *entry)
 {
-    int64_t expiry_ms = entry_expiry(entry);
+    int64_t expiry_ms = cache_expiry_of(entry);
     return expiry_ms != CACHE_NO_EXPIRY && expiry_ms <= cache->now_ms;
 }
 

@@ -15,7 +15,7 @@
 /* A byte for each bucket that the index can have with entries of the smallest size. */
 static uint64_t places_for(const struct store *store)
 {
-    uint64_t entries = store->region.unit_limit / 3; /* 36 bytes of head are three units */
+    uint64_t entries = store->region.unit_limit / 2; /* 20 bytes of head are two units */
     uint64_t places = SEGMENT_BUCKETS_MAX;
     while (places < entries / 2 && places < HINTS_BYTES_MAX)
         places *= 2;

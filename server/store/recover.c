@@ -119,17 +119,15 @@ static void recover_note(struct recovery *r, struct segment_walk *walk, unsigned
         return;
     *note = note_set_state(*note, s, NOTE_MAIN);
     const struct entry *entry = store_entry(r->store, slot_unit(word));
-    cache_note_expiry(note, head, entry_expiry(entry), r->now_ms);
-    r->store->cache_expiring += entry_expiry(entry) != CACHE_NO_EXPIRY;
-    if (entry_version(entry) > r->store->cache_version)
-        r->store->cache_version = entry_version(entry);
+    cache_note_expiry(note, head, cache_expiry_of(entry), r->now_ms);
+    r->store->cache_expiring += cache_expiry_of(entry) != CACHE_NO_EXPIRY;
 }
 
 static void count_entry(struct segment_walk *walk, const struct entry_view *view)
 {
     struct shape *shape = walk->index->shape;
     walk->index->entry_count++;
-    shape->units += entry_units((const struct entry *)(view->key - entry_key_off(view->flags)));
+    shape->units += entry_units((const struct entry *)(view->key - ENTRY_HEAD_BYTES));
     if (walk->index != &shape->indexes[0] || (view->flags & ENTRY_TOMBSTONE))
         return;
     shape->rows++;
@@ -146,8 +144,8 @@ static uint64_t recover_slot(struct recovery *r, struct segment_walk *walk, uint
         return 0;
     struct entry_view view = entry_view(store_entry(store, unit));
     uint64_t hash = hash_key(&store->region.hash, view.key, view.key_bytes);
-    bool extended = view.flags & ENTRY_EXTENDED;
-    if (extended != walk->index->noted || !is_in_place(walk, hash, slot_tag(word), bucket) ||
+    bool of_cache = view.flags & ENTRY_CACHE;
+    if (of_cache != walk->index->noted || !is_in_place(walk, hash, slot_tag(word), bucket) ||
         !mark(r, unit, entry_units(store_entry(store, unit)))) {
         r->opened->dropped_corrupt++;
         return 0;

@@ -65,7 +65,7 @@ static struct {
     const char *files[FILES_MAX];
     size_t file_count;
     bool matrix, equal_entries;
-} settings = {.rate = 10000, .bytes = {[REDIS] = 250, [MEMCACHED] = 202, [OURS] = 174}};
+} settings = {.rate = 10000, .bytes = {[REDIS] = 246, [MEMCACHED] = 202, [OURS] = 158}};
 
 static struct sim_result run(const struct contender *contender, const struct trace *trace,
                              unsigned percent)

@@ -14,7 +14,7 @@
 #include "common/rows.h"
 #include "server/store/cache.h"
 
-#define ENTRY_BYTES 172u /* of the cache, with the index; the ghost table is beside it */
+#define ENTRY_BYTES 156u /* of the cache, with the index; the ghost table is beside it */
 #define KEY_BYTES   24u
 #define VALUE_BYTES 100u
 #define NOW_MS      INT64_C(1800000000000)
