@@ -81,12 +81,17 @@ bool key_is_row(struct session *session, const struct resp_arg *key);
 /* Null where there is no such row. */
 void row_reply_json(struct session *session, const struct resp_arg *key);
 bool row_exists(struct session *session, const struct resp_arg *key);
-/* The error of a write to a row. */
+/* The errors of a write to a row, and of DUMP. */
 void reply_row_refused(struct session *session, const struct resp_arg *key);
+void reply_row_not_dumped(struct session *session, const struct resp_arg *key);
 
 /* --- the commands --------------------------------------------------------------------------- */
 
 #define COMMAND_FUNCTION(name) void run_##name(struct session *session, const struct call *call)
+
+/* dump.c */
+COMMAND_FUNCTION(dump);
+COMMAND_FUNCTION(restore);
 
 /* strings.c */
 COMMAND_FUNCTION(get);

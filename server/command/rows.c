@@ -202,6 +202,16 @@ void reply_row_refused(struct session *session, const struct resp_arg *key)
                 table->name);
 }
 
+void reply_row_not_dumped(struct session *session, const struct resp_arg *key)
+{
+    const char *rest;
+    const struct row_table *table = table_of(session, key, &rest);
+    reply_error(&session->reply,
+                "ERR '%s' is a table of the pond: its rows belong to the database and are not "
+                "dumped",
+                table->name);
+}
+
 /* --- columns ---------------------------------------------------------------------------------- */
 
 static void reply_value_text(struct session *session, const struct sp_value *value)

@@ -316,6 +316,13 @@ struct command commands[] = {
     LINE("persist", 2, WRITE | FAST, CATEGORY_KEYSPACE | CATEGORY_WRITE | CATEGORY_FAST, ONE_KEY,
          run_persist, "generic", "2.2.0", "Lets a key stay for good.", "O(bytes of the value)"),
 
+    LINE("dump", 2, READ, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_SLOW, ONE_KEY, run_dump,
+         "generic", "2.6.0", "A value in a form that RESTORE takes.", "O(bytes of the value)"),
+    LINE("restore", -4, GROW,
+         CATEGORY_KEYSPACE | CATEGORY_WRITE | CATEGORY_SLOW | CATEGORY_DANGEROUS, ONE_KEY,
+         run_restore, "generic", "2.6.0", "Makes a key of what DUMP returned.",
+         "O(bytes of the value)"),
+
     /* rows of tables */
     LINE("hget", 3, READ | FAST, CATEGORY_READ | CATEGORY_HASH | CATEGORY_FAST, ONE_KEY, run_hget,
          "hash", "2.0.0", "A column of a row.", "O(1)"),
