@@ -80,7 +80,9 @@ bool expiry_from(struct session *session, const struct command *command, int64_t
 bool key_is_row(struct session *session, const struct resp_arg *key);
 /* Null where there is no such row. */
 void row_reply_json(struct session *session, const struct resp_arg *key);
-bool row_exists(struct session *session, const struct resp_arg *key);
+/* 1: there is such a row, 0: there is none, -1: the table cannot be read, and the error has been
+ * replied. */
+int row_exists(struct session *session, const struct resp_arg *key);
 /* The errors of a write to a row, and of DUMP. */
 void reply_row_refused(struct session *session, const struct resp_arg *key);
 void reply_row_not_dumped(struct session *session, const struct resp_arg *key);

@@ -139,7 +139,10 @@ static void tell_expiry(struct session *session, const struct call *call, unsign
     struct cache_entry entry;
     int64_t answer = -2;
     if (key_is_row(session, key)) {
-        answer = row_exists(session, key) ? -1 : -2;
+        int exists = row_exists(session, key);
+        if (exists < 0)
+            return;
+        answer = exists ? -1 : -2;
     } else if (key_find(session, key, &entry)) {
         int64_t ms = entry.expiry_ms - (absolute ? 0 : session_now(session));
         if (entry.expiry_ms == CACHE_NO_EXPIRY)
