@@ -92,6 +92,34 @@ class FiguresTest(unittest.TestCase):
             return int(self.info("stats")["instantaneous_ops_per_sec"]) > 100
         wait_for(busy, "a rate that is not 0")
 
+    def errors(self):
+        return {name[10:]: int(value.split("=")[1])
+                for name, value in self.info("errorstats").items()}
+
+    def test_errors_by_their_code(self):
+        with Connection(self.server.tcp) as other:  # on the other thread
+            other.command("INCR")
+            other.command("SET", "text", "x")
+            other.command("HGET", "text", "field")
+        self.call("INCR", "text")
+        self.call("NONSENSE")
+        self.call("HGET", "text", "field")
+        for words in (["MULTI"], ["NONSENSE"], ["EXEC"]):
+            self.call(*words)
+        self.assertEqual(self.errors(), {"ERR": 4, "EXECABORT": 1, "WRONGTYPE": 2})
+        self.assertEqual(self.info("stats")["total_error_replies"], "7")
+        self.assertIn("# Errorstats\r\n", self.call("INFO").decode())
+        self.call("CONFIG", "RESETSTAT")
+        self.assertEqual(self.errors(), {})
+        self.call("INCR", "text")
+        self.assertEqual(self.errors(), {"ERR": 1})
+
+    def test_broken_protocol_is_an_error(self):
+        with Connection(self.server.tcp) as other:
+            other.send(b"*x\r\n")
+            other.read_to_end()
+        self.assertEqual(self.errors(), {"ERR": 1})
+
     def test_resetstat(self):
         for _ in range(5):
             self.call("GET", "nothing")
