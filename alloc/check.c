@@ -49,6 +49,11 @@ static void complain(struct check *c, const char *format, ...)
     c->options->complain(c->options->context, c->table ? text : text + used);
 }
 
+static bool is_unwanted(const struct check *c)
+{
+    return c->options->unwanted && atomic_load_explicit(c->options->unwanted, memory_order_relaxed);
+}
+
 /* --- what is reached ------------------------------------------------------------------------ */
 
 static bool reach(struct check *c, uint64_t unit, uint64_t count, const char *what)
@@ -214,7 +219,7 @@ static void check_index(struct check *c, const _Atomic uint64_t *dir, bool noted
     c->report->indexes++;
     if (!reach(c, dir_unit(word), dir_units(s.dir_bits), "directory"))
         return;
-    for (uint64_t i = 0, range; i < UINT64_C(1) << s.dir_bits; i += range) {
+    for (uint64_t i = 0, range; i < UINT64_C(1) << s.dir_bits && !is_unwanted(c); i += range) {
         uint64_t segment = atomic_load_explicit(&words[i], memory_order_acquire);
         if (!segment_word_is_sound(c->region, segment, s.dir_bits)) {
             complain(c, "directory word %llu is wrong", (unsigned long long)i);
@@ -331,8 +336,11 @@ int check_pond(const struct region *region, const struct check_options *options,
     unsigned count = atomic_load_explicit(&region->super->table_count, memory_order_acquire);
     for (unsigned i = 0; i < count && i < FORMAT_TABLES_MAX; i++)
         check_table(&c, &region->slots[i]);
-    if (!options->live)
+    bool unwanted = is_unwanted(&c);
+    if (!options->live && !unwanted)
         check_allocator(&c);
     munmap(c.reached, bytes);
+    if (unwanted)
+        return SP_ECANCELED;
     return report->complaints ? SP_ECORRUPT : SP_OK;
 }

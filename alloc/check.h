@@ -9,6 +9,8 @@
 #ifndef SIDEPOND_CHECK_H
 #define SIDEPOND_CHECK_H
 
+#include <stdatomic.h>
+
 #include "alloc/region.h"
 
 struct check_options {
@@ -22,6 +24,7 @@ struct check_options {
     void (*complain)(void *context, const char *text);
     void *context;
     uint64_t complaints_max;
+    const atomic_bool *unwanted; /* true ends the walk soon; NULL: nobody does */
 };
 
 struct check_report {
@@ -35,7 +38,8 @@ struct check_report {
     bool allocator_checked;
 };
 
-/* SP_OK if there was nothing to complain of, SP_ECORRUPT if there was, SP_ENOMEM. A leak is a
+/* SP_OK if there was nothing to complain of, SP_ECORRUPT if there was, SP_ENOMEM; SP_ECANCELED: it
+ * was unwanted, and the report is of a part. A leak is a
  * complaint only if there is nothing uncommitted that could explain it. */
 int check_pond(const struct region *region, const struct check_options *options,
                struct check_report *report);

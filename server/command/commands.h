@@ -243,6 +243,15 @@ COMMAND_FUNCTION(slowlog_help);
 COMMAND_FUNCTION(slowlog_len);
 COMMAND_FUNCTION(slowlog_reset);
 
+/* sidepond.c */
+COMMAND_FUNCTION(sidepond_check);
+COMMAND_FUNCTION(sidepond_confirm);
+COMMAND_FUNCTION(sidepond_help);
+COMMAND_FUNCTION(sidepond_hold);
+COMMAND_FUNCTION(sidepond_refresh);
+COMMAND_FUNCTION(sidepond_status);
+COMMAND_FUNCTION(sidepond_tables);
+
 /* connection.c */
 COMMAND_FUNCTION(ping);
 COMMAND_FUNCTION(echo);

@@ -180,6 +180,16 @@ static bool only_hears(struct session *session, const struct call *call)
     return true;
 }
 
+/* Whether the session collects a transaction and this cannot be part of one; then the error has
+ * been replied. */
+static bool breaks_transaction(struct session *session, const struct call *call)
+{
+    if (!(call->command->flags & COMMAND_NO_MULTI) || !multi_is_open(session))
+        return false;
+    reply_error(&session->reply, "ERR Command not allowed inside a transaction");
+    return true;
+}
+
 /* Everything that may be wrong with a request before it is run; false, with the error replied. */
 static bool check_request(struct session *session, struct call *call)
 {
@@ -203,7 +213,8 @@ static bool check_request(struct session *session, struct call *call)
         reply_wrong_arity(session, call->command);
         return false;
     }
-    return access_allows(session, call) && !only_hears(session, call) && !writes_row(session, call);
+    return access_allows(session, call) && !breaks_transaction(session, call) &&
+           !only_hears(session, call) && !writes_row(session, call);
 }
 
 /* Whether the reply that begins at the mark is an error; then it is counted. */
@@ -411,6 +422,7 @@ void session_closed(void *context)
 {
     struct session *session = context;
     pubsub_leave(session);
+    job_leave(session);
     client_free(session->client);
     access_end(session);
     multi_free(session->multi);
