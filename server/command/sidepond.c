@@ -434,6 +434,7 @@ void run_sidepond_hold(struct session *session, const struct call *call)
 /* --- CHECK ------------------------------------------------------------------------------------ */
 
 struct complaints {
+    struct service *service;
     struct buffer text; /* replies, to be the parts of an array */
     size_t count;
 };
@@ -444,6 +445,15 @@ static void complain(void *context, const char *text)
     struct reply reply = {&complaints->text, 2};
     reply_text(&reply, text);
     complaints->count++;
+}
+
+static void hold_cache(void *context, bool held)
+{
+    const struct complaints *complaints = context;
+    if (held)
+        cache_lock(complaints->service->cache, clock_wall_ms());
+    else
+        cache_unlock(complaints->service->cache);
 }
 
 static void reply_report(struct reply *reply, const struct check_report *report,
@@ -471,8 +481,9 @@ static void do_check(struct job *job)
 {
     struct region region;
     struct check_report report;
-    struct complaints complaints = {.text = BUFFER_INIT};
+    struct complaints complaints = {.service = job->service, .text = BUFFER_INIT};
     struct check_options options = {.live = true,
+                                    .hold = hold_cache,
                                     .complain = complain,
                                     .context = &complaints,
                                     .complaints_max = COMPLAINTS_MAX,

@@ -5,6 +5,7 @@ it refresh, hold and check; rows are named as the documentation says.
 Method: a real sidepondd with SQLite tables and a cache, spoken to over its Unix socket; what it says
 is compared with the database, the tool and /tables.
 """
+import mmap
 import os
 import signal
 import sqlite3
@@ -221,6 +222,18 @@ class OperatorsTest(unittest.TestCase):
         found = self.call("SIDEPOND", "CHECK")
         self.assertEqual((found[b"sound"], found[b"complaints"], found[b"tables"]), (True, [], 4))
         self.assertGreaterEqual(found[b"entries"], ROWS + 6)
+
+    def test_check_finds_damage(self):
+        value = b"a value that is nowhere else"
+        self.call("SET", "damaged", value)
+        with open(os.path.join(self.daemon.pond, "pond"), "r+b") as file, \
+                mmap.mmap(file.fileno(), 0) as pond:
+            pond[pond.find(value)] ^= 1
+            found = self.call("SIDEPOND", "CHECK")
+            self.assertEqual((found[b"sound"], found[b"complaint_count"]), (False, 1))
+            self.assertRegex(found[b"complaints"][0], rb"table \$cache: entry .* checksum are wrong")
+            pond[pond.find(value[1:]) - 1] ^= 1
+        self.assertTrue(self.call("SIDEPOND", "CHECK")[b"sound"])
 
     def test_check_while_others_write(self):
         stop = threading.Event()
