@@ -160,24 +160,36 @@ static bool is_plain(const struct resp_arg *text)
     return true;
 }
 
-/* Sets one of the client's texts; false, with the error replied. */
+/* Whether one of the client's texts can be this; false, with the error replied. */
+static bool text_is_fine(struct session *session, size_t cap, const struct resp_arg *text,
+                         const char *what)
+{
+    if (!is_plain(text))
+        reply_error(&session->reply,
+                    "ERR %s cannot contain spaces, newlines or special characters.", what);
+    else if (text->size >= cap)
+        reply_error(&session->reply, "ERR %s cannot be longer than %zu bytes", what, cap - 1);
+    else
+        return true;
+    return false;
+}
+
+/* Sets one of them; false, with the error replied. */
 static bool set_text(struct session *session, char *to, size_t cap, const struct resp_arg *text,
                      const char *what)
 {
-    if (!is_plain(text)) {
-        reply_error(&session->reply,
-                    "ERR %s cannot contain spaces, newlines or special characters.", what);
+    if (!text_is_fine(session, cap, text, what))
         return false;
-    }
-    if (text->size >= cap) {
-        reply_error(&session->reply, "ERR %s cannot be longer than %zu bytes", what, cap - 1);
-        return false;
-    }
     pthread_mutex_lock(&session->service->clients.lock);
     memcpy(to, text->bytes, text->size);
     to[text->size] = '\0';
     pthread_mutex_unlock(&session->service->clients.lock);
     return true;
+}
+
+bool client_name_is_fine(struct session *session, const struct resp_arg *name)
+{
+    return text_is_fine(session, sizeof(session->client->name), name, "Client names");
 }
 
 bool client_set_name(struct session *session, const struct resp_arg *name)

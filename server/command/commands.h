@@ -179,6 +179,7 @@ COMMAND_FUNCTION(acl_save);
 COMMAND_FUNCTION(acl_log);
 
 /* client.c */
+bool client_name_is_fine(struct session *session, const struct resp_arg *name);
 bool client_set_name(struct session *session, const struct resp_arg *name);
 COMMAND_FUNCTION(client_id);
 COMMAND_FUNCTION(client_info);
