@@ -5,6 +5,7 @@ it refresh, hold and check; rows are named as the documentation says.
 Method: a real sidepondd with SQLite tables and a cache, spoken to over its Unix socket; what it says
 is compared with the database, the tool and /tables.
 """
+import json
 import mmap
 import os
 import signal
@@ -214,6 +215,44 @@ class OperatorsTest(unittest.TestCase):
                          (b"refreshed", 40, 10))
         self.assertEqual(self.call("SIDEPOND", "CONFIRM", "users"),
                          b"ERR no refresh of table 'users' is held")
+
+    # --- the tool ---
+
+    def tool(self, *words, code=0):
+        done = self.daemon.tool(*words)
+        self.assertEqual(done.returncode, code, done.stdout + done.stderr)
+        return done.stdout + done.stderr
+
+    def test_tool(self):
+        self.assertEqual(self.tool("hold", "users"), "users: held\n")
+        self.assertIn("held", self.tool("tables", "orders"))
+        self.database.execute("insert into users values (1000, 'new')")
+        outcome = json.loads(self.tool("--json", "refresh", "users", "--wait", "20s"))
+        self.assertEqual((outcome["result"], outcome["inserted"], outcome["rows"]),
+                         ("refreshed", 1, ROWS + 1))
+        self.assertIsInstance(outcome["duration_seconds"], float)
+        self.database.execute("delete from users")
+        self.assertRegex(self.tool("refresh", "-w", "20s", "users", code=1),
+                         "users: held; 51 rows, version [0-9]+\nheld back: 51 of 51 rows are gone")
+        self.assertRegex(self.tool("confirm", "users", "--wait", "20s"),
+                         "users: refreshed: 0 inserted, 0 updated, 51 deleted, 0 unchanged; 0 rows")
+        self.assertEqual(self.tool("confirm", "users", code=1),
+                         "sidepond: no refresh of table 'users' is held\n")
+        self.assertEqual(self.tool("refresh", "nobody", code=2),
+                         "sidepond: there is no table 'nobody'\n")
+        self.assertEqual(self.tool("refresh", "users"), "users: refresh begun\n")
+        self.assertIn("WAIT must be", self.tool("refresh", "users", "--wait", "100m", code=1))
+        self.call("ACL", "SETUSER", "default", ">secret")
+        self.assertIn("asks for a password", self.tool("hold", "users", code=3))
+
+    def test_tool_without_a_cache(self):
+        self.daemon.extra = ""
+        self.configure("1h")
+        self.daemon.stop()
+        self.daemon.start()
+        self.assertIn("has no cache:", self.tool("hold", "users", code=3))
+        self.daemon.stop()
+        self.assertIn("cannot ask the daemon", self.tool("hold", "users", code=3))
 
     # --- CHECK ---
 
