@@ -7,9 +7,10 @@
  *   job's thread    job->run writes a reply into the job
  *   I/O thread      the reply goes to the client, who is resumed
  *
- * For operators, not for traffic: at most JOBS_MAX at a time, each for the price of a thread. A
- * client that goes away, or the service that ends, makes its job unwanted; a job looks for that
- * where it takes long. Such a command needs COMMAND_NO_MULTI, for EXEC cannot wait.
+ * For operators, not for traffic: at most JOBS_MAX at a time, each for the price of a thread. The
+ * figures of such a command count its calls and errors, and of its time only the start. A client
+ * that goes away, or the service that ends, makes its job unwanted; a job looks for that where it
+ * takes long. Such a command needs COMMAND_NO_MULTI, for EXEC cannot wait.
  */
 #ifndef SIDEPOND_COMMAND_JOBS_H
 #define SIDEPOND_COMMAND_JOBS_H
@@ -49,6 +50,7 @@ struct jobs {
     struct job *first;
     unsigned running;
     bool stopping;
+    atomic_bool checking; /* SIDEPOND CHECK runs: one at a time */
 };
 
 void jobs_init(struct jobs *jobs);

@@ -477,7 +477,7 @@ static void reply_report(struct reply *reply, const struct check_report *report,
 }
 
 /* The allocator is not compared, as with `sidepond check` of a pond whose daemon runs. */
-static void do_check(struct job *job)
+static void check(struct job *job)
 {
     struct region region;
     struct check_report report;
@@ -503,6 +503,17 @@ static void do_check(struct job *job)
     else
         reply_error(&job->reply, "ERR the check has not ended: %s", sp_status_text(status));
     buffer_free(&complaints.text);
+}
+
+static void do_check(struct job *job)
+{
+    atomic_bool *checking = &job->service->jobs.checking;
+    if (atomic_exchange(checking, true)) {
+        reply_error(&job->reply, "ERR the pond is being checked already");
+        return;
+    }
+    check(job);
+    atomic_store(checking, false);
 }
 
 void run_sidepond_check(struct session *session, const struct call *call)

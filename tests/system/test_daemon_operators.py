@@ -84,6 +84,9 @@ class OperatorsTest(unittest.TestCase):
         table = self.call("SIDEPOND", "TABLES")[0]
         self.assertEqual(table[:4], [b"name", b"users", b"group", b"shop"])
         self.assertEqual(dict(zip(table[::2], table[1::2]))[b"served"], 1)
+        status = self.call("SIDEPOND", "STATUS")
+        self.assertEqual(status[::2], [b"daemon", b"pond", b"sources", b"cache"])
+        self.assertEqual(status[5][0][:4], [b"name", b"db", b"tables", 3])
 
     def test_status(self):
         status = self.call("SIDEPOND", "STATUS")
@@ -261,6 +264,20 @@ class OperatorsTest(unittest.TestCase):
         found = self.call("SIDEPOND", "CHECK")
         self.assertEqual((found[b"sound"], found[b"complaints"], found[b"tables"]), (True, [], 4))
         self.assertGreaterEqual(found[b"entries"], ROWS + 6)
+
+    def test_one_check_at_a_time(self):
+        for i in range(20000):
+            self.client.send(request(["SET", f"key{i}", "x" * 100]))
+        for _ in range(20000):
+            self.client.read()
+        clients = [self.connect() for _ in range(8)]
+        for client in clients:
+            client.send(request(["SIDEPOND", "CHECK"]))
+        replies = [plain(client.read()) for client in clients]
+        sound = [reply for reply in replies if isinstance(reply, dict)]
+        self.assertTrue(sound and all(reply[b"sound"] for reply in sound))
+        self.assertLessEqual({reply for reply in replies if isinstance(reply, bytes)},
+                             {b"ERR the pond is being checked already"})
 
     def test_check_finds_damage(self):
         value = b"a value that is nowhere else"
