@@ -22,6 +22,7 @@
 
 struct acl_user;
 struct client;
+struct job;
 struct multi;
 struct row_tables;
 
@@ -60,6 +61,7 @@ struct session {
     const struct acl_user *user; /* NULL: has not authenticated */
     uint64_t acl_generation;     /* as of which `user` is right */
     struct multi *multi;         /* NULL: neither MULTI nor WATCH */
+    struct job *job;             /* that it waits for; NULL: none */
     bool closing;                /* after this reply */
     bool paused;                 /* waits for something; what has come is run later */
     bool broken;                 /* what comes next is no request */

@@ -197,6 +197,28 @@ static struct command object_commands[] = {
             CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_SLOW, run_object_refcount, "generic",
             "2.2.3", "1: values are not shared.", "O(1)"),
 };
+#define JOB    (ANYTIME | COMMAND_NO_MULTI) /* answered by another thread */
+#define CHANGE (JOB | COMMAND_ADMIN)
+static struct command sidepond_commands[] = {
+    SUB("check", "sidepond|check", 2, CHANGE, CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS,
+        run_sidepond_check, "server", "7.0.0", "Verifies the whole pond.", "O(everything in it)"),
+    SUB("confirm", "sidepond|confirm", -3, CHANGE,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_sidepond_confirm, "server",
+        "7.0.0", "Lets a refresh through that is held.", "O(1)"),
+    SUB("help", "sidepond|help", 2, ANYTIME, CATEGORY_SLOW, run_sidepond_help, "server", "7.0.0",
+        "What SIDEPOND can be asked.", "O(1)"),
+    SUB("hold", "sidepond|hold", 3, CHANGE, CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS,
+        run_sidepond_hold, "server", "7.0.0", "Lets a table as it is until REFRESH or CONFIRM.",
+        "O(1)"),
+    SUB("refresh", "sidepond|refresh", -3, CHANGE,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_sidepond_refresh, "server",
+        "7.0.0", "Begins a full refresh of a table now.", "O(1)"),
+    SUB("status", "sidepond|status", 2, JOB, CATEGORY_SLOW | CATEGORY_DANGEROUS,
+        run_sidepond_status, "server", "7.0.0", "The daemon, the pond, the sources, the cache.",
+        "O(tables)"),
+    SUB("tables", "sidepond|tables", 2, JOB, CATEGORY_SLOW | CATEGORY_DANGEROUS,
+        run_sidepond_tables, "server", "7.0.0", "The state of each table.", "O(tables)"),
+};
 static struct command slowlog_commands[] = {
     SUB("get", "slowlog|get", -2, COMMAND_ADMIN | ANYTIME,
         CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_slowlog_get, "server", "2.2.12",
@@ -316,6 +338,13 @@ struct command commands[] = {
     LINE("persist", 2, WRITE | FAST, CATEGORY_KEYSPACE | CATEGORY_WRITE | CATEGORY_FAST, ONE_KEY,
          run_persist, "generic", "2.2.0", "Lets a key stay for good.", "O(bytes of the value)"),
 
+    LINE("dump", 2, READ, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_SLOW, ONE_KEY, run_dump,
+         "generic", "2.6.0", "A value in a form that RESTORE takes.", "O(bytes of the value)"),
+    LINE("restore", -4, GROW,
+         CATEGORY_KEYSPACE | CATEGORY_WRITE | CATEGORY_SLOW | CATEGORY_DANGEROUS, ONE_KEY,
+         run_restore, "generic", "2.6.0", "Makes a key of what DUMP returned.",
+         "O(bytes of the value)"),
+
     /* rows of tables */
     LINE("hget", 3, READ | FAST, CATEGORY_READ | CATEGORY_HASH | CATEGORY_FAST, ONE_KEY, run_hget,
          "hash", "2.0.0", "A column of a row.", "O(1)"),
@@ -406,6 +435,8 @@ struct command commands[] = {
               memory_commands),
     CONTAINER("object", -2, ANYTIME, CATEGORY_SLOW, NULL, "generic", "2.2.3",
               "About the value of a key.", object_commands),
+    CONTAINER("sidepond", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "7.0.0",
+              "About tables, the pond and the daemon.", sidepond_commands),
     CONTAINER("slowlog", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "2.2.12",
               "About calls that took long.", slowlog_commands),
     LINE("time", 1, ANYTIME | FAST, CATEGORY_FAST, NO_KEYS, run_time, "server", "2.6.0",
