@@ -439,7 +439,8 @@ static_assert(sizeof(struct lease) == 64, "lease");
  * Which entries of the cache readers have touched: after the head, a byte for each bucket, in which
  * bit s stands for slot s, and bit 7 for all entries that are at home in the bucket and lie in an
  * overflow bucket. The file grows behind its end as the index does; a byte that is not there yet is
- * a hint that nobody gives. Nothing depends on what stands here but which entry is evicted first.
+ * a hint that nobody gives. Nothing depends on what stands here but which entry is evicted first,
+ * and what is shown to people. What the head does not use is 0.
  */
 #define HINT_OVERFLOW    128u
 #define HINTS_MAGIC      UINT64_C(0x0173746e69687073) /* "sphints" and 1 */
@@ -452,8 +453,12 @@ struct hints_head {
     uint64_t capacity;           /* bytes of hints that the file may grow to */
     _Atomic uint64_t hint_bytes; /* how many there are; backed by memory before this is raised */
     uint64_t reserved[3];
+    /* Reads of readers, added up by them: of keys that were there, and that were not. */
+    _Atomic uint64_t hits, misses;
+    uint64_t reserved1[6];
 };
-static_assert(sizeof(struct hints_head) == 64, "hints_head");
+static_assert(offsetof(struct hints_head, hits) == 64, "the daemon's words are a line");
+static_assert(sizeof(struct hints_head) == 128, "hints_head");
 
 /* The place of a bucket's byte: `position` is that of a directory word of its segment, in a
  * directory of so many words, of which the segment's first one counts. */

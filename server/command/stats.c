@@ -170,6 +170,8 @@ void stats_since_reset(struct service *service, struct service_figures *out)
     out->cache.refused -= base->cache.refused;
     out->cache.written -= base->cache.written;
     out->cache.deleted -= base->cache.deleted;
+    out->cache.shm_hits -= base->cache.shm_hits;
+    out->cache.shm_misses -= base->cache.shm_misses;
     out->net.accepted -= base->net.accepted;
     out->net.rejected -= base->net.rejected;
     out->net.bytes_in -= base->net.bytes_in;

@@ -47,6 +47,8 @@ int cache_use_open(struct cache *cache)
     if (hints_create(store->directory, id, cache->places, store->options.gid, NULL) != SP_OK ||
         hints_attach(store->directory, id, &cache->hints) != SP_OK)
         cache->hints.fd = -1; /* then readers of other processes say nothing */
+    else
+        hints_counts(&cache->hints, &cache->readers.seen_hits, &cache->readers.seen_misses);
     return SP_OK;
 }
 
@@ -55,6 +57,24 @@ void cache_use_close(struct cache *cache)
     if (cache->hints.fd >= 0)
         hints_detach(&cache->hints);
     munmap((void *)cache->touched, cache->places);
+}
+
+/* A count that went back, by whatever hand, counts from there on. */
+static void count_on(uint64_t *sum, uint64_t *seen, uint64_t now)
+{
+    if (now > *seen)
+        *sum += now - *seen;
+    *seen = now;
+}
+
+void cache_use_count(struct cache *cache)
+{
+    uint64_t hits, misses;
+    if (cache->hints.fd < 0)
+        return;
+    hints_counts(&cache->hints, &hits, &misses);
+    count_on(&cache->readers.hits, &cache->readers.seen_hits, hits);
+    count_on(&cache->readers.misses, &cache->readers.seen_misses, misses);
 }
 
 _Atomic uint8_t *cache_touched(const struct cache *cache, uint64_t *places)

@@ -36,6 +36,10 @@ struct cache {
     struct {
         uint64_t written, deleted, expired, evicted, refused;
     } stats;
+    struct {
+        uint64_t hits, misses;           /* since the cache was opened */
+        uint64_t seen_hits, seen_misses; /* in the hints file, at the last look */
+    } readers;
 };
 
 static inline struct shape *cache_shape(const struct cache *cache)
@@ -71,6 +75,8 @@ bool cache_evict_one(struct cache *cache, uint64_t keep);
 /* Makes the places for touches; without the hints file, if that cannot be had. */
 int cache_use_open(struct cache *cache);
 void cache_use_close(struct cache *cache);
+/* Looks at what readers of other processes have counted. */
+void cache_use_count(struct cache *cache);
 /* An entry has been put in where none of its key was, or in the place of an older one. */
 void cache_use_inserted(struct cache *cache, const struct place *place);
 void cache_use_replaced(struct cache *cache, const struct place *place);
