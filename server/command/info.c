@@ -157,6 +157,8 @@ static void print_stats(struct info *info)
     number(info, "evicted_keys", figures->cache.evicted);
     number(info, "keyspace_hits", figures->hits);
     number(info, "keyspace_misses", figures->misses);
+    number(info, "shm_keyspace_hits", figures->cache.shm_hits);
+    number(info, "shm_keyspace_misses", figures->cache.shm_misses);
     number(info, "pubsub_channels", info->channels);
     number(info, "pubsub_patterns", info->patterns);
     number(info, "total_error_replies", figures->errors);
@@ -223,6 +225,36 @@ static void print_latencystats(struct info *info)
         print_latency(info, &commands[i]);
 }
 
+/* Whole: where a bucket ends, and how many calls are in it. */
+static void print_buckets(struct info *info, const struct command *command)
+{
+    const struct command_figures *figures = &info->by_command[command->number];
+    const char *separator = "";
+    char out[64];
+    if (figures->calls > 0) {
+        int size = snprintf(out, sizeof(out), "latency_buckets_ns_%s:", command_full_name(command));
+        buffer_append(&info->text, out, (size_t)size);
+        for (unsigned b = 0; b < LATENCY_BUCKETS; b++) {
+            if (figures->buckets[b] == 0)
+                continue;
+            size = snprintf(out, sizeof(out), "%s%llu=%llu", separator,
+                            (unsigned long long)latency_bucket_end(b),
+                            (unsigned long long)figures->buckets[b]);
+            buffer_append(&info->text, out, (size_t)size);
+            separator = ",";
+        }
+        buffer_append(&info->text, "\r\n", 2);
+    }
+    for (unsigned i = 0; i < command->subcommand_count; i++)
+        print_buckets(info, &command->subcommands[i]);
+}
+
+static void print_latencybuckets(struct info *info)
+{
+    for (size_t i = 0; i < command_count; i++)
+        print_buckets(info, &commands[i]);
+}
+
 static void print_cluster(struct info *info)
 {
     number(info, "cluster_enabled", 0);
@@ -264,6 +296,7 @@ static const struct section {
     {"cpu", "CPU", true, false, print_cpu},
     {"commandstats", "Commandstats", false, true, print_commandstats},
     {"latencystats", "Latencystats", false, true, print_latencystats},
+    {"latencybuckets", "Latencybuckets", false, true, print_latencybuckets},
     {"cluster", "Cluster", true, false, print_cluster},
     {"keyspace", "Keyspace", true, false, print_keyspace},
     {"sidepond", "Sidepond", true, false, print_sidepond},
