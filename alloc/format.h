@@ -121,7 +121,7 @@ struct super {
     _Atomic uint64_t usable_units; /* arena and metadata are backed by memory up to here */
     _Atomic uint64_t lease_limit_ms;
     _Atomic uint64_t punched_bytes; /* of the usable part, given back to the system */
-    _Atomic uint64_t used_units;    /* as of the last commit */
+    _Atomic uint64_t used_units;    /* as of the last commit, or tick of the cache */
     _Atomic uint32_t table_count;   /* slots in use: [0, table_count) */
     _Atomic uint32_t moves_pending; /* 1: originals of moved entries wait for leases to end */
     uint32_t reserved2[2];
@@ -160,7 +160,8 @@ struct table_slot {
     _Atomic uint64_t rows;
     _Atomic uint64_t bytes;        /* keys and values */
     _Atomic uint64_t memory_units; /* entries, indexes, schema */
-    uint64_t reserved2[5];
+    _Atomic uint64_t changes;      /* rows that commits have put in, replaced and deleted */
+    uint64_t reserved2[4];
     /* line 3 */
     char name[FORMAT_NAME_BYTES]; /* set before table_count is raised */
 };
