@@ -134,7 +134,8 @@ double top_ratio(double hits, double misses);
 struct top_table_row *top_table_rows(const struct top_pair *pair, enum top_table_order order);
 struct top_command_row *top_command_rows(const struct top_pair *pair, enum top_command_order order);
 
-/* --- top_frame.c and top_json.c ----------------------------------------------------------------
+/* --- top_frame.c, top_fit.c and top_json.c
+ * ----------------------------------------------------------------
  */
 
 struct top_frame {
