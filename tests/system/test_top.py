@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import termios
-import time
 import unittest
 
 from daemon_kit import BUILD, TOOL, Daemon, wait_for
@@ -74,6 +73,10 @@ class TopDaemon(Daemon):
                               timeout=60, check=False)
 
 
+# A sanitizer's library cannot be loaded into a program that was built without.
+READS_SHARED = not os.environ.get("SIDEPOND_SANITIZE")
+
+
 def read_shared(directory, key, times):
     """Reads a key of the cache out of the shared memory."""
     library = ctypes.CDLL(os.path.join(BUILD, "lib", "libsidepond.so"))
@@ -110,15 +113,17 @@ class TopTest(unittest.TestCase):
             client.call("GET")  # is refused
             client.call("SET", "brief", "value", "PX", "1")
             wait_for(lambda: client.call("DBSIZE") == ":20", "the entry with an expiry has gone")
-            read_shared(daemon.pond, b"key1", 50)
-            read_shared(daemon.pond, b"nowhere", 25)
+            if READS_SHARED:
+                read_shared(daemon.pond, b"key1", 50)
+                read_shared(daemon.pond, b"nowhere", 25)
             seen = self.object(daemon)
         cache = seen["cache"]
         self.assertIsNone(seen["cache_error"])
         self.assertEqual({name: cache[name] for name in (
             "entries", "hits", "misses", "shm_hits", "shm_misses", "sets", "expirations",
             "evictions", "clients", "errors", "evicts")},
-            {"entries": 20, "hits": 20, "misses": 10, "shm_hits": 50, "shm_misses": 25, "sets": 21,
+            {"entries": 20, "hits": 20, "misses": 10, "shm_hits": 50 * READS_SHARED,
+             "shm_misses": 25 * READS_SHARED, "sets": 21,
              "expirations": 1, "evictions": 0, "clients": 2, "errors": 1, "evicts": True})
         self.assertGreater(cache["memory_bytes"], 20 * 9)
         self.assertGreaterEqual(seen["pond"]["used_bytes"], cache["memory_bytes"])
@@ -170,7 +175,7 @@ class TopTest(unittest.TestCase):
         for line in (r"memory   \[#\.+\] .* of 32\.0 MiB, .* free", r"commits  0/s, no snapshot held",
                      r"cache    \[#\.+\] .* of .*MiB, 1 entries \(0 expire\), evicts when full",
                      r"shared   0 hits/s, 0 misses/s, - hits",
-                     r"users\tfresh\t0\.\d s\t10\t0\t[\d.]+\t0\t.*B", r"set\t0\t0.0 %\t-\t-\t-\t0\t1"):
+                     r"users\tfresh\t[\d.]+ s\t10\t0\t[\d.]+\t0\t.*B", r"set\t0\t0.0 %\t-\t-\t-\t0\t1"):
             self.assertRegex(result.stdout, f"(?m)^{line}$")
         names = re.findall(r"(?m)^(\w+)\t", daemon.top("--sort", "name").stdout)
         self.assertEqual(names, ["TABLE", "users", "COMMAND", "info", "set"])
@@ -335,8 +340,8 @@ class LiveTest(unittest.TestCase):
         terminal.press(b" ")
         terminal.await_bottom("PAUSED")
         count = len(terminal.pictures())
-        time.sleep(0.3)  # nothing is awaited: no new figures come
-        self.assertEqual(len({re.sub("[0-9]", "", p) for p in terminal.pictures()[count:]}) <= 1, True)
+        terminal.await_pictures(3)
+        self.assertEqual(len(set(terminal.pictures()[count:])), 1)
         terminal.press(b" ")
         terminal.await_bottom("space pause")
         terminal.press(b"q")
