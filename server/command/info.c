@@ -339,7 +339,8 @@ static void gather(struct session *session, bool counts_commands, struct info *i
     thread_lock(session->thread);
     stats_since_reset(service, &info->figures);
     for (unsigned c = 0; info->by_command && c < command_numbers; c++)
-        stats_of_command_since_reset(service, c, &info->by_command[c]);
+        if (stats_has_command(service, c)) /* the others stay zero, and their pages untouched */
+            stats_of_command_since_reset(service, c, &info->by_command[c]);
     info->settings = service->settings;
     info->addresses = service->addresses;
     thread_unlock(session->thread);

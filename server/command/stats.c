@@ -33,6 +33,16 @@ static uint64_t load(const _Atomic uint64_t *counter)
 
 /* --- sums ------------------------------------------------------------------------------------- */
 
+bool stats_has_command(const struct service *service, unsigned number)
+{
+    for (unsigned t = 0; t < service->thread_count; t++) {
+        const struct command_counters *counters = &service->threads[t].stats->by_command[number];
+        if (load(&counters->calls) + load(&counters->rejected) > 0)
+            return true;
+    }
+    return false;
+}
+
 void stats_of_command(const struct service *service, unsigned number, struct command_figures *out)
 {
     memset(out, 0, sizeof(*out));
