@@ -35,6 +35,8 @@ static struct {
     struct termios before;
     int signals; /* descriptor */
     int ended_by;
+    char typed[64]; /* read, and from typed_at on not handed out yet */
+    size_t typed_at, typed_size;
 } screen = {.signals = -1};
 
 /* --- taking and giving back --------------------------------------------------------------------
@@ -157,25 +159,51 @@ static bool take_signal(enum screen_event *event)
     return true;
 }
 
-/* Keys that send several bytes, as arrows do, are none that we know: they are skipped. */
-static bool take_key(char *key, enum screen_event *event)
+/* Bytes of the escape sequence that a key has sent; 0: it is a key of one byte. */
+static size_t sequence_size(const char *bytes, size_t size)
 {
-    char bytes[64];
-    ssize_t got = read(STDIN_FILENO, bytes, sizeof bytes);
-    *event = SCREEN_KEY;
-    if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN))
-        *event = SCREEN_END;
-    else if (got < 0 || (got > 1 && bytes[0] == '\033'))
-        return false;
-    else
-        *key = bytes[got - 1];
-    return true;
+    size_t at = 2;
+    if (bytes[0] != '\033')
+        return 0;
+    if (size < 2 || bytes[1] != '[') { /* ESC, ESC and a letter, ESC O and a letter */
+        size_t whole = size > 1 && bytes[1] == 'O' ? 3 : 2;
+        return size < whole ? size : whole;
+    }
+    while (at < size && (bytes[at] < '@' || bytes[at] > '~'))
+        at++;
+    return at < size ? at + 1 : size;
+}
+
+/* The next of the keys that were read. Those that send several bytes, as arrows do, are none that
+ * we know: they are skipped. */
+static bool next_key(char *key)
+{
+    while (screen.typed_at < screen.typed_size) {
+        const char *at = screen.typed + screen.typed_at;
+        size_t skip = sequence_size(at, screen.typed_size - screen.typed_at);
+        screen.typed_at += skip > 0 ? skip : 1;
+        *key = *at;
+        if (skip == 0)
+            return true;
+    }
+    return false;
+}
+
+/* False: the terminal is gone. */
+static bool read_keys(void)
+{
+    ssize_t got = read(STDIN_FILENO, screen.typed, sizeof screen.typed);
+    screen.typed_at = 0;
+    screen.typed_size = got > 0 ? (size_t)got : 0;
+    return got > 0 || (got < 0 && (errno == EINTR || errno == EAGAIN));
 }
 
 enum screen_event screen_wait(uint64_t until_us, char *key)
 {
     enum screen_event event;
     for (;;) {
+        if (next_key(key))
+            return SCREEN_KEY;
         uint64_t now_us = clock_us();
         struct pollfd files[] = {{.fd = screen.signals, .events = POLLIN},
                                  {.fd = screen.keys ? STDIN_FILENO : -1, .events = POLLIN}};
@@ -185,9 +213,9 @@ enum screen_event screen_wait(uint64_t until_us, char *key)
             return SCREEN_END;
         if (ready > 0 && files[0].revents != 0 && take_signal(&event))
             return event;
-        if (ready > 0 && files[1].revents != 0 && take_key(key, &event))
-            return event;
-        if (clock_us() >= until_us)
+        if (ready > 0 && files[1].revents != 0 && !read_keys())
+            return SCREEN_END;
+        if (screen.typed_at == screen.typed_size && clock_us() >= until_us)
             return SCREEN_TIME;
     }
 }

@@ -336,14 +336,13 @@ class LiveTest(unittest.TestCase):
         self.assertIn("dbsize", names)
         terminal.press(b"t")
         terminal.await_bottom("t tables by changes")
-        terminal.press(b"\x1b[A")  # an arrow is no key that it knows
-        terminal.press(b" ")
+        terminal.press(b"\x1b[A\x1bOB\x1b[1;5C ")  # arrows are no keys that it knows; a space is
         terminal.await_bottom("PAUSED")
         count = len(terminal.pictures())
         terminal.await_pictures(3)
         self.assertEqual(len(set(terminal.pictures()[count:])), 1)
-        terminal.press(b" ")
-        terminal.await_bottom("space pause")
+        terminal.press(b" ts")
+        terminal.await_bottom("space pause  s commands by calls  t tables by age")
         terminal.press(b"q")
         self.ended(terminal)
 
