@@ -121,7 +121,7 @@ struct super {
     _Atomic uint64_t usable_units; /* arena and metadata are backed by memory up to here */
     _Atomic uint64_t lease_limit_ms;
     _Atomic uint64_t punched_bytes; /* of the usable part, given back to the system */
-    _Atomic uint64_t used_units;    /* as of the last commit */
+    _Atomic uint64_t used_units;    /* as of the last commit, or tick of the cache */
     _Atomic uint32_t table_count;   /* slots in use: [0, table_count) */
     _Atomic uint32_t moves_pending; /* 1: originals of moved entries wait for leases to end */
     uint32_t reserved2[2];
@@ -160,7 +160,8 @@ struct table_slot {
     _Atomic uint64_t rows;
     _Atomic uint64_t bytes;        /* keys and values */
     _Atomic uint64_t memory_units; /* entries, indexes, schema */
-    uint64_t reserved2[5];
+    _Atomic uint64_t changes;      /* rows that commits have put in, replaced and deleted */
+    uint64_t reserved2[4];
     /* line 3 */
     char name[FORMAT_NAME_BYTES]; /* set before table_count is raised */
 };
@@ -454,7 +455,8 @@ static_assert(sizeof(struct lease) == 64, "lease");
  * Which entries of the cache readers have touched: after the head, a byte for each bucket, in which
  * bit s stands for slot s, and bit 7 for all entries that are at home in the bucket and lie in an
  * overflow bucket. The file grows behind its end as the index does; a byte that is not there yet is
- * a hint that nobody gives. Nothing depends on what stands here but which entry is evicted first.
+ * a hint that nobody gives. Nothing depends on what stands here but which entry is evicted first,
+ * and what is shown to people. What the head does not use is 0.
  */
 #define HINT_OVERFLOW    128u
 #define HINTS_MAGIC      UINT64_C(0x0173746e69687073) /* "sphints" and 1 */
@@ -467,8 +469,12 @@ struct hints_head {
     uint64_t capacity;           /* bytes of hints that the file may grow to */
     _Atomic uint64_t hint_bytes; /* how many there are; backed by memory before this is raised */
     uint64_t reserved[3];
+    /* Reads of readers, added up by them: of keys that were there, and that were not. */
+    _Atomic uint64_t hits, misses;
+    uint64_t reserved1[6];
 };
-static_assert(sizeof(struct hints_head) == 64, "hints_head");
+static_assert(offsetof(struct hints_head, hits) == 64, "the daemon's words are a line");
+static_assert(sizeof(struct hints_head) == 128, "hints_head");
 
 /* The place of a bucket's byte: `position` is that of a directory word of its segment, in a
  * directory of so many words, of which the segment's first one counts. */

@@ -161,9 +161,21 @@ int hints_grow(struct hints *hints, const uint64_t id[2], uint64_t bytes)
     int status = allocate(hints->fd, HINTS_HEAD_BYTES + bytes);
     if (status != SP_OK)
         return status;
-    /* Behind the memory, in the order of the file: a reader that sees it finds that. */
+    /* Behind the memory, in the order of the file: a reader that sees it finds that. What readers
+     * add up stays. */
+    const size_t size = offsetof(struct hints_head, hits);
     atomic_init(&head.hint_bytes, bytes);
-    return pwrite(hints->fd, &head, sizeof head, 0) == (ssize_t)sizeof head ? SP_OK : SP_ESYS;
+    return pwrite(hints->fd, &head, size, 0) == (ssize_t)size ? SP_OK : SP_ESYS;
+}
+
+void hints_counts(const struct hints *hints, uint64_t *hits, uint64_t *misses)
+{
+    uint64_t words[2];
+    if (pread(hints->fd, words, sizeof words, offsetof(struct hints_head, hits)) !=
+        (ssize_t)sizeof words)
+        words[0] = words[1] = 0;
+    *hits = words[0];
+    *misses = words[1];
 }
 
 uint64_t hints_backed(const struct hints *hints)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * hints.h - the hints file: where readers say which entries of the cache they use (format.h).
+ * hints.h - the hints file: where readers say which entries of the cache they use, and how often
+ * they found one (format.h).
  *
  * Everybody in the pond's group can write the file, and truncate it, which makes touching the
  * mapping a SIGBUS. So the daemon, which must outlive any reader, looks at it through hints_take
@@ -37,6 +38,10 @@ void hints_detach(struct hints *hints);
  * Writes the head's words anew, so it mends a damaged file as well. SP_ENOSHM, SP_ESYS. The
  * daemon's. */
 int hints_grow(struct hints *hints, const uint64_t id[2], uint64_t bytes);
+
+/* What readers have added up since the file was made; 0 where that cannot be read. The daemon's: by
+ * a system call, and of no more worth than those who can write the file. */
+void hints_counts(const struct hints *hints, uint64_t *hits, uint64_t *misses);
 
 /* How many hints can be touched now. Asks the system. */
 uint64_t hints_backed(const struct hints *hints);

@@ -14,6 +14,12 @@
 
 #define GROUP 16u
 
+static struct hints *hints_file(struct sp_cache *cache)
+{
+    struct cache_hints *hints = atomic_load_explicit(&cache->hints, memory_order_acquire);
+    return hints != NULL ? &hints->file : NULL;
+}
+
 /* --- opening ------------------------------------------------------------------------------------
  */
 
@@ -47,9 +53,10 @@ static int cache_add(struct sp_pond *pond)
     struct mapping *map = pond_mapping(pond);
     if (mapping_slot(map, FORMAT_CACHE_NAME) == NULL)
         return SP_ENOTABLE;
-    struct sp_cache *cache = calloc(1, sizeof *cache);
+    struct sp_cache *cache = aligned_alloc(64, sizeof *cache);
     if (cache == NULL)
         return SP_ENOMEM;
+    memset(cache, 0, sizeof *cache);
     memcpy(cache->table.name, FORMAT_CACHE_NAME, sizeof FORMAT_CACHE_NAME);
     cache->table.pond = pond;
     if (binding_make(&cache->table, map) == NULL) {
@@ -95,13 +102,28 @@ void cache_free(struct sp_pond *pond)
         at = &(*at)->next;
     *at = cache->table.next;
     bindings_free(&cache->table);
+    cache_count_tell(&cache->count, hints_file(cache));
     cache_hints_free(atomic_load_explicit(&cache->hints, memory_order_relaxed));
     free(cache);
     pond->cache = NULL;
 }
 
+void cache_forked(struct sp_pond *pond)
+{
+    if (pond->cache != NULL)
+        cache_count_forked(&pond->cache->count);
+}
+
 /* --- one ----------------------------------------------------------------------------------------
  */
+
+NEVER_INLINE int cache_counted(struct sp_cache *cache, int status)
+{
+    bool is_hit = status == SP_OK || status == SP_ERANGE;
+    if (is_hit || status == SP_ENOTFOUND)
+        cache_count_add(&cache->count, hints_file(cache), is_hit, !is_hit);
+    return status;
+}
 
 static NEVER_INLINE int get_again(struct sp_cache *cache, const void *key, size_t key_bytes,
                                   void *out, size_t cap, size_t *size)
@@ -111,6 +133,12 @@ static NEVER_INLINE int get_again(struct sp_cache *cache, const void *key, size_
     if (status == SP_OK || status == SP_ERANGE)
         *size = entry.value_bytes;
     return status;
+}
+
+static NEVER_INLINE int get_counted(struct sp_cache *cache, const void *key, size_t key_bytes,
+                                    void *out, size_t cap, size_t *size)
+{
+    return cache_counted(cache, get_again(cache, key, key_bytes, out, cap, size));
 }
 
 __attribute__((flatten)) int sp_cache_get(struct sp_cache *cache, const void *key, size_t key_bytes,
@@ -127,7 +155,7 @@ __attribute__((flatten)) int sp_cache_get(struct sp_cache *cache, const void *ke
     const int64_t last = quick_last(&arena, key_bytes, padded);
     uint64_t version = quick_version(b);
     if (UNLIKELY(!quick_home(b, &arena, hash, &home)))
-        return get_again(cache, key, key_bytes, out, cap, size);
+        return get_counted(cache, key, key_bytes, out, cap, size);
     enum quick result = quick_slot_match(&arena, &home, hash, &off, &match);
     if (LIKELY(result == QUICK_FOUND)) {
         if (quick_entry(&arena, ENTRY_CACHE, version, last, off, key, key_bytes, &value_bytes) &&
@@ -136,15 +164,15 @@ __attribute__((flatten)) int sp_cache_get(struct sp_cache *cache, const void *ke
             *size = value_bytes;
             if (quick_valid(b, &home)) {
                 if (cache_is_over(expiry_ms, &now_ms))
-                    return SP_ENOTFOUND;
+                    return cache_count_miss(cache);
                 cache_hint_set(cache, b, &home, hash, match);
-                return SP_OK;
+                return cache_count_hit(cache);
             }
         }
     } else if (result == QUICK_MISS && quick_valid_miss(b, &arena, &home, version)) {
-        return SP_ENOTFOUND;
+        return cache_count_miss(cache);
     }
-    return get_again(cache, key, key_bytes, out, cap, size);
+    return get_counted(cache, key, key_bytes, out, cap, size);
 }
 
 /* The expiry of a key, without its value. */
@@ -208,6 +236,17 @@ FIND_INLINE void mget_one(struct sp_cache *cache, struct cache_batch *batch,
     get->status = get_again(cache, get->key, get->key_bytes, get->out, get->cap, &get->size);
 }
 
+/* Of a group that has been read. */
+static void mget_count(struct sp_cache *cache, const struct sp_get *gets, size_t count)
+{
+    uint64_t hits = 0, misses = 0;
+    for (size_t i = 0; i < count; i++) {
+        hits += gets[i].status == SP_OK || gets[i].status == SP_ERANGE;
+        misses += gets[i].status == SP_ENOTFOUND;
+    }
+    cache_count_add(&cache->count, hints_file(cache), hits, misses);
+}
+
 static __attribute__((flatten)) void mget_group(struct sp_cache *cache, struct sp_get *gets,
                                                 size_t count)
 {
@@ -224,8 +263,11 @@ static __attribute__((flatten)) void mget_group(struct sp_cache *cache, struct s
 
 int sp_cache_mget(struct sp_cache *cache, struct sp_get *gets, size_t count)
 {
-    for (size_t done = 0; done < count; done += GROUP)
-        mget_group(cache, gets + done, count - done < GROUP ? count - done : GROUP);
+    for (size_t done = 0; done < count; done += GROUP) {
+        size_t group = count - done < GROUP ? count - done : GROUP;
+        mget_group(cache, gets + done, group);
+        mget_count(cache, gets + done, group);
+    }
     for (size_t i = 0; i < count; i++) {
         int status = gets[i].status;
         if (status == SP_OK || status == SP_ENOTFOUND || status == SP_ERANGE)

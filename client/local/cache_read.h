@@ -26,6 +26,7 @@
 
 #include "alloc/clock.h"
 #include "alloc/hints.h"
+#include "client/local/cache_count.h"
 #include "client/local/quick.h"
 #include "sidepond/cache.h"
 
@@ -44,6 +45,7 @@ struct cache_hints {
 struct sp_cache {
     struct sp_table table;               /* one of the pond's, so that it follows to another pond */
     _Atomic(struct cache_hints *) hints; /* NULL: none were looked for */
+    struct cache_count count;            /* of sp_cache_get and sp_cache_mget */
 };
 
 struct cache_batch {
@@ -126,6 +128,29 @@ FIND_INLINE void cache_hint_set(const struct sp_cache *cache, const struct bindi
         !cache_hints_more(hints, place))
         return;
     cache_hint_mark(hints->bytes + place, bit);
+}
+
+/* Counts what a read came to, and returns it. */
+NEVER_INLINE int cache_counted(struct sp_cache *cache, int status);
+
+FIND_INLINE int cache_count_one(struct sp_cache *cache, _Atomic uint64_t *counter,
+                                const _Atomic uint64_t *look, int status)
+{
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed) + 1;
+    if (UNLIKELY(value > atomic_load_explicit(look, memory_order_relaxed)))
+        return cache_counted(cache, status);
+    atomic_store_explicit(counter, value, memory_order_relaxed);
+    return status;
+}
+FIND_INLINE int cache_count_hit(struct sp_cache *cache)
+{
+    struct cache_count_line *line = cache_count_line(&cache->count);
+    return cache_count_one(cache, &line->hits, &line->hits_look, SP_OK);
+}
+FIND_INLINE int cache_count_miss(struct sp_cache *cache)
+{
+    struct cache_count_line *line = cache_count_line(&cache->count);
+    return cache_count_one(cache, &line->misses, &line->misses_look, SP_ENOTFOUND);
 }
 
 /* --- a batch ------------------------------------------------------------------------------------

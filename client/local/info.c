@@ -119,6 +119,7 @@ int sp_table_info(struct sp_table *table, struct sp_table_info *out)
         .fails_when_stale = (flags & SLOT_FAIL_WHEN_STALE) != 0,
         .refresh_count = load(&slot->refresh_count),
         .failure_count = load(&slot->failure_count),
+        .change_count = load(&slot->changes),
     };
     info.stale = info.max_stale_ms != 0 && info.age_ms > info.max_stale_ms;
     memcpy(out, &info, room < sizeof info ? room : sizeof info);

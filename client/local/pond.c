@@ -48,6 +48,7 @@ static void in_child(void)
         struct mapping *map = atomic_load_explicit(&pond->current, memory_order_relaxed);
         for (; map != NULL; map = map->older)
             leases_forked(map);
+        cache_forked(pond);
     }
     unlock_all();
 }

@@ -42,6 +42,18 @@ static const struct tool_option watch_options[] = {
     {"count", 'n', "COUNT", "end after so many commits", TOOL_COMPLETE_NONE, NULL},
     {0}};
 
+static const struct tool_option top_options[] = {
+    {"interval", 'i', "TIME", "look so often (default 1s)", TOOL_COMPLETE_NONE, NULL},
+    {"once", 0, NULL, "print one picture as text, after one interval", TOOL_COMPLETE_NONE, NULL},
+    {"count", 'n', "COUNT", "end after so many pictures or objects", TOOL_COMPLETE_NONE, NULL},
+    {"sort", 's', "ORDER", "order of the commands: calls (default), time, p99, name",
+     TOOL_COMPLETE_WORDS, "calls time p99 name"},
+    {"user", 'u', "NAME", "the user of the cache server (default: default)", TOOL_COMPLETE_NONE,
+     NULL},
+    {"password-file", 0, "FILE", "its password is the first line of this file", TOOL_COMPLETE_FILE,
+     NULL},
+    {0}};
+
 static const struct tool_option check_options[] = {
     {"quiet", 'q', NULL, "print nothing, only the exit code", TOOL_COMPLETE_NONE, NULL}, {0}};
 
@@ -76,6 +88,12 @@ const struct tool_command tool_commands[] = {
      "On a terminal draws the tables again and again; elsewhere prints every table once, and then\n"
      "a line for each table that a commit changed.",
      0, 0, TOOL_COMPLETE_NONE, NULL, watch_options, tool_watch},
+    {"top", "", "the pond, its cache server, commands and clients, live",
+     "On a terminal draws again and again what the pond and its cache server do: memory, tables,\n"
+     "hits and misses, clients, commands and how long they take. Keys: q quits, space pauses, s "
+     "and\n"
+     "t sort. Elsewhere prints one picture; with --json an object for each interval.",
+     0, 0, TOOL_COMPLETE_NONE, NULL, top_options, tool_top},
     {"readers", "", "who holds a snapshot",
      "Lists the processes that hold a snapshot and the version each one pins. Readers without a\n"
      "snapshot leave no trace and are not listed.",
@@ -117,8 +135,8 @@ const struct tool_command tool_commands[] = {
      TOOL_COMPLETE_NONE, NULL, NULL, tool_version},
     {"help", "[COMMAND]", "print help", "Prints help on the tool or on one command.", 0, 1,
      TOOL_COMPLETE_WORDS,
-     "status tables get scan watch readers check refresh confirm hold stat plan bench completion "
-     "version help",
+     "status tables get scan watch top readers check refresh confirm hold stat plan bench "
+     "completion version help",
      NULL, tool_help},
     {0}};
 

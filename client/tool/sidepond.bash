@@ -29,6 +29,11 @@ _sidepond() {
         scan:--format | scan:-f) COMPREPLY=($(compgen -W "table tsv csv json" -- "$word")); return ;;
         watch:--interval | watch:-i) COMPREPLY=(); return ;;
         watch:--count | watch:-n) COMPREPLY=(); return ;;
+        top:--interval | top:-i) COMPREPLY=(); return ;;
+        top:--count | top:-n) COMPREPLY=(); return ;;
+        top:--sort | top:-s) COMPREPLY=($(compgen -W "calls time p99 name" -- "$word")); return ;;
+        top:--user | top:-u) COMPREPLY=(); return ;;
+        top:--password-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
         refresh:--wait | refresh:-w) COMPREPLY=(); return ;;
         confirm:--wait | confirm:-w) COMPREPLY=(); return ;;
         bench:--time | bench:-t) COMPREPLY=(); return ;;
@@ -41,6 +46,7 @@ _sidepond() {
     get) options=" --index -i --column -c --raw" ;;
     scan) options=" --limit -n --columns -c --where -w --format -f" ;;
     watch) options=" --interval -i --count -n" ;;
+    top) options=" --interval -i --once --count -n --sort -s --user -u --password-file" ;;
     readers) options="" ;;
     check) options=" --quiet -q" ;;
     refresh) options=" --wait -w" ;;
@@ -54,7 +60,7 @@ _sidepond() {
     help) options="" ;;
     esac
     options+=" --pond -p --json -j --color --help -h"
-    names="status tables get scan watch readers check refresh confirm hold stat plan bench completion version help"
+    names="status tables get scan watch top readers check refresh confirm hold stat plan bench completion version help"
     # shellcheck disable=SC2207
     case $command:$arguments:$word in
     *:*:-*) COMPREPLY=($(compgen -W "$options" -- "$word")) ;;
@@ -68,7 +74,7 @@ _sidepond() {
     plan:0:*) COMPREPLY=($(compgen -f -- "$word")) ;;
     bench:0:*) COMPREPLY=($(compgen -W "$(sidepond "${pond[@]}" tables --names 2>/dev/null)" -- "$word")) ;;
     completion:0:*) COMPREPLY=($(compgen -W "bash zsh fish" -- "$word")) ;;
-    help:0:*) COMPREPLY=($(compgen -W "status tables get scan watch readers check refresh confirm hold stat plan bench completion version help" -- "$word")) ;;
+    help:0:*) COMPREPLY=($(compgen -W "status tables get scan watch top readers check refresh confirm hold stat plan bench completion version help" -- "$word")) ;;
     *) COMPREPLY=() ;;
     esac
 }

@@ -20,6 +20,7 @@ _sidepond() {
         'get:one row by its key, or rows by an index'
         'scan:all rows of a table at one version'
         'watch:age and changes of the tables, live'
+        'top:the pond, its cache server, commands and clients, live'
         'readers:who holds a snapshot'
         'check:walk through everything and verify it'
         'refresh:begin a full refresh of a table now'
@@ -99,6 +100,24 @@ _sidepond() {
         '*-i[redraw at least so often (default 1s)]:TIME:' \
         '*--count[end after so many commits]:COUNT:' \
         '*-n[end after so many commits]:COUNT:' \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]' ;;
+        top) _arguments \
+        '*--interval[look so often (default 1s)]:TIME:' \
+        '*-i[look so often (default 1s)]:TIME:' \
+        '*--once[print one picture as text, after one interval]' \
+        '*--count[end after so many pictures or objects]:COUNT:' \
+        '*-n[end after so many pictures or objects]:COUNT:' \
+        '*--sort[order of the commands\: calls (default), time, p99, name]:ORDER:(calls time p99 name)' \
+        '*-s[order of the commands\: calls (default), time, p99, name]:ORDER:(calls time p99 name)' \
+        '*--user[the user of the cache server (default\: default)]:NAME:' \
+        '*-u[the user of the cache server (default\: default)]:NAME:' \
+        '*--password-file[its password is the first line of this file]:FILE:_files' \
         '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
         '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
         '*--json[print JSON]' \
@@ -210,7 +229,7 @@ _sidepond() {
         '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
         '*--help[print what a command does and takes]' \
         '*-h[print what a command does and takes]' \
-        '1:\[COMMAND\]:(status tables get scan watch readers check refresh confirm hold stat plan bench completion version help)' ;;
+        '1:\[COMMAND\]:(status tables get scan watch top readers check refresh confirm hold stat plan bench completion version help)' ;;
         esac ;;
     esac
 }

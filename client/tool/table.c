@@ -30,6 +30,7 @@ void text_table_init(struct text_table *table, const struct tool *tool, size_t c
 {
     memset(table, 0, sizeof *table);
     table->tool = tool;
+    table->out = stdout;
     table->column_count = column_count > 0 ? column_count : 1;
     table->headers = headers;
     table->aligns = aligns;
@@ -97,13 +98,13 @@ static void cell_print(const struct text_table *table, size_t column, const char
     int pad = widths[column] > width ? (int)(widths[column] - width) : 0;
     const char *end = last ? "\n" : "  ";
     if (!tool->terminal) {
-        printf("%s%s%s%s", text_color_on(tool, color), text,
-               color != TEXT_PLAIN ? text_color_off(tool) : "", last ? "\n" : "\t");
+        fprintf(table->out, "%s%s%s%s", text_color_on(tool, color), text,
+                color != TEXT_PLAIN ? text_color_off(tool) : "", last ? "\n" : "\t");
         return;
     }
-    printf("%*s%s%s%s", right ? pad : 0, "", text_color_on(tool, color), text,
-           color != TEXT_PLAIN ? text_color_off(tool) : "");
-    printf("%*s%s", right || last ? 0 : pad, "", end);
+    fprintf(table->out, "%*s%s%s%s", right ? pad : 0, "", text_color_on(tool, color), text,
+            color != TEXT_PLAIN ? text_color_off(tool) : "");
+    fprintf(table->out, "%*s%s", right || last ? 0 : pad, "", end);
 }
 
 void text_table_print(struct text_table *table, size_t *widths, bool header)

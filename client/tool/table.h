@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "tool.h"
 
@@ -24,6 +25,7 @@ struct text_cell {
  * tabs between the cells. */
 struct text_table {
     const struct tool *tool;
+    FILE *out; /* standard output, if nothing else is set after text_table_init */
     size_t column_count;
     const char *const *headers;
     const char *aligns; /* one 'l' or 'r' a column; NULL: all left */

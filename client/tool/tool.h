@@ -137,6 +137,7 @@ int tool_scan(struct tool *tool);
 int tool_stat(struct tool *tool);
 int tool_status(struct tool *tool);
 int tool_tables(struct tool *tool);
+int tool_top(struct tool *tool);
 int tool_version(struct tool *tool);
 int tool_watch(struct tool *tool);
 /* Help of one command, or of the tool. */

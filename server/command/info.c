@@ -158,6 +158,8 @@ static void print_stats(struct info *info)
     number(info, "evicted_keys", figures->cache.evicted);
     number(info, "keyspace_hits", figures->hits);
     number(info, "keyspace_misses", figures->misses);
+    number(info, "shm_keyspace_hits", figures->cache.shm_hits);
+    number(info, "shm_keyspace_misses", figures->cache.shm_misses);
     number(info, "pubsub_channels", info->channels);
     number(info, "pubsub_patterns", info->patterns);
     number(info, "total_error_replies", figures->errors);
@@ -233,6 +235,36 @@ static void print_latencystats(struct info *info)
         print_latency(info, &commands[i]);
 }
 
+/* Whole: where a bucket ends, and how many calls are in it. */
+static void print_buckets(struct info *info, const struct command *command)
+{
+    const struct command_figures *figures = &info->by_command[command->number];
+    const char *separator = "";
+    char out[64];
+    if (figures->calls > 0) {
+        int size = snprintf(out, sizeof(out), "latency_buckets_ns_%s:", command_full_name(command));
+        buffer_append(&info->text, out, (size_t)size);
+        for (unsigned b = 0; b < LATENCY_BUCKETS; b++) {
+            if (figures->buckets[b] == 0)
+                continue;
+            size = snprintf(out, sizeof(out), "%s%llu=%llu", separator,
+                            (unsigned long long)latency_bucket_end(b),
+                            (unsigned long long)figures->buckets[b]);
+            buffer_append(&info->text, out, (size_t)size);
+            separator = ",";
+        }
+        buffer_append(&info->text, "\r\n", 2);
+    }
+    for (unsigned i = 0; i < command->subcommand_count; i++)
+        print_buckets(info, &command->subcommands[i]);
+}
+
+static void print_latencybuckets(struct info *info)
+{
+    for (size_t i = 0; i < command_count; i++)
+        print_buckets(info, &commands[i]);
+}
+
 static void print_cluster(struct info *info)
 {
     number(info, "cluster_enabled", 0);
@@ -275,6 +307,7 @@ static const struct section {
     {"commandstats", "Commandstats", false, true, print_commandstats},
     {"errorstats", "Errorstats", true, false, print_errorstats},
     {"latencystats", "Latencystats", false, true, print_latencystats},
+    {"latencybuckets", "Latencybuckets", false, true, print_latencybuckets},
     {"cluster", "Cluster", true, false, print_cluster},
     {"keyspace", "Keyspace", true, false, print_keyspace},
     {"sidepond", "Sidepond", true, false, print_sidepond},
@@ -318,7 +351,8 @@ static void gather(struct session *session, bool counts_commands, struct info *i
     stats_since_reset(service, &info->figures);
     stats_errors_since_reset(service, &info->errors);
     for (unsigned c = 0; info->by_command && c < command_numbers; c++)
-        stats_of_command_since_reset(service, c, &info->by_command[c]);
+        if (stats_has_command(service, c)) /* the others stay zero, and their pages untouched */
+            stats_of_command_since_reset(service, c, &info->by_command[c]);
     info->settings = service->settings;
     info->addresses = service->addresses;
     thread_unlock(session->thread);

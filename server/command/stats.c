@@ -54,6 +54,16 @@ void stats_error(struct thread_stats *stats, const char *reply, size_t bytes)
 
 /* --- sums ------------------------------------------------------------------------------------- */
 
+bool stats_has_command(const struct service *service, unsigned number)
+{
+    for (unsigned t = 0; t < service->thread_count; t++) {
+        const struct command_counters *counters = &service->threads[t].stats->by_command[number];
+        if (load(&counters->calls) + load(&counters->rejected) > 0)
+            return true;
+    }
+    return false;
+}
+
 void stats_of_command(const struct service *service, unsigned number, struct command_figures *out)
 {
     memset(out, 0, sizeof(*out));
@@ -240,6 +250,8 @@ void stats_since_reset(struct service *service, struct service_figures *out)
     out->cache.refused -= base->cache.refused;
     out->cache.written -= base->cache.written;
     out->cache.deleted -= base->cache.deleted;
+    out->cache.shm_hits -= base->cache.shm_hits;
+    out->cache.shm_misses -= base->cache.shm_misses;
     out->net.accepted -= base->net.accepted;
     out->net.rejected -= base->net.rejected;
     out->net.bytes_in -= base->net.bytes_in;

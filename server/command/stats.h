@@ -92,6 +92,8 @@ struct command_figures {
     uint64_t calls, failed, rejected, ns;
     uint64_t buckets[LATENCY_BUCKETS];
 };
+/* Whether it was ever called, or rejected. */
+bool stats_has_command(const struct service *service, unsigned number);
 /* Since the start. */
 void stats_of_command(const struct service *service, unsigned number, struct command_figures *out);
 /* In nanoseconds, the end of the bucket in which it lies; 0: there was no call. */

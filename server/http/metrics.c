@@ -346,6 +346,16 @@ static double seen_cache_misses_total(const struct observation *seen)
     return seen->service ? (double)seen->cache.misses : NAN;
 }
 
+static double seen_cache_shm_hits_total(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.cache.shm_hits : NAN;
+}
+
+static double seen_cache_shm_misses_total(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.cache.shm_misses : NAN;
+}
+
 static double seen_cache_writes_total(const struct observation *seen)
 {
     return seen->service ? (double)seen->cache.cache.written : NAN;
@@ -391,22 +401,65 @@ static double seen_cache_sent_bytes_total(const struct observation *seen)
     return seen->service ? (double)seen->cache.net.bytes_out : NAN;
 }
 
-static void emit_calls(const struct metric *metric, const struct observation *seen,
-                       struct text *out, const struct command *command)
+/* Ends of the buckets that are told, in units of 256 ns; each is the end of one of stats.h too, so
+ * that what is told is exact. */
+static const unsigned command_bucket_ends[] = {
+    1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 2048, 8192, 32768, 131072, 524288, 2097152};
+#define COMMAND_BUCKETS (sizeof(command_bucket_ends) / sizeof(command_bucket_ends[0]))
+
+static void emit_histogram(const struct metric *metric, struct text *out, const char *command,
+                           const struct command_figures *figures)
+{
+    uint64_t count = 0;
+    unsigned fine = 0;
+    for (size_t b = 0; b < COMMAND_BUCKETS; b++) {
+        uint64_t end_ns = UINT64_C(256) * command_bucket_ends[b];
+        while (fine < LATENCY_BUCKETS && latency_bucket_end(fine) <= end_ns)
+            count += figures->buckets[fine++];
+        text_add(out, "%s_bucket{command=\"%s\",le=\"%.10g\"} %" PRIu64 "\n", metric->name, command,
+                 (double)end_ns / 1e9, count);
+    }
+    while (fine < LATENCY_BUCKETS)
+        count += figures->buckets[fine++];
+    text_add(out, "%s_bucket{command=\"%s\",le=\"+Inf\"} %" PRIu64 "\n", metric->name, command,
+             count);
+    text_add(out, "%s_sum{command=\"%s\"} %.17g\n", metric->name, command,
+             (double)figures->ns / 1e9);
+    text_add(out, "%s_count{command=\"%s\"} %" PRIu64 "\n", metric->name, command, count);
+}
+
+static void emit_count(const struct metric *metric, struct text *out, const char *command,
+                       const struct command_figures *figures)
+{
+    emit_labelled(metric, out, "command", command, (double)figures->calls);
+}
+
+/* The command and its subcommands, as far as they were called. */
+static void emit_called(const struct metric *metric, const struct observation *seen,
+                        struct text *out, const struct command *command,
+                        void (*emit)(const struct metric *metric, struct text *out,
+                                     const char *name, const struct command_figures *figures))
 {
     struct command_figures figures;
     stats_of_command(seen->service, command->number, &figures);
     if (figures.calls > 0)
-        emit_labelled(metric, out, "command", command_full_name(command), (double)figures.calls);
+        emit(metric, out, command_full_name(command), &figures);
     for (unsigned i = 0; i < command->subcommand_count; i++)
-        emit_calls(metric, seen, out, &command->subcommands[i]); /* which have none */
+        emit_called(metric, seen, out, &command->subcommands[i], emit); /* which have none */
+}
+
+static void emit_latency(const struct metric *metric, const struct observation *seen,
+                         struct text *out)
+{
+    for (size_t i = 0; seen->service && i < command_count; i++)
+        emit_called(metric, seen, out, &commands[i], emit_histogram);
 }
 
 static void emit_commands(const struct metric *metric, const struct observation *seen,
                           struct text *out)
 {
     for (size_t i = 0; seen->service && i < command_count; i++)
-        emit_calls(metric, seen, out, &commands[i]);
+        emit_called(metric, seen, out, &commands[i], emit_count);
 }
 
 static void emit_dropped(const struct metric *metric, const struct observation *seen,
@@ -516,6 +569,12 @@ static const struct metric metrics[] = {
      .value = seen_cache_hits_total},
     {"sidepond_cache_misses_total", COUNTER, "",
      "Keys that clients asked for and that were not there.", .value = seen_cache_misses_total},
+    {"sidepond_cache_shm_hits_total", COUNTER, "",
+     "Keys that readers of the shared memory asked for and that were there.",
+     .value = seen_cache_shm_hits_total},
+    {"sidepond_cache_shm_misses_total", COUNTER, "",
+     "Keys that readers of the shared memory asked for and that were not there.",
+     .value = seen_cache_shm_misses_total},
     {"sidepond_cache_writes_total", COUNTER, "", "Entries written.",
      .value = seen_cache_writes_total},
     {"sidepond_cache_refused_total", COUNTER, "", "Writes refused because the cache was full.",
@@ -538,6 +597,10 @@ static const struct metric metrics[] = {
      "Bytes sent to clients, without TLS around them.", .value = seen_cache_sent_bytes_total},
     {"sidepond_cache_commands_total", COUNTER, "command",
      "Calls of commands; those that were never called are left out.", .emit = emit_commands},
+    {"sidepond_cache_command_seconds", HISTOGRAM, "command, le",
+     "How long calls of commands took, without the network; those that were never called are left "
+     "out.",
+     .emit = emit_latency},
     {"sidepond_cache_dropped_connections_total", COUNTER, "reason",
      "Connections that the server closed by rule: query, output_hard, output_soft, idle, "
      "handshake, memory.",

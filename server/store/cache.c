@@ -506,6 +506,7 @@ uint64_t cache_entry_memory(const struct cache_entry *entry)
 void cache_info_locked(struct cache *cache, struct cache_info *out)
 {
     const struct shape *shape = cache_shape(cache);
+    cache_use_count(cache);
     *out = (struct cache_info){.entries = cache_entries(cache),
                                .expiring = cache->store->cache_expiring,
                                .bytes = shape->bytes,
@@ -516,6 +517,8 @@ void cache_info_locked(struct cache *cache, struct cache_info *out)
                                .expired = cache->stats.expired,
                                .evicted = cache->stats.evicted,
                                .refused = cache->stats.refused,
+                               .shm_hits = cache->readers.hits,
+                               .shm_misses = cache->readers.misses,
                                .evict = cache->options.evict};
 }
 

@@ -134,6 +134,7 @@ struct cache_info {
     uint64_t memory_bytes;      /* of the pond: entries and index */
     uint64_t limit_bytes;
     uint64_t written, deleted, expired, evicted, refused;
+    uint64_t shm_hits, shm_misses; /* of readers in other processes, as they say */
     bool evict;
 };
 void cache_info(struct cache *cache, struct cache_info *out);        /* takes the lock */

@@ -160,6 +160,7 @@ uint64_t cache_tick(struct cache *cache, int64_t now_ms)
         uint64_t before = removed;
         cache_lock(cache, now_ms);
         more = sweep(cache, &removed);
+        store_note_used(cache->store);
         cache_unlock(cache);
         if (more && removed > before)
             nanosleep(&rest, NULL);

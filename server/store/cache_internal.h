@@ -56,6 +56,10 @@ struct cache {
     struct {
         uint64_t written, deleted, expired, evicted, refused;
     } stats;
+    struct {
+        uint64_t hits, misses;           /* since the cache was opened */
+        uint64_t seen_hits, seen_misses; /* in the hints file, at the last look */
+    } readers;
 };
 
 static inline struct shape *cache_shape(const struct cache *cache)
@@ -131,6 +135,8 @@ bool cache_use_take(struct cache *cache, uint64_t prefix, const struct place *pl
 /* Fetches the place of a bucket's touches. */
 void cache_use_prefetch(const struct cache *cache, uint64_t prefix, const struct bucket *bucket);
 void cache_use_set(struct cache *cache, uint64_t prefix, const struct place *place);
+/* Looks at what readers of other processes have counted. */
+void cache_use_count(struct cache *cache);
 
 /* --- cache_expire.c ------------------------------------------------------------------------- */
 

@@ -36,6 +36,8 @@ int cache_use_open(struct cache *cache)
     if (hints_create(store->directory, id, cache->places, store->options.gid, NULL) != SP_OK ||
         hints_attach(store->directory, id, &cache->hints) != SP_OK)
         cache->hints.fd = -1; /* then readers of other processes say nothing */
+    else
+        hints_counts(&cache->hints, &cache->readers.seen_hits, &cache->readers.seen_misses);
     return SP_OK;
 }
 
@@ -96,6 +98,26 @@ void cache_use_set(struct cache *cache, uint64_t prefix, const struct place *pla
     _Atomic uint8_t *byte = byte_of(cache, prefix, place, &bit);
     if (byte && !(atomic_load_explicit(byte, memory_order_relaxed) & bit))
         atomic_fetch_or_explicit(byte, bit, memory_order_relaxed);
+}
+
+/* --- what other processes say ----------------------------------------------------------------- */
+
+/* A count that went back, by whatever hand, counts from there on. */
+static void count_on(uint64_t *sum, uint64_t *seen, uint64_t now)
+{
+    if (now > *seen)
+        *sum += now - *seen;
+    *seen = now;
+}
+
+void cache_use_count(struct cache *cache)
+{
+    uint64_t hits, misses;
+    if (cache->hints.fd < 0)
+        return;
+    hints_counts(&cache->hints, &hits, &misses);
+    count_on(&cache->readers.hits, &cache->readers.seen_hits, hits);
+    count_on(&cache->readers.misses, &cache->readers.seen_misses, misses);
 }
 
 /* The hints file has room for the directory as it is now. */

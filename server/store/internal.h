@@ -372,6 +372,14 @@ void posting_free(struct posting_buffer *buffer);
 /* After a commit: frees what the changes replaced, or holds it for leases. */
 void reclaim_changes(struct store *store, const struct change *changes, size_t count);
 void reclaim_root(struct store *store, struct table *table, struct shape *old);
+
+/* Tells readers how much of the arena is used; for people. */
+static inline void store_note_used(struct store *store)
+{
+    atomic_store_explicit(&store->region.super->used_units,
+                          store->usable_units - buddy_free_units(&store->buddy),
+                          memory_order_relaxed);
+}
 /* Frees a little of what is buried; false: there is nothing. */
 bool bury_some(struct store *store);
 /* Looks at leases and at what is held. */

@@ -309,6 +309,10 @@ static void publish_sizes(struct store_table *use, uint64_t version)
 {
     struct table_slot *slot = use->table->slot;
     const struct shape *shape = use->shape;
+    const struct store_counts *counts = &use->counts;
+    uint64_t changes = atomic_load_explicit(&slot->changes, memory_order_relaxed);
+    changes += counts->inserted + counts->updated + counts->deleted;
+    atomic_store_explicit(&slot->changes, changes, memory_order_relaxed);
     atomic_store_explicit(&slot->rows, shape->rows, memory_order_relaxed);
     atomic_store_explicit(&slot->bytes, shape->bytes, memory_order_relaxed);
     atomic_store_explicit(&slot->memory_units, shape->units, memory_order_relaxed);
@@ -347,9 +351,7 @@ static void settle(struct store_txn *txn, size_t change_count)
         if (old)
             reclaim_root(store, use->table, old);
     }
-    atomic_store_explicit(&store->region.super->used_units,
-                          store->usable_units - buddy_free_units(&store->buddy),
-                          memory_order_relaxed);
+    store_note_used(store);
 }
 
 static int flush_postings(struct store_txn *txn)

@@ -7,6 +7,7 @@ protocol, so that nothing stands between the bytes and the test.
 """
 import grp
 import os
+import re
 import signal
 import socket
 import ssl
@@ -317,8 +318,24 @@ class DaemonCacheTest(unittest.TestCase):
         for line in ("sidepond_cache_entries 1", "sidepond_cache_bytes 8", "sidepond_cache_hits_total 1",
                      "sidepond_cache_misses_total 1", "sidepond_cache_writes_total 1",
                      "sidepond_cache_connections 1", 'sidepond_cache_commands_total{command="get"} 2',
+                     "sidepond_cache_shm_hits_total 0", "sidepond_cache_shm_misses_total 0",
+                     'sidepond_cache_command_seconds_bucket{command="get",le="+Inf"} 2',
+                     'sidepond_cache_command_seconds_count{command="get"} 2',
                      'sidepond_cache_dropped_connections_total{reason="idle"} 0'):
             self.assertIn(line, lines)
+        self.check_latency([line for line in lines if "_command_seconds" in line and line[0] != "#"])
+
+    def check_latency(self, lines):
+        """Of the commands called and no other: buckets that only grow, of times that only grow."""
+        self.assertEqual({re.search('command="(.*?)"', line)[1] for line in lines}, {"get", "set"})
+        for command, calls in (("get", 2), ("set", 1)):
+            found = [re.fullmatch(r'.*_bucket{command="%s",le="(.*)"} (\d+)' % command, line)
+                     for line in lines]
+            buckets = [(float(match[1]), int(match[2])) for match in found if match]
+            self.assertEqual(buckets, sorted(buckets))
+            self.assertEqual([buckets[-1]], [(float("inf"), calls)])
+            total = float(next(line.split()[1] for line in lines if f'_sum{{command="{command}"' in line))
+            self.assertTrue(0 < total < 1, total)
 
 
 if __name__ == "__main__":

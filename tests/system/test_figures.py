@@ -257,6 +257,16 @@ class FiguresTest(unittest.TestCase):
         found = dict(zip(found[::2], found[1::2]))
         self.assertEqual((found[b"sound"], found[b"complaints"], found[b"entries"]), (1, [], 2000))
 
+    def test_latency_buckets(self):
+        for _ in range(100):
+            self.call("GET", "key")
+        buckets = [tuple(map(int, part.split("="))) for part in
+                   self.info("latencybuckets")["latency_buckets_ns_get"].split(",")]
+        self.assertEqual(sum(count for _, count in buckets), 100)
+        ends = [end for end, _ in buckets]
+        self.assertEqual(ends, sorted(set(ends)))
+        self.assertEqual({end % 64 for end in ends}, {0})
+
     # --- OBJECT and MEMORY ---
 
     def test_object(self):

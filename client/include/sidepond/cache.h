@@ -19,8 +19,9 @@
  * Threads: any number may use the handle at the same time. fork: it works in both processes.
  *
  * sp_cache_get and sp_cache_mget tell the daemon which entries are in use, so that it evicts others
- * first: they set a bit in the pond's file `hints`, where this process may write that. Where it may
- * not, reading works all the same.
+ * first: they set a bit in the pond's file `hints`, where this process may write that. Hits and
+ * misses are added up there too, ten times a second, for sidepond top and the daemon's metrics.
+ * Where it may not be written, reading works all the same.
  */
 #ifndef SIDEPOND_CACHE_H
 #define SIDEPOND_CACHE_H

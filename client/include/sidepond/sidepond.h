@@ -283,6 +283,7 @@ struct sp_table_info {
     bool fails_when_stale;  /* reads then return SP_EOLD */
     uint64_t refresh_count; /* successful ones, by this daemon */
     uint64_t failure_count; /* failed since the last success */
+    uint64_t change_count;  /* rows put in, replaced and deleted since the pond was made */
 };
 #define SP_TABLE_INFO_INIT                                                                         \
     {                                                                                              \
