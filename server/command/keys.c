@@ -24,19 +24,28 @@ int key_put(struct session *session, const struct resp_arg *key, uint64_t hash, 
             size_t value_bytes, int64_t expiry_ms)
 {
     key_written(session, hash);
-    return cache_put(session_cache(session), hash, key->bytes, key->size, value, value_bytes,
-                     expiry_ms);
+    int status = cache_put(session_cache(session), hash, key->bytes, key->size, value, value_bytes,
+                           expiry_ms);
+    if (status == SP_OK)
+        key_changed(session, key);
+    return status;
 }
 
 bool key_delete(struct session *session, const struct resp_arg *key, uint64_t hash)
 {
-    return cache_delete(session_cache(session), hash, key->bytes, key->size);
+    bool deleted = cache_delete(session_cache(session), hash, key->bytes, key->size);
+    if (deleted)
+        key_changed(session, key);
+    return deleted;
 }
 
-int key_set_expiry(struct session *session, uint64_t hash, const struct cache_entry *entry,
-                   int64_t expiry_ms)
+int key_set_expiry(struct session *session, const struct resp_arg *key, uint64_t hash,
+                   const struct cache_entry *entry, int64_t expiry_ms)
 {
-    return cache_set_expiry(session_cache(session), hash, entry, expiry_ms);
+    int status = cache_set_expiry(session_cache(session), hash, entry, expiry_ms);
+    if (status == SP_OK)
+        key_changed(session, key);
+    return status;
 }
 
 void several_begin(struct session *session)
@@ -205,7 +214,10 @@ static int put_again(struct session *session, const struct cache_entry *entry,
         return status;
     if (entry->value_bytes > 0)
         memcpy(write.value, entry->value, entry->value_bytes);
-    return cache_write_end(cache, &write, entry->expiry_ms);
+    status = cache_write_end(cache, &write, entry->expiry_ms);
+    if (status == SP_OK)
+        key_changed(session, key);
+    return status;
 }
 
 static bool same_key(const struct resp_arg *a, const struct resp_arg *b)
@@ -341,5 +353,7 @@ void run_flushall(struct session *session, const struct call *call)
         reply_store_error(session, status);
         return;
     }
+    if (atomic_load_explicit(&session->service->trackers, memory_order_relaxed) != 0)
+        tracking_flushed(session->service, session);
     reply_ok(&session->reply);
 }

@@ -22,6 +22,7 @@ struct acl_user;
 struct client;
 struct multi;
 struct row_tables;
+struct tracking_member;
 
 struct batch_item {
     struct call call; /* command NULL: unknown */
@@ -58,6 +59,7 @@ struct session {
     const struct acl_user *user; /* NULL: has not authenticated */
     uint64_t acl_generation;     /* as of which `user` is right */
     struct multi *multi;         /* NULL: neither MULTI nor WATCH */
+    struct tracking_member *tracking; /* NULL: CLIENT TRACKING is off */
     bool closing;                /* after this reply */
     bool paused;                 /* waits for something; what has come is run later */
     bool broken;                 /* what comes next is no request */
