@@ -10,6 +10,7 @@ threads at once: when all is quiet no cache may hold what the server does not.
 import json
 import os
 import random
+import re
 import select
 import signal
 import sqlite3
@@ -397,6 +398,7 @@ class Writer(Actor):
             [["APPEND", key, "y"]], [["GETDEL", key]], [["MSET", key, value, other, value]],
             [["MULTI"], ["SET", key, value], ["APPEND", other, "z"], ["EXEC"]],
             [["RENAME", key, other]], [["COPY", key, other, "REPLACE"]],
+            [["SET", rng.choice(KEYS), f"{value}.{i}"] for i in range(50)],
             [["SET", f"other:{rng.randrange(3000)}", value * 3]]])
         if rng.random() < 0.002:
             lines = [["FLUSHALL"]]
@@ -431,11 +433,14 @@ class Cacher(Actor):
             self.hear(reply)
 
     def fetch(self, keys):
-        self.connection.send(request(["MGET", *keys] if len(keys) > 1 else ["GET", *keys]))
-        reply = self.reply()
-        values = reply[1] if len(keys) > 1 else [reply]
-        for key, (_, value) in zip(keys, values):
-            self.cache[key] = value
+        """Several by MGET, many by a pipeline."""
+        many = len(keys) > 5 or len(keys) == 1
+        lines = [["GET", key] for key in keys] if many else [["MGET", *keys]]
+        self.connection.send(b"".join(map(request, lines)))
+        if not many:
+            self.cache.update(zip(keys, (value for _, value in self.reply()[1])))
+        for key in keys if many else ():
+            self.cache[key] = self.reply()[1]
 
     def write(self):
         key = self.rng.choice(KEYS)
@@ -448,7 +453,7 @@ class Cacher(Actor):
             self.hear(push)
 
     def act(self):
-        keys = [self.rng.choice(KEYS) for _ in range(self.rng.choice([1, 1, 1, 5]))]
+        keys = [self.rng.choice(KEYS) for _ in range(self.rng.choice([1, 1, 1, 5, 50]))]
         keys = list(dict.fromkeys(keys))
         if self.rng.random() < 0.05:
             self.write()
@@ -467,9 +472,11 @@ class OptIn(Cacher):
     mode = ("OPTIN",)
 
     def fetch(self, keys):
-        self.connection.send(request(["CLIENT", "CACHING", "YES"]))
-        self.reply()
-        super().fetch(keys)
+        for key in keys:
+            self.connection.send(request(["CLIENT", "CACHING", "YES"]) + request(["GET", key]))
+        for key in keys:
+            self.reply()
+            self.cache[key] = self.reply()[1]
 
 
 class Broadcast(Cacher):
@@ -516,6 +523,12 @@ class CachesTest(unittest.TestCase):
                       for key, value in cacher.cache.items() if value != now[key]]
         return wrong
 
+    @staticmethod
+    def expiring(server):
+        with Connection(server.tcp) as connection:
+            content = connection.command("INFO", "keyspace")[1].decode()
+        return int(content.split("expires=")[1].split(",")[0]) if "expires=" in content else 0
+
     def run_with(self, max_keys, **options):
         stop = threading.Event()
         with Ours(**options) as server:
@@ -530,16 +543,69 @@ class CachesTest(unittest.TestCase):
             for actor in actors:
                 actor.join()
             self.assertEqual([a.wrong for a in actors if a.wrong], [], server.log())
+            wait_for(lambda: self.expiring(server) == 0, "what expires has done so")
             deadline = time.monotonic() + QUIET_SECONDS
-            while self.stale(cachers, server) and time.monotonic() < deadline:
-                time.sleep(0.02)  # what has expired is told within half a second
-            self.assertEqual(self.stale(cachers, server), [])
+            while (wrong := self.stale(cachers, server)) and time.monotonic() < deadline:
+                time.sleep(0.02)  # a push is on its way
+            self.assertEqual(wrong, [])
             for actor in actors:
                 actor.close()
             server.process.send_signal(signal.SIGTERM)
             self.assertEqual(server.process.wait(30), 0, server.log())
         print("requests:", [a.count for a in actors], "hits:", [c.hits for c in cachers],
               "told:", [c.told for c in cachers])
+
+    def test_reads_beside_writes(self):
+        """Each key is read once and written once at about the same moment, on two threads."""
+        rng = random.Random(SEED)
+        keys = [b"key:%04d" % i for i in range(1500)]
+        pieces = [keys[i:i + 50] for i in range(0, len(keys), 50)]
+        gets = [b"".join(request(["GET", key]) for key in piece) for piece in pieces]
+        with Ours(threads=2) as server:
+            for mode in (["ON"], ["ON", "BCAST"]):
+                with Client(server.tcp) as reader, Client(server.tcp, 2) as writer:
+                    reader.ok("CLIENT", "TRACKING", *mode)
+                    rounds, kept, end = 0, 0, time.monotonic() + SECONDS / 2
+                    while time.monotonic() < end:
+                        value = b"%04d" % rounds
+                        for piece, lines in zip(pieces, gets):
+                            sets = b"".join([b"*3\r\n$3\r\nSET\r\n$8\r\n%b\r\n$4\r\n%b\r\n"
+                                             % (key, value) for key in piece])
+                            for client, data in rng.sample([(reader, lines), (writer, sets)], 2):
+                                client.send(data)
+                        self.raw(writer)
+                        data, deadline = self.raw(reader), time.monotonic() + QUIET_SECONDS
+                        while self.old_of(data, keys, value) and time.monotonic() < deadline:
+                            data += self.raw(reader)  # a push is on its way
+                        self.assertEqual(self.old_of(data, keys, value), [],
+                                         f"round {rounds} of {mode}")
+                        cache = self.cache_of(data, keys)
+                        rounds, kept = rounds + 1, kept + len(cache)
+                print(f"{mode}: rounds: {rounds}, kept: {kept} of {rounds * len(keys)}")
+
+    @staticmethod
+    def raw(client):
+        """All bytes up to the reply to PING, and some pushes behind it maybe."""
+        client.send(request(["PING"]))
+        data = b""
+        while b"+PONG\r\n" not in data[-4096:] and b"+PONG\r\n" not in data:
+            data += client.socket.recv(1 << 20)
+        return data
+
+    def old_of(self, data, keys, value):
+        return [key for key, found in self.cache_of(data, keys).items() if found != value]
+
+    @staticmethod
+    def cache_of(data, keys):
+        """What is kept of the replies to GET of the keys and the pushes between them."""
+        cache, answered = {}, iter(keys)
+        for reply in re.finditer(rb"\$4\r\n(\d{4})|(_\r)|\$8\r\n(key:\d{4})", data):
+            value, none, key = reply.groups()
+            if key:
+                cache.pop(key, None)
+            else:
+                cache[next(answered)] = value or none
+        return cache
 
     def test_no_old_value_stays(self):
         self.run_with(1000000, threads=3)
@@ -665,9 +731,9 @@ class TablesTest(unittest.TestCase):
                     cache[key] = reply[1]
         checker = self.client()
         deadline = time.monotonic() + QUIET_SECONDS
-        while self.stale(clients, caches, checker) and time.monotonic() < deadline:
+        while (wrong := self.stale(clients, caches, checker)) and time.monotonic() < deadline:
             time.sleep(0.02)  # a refresh and a tick
-        self.assertEqual(self.stale(clients, caches, checker), [])
+        self.assertEqual(wrong, [])
         print("rows kept:", [len(cache) for cache in caches.values()], "hits:", hits)
 
     @staticmethod
