@@ -625,7 +625,8 @@ PAIRS = "  - {name: pairs, source: app, key: [a, b], " + FAST + "}\n"
 class TablesTest(unittest.TestCase):
     def setUp(self):
         self.port = free_port()
-        self.daemon = Daemon(USERS, "", extra=f'cache: {{listen: ["127.0.0.1:{self.port}"]}}')
+        self.daemon = Daemon(USERS, "", extra=f'cache: {{listen: ["127.0.0.1:{self.port}"], '
+                             "output_limit: 1MiB}")
         self.addCleanup(self.daemon.__exit__, None, None, None)
         self.path = os.path.join(self.daemon.directory, "app.db")
         self.daemon.sources = f"  - {{name: app, type: sqlite, path: {self.path}}}"
@@ -704,6 +705,18 @@ class TablesTest(unittest.TestCase):
             self.daemon.configure(tables)
             self.daemon.signal(signal.SIGHUP)
             wait_for(lambda wanted=expected: kept() == wanted, f"{expected} is kept")
+
+    def test_a_client_that_does_not_read(self):
+        """Is ended by the limit of its output; nobody else is held up."""
+        reader, writer = self.client("ON", "BCAST"), self.client()
+        deadline = time.monotonic() + QUIET_SECONDS
+        lines = b"".join(request(["SET", f"{i}:" + "x" * 1000, 1]) for i in range(1000))
+        while b"id=%d " % reader.id in writer.command("CLIENT", "LIST")[1]:
+            self.assertLess(time.monotonic(), deadline)
+            writer.send(lines)
+            for _ in range(1000):
+                writer.read()
+        self.assertIn(b"dropped_connections_output_hard:1\r\n", writer.command("INFO", "stats")[1])
 
     def test_no_old_row_stays(self):
         """Rows in clients' caches while the database changes: in the end they are those of the
