@@ -298,6 +298,13 @@ class WithOurs(Modes, unittest.TestCase):
     def setUpClass(cls):
         cls.server = cls.enterClassContext(Ours(threads=2))
 
+    @classmethod
+    def tearDownClass(cls):
+        """It ends by itself, and a sanitizer has found nothing."""
+        cls.server.process.terminate()
+        if cls.server.process.wait(30) != 0:
+            raise AssertionError(cls.server.log())
+
 
 # --- beside Redis ----------------------------------------------------------------------------------
 
@@ -747,6 +754,7 @@ class TablesTest(unittest.TestCase):
         while (wrong := self.stale(clients, caches, checker)) and time.monotonic() < deadline:
             time.sleep(0.02)  # a refresh and a tick
         self.assertEqual(wrong, [])
+        self.daemon.stop()
         print("rows kept:", [len(cache) for cache in caches.values()], "hits:", hits)
 
     @staticmethod
