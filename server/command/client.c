@@ -80,10 +80,9 @@ static void print_flags(const struct client *client, char out[16])
     static const struct {
         uint32_t flag;
         char letter;
-    } letters[] = {{CLIENT_SUBSCRIBER, 'P'}, {CLIENT_MULTI, 'x'},
-                   {CLIENT_TRACKING, 't'},   {CLIENT_TRACKING_BROKEN, 'R'},
-                   {CLIENT_BROADCAST, 'B'},  {CLIENT_CLOSING, 'A'},
-                   {CLIENT_NO_EVICT, 'e'},   {CLIENT_NO_TOUCH, 'T'}};
+    } letters[] = {{CLIENT_SUBSCRIBER, 'P'},      {CLIENT_MULTI, 'x'},     {CLIENT_TRACKING, 't'},
+                   {CLIENT_TRACKING_BROKEN, 'R'}, {CLIENT_BROADCAST, 'B'}, {CLIENT_CLOSING, 'A'},
+                   {CLIENT_NO_EVICT, 'e'},        {CLIENT_NO_TOUCH, 'T'}};
     uint32_t flags = atomic_load_explicit(&client->flags, memory_order_relaxed);
     size_t used = 0;
     if (atomic_load_explicit(&client->queued, memory_order_relaxed) > 0)

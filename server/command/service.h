@@ -41,13 +41,13 @@ struct service_settings {
     struct net_limits limits;
     int64_t slow_after_us; /* calls that take so long are in the slow log; negative: none */
     uint32_t slow_length;
-    uint32_t events; /* the classes of keyspace events that are published */
+    uint32_t events;           /* the classes of keyspace events that are published */
     uint64_t tracked_keys_max; /* that clients are told of (CLIENT TRACKING); 0: any number */
 };
 #define SERVICE_SETTINGS_INIT                                                                      \
     {                                                                                              \
         .evict = true, .limits = NET_LIMITS_INIT, .slow_after_us = 10000, .slow_length = 128,      \
-        .tracked_keys_max = TRACKING_KEYS_MAX_DEFAULT \
+        .tracked_keys_max = TRACKING_KEYS_MAX_DEFAULT                                              \
     }
 
 /* Where it serves, for INFO and CONFIG GET. */

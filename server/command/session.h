@@ -55,15 +55,15 @@ struct session {
     struct resp_parser parser;
     struct reply reply; /* to the connection's output */
     uint64_t id;
-    struct client *client;       /* what others see of it */
-    const struct acl_user *user; /* NULL: has not authenticated */
-    uint64_t acl_generation;     /* as of which `user` is right */
-    struct multi *multi;         /* NULL: neither MULTI nor WATCH */
+    struct client *client;            /* what others see of it */
+    const struct acl_user *user;      /* NULL: has not authenticated */
+    uint64_t acl_generation;          /* as of which `user` is right */
+    struct multi *multi;              /* NULL: neither MULTI nor WATCH */
     struct tracking_member *tracking; /* NULL: CLIENT TRACKING is off */
-    bool closing;                /* after this reply */
-    bool paused;                 /* waits for something; what has come is run later */
-    bool broken;                 /* what comes next is no request */
-    uint8_t mute;                /* enum mute */
+    bool closing;                     /* after this reply */
+    bool paused;                      /* waits for something; what has come is run later */
+    bool broken;                      /* what comes next is no request */
+    uint8_t mute;                     /* enum mute */
 };
 
 /* CLIENT REPLY: which replies are left out. */

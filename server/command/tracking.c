@@ -7,9 +7,10 @@
  * it reads is remembered before it is read; what happens when the key changes is in
  * tracking_tell.c.
  *
- * Limits: keys are remembered up to a number (tracking-table-max-keys); what is beyond is told to
- * have changed, and forgotten. That a client is gone, or tracks no longer, is found out when one of
- * its keys changes, as in Redis.
+ * Limits: keys are remembered up to a number (tracking-table-max-keys), and 512 bytes for each;
+ * what is beyond is told to have changed, and forgotten. A client has at most 512 prefixes, all
+ * clients together 65,536. That a client is gone, or tracks no longer, is found out when one of its
+ * keys changes, as in Redis.
  */
 #include "server/command/tracking_internal.h"
 
@@ -21,6 +22,9 @@
 #include "server/command/multi.h"
 #include "server/command/rows.h"
 #include "server/resp/number.h"
+
+#define EVICTIONS_MORE 64u  /* by one request, beyond its keys */
+#define PREFIXES_MAX   512u /* of one client */
 
 /* --- members ---------------------------------------------------------------------------------- */
 
@@ -147,8 +151,10 @@ static void remember(struct session *session, const struct resp_arg *key)
 {
     struct tracking *tracking = session->service->tracking;
     struct tracked_keys *keys = key_is_row(session, key) ? &tracking->rows : &tracking->keys;
-    int status =
-        tracked_keys_add(keys, session_hash(session, key), key->bytes, key->size, session->id);
+    int status = SP_ETOOBIG;
+    if (key->size <= CACHE_KEY_MAX)
+        status =
+            tracked_keys_add(keys, session_hash(session, key), key->bytes, key->size, session->id);
     if (status != SP_OK) /* as if it had changed just after */
         tracking_pend(session->tracking, key->bytes, key->size);
 }
@@ -159,9 +165,10 @@ void tracking_before(struct session *session, const struct call *call)
     if (!(call->command->flags & COMMAND_READONLY) || keys.first == 0 ||
         !is_remembered(session->tracking))
         return;
-    for (size_t i = keys.first; i <= keys.last; i += keys.step)
+    unsigned count = 0;
+    for (size_t i = keys.first; i <= keys.last; i += keys.step, count++)
         remember(session, &call->args[i]);
-    tracking_limit(session->service);
+    tracking_limit(session->service, count + EVICTIONS_MORE);
 }
 
 void tracking_after(struct session *session, const struct call *call)
@@ -285,21 +292,36 @@ static bool overlap(const void *a, size_t a_bytes, const void *b, size_t b_bytes
 static bool overlaps_own(struct session *session, const struct resp_arg *prefix)
 {
     struct tracking *tracking = session->service->tracking;
-    const struct tracked_prefix *found = NULL;
     pthread_mutex_lock(&tracking->lock);
-    for (size_t i = 0; i < tracking->prefixes.count && !found; i++) {
-        const struct tracked_prefix *other = tracking->prefixes.sorted[i];
-        if (overlap(prefix->bytes, prefix->size, other->text, other->bytes) &&
-            tracked_prefix_has(other, session->id))
-            found = other;
-    }
-    if (found)
+    const struct tracked_prefix *own =
+        tracked_prefixes_overlap(&tracking->prefixes, prefix->bytes, prefix->size, session->id);
+    if (own)
         reply_error(&session->reply,
                     "ERR Prefix '%.*s' overlaps with an existing prefix '%.*s'. Prefixes for a "
                     "single client must not overlap.",
-                    (int)prefix->size, prefix->bytes, (int)found->bytes, found->text);
+                    (int)prefix->size, prefix->bytes, (int)own->bytes, own->text);
     pthread_mutex_unlock(&tracking->lock);
-    return found != NULL;
+    return own != NULL;
+}
+
+/* Whether there are not too many of them, and none too long; else the error is replied. */
+static bool prefixes_are_few(struct session *session, const struct call *call,
+                             const struct tracking_options *options)
+{
+    const struct tracking_member *now = session->tracking;
+    size_t at = 3, have = now ? now->prefixes : 0;
+    const struct resp_arg *prefix;
+    if (have + options->prefix_count > PREFIXES_MAX) {
+        reply_error(&session->reply, "ERR a client can have at most %u prefixes", PREFIXES_MAX);
+        return false;
+    }
+    while ((prefix = next_prefix(call, &at))) {
+        if (prefix->size <= CACHE_KEY_MAX)
+            continue;
+        reply_error(&session->reply, "ERR a prefix has at most %u bytes", CACHE_KEY_MAX);
+        return false;
+    }
+    return true;
 }
 
 /* Whether no prefix is the beginning of another one, or of one that the session has; else the error
@@ -343,36 +365,32 @@ static bool add_target(struct session *session, uint64_t id)
     return member || !client;
 }
 
-/* With the lock; false: no memory. */
-static bool add_prefixes(struct session *session, const struct call *call,
-                         const struct tracking_options *options)
+/* With the lock. */
+static int add_prefixes(struct tracking *tracking, struct tracking_member *member,
+                        const struct call *call, const struct tracking_options *options)
 {
-    struct tracking *tracking = session->service->tracking;
     size_t at = 3;
     const struct resp_arg *prefix;
     int status = SP_OK;
     if (options->prefix_count == 0)
-        status = tracked_prefixes_add(&tracking->prefixes, "", 0, session->id);
+        status = tracked_prefixes_add(&tracking->prefixes, "", 0, member->id);
     while (status == SP_OK && (prefix = next_prefix(call, &at)))
-        status =
-            tracked_prefixes_add(&tracking->prefixes, prefix->bytes, prefix->size, session->id);
+        status = tracked_prefixes_add(&tracking->prefixes, prefix->bytes, prefix->size, member->id);
+    member->prefixes += options->prefix_count;
     atomic_store_explicit(&tracking->prefix_count, tracking->prefixes.count, memory_order_relaxed);
-    return status == SP_OK;
+    return status;
 }
 
-/* With the lock; false: no memory. */
-static bool start(struct session *session, const struct call *call,
-                  const struct tracking_options *options)
+/* With the lock. What it has done when it fails is undone by tracking_stop. */
+static int start(struct session *session, const struct call *call,
+                 const struct tracking_options *options)
 {
     struct tracking *tracking = session->service->tracking;
     struct tracking_member *member =
         member_of(tracking, session, session->id, session->thread->number);
     if (!member)
-        return false;
+        return SP_ENOMEM;
     session->tracking = member;
-    if ((options->redirect != 0 && !add_target(session, (uint64_t)options->redirect)) ||
-        (options->broadcast && !add_prefixes(session, call, options)))
-        return false;
     if (!member->on)
         atomic_fetch_add_explicit(&session->service->trackers, 1, memory_order_relaxed);
     member->on = true;
@@ -381,7 +399,9 @@ static bool start(struct session *session, const struct call *call,
     member->opt_out = options->opt_out;
     member->no_loop = options->no_loop;
     member->redirect = (uint64_t)options->redirect;
-    return true;
+    if (options->redirect != 0 && !add_target(session, (uint64_t)options->redirect))
+        return SP_ENOMEM;
+    return options->broadcast ? add_prefixes(tracking, member, call, options) : SP_OK;
 }
 
 /* What CLIENT LIST says of it. */
@@ -416,6 +436,7 @@ void tracking_stop(struct session *session)
     member->on = member->broadcast = member->opt_in = member->opt_out = member->no_loop = false;
     member->caching = false;
     member->redirect = 0;
+    member->prefixes = 0;
     if (!member->targeted) {
         drop_member(tracking, session->id);
         session->tracking = NULL;
@@ -438,17 +459,19 @@ static void switch_on(struct session *session, const struct call *call,
                       const struct tracking_options *options)
 {
     struct tracking *tracking = session->service->tracking;
-    if (!options_fit(session, options) || (options->broadcast && !prefixes_fit(session, call)))
+    if (!options_fit(session, options) || !prefixes_are_few(session, call, options) ||
+        (options->broadcast && !prefixes_fit(session, call)))
         return;
     pthread_mutex_lock(&tracking->lock);
-    bool started = start(session, call, options);
+    int status = start(session, call, options);
     pthread_mutex_unlock(&tracking->lock);
-    if (started) {
+    if (status == SP_OK) {
         show_flags(session);
         reply_ok(&session->reply);
     } else {
         tracking_stop(session);
-        reply_error(&session->reply, "ERR out of memory");
+        reply_error(&session->reply, status == SP_ENOMEM ? "ERR out of memory"
+                                                         : "ERR too many prefixes are tracked");
     }
 }
 

@@ -20,6 +20,7 @@ struct tracking_member {
     unsigned thread;
     /* Changed by the session's thread, with the lock: that thread may read them without. */
     bool on, broadcast, opt_in, opt_out, no_loop;
+    size_t prefixes;   /* how many it has */
     bool targeted;     /* some session has named it in REDIRECT */
     uint64_t redirect; /* 0: to itself */
     /* Of the session's thread alone. */
@@ -84,8 +85,8 @@ void tracking_pend(struct tracking_member *member, const void *key, size_t key_b
 void tracking_pend_null(struct tracking_member *member);
 void tracking_tell_pending(struct session *session);
 
-/* Forgets keys until there are no more than keys_max. */
-void tracking_limit(struct service *service);
+/* Forgets keys, at most so many, while there are more than keys_max, or larger ones. */
+void tracking_limit(struct service *service, unsigned most);
 
 /* tracking_rows.c */
 void tracking_rows_tick(struct service *service);

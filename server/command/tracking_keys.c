@@ -3,8 +3,8 @@
  * tracking_keys.c - the table of who has read which key.
  *
  * Each stripe is a hash table with chains that doubles as it fills and never shrinks, but for
- * tracked_keys_clear. The clients of a key are a sorted array, of which the first, that most keys
- * have alone, lies in the key's block.
+ * tracked_keys_clear, which puts an empty one in its place. The clients of a key are a sorted
+ * array, of which the first, that most keys have alone, lies in the key's block.
  *
  * Costs: adding and taking are one mutex that is hardly ever contended and a look at a chain of
  * about one key, plus a move of the larger ids where a key has several clients. A key takes 56
@@ -27,12 +27,41 @@ void tracked_free(struct tracked *tracked)
     free(tracked);
 }
 
-static void free_chain(struct tracked *chain)
+static uint64_t bytes_of(const struct tracked *tracked)
 {
-    struct tracked *next;
-    for (; chain; chain = next) {
-        next = chain->next;
-        tracked_free(chain);
+    return sizeof(*tracked) + tracked->key_bytes +
+           (tracked->more ? tracked->cap * sizeof(uint64_t) : 0);
+}
+
+static struct tracked_table *new_table(size_t bucket_count)
+{
+    struct tracked_table *table =
+        calloc(1, sizeof(*table) + bucket_count * sizeof(struct tracked *));
+    if (table)
+        table->bucket_count = bucket_count;
+    return table;
+}
+
+static void free_keys(struct tracked_table *table)
+{
+    for (size_t i = 0; i < table->bucket_count; i++) {
+        struct tracked *next;
+        for (struct tracked *tracked = table->buckets[i]; tracked; tracked = next) {
+            next = tracked->next;
+            tracked_free(tracked);
+        }
+        table->buckets[i] = NULL;
+    }
+}
+
+static void destroy_stripes(struct tracked_keys *keys, unsigned count)
+{
+    for (unsigned s = 0; s < count; s++) {
+        struct tracked_stripe *stripe = &keys->stripes[s];
+        if (stripe->table)
+            free_keys(stripe->table);
+        free(stripe->table);
+        pthread_mutex_destroy(&stripe->lock);
     }
 }
 
@@ -42,26 +71,21 @@ int tracked_keys_init(struct tracked_keys *keys)
     for (unsigned s = 0; s < TRACKED_STRIPES; s++) {
         struct tracked_stripe *stripe = &keys->stripes[s];
         pthread_mutex_init(&stripe->lock, NULL);
-        stripe->bucket_count = BUCKETS_FIRST;
-        stripe->buckets = calloc(BUCKETS_FIRST, sizeof(struct tracked *));
-        if (stripe->buckets)
-            continue;
-        for (unsigned i = 0; i <= s; i++) {
-            pthread_mutex_destroy(&keys->stripes[i].lock);
-            free(keys->stripes[i].buckets);
+        stripe->table = new_table(BUCKETS_FIRST);
+        if (!stripe->table) {
+            destroy_stripes(keys, s + 1);
+            return SP_ENOMEM;
         }
-        return SP_ENOMEM;
     }
+    pthread_mutex_init(&keys->dead_lock, NULL);
     return SP_OK;
 }
 
 void tracked_keys_destroy(struct tracked_keys *keys)
 {
-    tracked_keys_clear(keys);
-    for (unsigned s = 0; s < TRACKED_STRIPES; s++) {
-        pthread_mutex_destroy(&keys->stripes[s].lock);
-        free(keys->stripes[s].buckets);
-    }
+    tracked_keys_bury(keys);
+    destroy_stripes(keys, TRACKED_STRIPES);
+    pthread_mutex_destroy(&keys->dead_lock);
 }
 
 /* The stripe is of the hash's top bits and the bucket of its lowest. */
@@ -74,7 +98,8 @@ static struct tracked_stripe *stripe_of(struct tracked_keys *keys, uint64_t hash
 static struct tracked **link_of(const struct tracked_stripe *stripe, uint64_t hash, const void *key,
                                 size_t key_bytes)
 {
-    struct tracked **link = &stripe->buckets[hash & (stripe->bucket_count - 1)];
+    struct tracked_table *table = stripe->table;
+    struct tracked **link = &table->buckets[hash & (table->bucket_count - 1)];
     while (*link && ((*link)->hash != hash || (*link)->key_bytes != key_bytes ||
                      memcmp((*link)->key, key, key_bytes) != 0))
         link = &(*link)->next;
@@ -83,21 +108,20 @@ static struct tracked **link_of(const struct tracked_stripe *stripe, uint64_t ha
 
 static void grow_stripe(struct tracked_stripe *stripe)
 {
-    size_t count = stripe->bucket_count * 2;
-    struct tracked **buckets = calloc(count, sizeof(struct tracked *));
-    if (!buckets)
+    struct tracked_table *old = stripe->table, *table = new_table(old->bucket_count * 2);
+    if (!table)
         return; /* chains get longer */
-    for (size_t i = 0; i < stripe->bucket_count; i++) {
+    for (size_t i = 0; i < old->bucket_count; i++) {
         struct tracked *next;
-        for (struct tracked *tracked = stripe->buckets[i]; tracked; tracked = next) {
+        for (struct tracked *tracked = old->buckets[i]; tracked; tracked = next) {
+            size_t at = tracked->hash & (table->bucket_count - 1);
             next = tracked->next;
-            tracked->next = buckets[tracked->hash & (count - 1)];
-            buckets[tracked->hash & (count - 1)] = tracked;
+            tracked->next = table->buckets[at];
+            table->buckets[at] = tracked;
         }
     }
-    free(stripe->buckets);
-    stripe->buckets = buckets;
-    stripe->bucket_count = count;
+    stripe->table = table;
+    free(old);
 }
 
 static struct tracked *new_tracked(uint64_t hash, const void *key, size_t key_bytes, uint64_t id)
@@ -153,10 +177,16 @@ static int add_id(struct tracked *tracked, uint64_t id)
     return SP_OK;
 }
 
-static void count_out(struct tracked_keys *keys, const struct tracked *tracked)
+/* With the stripe's lock; negative counts wrap around, as unsigned numbers do. */
+static void count_change(struct tracked_keys *keys, struct tracked_stripe *stripe, uint64_t count,
+                         uint64_t items, uint64_t bytes)
 {
-    atomic_fetch_sub_explicit(&keys->keys, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&keys->items, tracked->count, memory_order_relaxed);
+    stripe->count += count;
+    stripe->items += items;
+    stripe->bytes += bytes;
+    atomic_fetch_add_explicit(&keys->keys, count, memory_order_relaxed);
+    atomic_fetch_add_explicit(&keys->items, items, memory_order_relaxed);
+    atomic_fetch_add_explicit(&keys->bytes, bytes, memory_order_relaxed);
 }
 
 static int add_key(struct tracked_keys *keys, struct tracked_stripe *stripe, struct tracked **link,
@@ -165,29 +195,32 @@ static int add_key(struct tracked_keys *keys, struct tracked_stripe *stripe, str
     if (!tracked)
         return SP_ENOMEM;
     *link = tracked;
-    if (++stripe->count > stripe->bucket_count)
+    count_change(keys, stripe, 1, 1, bytes_of(tracked));
+    if (stripe->count > stripe->table->bucket_count)
         grow_stripe(stripe);
-    atomic_fetch_add_explicit(&keys->keys, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&keys->items, 1, memory_order_relaxed);
     return SP_OK;
+}
+
+static int add_client(struct tracked_keys *keys, struct tracked_stripe *stripe,
+                      struct tracked *tracked, uint64_t id)
+{
+    uint64_t before = bytes_of(tracked);
+    int status = add_id(tracked, id);
+    if (status == SP_OK)
+        count_change(keys, stripe, 0, 1, bytes_of(tracked) - before);
+    return status == SP_EEXISTS ? SP_OK : status;
 }
 
 int tracked_keys_add(struct tracked_keys *keys, uint64_t hash, const void *key, size_t key_bytes,
                      uint64_t id)
 {
     struct tracked_stripe *stripe = stripe_of(keys, hash);
-    int status;
     pthread_mutex_lock(&stripe->lock);
     struct tracked **link = link_of(stripe, hash, key, key_bytes);
-    if (!*link) {
-        status = add_key(keys, stripe, link, new_tracked(hash, key, key_bytes, id));
-    } else {
-        status = add_id(*link, id);
-        if (status == SP_OK)
-            atomic_fetch_add_explicit(&keys->items, 1, memory_order_relaxed);
-    }
+    int status = *link ? add_client(keys, stripe, *link, id)
+                       : add_key(keys, stripe, link, new_tracked(hash, key, key_bytes, id));
     pthread_mutex_unlock(&stripe->lock);
-    return status == SP_EEXISTS ? SP_OK : status;
+    return status;
 }
 
 /* With the stripe's lock. */
@@ -197,8 +230,7 @@ static struct tracked *take_link(struct tracked_keys *keys, struct tracked_strip
     struct tracked *tracked = *link;
     *link = tracked->next;
     tracked->next = NULL;
-    stripe->count--;
-    count_out(keys, tracked);
+    count_change(keys, stripe, -UINT64_C(1), -(uint64_t)tracked->count, -bytes_of(tracked));
     return tracked;
 }
 
@@ -219,7 +251,8 @@ static struct tracked *take_at_hand(struct tracked_keys *keys, struct tracked_st
     struct tracked *tracked = NULL;
     pthread_mutex_lock(&stripe->lock);
     while (stripe->count > 0 && !tracked) {
-        struct tracked **link = &stripe->buckets[stripe->hand++ & (stripe->bucket_count - 1)];
+        struct tracked_table *table = stripe->table;
+        struct tracked **link = &table->buckets[stripe->hand++ & (table->bucket_count - 1)];
         if (*link)
             tracked = take_link(keys, stripe, link);
     }
@@ -246,8 +279,8 @@ struct tracked *tracked_keys_take_all(struct tracked_keys *keys,
     for (unsigned s = 0; s < TRACKED_STRIPES; s++) {
         struct tracked_stripe *stripe = &keys->stripes[s];
         pthread_mutex_lock(&stripe->lock);
-        for (size_t i = 0; i < stripe->bucket_count && stripe->count > 0; i++) {
-            struct tracked **link = &stripe->buckets[i];
+        for (size_t i = 0; i < stripe->table->bucket_count && stripe->count > 0; i++) {
+            struct tracked **link = &stripe->table->buckets[i];
             while (*link) {
                 if (!wanted(context, *link)) {
                     link = &(*link)->next;
@@ -263,41 +296,47 @@ struct tracked *tracked_keys_take_all(struct tracked_keys *keys,
     return all;
 }
 
-/* The keys of a stripe as chains, of which it has none afterwards, in a table of the first size
- * where there is memory for one. */
-static struct tracked **take_buckets(struct tracked_keys *keys, struct tracked_stripe *stripe,
-                                     size_t *count)
+/* Where there is no memory for a new table the keys of the old one are freed at once. */
+static void clear_stripe(struct tracked_keys *keys, struct tracked_stripe *stripe)
 {
-    struct tracked **buckets = calloc(BUCKETS_FIRST, sizeof(struct tracked *)), **old;
+    struct tracked_table *table = new_table(BUCKETS_FIRST), *old = NULL;
     pthread_mutex_lock(&stripe->lock);
-    *count = stripe->bucket_count;
-    old = stripe->buckets;
-    for (size_t i = 0; i < stripe->bucket_count; i++) {
-        for (const struct tracked *tracked = old[i]; tracked; tracked = tracked->next)
-            count_out(keys, tracked);
-    }
-    stripe->count = 0;
-    if (buckets) {
-        stripe->buckets = buckets;
-        stripe->bucket_count = BUCKETS_FIRST;
+    count_change(keys, stripe, -stripe->count, -stripe->items, -stripe->bytes);
+    if (table) {
+        old = stripe->table;
+        stripe->table = table;
     } else {
-        for (size_t i = 0; i < stripe->bucket_count; i++) {
-            free_chain(old[i]);
-            old[i] = NULL;
-        }
-        old = NULL;
+        free_keys(stripe->table);
     }
     pthread_mutex_unlock(&stripe->lock);
-    return old;
+    if (!old)
+        return;
+    pthread_mutex_lock(&keys->dead_lock);
+    old->next = keys->dead;
+    keys->dead = old;
+    pthread_mutex_unlock(&keys->dead_lock);
 }
 
 void tracked_keys_clear(struct tracked_keys *keys)
 {
     for (unsigned s = 0; s < TRACKED_STRIPES; s++) {
-        size_t count;
-        struct tracked **buckets = take_buckets(keys, &keys->stripes[s], &count);
-        for (size_t i = 0; buckets && i < count; i++)
-            free_chain(buckets[i]);
-        free(buckets);
+        pthread_mutex_lock(&keys->stripes[s].lock);
+        bool empty = keys->stripes[s].count == 0;
+        pthread_mutex_unlock(&keys->stripes[s].lock);
+        if (!empty)
+            clear_stripe(keys, &keys->stripes[s]);
+    }
+}
+
+void tracked_keys_bury(struct tracked_keys *keys)
+{
+    pthread_mutex_lock(&keys->dead_lock);
+    struct tracked_table *next, *table = keys->dead;
+    keys->dead = NULL;
+    pthread_mutex_unlock(&keys->dead_lock);
+    for (; table; table = next) {
+        next = table->next;
+        free_keys(table);
+        free(table);
     }
 }

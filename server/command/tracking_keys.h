@@ -27,17 +27,25 @@ struct tracked {
     char key[];
 };
 
+struct tracked_table {
+    struct tracked_table *next; /* of those that nobody uses any more */
+    size_t bucket_count;        /* a power of two */
+    struct tracked *buckets[];
+};
+
 struct tracked_stripe {
     _Alignas(64) pthread_mutex_t lock;
-    struct tracked **buckets;
-    size_t bucket_count, count;
-    size_t hand; /* where eviction goes on */
+    struct tracked_table *table;
+    uint64_t count, items, bytes; /* keys; their clients, summed; memory of both */
+    size_t hand;                  /* where eviction goes on */
 };
 
 struct tracked_keys {
     struct tracked_stripe stripes[TRACKED_STRIPES];
-    _Atomic uint64_t keys, items; /* items: clients, summed over the keys */
-    _Atomic unsigned hand;        /* the stripe where eviction goes on */
+    _Atomic uint64_t keys, items, bytes; /* of all stripes */
+    _Atomic unsigned hand;               /* the stripe where eviction goes on */
+    pthread_mutex_t dead_lock;
+    struct tracked_table *dead; /* with that lock: to be freed by tracked_keys_bury */
 };
 
 static inline const uint64_t *tracked_ids(const struct tracked *tracked)
@@ -63,6 +71,9 @@ struct tracked *tracked_keys_take_any(struct tracked_keys *keys);
 struct tracked *tracked_keys_take_all(struct tracked_keys *keys,
                                       bool (*wanted)(void *context, const struct tracked *tracked),
                                       void *context);
+/* Forgets all, in a time that does not depend on how many they are. The memory comes back when
+ * tracked_keys_bury is called. */
 void tracked_keys_clear(struct tracked_keys *keys);
+void tracked_keys_bury(struct tracked_keys *keys);
 
 #endif

@@ -6,8 +6,9 @@
  * that is not above the key. Whatever lies between P and the key in the order of bytes begins with
  * P, so E does, and P is E or an ancestor of it. So a key costs one binary search and a walk up.
  *
- * Costs: a new prefix costs a pass over all of them, for their parents. A change costs the key's
- * bytes and 16 until it is told; a key that changes often is noted as often, and told once.
+ * Costs: a new prefix costs a move of those behind it and a look at those that begin with it; a
+ * client that leaves costs a pass over all of them. A change costs the key's bytes and 16 until it
+ * is told; a key that changes often is noted as often, and told once.
  */
 #include "server/command/tracking_prefixes.h"
 
@@ -34,7 +35,8 @@ static int compare(const void *a, size_t a_bytes, const void *b, size_t b_bytes)
 
 static bool begins_with(const void *text, size_t bytes, const struct tracked_prefix *prefix)
 {
-    return prefix->bytes <= bytes && memcmp(text, prefix->text, prefix->bytes) == 0;
+    return prefix->bytes == 0 ||
+           (prefix->bytes <= bytes && memcmp(text, prefix->text, prefix->bytes) == 0);
 }
 
 /* How many are not above the text. */
@@ -65,6 +67,24 @@ static void find_parents(struct tracked_prefixes *prefixes)
     }
 }
 
+/* A new prefix gets its parent, and becomes that of those which begin with it, and which come next
+ * to it, unless they have a longer one. */
+static void link_parents(struct tracked_prefixes *prefixes, size_t at)
+{
+    struct tracked_prefix *prefix = prefixes->sorted[at];
+    struct tracked_prefix *parent = at > 0 ? prefixes->sorted[at - 1] : NULL;
+    while (parent && !begins_with(prefix->text, prefix->bytes, parent))
+        parent = parent->parent;
+    prefix->parent = parent;
+    for (size_t i = at + 1; i < prefixes->count; i++) {
+        struct tracked_prefix *longer = prefixes->sorted[i];
+        if (!begins_with(longer->text, longer->bytes, prefix))
+            break;
+        if (longer->parent == parent)
+            longer->parent = prefix;
+    }
+}
+
 static struct tracked_prefix *insert(struct tracked_prefixes *prefixes, size_t at, const void *text,
                                      size_t bytes)
 {
@@ -87,7 +107,7 @@ static struct tracked_prefix *insert(struct tracked_prefixes *prefixes, size_t a
             (prefixes->count - at) * sizeof(struct tracked_prefix *));
     prefixes->sorted[at] = prefix;
     prefixes->count++;
-    find_parents(prefixes);
+    link_parents(prefixes, at);
     return prefix;
 }
 
@@ -145,12 +165,34 @@ int tracked_prefixes_add(struct tracked_prefixes *prefixes, const void *text, si
 {
     size_t at = upper_bound(prefixes, text, bytes);
     struct tracked_prefix *prefix = at > 0 ? prefixes->sorted[at - 1] : NULL;
-    if (!prefix || compare(prefix->text, prefix->bytes, text, bytes) != 0)
+    bool found = prefix && compare(prefix->text, prefix->bytes, text, bytes) == 0;
+    if (!found && prefixes->count == TRACKED_PREFIXES_MAX)
+        return SP_ETOOBIG;
+    if (!found)
         prefix = insert(prefixes, at, text, bytes);
     int status = prefix ? add_id(prefix, id) : SP_ENOMEM;
     if (status != SP_OK)
         drop_unwanted(prefixes);
     return status;
+}
+
+const struct tracked_prefix *tracked_prefixes_overlap(const struct tracked_prefixes *prefixes,
+                                                      const void *text, size_t bytes, uint64_t id)
+{
+    size_t at = upper_bound(prefixes, text, bytes);
+    const struct tracked_prefix *above = at > 0 ? prefixes->sorted[at - 1] : NULL, *found = NULL;
+    for (; above; above = above->parent) {
+        if (begins_with(text, bytes, above) && tracked_prefix_has(above, id))
+            found = above; /* the shortest one is the first in order */
+    }
+    for (; !found && at < prefixes->count; at++) {
+        const struct tracked_prefix *below = prefixes->sorted[at];
+        if (below->bytes < bytes || (bytes > 0 && memcmp(below->text, text, bytes) != 0))
+            break;
+        if (tracked_prefix_has(below, id))
+            found = below;
+    }
+    return found;
 }
 
 void tracked_prefixes_leave(struct tracked_prefixes *prefixes, uint64_t id)
@@ -203,6 +245,14 @@ bool tracked_prefixes_note(struct tracked_prefixes *prefixes, const void *key, s
     return noted;
 }
 
+static struct changed_head head_at(const char *at)
+{
+    struct changed_head head;
+    memcpy(&head.writer, at, sizeof(head.writer));
+    memcpy(&head.bytes, at + sizeof(head.writer), sizeof(head.bytes));
+    return head;
+}
+
 struct change {
     const char *key;
     size_t bytes, number;
@@ -225,9 +275,7 @@ static struct change *sort_changes(const struct tracked_prefix *prefix)
     if (!changes)
         return NULL;
     for (size_t i = 0; i < prefix->change_count; i++) {
-        struct changed_head head;
-        memcpy(&head.writer, at, sizeof(head.writer));
-        memcpy(&head.bytes, at + sizeof(head.writer), sizeof(head.bytes));
+        struct changed_head head = head_at(at);
         changes[i] = (struct change){at + HEAD_BYTES, head.bytes, i, head.writer};
         at += HEAD_BYTES + head.bytes;
     }
@@ -258,6 +306,17 @@ size_t tracked_prefix_print(const struct tracked_prefix *prefix, uint64_t except
     free(changes);
     reply_array_at(&reply, 0, count);
     return count;
+}
+
+bool tracked_prefix_changed_by(const struct tracked_prefix *prefix, uint64_t id)
+{
+    struct changed_head head;
+    for (size_t at = 0; at < prefix->changed.size; at += HEAD_BYTES + head.bytes) {
+        head = head_at(prefix->changed.bytes + at);
+        if (head.writer == id)
+            return true;
+    }
+    return false;
 }
 
 void tracked_prefix_told(struct tracked_prefixes *prefixes, struct tracked_prefix *prefix)

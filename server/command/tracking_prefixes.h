@@ -34,11 +34,17 @@ struct tracked_prefixes {
         NULL, 0, 0, 0                                                                              \
     }
 
-/* SP_ENOMEM; nothing happens if the client has it already. */
+#define TRACKED_PREFIXES_MAX 65536u
+
+/* SP_ENOMEM; SP_ETOOBIG: there are TRACKED_PREFIXES_MAX. Nothing happens if the client has it. */
 int tracked_prefixes_add(struct tracked_prefixes *prefixes, const void *text, size_t bytes,
                          uint64_t id);
 /* Takes a client out of all of them. */
 void tracked_prefixes_leave(struct tracked_prefixes *prefixes, uint64_t id);
+/* A prefix of the client that begins with the text, or that the text begins with: the first in
+ * order; NULL: there is none. */
+const struct tracked_prefix *tracked_prefixes_overlap(const struct tracked_prefixes *prefixes,
+                                                      const void *text, size_t bytes, uint64_t id);
 bool tracked_prefix_has(const struct tracked_prefix *prefix, uint64_t id);
 void tracked_prefixes_free(struct tracked_prefixes *prefixes);
 
@@ -51,6 +57,8 @@ bool tracked_prefixes_note(struct tracked_prefixes *prefixes, const void *key, s
  * without those that the client `except` (0: none) was the last to change. How many. */
 size_t tracked_prefix_print(const struct tracked_prefix *prefix, uint64_t except,
                             struct buffer *out);
+/* Whether the client has changed any of them. */
+bool tracked_prefix_changed_by(const struct tracked_prefix *prefix, uint64_t id);
 void tracked_prefix_told(struct tracked_prefixes *prefixes, struct tracked_prefix *prefix);
 
 #endif

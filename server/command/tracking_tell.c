@@ -23,7 +23,9 @@
 #include "server/command/client.h"
 #include "server/command/pubsub.h"
 
-#define BROADCAST_CHANGES_MAX 4096u /* that wait; more are told at once */
+#define BROADCAST_CHANGES_MAX 4096u  /* that wait; more are told at once */
+#define TRACKED_KEY_BYTES     512u   /* of memory, that a key may take on the average */
+#define TICK_EVICTIONS        20000u /* about 20 ms */
 
 /* --- on the client's thread ------------------------------------------------------------------- */
 
@@ -294,8 +296,8 @@ void tracking_tell_pending(struct session *session)
 
 /* --- prefixes --------------------------------------------------------------------------------- */
 
-/* With the lock. Those who want to hear of what they have changed themselves get the same message,
- * the others each their own. */
+/* With the lock. Those who have changed something of it and do not want to hear of that get each a
+ * message of their own, all others the same. */
 static void broadcast_prefix(struct service *service, struct tracked_prefix *prefix)
 {
     struct receivers usual = RECEIVERS_INIT;
@@ -304,7 +306,7 @@ static void broadcast_prefix(struct service *service, struct tracked_prefix *pre
         const struct tracking_member *member = tracking_find(service->tracking, prefix->ids[i]);
         if (!member || !member->on)
             continue;
-        if (!member->no_loop) {
+        if (!member->no_loop || !tracked_prefix_changed_by(prefix, member->id)) {
             receivers_add(service, &usual, member);
             continue;
         }
@@ -377,21 +379,25 @@ void tracking_flushed(struct service *service, struct session *writer)
     tracking_tell_all(service, writer);
 }
 
+static uint64_t load(const _Atomic uint64_t *number)
+{
+    return atomic_load_explicit(number, memory_order_relaxed);
+}
+
 static bool is_over(const struct tracking *tracking)
 {
-    uint64_t most = atomic_load_explicit(&tracking->keys_max, memory_order_relaxed);
-    return most != 0 && atomic_load_explicit(&tracking->keys.keys, memory_order_relaxed) +
-                                atomic_load_explicit(&tracking->rows.keys, memory_order_relaxed) >
-                            most;
+    uint64_t most = load(&tracking->keys_max);
+    return most != 0 &&
+           (load(&tracking->keys.keys) + load(&tracking->rows.keys) > most ||
+            (load(&tracking->keys.bytes) + load(&tracking->rows.bytes)) / TRACKED_KEY_BYTES > most);
 }
 
 /* The larger table loses first. */
-void tracking_limit(struct service *service)
+void tracking_limit(struct service *service, unsigned most)
 {
     struct tracking *tracking = service->tracking;
-    while (is_over(tracking)) {
-        bool rows = atomic_load_explicit(&tracking->rows.keys, memory_order_relaxed) >
-                    atomic_load_explicit(&tracking->keys.keys, memory_order_relaxed);
+    while (most-- > 0 && is_over(tracking)) {
+        bool rows = load(&tracking->rows.bytes) > load(&tracking->keys.bytes);
         struct tracked *tracked = tracked_keys_take_any(rows ? &tracking->rows : &tracking->keys);
         if (!tracked)
             return;
@@ -408,6 +414,8 @@ void tracking_tick(struct service *service)
         tracking_broadcast(service);
     if (atomic_exchange_explicit(&tracking->lost, false, memory_order_relaxed))
         tracking_flushed(service, NULL);
-    tracking_limit(service);
+    tracking_limit(service, TICK_EVICTIONS);
     tracking_rows_tick(service);
+    tracked_keys_bury(&tracking->keys);
+    tracked_keys_bury(&tracking->rows);
 }

@@ -241,6 +241,12 @@ static void check_prefix(const struct prefixes_model *model, const struct tracke
     for (unsigned c = 0; c < CLIENTS; c++)
         assert_int_equal(tracked_prefix_has(prefix, c + 1), model->has[number][c]);
     assert_int_equal(prefix->change_count, model->change_count[number]);
+    for (unsigned c = 0; c <= CLIENTS; c++) {
+        bool changed = false;
+        for (size_t i = 0; i < model->change_count[number]; i++)
+            changed = changed || model->changes[number][i].writer == c;
+        assert_int_equal(tracked_prefix_changed_by(prefix, c), changed);
+    }
     for (uint64_t except = 0; except <= CLIENTS; except++) {
         struct buffer found = BUFFER_INIT, expected = BUFFER_INIT;
         assert_int_equal(tracked_prefix_print(prefix, except, &found),
@@ -250,6 +256,25 @@ static void check_prefix(const struct prefixes_model *model, const struct tracke
         buffer_free(&found);
         buffer_free(&expected);
     }
+}
+
+static void check_overlap(const struct prefixes_model *model,
+                          const struct tracked_prefixes *prefixes)
+{
+    char text[LETTERS_MAX + 1], other[LETTERS_MAX + 1], first[LETTERS_MAX + 2] = "c";
+    unsigned client = (unsigned)random_below(CLIENTS);
+    size_t bytes = prefix_text((unsigned)random_below(PREFIXES), text);
+    for (unsigned p = 0; p < PREFIXES; p++) {
+        size_t size = prefix_text(p, other);
+        if (model->has[p][client] && memcmp(text, other, size < bytes ? size : bytes) == 0 &&
+            strcmp(other, first) < 0)
+            memcpy(first, other, size + 1);
+    }
+    const struct tracked_prefix *found =
+        tracked_prefixes_overlap(prefixes, text, bytes, client + 1);
+    assert_int_equal(found != NULL, strcmp(first, "c") != 0);
+    assert_true(!found ||
+                (found->bytes == strlen(first) && memcmp(found->text, first, found->bytes) == 0));
 }
 
 /* Everything that is told, as the model has it; then nothing is left. */
@@ -303,6 +328,7 @@ static void test_prefixes(void **state)
         join_or_leave(&model, &prefixes);
         for (uint64_t i = random_below(CHANGES_MAX / 2); i > 0; i--)
             note_change(&model, &prefixes);
+        check_overlap(&model, &prefixes);
         tell(&model, &prefixes);
     }
     tracked_prefixes_free(&prefixes);
