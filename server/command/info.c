@@ -29,7 +29,6 @@ struct info {
     struct sp_pond_info pond;
     struct command_figures *by_command; /* NULL: no section needs it */
     size_t channels, patterns, subscribers;
-    struct tracking_totals tracking;
 };
 
 static void line(struct info *info, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -98,7 +97,7 @@ static void print_clients(struct info *info)
     number(info, "maxclients", info->settings.limits.clients_max);
     number(info, "blocked_clients", 0);
     number(info, "pubsub_clients", info->subscribers);
-    number(info, "tracking_clients", info->tracking.clients);
+    number(info, "tracking_clients", info->figures.tracking.clients);
 }
 
 /* Of this process, which has the pond mapped. 0: not known. */
@@ -161,9 +160,9 @@ static void print_stats(struct info *info)
     number(info, "keyspace_misses", figures->misses);
     number(info, "pubsub_channels", info->channels);
     number(info, "pubsub_patterns", info->patterns);
-    number(info, "tracking_total_keys", info->tracking.keys);
-    number(info, "tracking_total_items", info->tracking.items);
-    number(info, "tracking_total_prefixes", info->tracking.prefixes);
+    number(info, "tracking_total_keys", figures->tracking.keys);
+    number(info, "tracking_total_items", figures->tracking.items);
+    number(info, "tracking_total_prefixes", figures->tracking.prefixes);
     number(info, "total_error_replies", figures->errors);
     number(info, "written_keys", figures->cache.written);
     number(info, "refused_writes", figures->cache.refused);
@@ -318,7 +317,6 @@ static void gather(struct session *session, bool counts_commands, struct info *i
     if (sp_pond_info(service->pond, &info->pond) != SP_OK)
         info->pond = (struct sp_pond_info)SP_POND_INFO_INIT;
     pubsub_totals(service, &info->channels, &info->patterns);
-    tracking_totals(service, &info->tracking);
     info->subscribers = count_subscribers(service);
 }
 

@@ -75,6 +75,7 @@ static void sum_threads(const struct service *service, struct service_figures *o
                 load(&stats->by_command[c].failed) + load(&stats->by_command[c].rejected);
     }
     net_stats(service->net, &out->net);
+    tracking_totals(service, &out->tracking);
 }
 
 void stats_figures(struct service *service, struct service_figures *out)

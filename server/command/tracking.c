@@ -581,9 +581,9 @@ void run_client_trackinginfo(struct session *session, const struct call *call)
     reply_prefixes(session);
 }
 
-void tracking_totals(struct service *service, struct tracking_totals *out)
+void tracking_totals(const struct service *service, struct tracking_totals *out)
 {
-    struct tracking *tracking = service->tracking;
+    const struct tracking *tracking = service->tracking;
     const struct tracked_keys *keys = &tracking->keys, *rows = &tracking->rows;
     out->clients = atomic_load_explicit(&service->trackers, memory_order_relaxed);
     out->keys = atomic_load_explicit(&keys->keys, memory_order_relaxed) +

@@ -57,6 +57,6 @@ void tracking_tick(struct service *service);
 struct tracking_totals {
     uint64_t clients, keys, items, prefixes;
 };
-void tracking_totals(struct service *service, struct tracking_totals *out);
+void tracking_totals(const struct service *service, struct tracking_totals *out);
 
 #endif

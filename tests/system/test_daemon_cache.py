@@ -310,6 +310,7 @@ class DaemonCacheTest(unittest.TestCase):
         daemon.start()
         with Client(daemon.socket_path) as client:
             client.call("SET", "key", "value")
+            client.call("CLIENT", "TRACKING", "ON")
             client.call("GET", "key")
             client.call("GET", "nothing")
             with urllib.request.urlopen(f"http://127.0.0.1:{daemon.port}/metrics") as answer:
@@ -317,6 +318,8 @@ class DaemonCacheTest(unittest.TestCase):
         for line in ("sidepond_cache_entries 1", "sidepond_cache_bytes 8", "sidepond_cache_hits_total 1",
                      "sidepond_cache_misses_total 1", "sidepond_cache_writes_total 1",
                      "sidepond_cache_connections 1", 'sidepond_cache_commands_total{command="get"} 2',
+                     "sidepond_cache_tracking_clients 1", "sidepond_cache_tracked_keys 2",
+                     "sidepond_cache_tracked_prefixes 0",
                      'sidepond_cache_dropped_connections_total{reason="idle"} 0'):
             self.assertIn(line, lines)
 
