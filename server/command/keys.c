@@ -200,7 +200,7 @@ void run_type(struct session *session, const struct call *call)
         reply_simple(&session->reply, key_find(session, key, &entry) ? "string" : "none");
 }
 
-/* Puts an entry's value and expiry under another key. */
+/* Puts an entry's value and expiry under another key, whose change the caller tells. */
 static int put_again(struct session *session, const struct cache_entry *entry,
                      const struct resp_arg *key)
 {
@@ -214,10 +214,7 @@ static int put_again(struct session *session, const struct cache_entry *entry,
         return status;
     if (entry->value_bytes > 0)
         memcpy(write.value, entry->value, entry->value_bytes);
-    status = cache_write_end(cache, &write, entry->expiry_ms);
-    if (status == SP_OK)
-        key_changed(session, key);
-    return status;
+    return cache_write_end(cache, &write, entry->expiry_ms);
 }
 
 static bool same_key(const struct resp_arg *a, const struct resp_arg *b)
@@ -246,8 +243,10 @@ static bool rename_key(struct session *session, const struct call *call, bool on
     }
     several_begin(session);
     int status = put_again(session, &entry, to);
-    if (status == SP_OK)
+    if (status == SP_OK) {
         key_delete(session, from, call->hash);
+        key_changed(session, to);
+    }
     several_end(session);
     if (status != SP_OK) {
         reply_store_error(session, status);
@@ -316,6 +315,7 @@ void run_copy(struct session *session, const struct call *call)
         reply_store_error(session, status);
         return;
     }
+    key_changed(session, &call->args[2]);
     key_event(session, EVENT_GENERIC, "copy_to", &call->args[2]);
     reply_integer(&session->reply, 1);
 }

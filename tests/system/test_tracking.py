@@ -325,7 +325,12 @@ def random_request(rng):
         ["SET", keys[0], rng.randrange(10)], ["SET", keys[0], 1, "NX"], ["INCR", keys[0]],
         ["APPEND", keys[0], "x"], ["DEL", *keys], ["GETDEL", keys[0]], ["MULTI"], ["EXEC"],
         ["EXEC"], ["COPY", keys[0], keys[-1], "REPLACE"], ["EXPIRE", keys[0], 100],
-        ["PERSIST", keys[0]], rng.choice([["FLUSHALL"], ["GET", keys[0]], ["ECHO", "x"]])])
+        ["PERSIST", keys[0]], ["RENAME", keys[0], keys[-1]], ["RENAMENX", keys[0], keys[-1]],
+        ["MSETNX", keys[0], 1, keys[-1], 2], ["GETEX", keys[0], "EX", 100], ["UNLINK", *keys],
+        ["GETEX", keys[0], "PERSIST"], ["SETRANGE", keys[0], 1, "x"], ["GETSET", keys[0], 1],
+        ["SETEX", keys[0], 100, 1], ["SET", keys[0], 1, "XX", "GET"], ["EXPIRE", keys[0], -1],
+        ["MSET", keys[0], 1, "a", 2], ["TTL", keys[0]], ["TYPE", keys[0]], ["TOUCH", *keys],
+        ["DECRBY", keys[0], 2], ["INCRBYFLOAT", keys[0], 1], rng.choice([["FLUSHALL"], ["GET", keys[0]], ["ECHO", "x"]])])
 
 
 @unittest.skipUnless(have_redis() and have_ours(), "one of the two is missing")
@@ -712,6 +717,17 @@ class TablesTest(unittest.TestCase):
             self.daemon.configure(tables)
             self.daemon.signal(signal.SIGHUP)
             wait_for(lambda wanted=expected: kept() == wanted, f"{expected} is kept")
+
+    def test_tables_that_are_too_old(self):
+        """What a client keeps of them must go, as the server replies an error by then."""
+        reader = self.client("ON")
+        self.daemon.configure(USERS.replace("every: 20ms}", "every: 1h}, max_stale: 1s, "
+                                                            "on_stale: fail"))
+        self.daemon.signal(signal.SIGHUP)
+        self.daemon.await_log("reloaded")
+        reader.command("GET", "users:7")
+        self.assertEqual(reader.read(), invalidate(b"users:7"))
+        self.assertIn(b"table users", self.client().command("GET", "users:7")[1])
 
     def test_a_client_that_does_not_read(self):
         """Is ended by the limit of its output; nobody else is held up."""
