@@ -47,6 +47,7 @@ struct client *client_new(struct session *session)
              about.is_unix ? ":0" : "");
     atomic_init(&client->active_at_ms, about.opened_at_ms);
     atomic_init(&client->protocol, 2);
+    atomic_init(&client->redirect, -1);
     pthread_mutex_lock(&registry->lock);
     client->next = registry->first;
     if (client->next)
@@ -76,14 +77,19 @@ void client_free(struct client *client)
 
 static void print_flags(const struct client *client, char out[16])
 {
-    static const char letters[] = "xPtAeT";
+    static const struct {
+        uint32_t flag;
+        char letter;
+    } letters[] = {{CLIENT_SUBSCRIBER, 'P'},      {CLIENT_MULTI, 'x'},     {CLIENT_TRACKING, 't'},
+                   {CLIENT_TRACKING_BROKEN, 'R'}, {CLIENT_BROADCAST, 'B'}, {CLIENT_CLOSING, 'A'},
+                   {CLIENT_NO_EVICT, 'e'},        {CLIENT_NO_TOUCH, 'T'}};
     uint32_t flags = atomic_load_explicit(&client->flags, memory_order_relaxed);
     size_t used = 0;
     if (atomic_load_explicit(&client->queued, memory_order_relaxed) > 0)
         flags |= CLIENT_MULTI;
-    for (unsigned i = 0; letters[i]; i++) {
-        if (flags & (1u << i))
-            out[used++] = letters[i];
+    for (size_t i = 0; i < sizeof(letters) / sizeof(letters[0]); i++) {
+        if (flags & letters[i].flag)
+            out[used++] = letters[i].letter;
     }
     if (client->is_unix)
         out[used++] = 'U';
@@ -101,7 +107,7 @@ static size_t print_client(const struct client *client, int64_t now_ms, char *ou
     int size = snprintf(
         out, cap,
         "id=%llu addr=%s laddr=%s fd=%d name=%s age=%lld idle=%lld flags=%s db=0 sub=%u psub=%u "
-        "ssub=0 multi=%d cmd=%s user=%s redir=-1 resp=%u "
+        "ssub=0 multi=%d cmd=%s user=%s redir=%lld resp=%u "
         "lib-name=%s lib-ver=%s io-thread=%u",
         (unsigned long long)client->id, client->address, client->local_address, client->fd,
         client->name, (long long)(now_ms - client->opened_at_ms) / 1000,
@@ -111,6 +117,7 @@ static size_t print_client(const struct client *client, int64_t now_ms, char *ou
         atomic_load_explicit(&client->patterns, memory_order_relaxed),
         (int)atomic_load_explicit(&client->queued, memory_order_relaxed) - 1,
         command ? command_full_name(command) : "NULL", client->user,
+        (long long)atomic_load_explicit(&client->redirect, memory_order_relaxed),
         atomic_load_explicit(&client->protocol, memory_order_relaxed), client->library,
         client->library_version, client->thread);
     return size < 0 ? 0 : (size_t)size < cap ? (size_t)size : cap - 1;

@@ -33,16 +33,19 @@ struct client {
     _Atomic(const struct command *) command; /* the last one */
     _Atomic uint32_t flags;                  /* enum client_flag */
     _Atomic uint32_t channels, patterns, protocol;
-    _Atomic uint32_t queued; /* 0: no MULTI; else requests after it, and 1 */
+    _Atomic int64_t redirect; /* of CLIENT TRACKING: to whom; 0: nobody; -1: it is off */
+    _Atomic uint32_t queued;  /* 0: no MULTI; else requests after it, and 1 */
 };
 
 enum client_flag {
-    CLIENT_MULTI = 1u << 0,      /* x: only printed, from `queued` */
-    CLIENT_SUBSCRIBER = 1u << 1, /* P */
-    CLIENT_TRACKING = 1u << 2,   /* t */
-    CLIENT_CLOSING = 1u << 3,    /* A */
-    CLIENT_NO_EVICT = 1u << 4,   /* e */
-    CLIENT_NO_TOUCH = 1u << 5    /* T */
+    CLIENT_MULTI = 1u << 0,           /* x: only printed, from `queued` */
+    CLIENT_SUBSCRIBER = 1u << 1,      /* P */
+    CLIENT_TRACKING = 1u << 2,        /* t */
+    CLIENT_CLOSING = 1u << 3,         /* A */
+    CLIENT_NO_EVICT = 1u << 4,        /* e */
+    CLIENT_NO_TOUCH = 1u << 5,        /* T */
+    CLIENT_TRACKING_BROKEN = 1u << 8, /* R: whom it redirects to is gone */
+    CLIENT_BROADCAST = 1u << 9        /* B: it tracks prefixes */
 };
 
 struct client_registry {

@@ -18,8 +18,8 @@ bool key_find(struct session *session, const struct resp_arg *key, struct cache_
 int key_put(struct session *session, const struct resp_arg *key, uint64_t hash, const void *value,
             size_t value_bytes, int64_t expiry_ms);
 bool key_delete(struct session *session, const struct resp_arg *key, uint64_t hash);
-int key_set_expiry(struct session *session, uint64_t hash, const struct cache_entry *entry,
-                   int64_t expiry_ms);
+int key_set_expiry(struct session *session, const struct resp_arg *key, uint64_t hash,
+                   const struct cache_entry *entry, int64_t expiry_ms);
 
 /* Replies with a key's value, or null, without the lock where that is possible. */
 void reply_value(struct session *session, const struct resp_arg *key, struct cache_probe *probe);
@@ -65,6 +65,15 @@ static inline void key_written(struct session *session, uint64_t hash)
     struct service *service = session->service;
     if (__builtin_expect(atomic_load_explicit(&service->watchers, memory_order_relaxed) != 0, 0))
         service->writes[hash % WATCH_SLOTS]++;
+}
+
+/* A key is another one now, and everybody sees it: for those who track it (tracking.c). With the
+ * lock. */
+static inline void key_changed(struct session *session, const struct resp_arg *key)
+{
+    struct service *service = session->service;
+    if (__builtin_expect(atomic_load_explicit(&service->trackers, memory_order_relaxed) != 0, 0))
+        tracking_changed(service, session, key->bytes, key->size);
 }
 
 /* --- times (expire.c) ----------------------------------------------------------------------- */
@@ -193,6 +202,12 @@ COMMAND_FUNCTION(client_setinfo);
 COMMAND_FUNCTION(client_reply);
 COMMAND_FUNCTION(client_no_evict);
 COMMAND_FUNCTION(client_no_touch);
+
+/* tracking.c */
+COMMAND_FUNCTION(client_tracking);
+COMMAND_FUNCTION(client_caching);
+COMMAND_FUNCTION(client_trackinginfo);
+COMMAND_FUNCTION(client_getredir);
 
 /* about_commands.c */
 COMMAND_FUNCTION(command);

@@ -214,6 +214,20 @@ static bool set_slow_length(struct config_view *view, const struct resp_arg *val
     return true;
 }
 
+static void print_tracked_keys(const struct config_view *view, char out[VALUE_BYTES])
+{
+    print_number(out, (int64_t)view->settings.tracked_keys_max);
+}
+
+static bool set_tracked_keys(struct config_view *view, const struct resp_arg *value, char *why)
+{
+    int64_t wanted;
+    if (!take_number(value, 0, INT64_MAX, &wanted, why))
+        return false;
+    view->settings.tracked_keys_max = (uint64_t)wanted;
+    return true;
+}
+
 /* --- settings that cannot --------------------------------------------------------------------- */
 
 static void print_port(const struct config_view *view, char out[VALUE_BYTES])
@@ -283,6 +297,7 @@ static const struct setting all_settings[] = {
     {"slowlog-max-len", print_slow_length, set_slow_length, NULL},
     {"timeout", print_timeout, set_timeout, NULL},
     {"tls-port", print_tls_port, NULL, NULL},
+    {"tracking-table-max-keys", print_tracked_keys, set_tracked_keys, NULL},
     {"unixsocket", print_unix_socket, NULL, NULL},
 };
 #define SETTINGS (sizeof(all_settings) / sizeof(all_settings[0]))

@@ -8,6 +8,7 @@
 #include "server/command/client.h"
 #include "server/command/multi.h"
 #include "server/command/pubsub.h"
+#include "server/command/tracking.h"
 #include "server/resp/number.h"
 
 void run_ping(struct session *session, const struct call *call)
@@ -47,6 +48,7 @@ void run_reset(struct session *session, const struct call *call)
     multi_free(session->multi);
     session->multi = NULL;
     pubsub_leave(session);
+    tracking_stop(session);
     access_end(session);
     access_begin(session);
     session->mute = MUTE_NONE;

@@ -82,7 +82,7 @@ static void expire(struct session *session, const struct call *call, unsigned un
         key_delete(session, key, call->hash);
         key_event(session, EVENT_GENERIC, "del", key);
     } else {
-        int status = key_set_expiry(session, call->hash, &entry, expiry_ms);
+        int status = key_set_expiry(session, key, call->hash, &entry, expiry_ms);
         if (status != SP_OK) {
             reply_store_error(session, status);
             return;
@@ -120,7 +120,7 @@ void run_persist(struct session *session, const struct call *call)
         reply_integer(&session->reply, 0);
         return;
     }
-    int status = key_set_expiry(session, call->hash, &entry, CACHE_NO_EXPIRY);
+    int status = key_set_expiry(session, key, call->hash, &entry, CACHE_NO_EXPIRY);
     if (status != SP_OK) {
         reply_store_error(session, status);
         return;

@@ -98,6 +98,7 @@ static void print_clients(struct info *info)
     number(info, "maxclients", info->settings.limits.clients_max);
     number(info, "blocked_clients", 0);
     number(info, "pubsub_clients", info->subscribers);
+    number(info, "tracking_clients", info->figures.tracking.clients);
 }
 
 /* Of this process, which has the pond mapped. 0: not known. */
@@ -162,6 +163,9 @@ static void print_stats(struct info *info)
     number(info, "shm_keyspace_misses", figures->cache.shm_misses);
     number(info, "pubsub_channels", info->channels);
     number(info, "pubsub_patterns", info->patterns);
+    number(info, "tracking_total_keys", figures->tracking.keys);
+    number(info, "tracking_total_items", figures->tracking.items);
+    number(info, "tracking_total_prefixes", figures->tracking.prefixes);
     number(info, "total_error_replies", figures->errors);
     number(info, "written_keys", figures->cache.written);
     number(info, "refused_writes", figures->cache.refused);

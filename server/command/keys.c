@@ -24,19 +24,28 @@ int key_put(struct session *session, const struct resp_arg *key, uint64_t hash, 
             size_t value_bytes, int64_t expiry_ms)
 {
     key_written(session, hash);
-    return cache_put(session_cache(session), hash, key->bytes, key->size, value, value_bytes,
-                     expiry_ms);
+    int status = cache_put(session_cache(session), hash, key->bytes, key->size, value, value_bytes,
+                           expiry_ms);
+    if (status == SP_OK)
+        key_changed(session, key);
+    return status;
 }
 
 bool key_delete(struct session *session, const struct resp_arg *key, uint64_t hash)
 {
-    return cache_delete(session_cache(session), hash, key->bytes, key->size);
+    bool deleted = cache_delete(session_cache(session), hash, key->bytes, key->size);
+    if (deleted)
+        key_changed(session, key);
+    return deleted;
 }
 
-int key_set_expiry(struct session *session, uint64_t hash, const struct cache_entry *entry,
-                   int64_t expiry_ms)
+int key_set_expiry(struct session *session, const struct resp_arg *key, uint64_t hash,
+                   const struct cache_entry *entry, int64_t expiry_ms)
 {
-    return cache_set_expiry(session_cache(session), hash, entry, expiry_ms);
+    int status = cache_set_expiry(session_cache(session), hash, entry, expiry_ms);
+    if (status == SP_OK)
+        key_changed(session, key);
+    return status;
 }
 
 void several_begin(struct session *session)
@@ -209,7 +218,7 @@ void run_type(struct session *session, const struct call *call)
         reply_simple(&session->reply, key_is_row(session, key) ? "hash" : "string");
 }
 
-/* Puts an entry's value and expiry under another key. */
+/* Puts an entry's value and expiry under another key, whose change the caller tells. */
 static int put_again(struct session *session, const struct cache_entry *entry,
                      const struct resp_arg *key)
 {
@@ -252,8 +261,10 @@ static bool rename_key(struct session *session, const struct call *call, bool on
     }
     several_begin(session);
     int status = put_again(session, &entry, to);
-    if (status == SP_OK)
+    if (status == SP_OK) {
         key_delete(session, from, call->hash);
+        key_changed(session, to);
+    }
     several_end(session);
     if (status != SP_OK) {
         reply_store_error(session, status);
@@ -322,6 +333,7 @@ void run_copy(struct session *session, const struct call *call)
         reply_store_error(session, status);
         return;
     }
+    key_changed(session, &call->args[2]);
     key_event(session, EVENT_GENERIC, "copy_to", &call->args[2]);
     reply_integer(&session->reply, 1);
 }
@@ -359,5 +371,7 @@ void run_flushall(struct session *session, const struct call *call)
         reply_store_error(session, status);
         return;
     }
+    if (atomic_load_explicit(&session->service->trackers, memory_order_relaxed) != 0)
+        tracking_flushed(session->service, session);
     reply_ok(&session->reply);
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "alloc/row.h"
+#include "client/local/row_version.h"
 #include "server/command/commands.h"
 #include "sidepond/sidepond.h"
 
@@ -158,6 +159,19 @@ static int read_row(struct session *session, const struct resp_arg *key, struct 
     bool no_key = status == SP_ETYPE || status == SP_ENULL || status == SP_EINVAL ||
                   status == SP_ERANGE || status == SP_ETOOBIG;
     return no_key ? SP_ENOTFOUND : status;
+}
+
+bool row_changed_since(struct sp_table *table, const char *text, size_t bytes, uint64_t version,
+                       struct sp_row *row)
+{
+    struct sp_value parts[ROW_KEY_COLUMNS_MAX];
+    const struct sp_schema *schema;
+    uint64_t born;
+    if (sp_table_schema(table, &schema) != SP_OK)
+        return true;
+    size_t count = sp_schema_key_count(schema);
+    return !split_key(text, text + bytes, count, parts) ||
+           row_version(table, parts, count, row, &born) != SP_OK || born > version;
 }
 
 static void reply_unreadable(struct session *session, const struct resp_arg *key, int status)

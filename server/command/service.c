@@ -48,6 +48,7 @@ static void free_service(struct service *service)
 {
     free_threads(service);
     pubsub_free(service->pubsub);
+    tracking_free(service->tracking);
     acl_destroy(&service->acl);
     client_registry_destroy(&service->clients);
     pthread_mutex_destroy(&service->acl_log.lock);
@@ -87,6 +88,8 @@ static void on_gone(void *context, enum cache_gone why, const void *key, size_t 
     bool expired = why == CACHE_EXPIRED;
     event_publish(service, expired ? EVENT_EXPIRED : EVENT_EVICTED, expired ? "expired" : "evicted",
                   key, key_bytes);
+    if (atomic_load_explicit(&service->trackers, memory_order_relaxed) != 0)
+        tracking_changed(service, NULL, key, key_bytes);
 }
 
 /* The cache, and the pond as its readers see it. */
@@ -151,14 +154,19 @@ int service_start(const struct service_options *options, struct service **out, c
     atomic_store(&service->events, options->settings.events);
     snprintf(why, NET_WHY_BYTES, "out of memory");
     service->pubsub = pubsub_new();
-    if (acl_init(&service->acl) != SP_OK || !service->pubsub)
+    service->tracking = tracking_new();
+    if (acl_init(&service->acl) != SP_OK || !service->pubsub || !service->tracking)
         status = SP_ENOMEM;
+    else
+        tracking_configure(service->tracking, options->settings.tracked_keys_max);
     if (status == SP_OK)
         status = open_users(service, why);
     if (status == SP_OK)
         status = open_data(service, why);
-    if (status == SP_OK)
+    if (status == SP_OK) {
+        tracking_tick(service); /* which tables there are */
         status = serve(service, why);
+    }
     if (status != SP_OK) {
         free_service(service);
         return status;
@@ -182,6 +190,7 @@ void service_stop(struct service *service)
 void service_tick(struct service *service)
 {
     cache_tick(service->cache, clock_wall_ms());
+    tracking_tick(service);
     stats_tick(service);
 }
 
@@ -199,6 +208,7 @@ void service_configure_locked(struct service *service, const struct service_sett
     net_set_limits(service->net, &settings->limits);
     slowlog_configure(&service->slowlog, settings->slow_after_us, settings->slow_length);
     atomic_store_explicit(&service->events, settings->events, memory_order_relaxed);
+    tracking_configure(service->tracking, settings->tracked_keys_max);
 }
 
 void service_configure(struct service *service, const struct service_settings *settings)

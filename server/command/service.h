@@ -22,6 +22,7 @@
 #include "server/command/jobs.h"
 #include "server/command/slowlog.h"
 #include "server/command/stats.h"
+#include "server/command/tracking.h"
 #include "server/net/net.h"
 #include "server/resp/request.h"
 #include "server/store/cache.h"
@@ -30,6 +31,7 @@
 struct operators;
 struct pubsub;
 struct thread;
+struct tracking;
 
 #define WATCH_SLOTS           65536u
 #define SERVICE_REDIS_VERSION "7.0.15" /* what clients are to take the server for */
@@ -41,11 +43,13 @@ struct service_settings {
     struct net_limits limits;
     int64_t slow_after_us; /* calls that take so long are in the slow log; negative: none */
     uint32_t slow_length;
-    uint32_t events; /* the classes of keyspace events that are published */
+    uint32_t events;           /* the classes of keyspace events that are published */
+    uint64_t tracked_keys_max; /* that clients are told of (CLIENT TRACKING); 0: any number */
 };
 #define SERVICE_SETTINGS_INIT                                                                      \
     {                                                                                              \
-        .evict = true, .limits = NET_LIMITS_INIT, .slow_after_us = 10000, .slow_length = 128       \
+        .evict = true, .limits = NET_LIMITS_INIT, .slow_after_us = 10000, .slow_length = 128,      \
+        .tracked_keys_max = TRACKING_KEYS_MAX_DEFAULT                                              \
     }
 
 /* Where it serves, for INFO and CONFIG GET. */
@@ -81,11 +85,14 @@ struct service {
     _Atomic uint32_t events;      /* the classes of keyspace events that somebody wants */
     _Atomic uint32_t watchers;    /* sessions that watch keys; raised with the cache's lock */
     uint32_t writes[WATCH_SLOTS]; /* while there are any: of keys by hash; with the lock */
+    _Atomic uint32_t trackers;    /* sessions that track keys; raised with the cache's lock */
+    _Atomic bool broadcasts;      /* tracking_broadcast has something to tell */
     struct resp_limits resp_limits;
     struct acl acl;
     struct acl_log acl_log;
     struct client_registry clients;
     struct pubsub *pubsub;
+    struct tracking *tracking;
     struct slowlog slowlog;
     struct jobs jobs;
     _Atomic(const struct operators *) operators; /* NULL: no daemon */

@@ -12,6 +12,7 @@
 #include "server/command/commands.h"
 #include "server/command/multi.h"
 #include "server/command/pubsub.h"
+#include "server/command/tracking.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -235,6 +236,8 @@ void session_run(struct session *session, const struct call *call)
     size_t mark = reply_mark(&session->reply);
     if (command->flags & COMMAND_LOCK)
         thread_lock(thread);
+    if (__builtin_expect(session->tracking != NULL, 0))
+        tracking_before(session, call);
     thread->counts_lookups = command->flags & COMMAND_READONLY;
     atomic_store_explicit(&session->client->command, command, memory_order_relaxed);
     command->run(session, call);
@@ -272,6 +275,8 @@ void session_request(struct session *session, struct call *call)
     stats_add(&session->thread->stats->commands, 1);
     if (__builtin_expect(session->mute != MUTE_NONE, 0))
         mute_reply(session, mark);
+    if (__builtin_expect(session->tracking != NULL, 0))
+        tracking_after(session, call);
 }
 
 /* --- batches -------------------------------------------------------------------------------- */
@@ -383,6 +388,8 @@ static size_t run_batch(struct session *session, size_t count, size_t parsed)
         at = thread->batch[run++].end;
     }
     thread_unlock(thread);
+    if (atomic_load_explicit(&session->service->broadcasts, memory_order_relaxed))
+        tracking_broadcast(session->service);
     if (run == count)
         return parsed;
     resp_parser_free(&session->parser); /* what follows is shown, and parsed, again */
@@ -458,7 +465,9 @@ void session_closed(void *context)
     struct session *session = context;
     pubsub_leave(session);
     job_leave(session);
+    tracking_stop(session);
     client_free(session->client);
+    tracking_leave(session);
     access_end(session);
     multi_free(session->multi);
     resp_parser_free(&session->parser);

@@ -25,6 +25,7 @@ struct client;
 struct job;
 struct multi;
 struct row_tables;
+struct tracking_member;
 
 struct batch_item {
     struct call call; /* command NULL: unknown */
@@ -57,15 +58,16 @@ struct session {
     struct resp_parser parser;
     struct reply reply; /* to the connection's output */
     uint64_t id;
-    struct client *client;       /* what others see of it */
-    const struct acl_user *user; /* NULL: has not authenticated */
-    uint64_t acl_generation;     /* as of which `user` is right */
-    struct multi *multi;         /* NULL: neither MULTI nor WATCH */
-    struct job *job;             /* that it waits for; NULL: none */
-    bool closing;                /* after this reply */
-    bool paused;                 /* waits for something; what has come is run later */
-    bool broken;                 /* what comes next is no request */
-    uint8_t mute;                /* enum mute */
+    struct client *client;            /* what others see of it */
+    const struct acl_user *user;      /* NULL: has not authenticated */
+    uint64_t acl_generation;          /* as of which `user` is right */
+    struct multi *multi;              /* NULL: neither MULTI nor WATCH */
+    struct job *job;                  /* that it waits for; NULL: none */
+    struct tracking_member *tracking; /* NULL: CLIENT TRACKING is off */
+    bool closing;                     /* after this reply */
+    bool paused;                      /* waits for something; what has come is run later */
+    bool broken;                      /* what comes next is no request */
+    uint8_t mute;                     /* enum mute */
 };
 
 /* CLIENT REPLY: which replies are left out. */

@@ -104,6 +104,7 @@ static void sum_threads(const struct service *service, struct service_figures *o
         out->errors += load(&stats->error_replies);
     }
     net_stats(service->net, &out->net);
+    tracking_totals(service, &out->tracking);
 }
 
 void stats_figures(struct service *service, struct service_figures *out)

@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "server/command/tracking.h"
 #include "server/net/net.h"
 #include "server/store/cache.h"
 
@@ -112,6 +113,7 @@ void stats_errors(const struct service *service, struct error_figures *out);
 struct service_figures {
     struct cache_info cache;
     struct net_stats net;
+    struct tracking_totals tracking;
     uint64_t commands, hits, misses, errors;
 };
 /* Since the start; takes the cache's lock for a moment. Not with it: stats_figures_locked. */

@@ -283,10 +283,10 @@ void run_getex(struct session *session, const struct call *call)
         key_delete(session, key, call->hash);
         key_event(session, EVENT_GENERIC, "del", key);
     } else if (options.expire) {
-        key_set_expiry(session, call->hash, &old, expiry_ms);
+        key_set_expiry(session, key, call->hash, &old, expiry_ms);
         key_event(session, EVENT_GENERIC, "expire", key);
     } else if ((options.flags & SET_PERSIST) && old.expiry_ms != CACHE_NO_EXPIRY) {
-        key_set_expiry(session, call->hash, &old, CACHE_NO_EXPIRY);
+        key_set_expiry(session, key, call->hash, &old, CACHE_NO_EXPIRY);
         key_event(session, EVENT_GENERIC, "persist", key);
     }
 }
@@ -361,7 +361,9 @@ static bool write_patched(struct session *session, const struct call *call,
         status =
             cache_write_end(session_cache(session), &write, old ? old->expiry_ms : CACHE_NO_EXPIRY);
     }
-    if (status != SP_OK)
+    if (status == SP_OK)
+        key_changed(session, key);
+    else
         reply_store_error(session, status);
     return status == SP_OK;
 }

@@ -89,8 +89,14 @@ static struct command acl_commands[] = {
         "Who this connection is.", "O(1)"),
 };
 static struct command client_commands[] = {
+    SUB("caching", "client|caching", 3, COMMAND_NOSCRIPT | ANYTIME,
+        CATEGORY_SLOW | CATEGORY_CONNECTION, run_client_caching, "connection", "6.0.0",
+        "Whether the keys of the next request are tracked, where that is asked each time.", "O(1)"),
     SUB("getname", "client|getname", 2, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION,
         run_client_getname, "connection", "2.6.9", "The name of this connection.", "O(1)"),
+    SUB("getredir", "client|getredir", 2, COMMAND_NOSCRIPT | ANYTIME,
+        CATEGORY_SLOW | CATEGORY_CONNECTION, run_client_getredir, "connection", "6.0.0",
+        "The connection that is told in the place of this one which keys have changed.", "O(1)"),
     SUB("id", "client|id", 2, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION, run_client_id,
         "connection", "5.0.0", "The number of this connection.", "O(1)"),
     SUB("info", "client|info", 2, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION, run_client_info,
@@ -114,6 +120,13 @@ static struct command client_commands[] = {
         run_client_setinfo, "connection", "7.2.0", "Says which library this is.", "O(1)"),
     SUB("setname", "client|setname", 3, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION,
         run_client_setname, "connection", "2.6.9", "Gives this connection a name.", "O(1)"),
+    SUB("tracking", "client|tracking", -3, COMMAND_NOSCRIPT | ANYTIME | COMMAND_LOCK,
+        CATEGORY_SLOW | CATEGORY_CONNECTION, run_client_tracking, "connection", "6.0.0",
+        "Tells this connection when keys change that it has read, or that begin as it says.",
+        "O(1), and O(prefixes) for new prefixes"),
+    SUB("trackinginfo", "client|trackinginfo", 2, COMMAND_NOSCRIPT | ANYTIME,
+        CATEGORY_SLOW | CATEGORY_CONNECTION, run_client_trackinginfo, "connection", "6.2.0",
+        "How this connection is told of keys that change.", "O(prefixes)"),
 };
 static struct command command_commands[] = {
     SUB("count", "command|count", 2, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION,

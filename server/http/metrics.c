@@ -401,6 +401,21 @@ static double seen_cache_sent_bytes_total(const struct observation *seen)
     return seen->service ? (double)seen->cache.net.bytes_out : NAN;
 }
 
+static double seen_cache_tracking_clients(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.tracking.clients : NAN;
+}
+
+static double seen_cache_tracked_keys(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.tracking.keys : NAN;
+}
+
+static double seen_cache_tracked_prefixes(const struct observation *seen)
+{
+    return seen->service ? (double)seen->cache.tracking.prefixes : NAN;
+}
+
 /* Ends of the buckets that are told, in units of 256 ns; each is the end of one of stats.h too, so
  * that what is told is exact. */
 static const unsigned command_bucket_ends[] = {
@@ -595,6 +610,12 @@ static const struct metric metrics[] = {
      .value = seen_cache_received_bytes_total},
     {"sidepond_cache_sent_bytes_total", COUNTER, "",
      "Bytes sent to clients, without TLS around them.", .value = seen_cache_sent_bytes_total},
+    {"sidepond_cache_tracking_clients", GAUGE, "",
+     "Clients that are told of changes (CLIENT TRACKING).", .value = seen_cache_tracking_clients},
+    {"sidepond_cache_tracked_keys", GAUGE, "", "Keys of which some client is to be told.",
+     .value = seen_cache_tracked_keys},
+    {"sidepond_cache_tracked_prefixes", GAUGE, "", "Prefixes of which some client is to be told.",
+     .value = seen_cache_tracked_prefixes},
     {"sidepond_cache_commands_total", COUNTER, "command",
      "Calls of commands; those that were never called are left out.", .emit = emit_commands},
     {"sidepond_cache_command_seconds", HISTOGRAM, "command, le",

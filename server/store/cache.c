@@ -171,7 +171,8 @@ static void count_out(struct cache *cache, uint64_t unit)
         cache_expiry_of(store_entry(cache->store, unit)) != CACHE_NO_EXPIRY;
 }
 
-void cache_remove(struct cache *cache, const struct place *place)
+/* Unpublishes an entry, whose bytes stay until it is freed. */
+static void take_out(struct cache *cache, const struct place *place)
 {
     struct shape *shape = cache_shape(cache);
     uint64_t unit = slot_unit(place->word);
@@ -182,9 +183,15 @@ void cache_remove(struct cache *cache, const struct place *place)
     shape->rows--;
     shape->bytes -= view.key_bytes + view.value_bytes;
     count_out(cache, unit);
-    entry_free(cache->store, shape, unit);
 }
 
+void cache_remove(struct cache *cache, const struct place *place)
+{
+    take_out(cache, place);
+    entry_free(cache->store, cache_shape(cache), slot_unit(place->word));
+}
+
+/* The owner is told when no reader finds the entry any more. */
 void cache_lose(struct cache *cache, const struct place *place, enum cache_gone why)
 {
     struct cache_entry entry = cache_entry_at(cache, slot_unit(place->word));
@@ -192,9 +199,10 @@ void cache_lose(struct cache *cache, const struct place *place, enum cache_gone 
         cache->stats.expired++;
     else
         cache->stats.evicted++;
+    take_out(cache, place);
     if (cache->options.on_gone)
         cache->options.on_gone(cache->options.context, why, entry.key, entry.key_bytes);
-    cache_remove(cache, place);
+    entry_free(cache->store, cache_shape(cache), slot_unit(place->word));
 }
 
 /* How many may go for one write, beyond its size: what is free lies scattered. */

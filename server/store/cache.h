@@ -34,7 +34,7 @@ enum cache_gone { CACHE_EXPIRED, CACHE_EVICTED };
 struct cache_options {
     uint64_t limit_bytes;
     bool evict; /* when full; false: refuse writes */
-    /* Told of each entry that goes by itself, with the lock held. May be NULL. */
+    /* Told of each entry that has gone by itself, with the lock held. May be NULL. */
     void (*on_gone)(void *context, enum cache_gone why, const void *key, size_t key_bytes);
     void *context;
 };

@@ -190,8 +190,21 @@ def hello_arguments(random):
                 [b"3", b"AUTH", b"default"], [b"3", b"SETNAME"])
 
 
+def tracking_arguments(random):
+    modes = [[], [b"OPTIN"], [b"OPTOUT"], [b"NOLOOP"], [b"BCAST"], [b"BCAST", b"PREFIX", b"a"],
+             [b"BCAST", b"PREFIX", b"b", b"PREFIX", b"c", b"NOLOOP"], [b"PREFIX", b"a"], [b"REDIRECT"],
+             [b"BCAST", b"PREFIX", b"a", b"PREFIX", b"ab"], [b"BCAST", b"PREFIX", b""], [b"PREFIX"],
+             [b"REDIRECT", random.choice([b"0", b"x", b"-1", b"999999999999", b""])]]
+    mode = random.choice(modes) + (random.choice(modes) if random.random() < 0.2 else [])
+    return some(random, [b"TRACKING", b"ON"] + mode, [b"TRACKING", b"ON"] + mode,
+                [b"TRACKING", b"OFF"] + random.choice([[], mode]), [b"TRACKING", b"x"],
+                [b"CACHING", random.choice([b"YES", b"NO", b"x"])], [b"CACHING", b"YES"],
+                [b"TRACKINGINFO"], [b"TRACKINGINFO"], [b"GETREDIR"], [b"GETREDIR", b"x"])
+
+
 def client_arguments(random):
-    return some(random, [b"ID"], [b"GETNAME"], [b"SETNAME", b"me"], [b"SETNAME", b"a b"],
+    return some(random, tracking_arguments, tracking_arguments, tracking_arguments,
+                tracking_arguments, tracking_arguments, [b"ID"], [b"GETNAME"], [b"SETNAME", b"me"], [b"SETNAME", b"a b"],
                 [b"SETNAME", b""], [b"INFO"], [b"LIST"], [b"NONSENSE"], [b"NO-EVICT", b"on"],
                 [b"NO-EVICT", b"x"], [b"SETNAME"],
                 [b"KILL", b"ID", b"x"], [b"KILL", b"1.2.3.4:5"])

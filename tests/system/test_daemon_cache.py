@@ -311,6 +311,7 @@ class DaemonCacheTest(unittest.TestCase):
         daemon.start()
         with Client(daemon.socket_path) as client:
             client.call("SET", "key", "value")
+            client.call("CLIENT", "TRACKING", "ON")
             client.call("GET", "key")
             client.call("GET", "nothing")
             with urllib.request.urlopen(f"http://127.0.0.1:{daemon.port}/metrics") as answer:
@@ -321,13 +322,16 @@ class DaemonCacheTest(unittest.TestCase):
                      "sidepond_cache_shm_hits_total 0", "sidepond_cache_shm_misses_total 0",
                      'sidepond_cache_command_seconds_bucket{command="get",le="+Inf"} 2',
                      'sidepond_cache_command_seconds_count{command="get"} 2',
+                     "sidepond_cache_tracking_clients 1", "sidepond_cache_tracked_keys 2",
+                     "sidepond_cache_tracked_prefixes 0",
                      'sidepond_cache_dropped_connections_total{reason="idle"} 0'):
             self.assertIn(line, lines)
         self.check_latency([line for line in lines if "_command_seconds" in line and line[0] != "#"])
 
     def check_latency(self, lines):
         """Of the commands called and no other: buckets that only grow, of times that only grow."""
-        self.assertEqual({re.search('command="(.*?)"', line)[1] for line in lines}, {"get", "set"})
+        self.assertEqual({re.search('command="(.*?)"', line)[1] for line in lines},
+                         {"get", "set", "client|tracking"})
         for command, calls in (("get", 2), ("set", 1)):
             found = [re.fullmatch(r'.*_bucket{command="%s",le="(.*)"} (\d+)' % command, line)
                      for line in lines]
