@@ -96,8 +96,16 @@ void cache_free(struct sp_pond *pond)
     *at = cache->table.next;
     bindings_free(&cache->table);
     cache_hints_free(atomic_load_explicit(&cache->hints, memory_order_relaxed));
+    if (cache->link != NULL)
+        cache->link_rules->free(cache->link);
     free(cache);
     pond->cache = NULL;
+}
+
+void cache_forked(struct sp_pond *pond)
+{
+    if (pond->cache != NULL && pond->cache->link != NULL)
+        pond->cache->link_rules->forked(pond->cache->link);
 }
 
 /* --- one ----------------------------------------------------------------------------------------
@@ -153,6 +161,28 @@ __attribute__((flatten)) int sp_cache_get(struct sp_cache *cache, const void *ke
         return SP_ENOTFOUND;
     }
     return get_again(cache, key, key_bytes, out, cap, size);
+}
+
+int cache_get_entry(struct sp_cache *cache, const void *key, size_t key_bytes, void *out,
+                    size_t cap, struct cache_found *entry)
+{
+    struct cache_batch batch;
+    struct cache_probe probe;
+    cache_batch_begin(&batch, cache);
+    cache_probe_begin(&batch, &probe, key, key_bytes);
+    cache_probe_fetch(&batch, &probe);
+    int status = cache_probe_find(&batch, &probe);
+    if (status == SP_ENOTFOUND)
+        return status;
+    if (status == SP_OK && probe.value_bytes <= cap) {
+        cache_probe_copy(&batch, &probe, out, cap);
+        if (cache_probe_valid(&batch, &probe)) {
+            cache_touch(&batch, cache, &probe);
+            *entry = (struct cache_found){probe.value_bytes, probe.expiry_ms, probe.clock_version};
+            return SP_OK;
+        }
+    }
+    return cache_read_again(cache, key, key_bytes, out, cap, entry);
 }
 
 /* The expiry of a key, without its value. */

@@ -199,5 +199,6 @@ void bindings_free(struct sp_table *table);
  */
 
 void cache_free(struct sp_pond *pond);
+void cache_forked(struct sp_pond *pond); /* in the child; mutex held */
 
 #endif

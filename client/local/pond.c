@@ -5,7 +5,7 @@
  * A handle is private memory and a read-only mapping, both of which a forked child simply has. What
  * it must not share are the leases: their locks belong to the open file, so a child that kept the
  * descriptor would keep its parent's leases alive after the parent's death. The child closes it and
- * opens its own when it needs one.
+ * opens its own when it needs one. So it is with the cache's connections.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +48,7 @@ static void in_child(void)
         struct mapping *map = atomic_load_explicit(&pond->current, memory_order_relaxed);
         for (; map != NULL; map = map->older)
             leases_forked(map);
+        cache_forked(pond);
     }
     unlock_all();
 }
