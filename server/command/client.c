@@ -76,7 +76,7 @@ void client_free(struct client *client)
 
 static void print_flags(const struct client *client, char out[16])
 {
-    static const char letters[] = "xPtAeT";
+    static const char letters[] = "xPtAeTb";
     uint32_t flags = atomic_load_explicit(&client->flags, memory_order_relaxed);
     size_t used = 0;
     if (atomic_load_explicit(&client->queued, memory_order_relaxed) > 0)

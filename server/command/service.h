@@ -26,6 +26,7 @@
 #include "server/store/cache.h"
 #include "sidepond/sidepond.h"
 
+struct lease_table;
 struct pubsub;
 struct thread;
 
@@ -78,12 +79,15 @@ struct service {
     _Atomic uint64_t multi_sequence;
     _Atomic uint32_t events;      /* the classes of keyspace events that somebody wants */
     _Atomic uint32_t watchers;    /* sessions that watch keys; raised with the cache's lock */
+    _Atomic uint32_t lease_count; /* of `leases`; raised from 0 with the cache's lock */
     uint32_t writes[WATCH_SLOTS]; /* while there are any: of keys by hash; with the lock */
     struct resp_limits resp_limits;
     struct acl acl;
     struct acl_log acl_log;
     struct client_registry clients;
     struct pubsub *pubsub;
+    struct lease_table *leases;
+    _Atomic uint32_t blocked; /* clients whose command waits */
     struct slowlog slowlog;
     struct rates rates;
     struct stats_base base;             /* with the cache's lock */

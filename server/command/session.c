@@ -10,6 +10,7 @@
 #include "server/command/access.h"
 #include "server/command/client.h"
 #include "server/command/commands.h"
+#include "server/command/lease.h"
 #include "server/command/multi.h"
 #include "server/command/pubsub.h"
 
@@ -404,6 +405,8 @@ void session_closed(void *context)
 {
     struct session *session = context;
     pubsub_leave(session);
+    wait_leave(session);
+    lease_leave(session);
     client_free(session->client);
     access_end(session);
     multi_free(session->multi);

@@ -12,6 +12,7 @@
 #include "client/local/cache_read.h"
 #include "server/command/command.h"
 #include "server/command/service.h"
+#include "server/command/wait.h"
 #include "server/net/net.h"
 #include "server/resp/reply.h"
 #include "server/store/cache.h"
@@ -22,6 +23,7 @@ struct acl_user;
 struct client;
 struct multi;
 struct row_tables;
+struct session_leases;
 
 struct batch_item {
     struct call call; /* command NULL: unknown */
@@ -54,14 +56,16 @@ struct session {
     struct resp_parser parser;
     struct reply reply; /* to the connection's output */
     uint64_t id;
-    struct client *client;       /* what others see of it */
-    const struct acl_user *user; /* NULL: has not authenticated */
-    uint64_t acl_generation;     /* as of which `user` is right */
-    struct multi *multi;         /* NULL: neither MULTI nor WATCH */
-    bool closing;                /* after this reply */
-    bool paused;                 /* waits for something; what has come is run later */
-    bool broken;                 /* what comes next is no request */
-    uint8_t mute;                /* enum mute */
+    struct client *client;         /* what others see of it */
+    const struct acl_user *user;   /* NULL: has not authenticated */
+    uint64_t acl_generation;       /* as of which `user` is right */
+    struct multi *multi;           /* NULL: neither MULTI nor WATCH */
+    struct session_leases *leases; /* NULL: it has not called LEASE */
+    struct wait wait;
+    bool closing; /* after this reply */
+    bool paused;  /* waits for something; what has come is run later */
+    bool broken;  /* what comes next is no request */
+    uint8_t mute; /* enum mute */
 };
 
 /* CLIENT REPLY: which replies are left out. */
