@@ -60,6 +60,11 @@ void client_registry_destroy(struct client_registry *registry);
 struct client *client_new(struct session *session);
 void client_free(struct client *client);
 
+/* By its number; with the registry's lock. NULL: there is none. */
+struct client *client_find(struct client_registry *registry, uint64_t id);
+/* The session of a client of this thread; NULL: it has closed. */
+struct session *client_session(struct client_registry *registry, uint64_t id);
+
 /* As CLIENT INFO says it, without a line's end; takes the registry's lock. */
 void client_describe(struct session *session, char *out, size_t cap);
 

@@ -200,6 +200,13 @@ COMMAND_FUNCTION(client_reply);
 COMMAND_FUNCTION(client_no_evict);
 COMMAND_FUNCTION(client_no_touch);
 
+/* pause.c */
+COMMAND_FUNCTION(client_pause);
+COMMAND_FUNCTION(client_unpause);
+
+/* wait.c */
+COMMAND_FUNCTION(client_unblock);
+
 /* about_commands.c */
 COMMAND_FUNCTION(command);
 COMMAND_FUNCTION(command_count);

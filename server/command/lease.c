@@ -260,7 +260,7 @@ static void wake(struct session *session, bool over)
     struct thread *thread = session->thread;
     size_t mark = reply_mark(&session->reply);
     thread->now_ms = clock_wall_ms();
-    bool answered = look_again(session);
+    bool answered = wait_is_unblocked(session) || look_again(session);
     thread_unlock(thread);
     if (!answered && over) {
         reply_null_array(&session->reply);

@@ -20,6 +20,7 @@ static void free_threads(struct service *service)
     for (unsigned i = 0; service->threads && i < service->thread_count; i++) {
         struct thread *thread = &service->threads[i];
         resp_args_free(&thread->args);
+        buffer_free(&thread->line);
         row_tables_free(thread->tables);
         if (thread->stats)
             stats_destroy(thread->stats);

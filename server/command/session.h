@@ -37,6 +37,7 @@ struct thread {
     unsigned number;
     struct resp_args args;
     struct batch_item batch[BATCH_MAX];
+    struct buffer line;       /* of an inline command with quotes, as it came */
     struct cache_batch reads; /* of the probes */
     struct cache_probe probes[BATCH_MAX];
     int64_t now_ms;      /* wall clock, of this piece of input */
@@ -46,6 +47,7 @@ struct thread {
     bool counts_lookups; /* the command that runs counts as hit or miss */
     unsigned several;    /* depth of several_begin */
     struct row_tables *tables;
+    LIST_HEAD(, session) waiting;
     struct thread_stats *stats;
 };
 
@@ -85,8 +87,9 @@ void thread_unlock(struct thread *thread);
 
 /* Runs one call that has been checked, with lock, statistics and slow log. */
 void session_run(struct session *session, const struct call *call);
-/* Checks and runs a request: unknown command, arity, access, MULTI. */
-void session_request(struct session *session, struct call *call);
+/* Checks and runs a request: unknown command, arity, access, MULTI. False: it is to be shown again,
+ * after the pause for which the session waits now. */
+bool session_request(struct session *session, struct call *call);
 
 /* --- for commands -------------------------------------------------------------------------- */
 
@@ -105,6 +108,8 @@ static inline uint64_t session_hash(const struct session *session, const struct 
 
 /* The errors of Redis that many commands have. */
 void reply_wrong_arity(struct session *session, const struct command *command);
+/* A subcommand that takes less. */
+void reply_subcommand_error(struct session *session, const struct call *call);
 void reply_syntax_error(struct session *session);
 void reply_not_integer(struct session *session);
 /* What a failed write says: SP_ENOSPC is OOM, SP_ETOOBIG too long. */

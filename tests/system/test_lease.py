@@ -257,6 +257,57 @@ class LeaseTest(unittest.TestCase):
         self.assertEqual(stays.command("RESET"), ("+", b"RESET"))
         self.take(one, "a")
 
+    def test_unblock(self):
+        one = self.connect()
+        token = self.take(one, "a")
+        waiters = [self.begin("a") for _ in range(3)]
+        numbers = [line.split()[0][3:] for line in
+                   one.command("CLIENT", "LIST")[1].decode().splitlines() if "flags=bU " in line]
+        numbers = sorted(numbers, key=int)
+        self.assertEqual(one.command("CLIENT", "UNBLOCK", numbers[0]), (":", 1))
+        self.assertEqual(waiters[0].read(), NULL)
+        self.assertEqual(one.command("CLIENT", "UNBLOCK", numbers[1], "ERROR"), (":", 1))
+        self.assertEqual(waiters[1].read(), ("-", b"UNBLOCKED client unblocked via CLIENT UNBLOCK"))
+        self.await_blocked(numbers[0], False)
+        self.assertEqual(one.command("CLIENT", "UNBLOCK", numbers[0]), (":", 0))
+        self.assertEqual(one.command("SIDEPOND", "RELEASE", "a", token), (":", 1))
+        self.assertEqual(waiters[2].read()[1][0], ("$", b"lease"))
+        self.assertEqual(waiters[0].command("PING"), ("+", b"PONG"))
+
+    def test_pause_of_writes(self):
+        one, two, three = self.connect(), self.connect(), self.connect()
+        self.assertEqual(one.command("CLIENT", "PAUSE", "60000", "WRITE"), ("+", b"OK"))
+        number = two.command("CLIENT", "ID")[1]
+        two.send(request(["GET", "a"]) + request(["SET", "a", "1"]) + request(["GET", "a"]))
+        self.assertEqual(two.read(), ("$", None))
+        three.send(b'ECHO "a \\"b"\r\nset c "d \\"e"\r\nGET c\r\n')
+        self.assertEqual(three.read(), ("$", b'a "b'))
+        self.await_blocked(number)
+        while "blocked_clients:2\r" not in one.command("INFO", "clients")[1].decode():
+            pass
+        self.assertEqual(one.command("CLIENT", "UNBLOCK", str(number)), (":", 0))
+        self.assertEqual(one.command("GET", "a"), ("$", None))
+        self.assertEqual(one.command("CLIENT", "UNPAUSE"), ("+", b"OK"))
+        self.assertEqual([two.read(), two.read()], [("+", b"OK"), ("$", b"1")])
+        self.assertEqual([three.read(), three.read()], [("+", b"OK"), ("$", b'd "e')])
+        self.assertIn("blocked_clients:0\r", one.command("INFO", "clients")[1].decode())
+
+    def test_pause_of_all(self):
+        one, two = self.connect(), self.connect()
+        began = time.monotonic()
+        one.command("CLIENT", "PAUSE", "200", "ALL")
+        self.assertEqual(two.command("PING"), ("+", b"PONG"))
+        self.assertGreaterEqual(time.monotonic() - began, 0.19)
+        one.command("CLIENT", "PAUSE", "100000000", "ALL")
+        two.send(request(["PING"]))
+        self.assertEqual(one.command("CLIENT", "UNPAUSE"), ("+", b"OK"))
+        self.assertEqual(two.read(), ("+", b"PONG"))
+        one.command("CLIENT", "PAUSE", "60000")
+        two.send(request(["PING"]))
+        two.close()
+        self.server.process.send_signal(signal.SIGTERM)
+        self.assertEqual(self.server.process.wait(30), 0, self.server.log())
+
     def test_multi(self):
         one, two = self.connect(), self.connect()
         token = self.take(one, "a")
