@@ -30,6 +30,7 @@ int key_put(struct session *session, const struct resp_arg *key, uint64_t hash, 
 
 bool key_delete(struct session *session, const struct resp_arg *key, uint64_t hash)
 {
+    key_deleted(session, hash);
     return cache_delete(session_cache(session), hash, key->bytes, key->size);
 }
 
@@ -73,18 +74,10 @@ static void touch(struct session *session, const struct cache_probe *probe)
 
 #define COPY_ROOM 16u /* behind a value, so that its copy can be made of whole pieces */
 
-/* Replies with what a probe finds, in one attempt; false: something changed meanwhile. */
-static bool reply_probe(struct session *session, struct cache_probe *probe)
+/* Replies with the value of a probe that has found one; false: something changed meanwhile. */
+static bool reply_found(struct session *session, struct cache_probe *probe)
 {
     struct cache_batch *reads = &session->thread->reads;
-    int status = cache_probe_find(reads, probe);
-    if (status == READ_AGAIN)
-        return false;
-    if (status == SP_ENOTFOUND) {
-        reply_null(&session->reply);
-        count_lookup(session, false);
-        return true;
-    }
     size_t mark = reply_mark(&session->reply);
     buffer_reserve(session->reply.out, REPLY_HEAD_BYTES + probe->value_bytes + COPY_ROOM + 2);
     char *at = reply_bulk_begin(&session->reply, probe->value_bytes);
@@ -99,6 +92,21 @@ static bool reply_probe(struct session *session, struct cache_probe *probe)
     touch(session, probe);
     count_lookup(session, true);
     return true;
+}
+
+/* Replies with what a probe finds, in one attempt; false: something changed meanwhile. */
+static bool reply_probe(struct session *session, struct cache_probe *probe)
+{
+    struct cache_batch *reads = &session->thread->reads;
+    int status = cache_probe_find(reads, probe);
+    if (status == READ_AGAIN)
+        return false;
+    if (status == SP_ENOTFOUND) {
+        reply_null(&session->reply);
+        count_lookup(session, false);
+        return true;
+    }
+    return reply_found(session, probe);
 }
 
 /* As often as it takes; the value is of any size. */
@@ -140,6 +148,22 @@ void reply_value(struct session *session, const struct resp_arg *key, struct cac
         reply_locked(session, key);
     else if (!probe || !reply_probe(session, probe))
         reply_read_again(session, key);
+}
+
+bool reply_lasting(struct session *session, const struct resp_arg *key, int64_t until_ms)
+{
+    struct cache_batch *reads = &session->thread->reads;
+    struct cache_probe probe;
+    uint64_t several =
+        atomic_load_explicit(&session->service->multi_sequence, memory_order_acquire);
+    if (several % 2 != 0)
+        return false;
+    cache_batch_begin(reads, session->service->reader);
+    cache_probe_begin(reads, &probe, key->bytes, key->size);
+    cache_probe_fetch(reads, &probe);
+    return cache_probe_find(reads, &probe) == SP_OK &&
+           (probe.expiry_ms == CACHE_NO_EXPIRY || probe.expiry_ms > until_ms) &&
+           reply_found(session, &probe);
 }
 
 /* --- commands ------------------------------------------------------------------------------- */
@@ -341,5 +365,6 @@ void run_flushall(struct session *session, const struct call *call)
         reply_store_error(session, status);
         return;
     }
+    lease_table_all_deleted(session->service->leases);
     reply_ok(&session->reply);
 }

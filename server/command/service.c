@@ -10,6 +10,7 @@
 
 #include "alloc/clock.h"
 #include "server/command/commands.h"
+#include "server/command/lease_table.h"
 #include "server/command/pubsub.h"
 #include "server/command/rows.h"
 #include "sidepond/cache.h"
@@ -19,6 +20,7 @@ static void free_threads(struct service *service)
     for (unsigned i = 0; service->threads && i < service->thread_count; i++) {
         struct thread *thread = &service->threads[i];
         resp_args_free(&thread->args);
+        buffer_free(&thread->line);
         row_tables_free(thread->tables);
         if (thread->stats)
             stats_destroy(thread->stats);
@@ -48,6 +50,7 @@ static void free_service(struct service *service)
 {
     free_threads(service);
     pubsub_free(service->pubsub);
+    lease_table_free(service->leases);
     acl_destroy(&service->acl);
     client_registry_destroy(&service->clients);
     pthread_mutex_destroy(&service->acl_log.lock);
@@ -149,7 +152,8 @@ int service_start(const struct service_options *options, struct service **out, c
     atomic_store(&service->events, options->settings.events);
     snprintf(why, NET_WHY_BYTES, "out of memory");
     service->pubsub = pubsub_new();
-    if (acl_init(&service->acl) != SP_OK || !service->pubsub)
+    service->leases = lease_table_new(service);
+    if (acl_init(&service->acl) != SP_OK || !service->pubsub || !service->leases)
         status = SP_ENOMEM;
     if (status == SP_OK)
         status = open_users(service, why);

@@ -19,6 +19,7 @@
 #include "server/command/acl.h"
 #include "server/command/acl_log.h"
 #include "server/command/client.h"
+#include "server/command/pause.h"
 #include "server/command/slowlog.h"
 #include "server/command/stats.h"
 #include "server/net/net.h"
@@ -26,6 +27,7 @@
 #include "server/store/cache.h"
 #include "sidepond/sidepond.h"
 
+struct lease_table;
 struct pubsub;
 struct thread;
 
@@ -79,11 +81,17 @@ struct service {
     _Atomic uint32_t events;      /* the classes of keyspace events that somebody wants */
     _Atomic uint32_t watchers;    /* sessions that watch keys; raised with the cache's lock */
     uint32_t writes[WATCH_SLOTS]; /* while there are any: of keys by hash; with the lock */
+    /* Changed often where there are leases, so apart from what each request reads. */
+    _Atomic uint32_t lease_count; /* of `leases`; raised from 0 with the cache's lock */
+    _Atomic uint32_t blocked;     /* clients that wait */
+    uint8_t apart[64];
+    struct pause pause;
     struct resp_limits resp_limits;
     struct acl acl;
     struct acl_log acl_log;
     struct client_registry clients;
     struct pubsub *pubsub;
+    struct lease_table *leases;
     struct slowlog slowlog;
     struct rates rates;
     struct stats_base base;             /* with the cache's lock */

@@ -108,12 +108,22 @@ static struct command client_commands[] = {
     SUB("no-touch", "client|no-touch", 3, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION,
         run_client_no_touch, "connection", "7.2.0",
         "Lets what this connection reads not count as use.", "O(1)"),
+    SUB("pause", "client|pause", -3, COMMAND_ADMIN | ANYTIME,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS | CATEGORY_CONNECTION, run_client_pause,
+        "connection", "3.0.0", "Lets requests wait for a time.", "O(1)"),
     SUB("reply", "client|reply", 3, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION, run_client_reply,
         "connection", "3.2.0", "Leaves replies out.", "O(1)"),
     SUB("setinfo", "client|setinfo", 4, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION,
         run_client_setinfo, "connection", "7.2.0", "Says which library this is.", "O(1)"),
     SUB("setname", "client|setname", 3, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION,
         run_client_setname, "connection", "2.6.9", "Gives this connection a name.", "O(1)"),
+    SUB("unblock", "client|unblock", -3, COMMAND_ADMIN | ANYTIME,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS | CATEGORY_CONNECTION,
+        run_client_unblock, "connection", "5.0.0", "Ends the waiting of a connection.",
+        "O(clients)"),
+    SUB("unpause", "client|unpause", 2, COMMAND_ADMIN | ANYTIME,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS | CATEGORY_CONNECTION,
+        run_client_unpause, "connection", "6.2.0", "Ends a pause.", "O(clients that wait)"),
 };
 static struct command command_commands[] = {
     SUB("count", "command|count", 2, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION,
@@ -209,6 +219,19 @@ static struct command slowlog_commands[] = {
     SUB("reset", "slowlog|reset", 2, COMMAND_ADMIN | ANYTIME,
         CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_slowlog_reset, "server", "2.2.12",
         "Forgets what the slow log has.", "O(calls in it)"),
+};
+
+static struct command sidepond_commands[] = {
+    SUB_KEY("fill", "sidepond|fill", -5, GROW, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW,
+            run_sidepond_fill, "string", "7.0.0",
+            "Stores a computed value and ends the lease, if the token is valid still.", "O(1)"),
+    SUB_KEY("lease", "sidepond|lease", -4, COMMAND_WRITE | COMMAND_BLOCKING,
+            CATEGORY_READ | CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW | CATEGORY_BLOCKING,
+            run_sidepond_lease, "string", "7.0.0",
+            "The value of a key, or the lease to compute it, or waits for who has that.", "O(1)"),
+    SUB_KEY("release", "sidepond|release", 4, COMMAND_WRITE | BLIND,
+            CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW, run_sidepond_release, "string",
+            "7.0.0", "Ends a lease without a value: the next one who waits gets it.", "O(1)"),
 };
 
 struct command commands[] = {
@@ -406,6 +429,8 @@ struct command commands[] = {
               memory_commands),
     CONTAINER("object", -2, ANYTIME, CATEGORY_SLOW, NULL, "generic", "2.2.3",
               "About the value of a key.", object_commands),
+    CONTAINER("sidepond", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "7.0.0",
+              "What only this server has.", sidepond_commands),
     CONTAINER("slowlog", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "2.2.12",
               "About calls that took long.", slowlog_commands),
     LINE("time", 1, ANYTIME | FAST, CATEGORY_FAST, NO_KEYS, run_time, "server", "2.6.0",

@@ -191,6 +191,15 @@ void net_again(struct net_connection *connection);
 /* A client that may be silent for ever, such as a subscriber. */
 void net_never_idle(struct net_connection *connection, bool never);
 
+/* Calls the function once, so many milliseconds after net_timer_start, as one more callback of the
+ * connection's thread. NULL: no memory. To be freed in `closed` at the latest. */
+struct net_timer;
+struct net_timer *net_timer_new(struct net_connection *connection, void (*function)(void *argument),
+                                void *argument);
+void net_timer_start(struct net_timer *timer, uint64_t ms); /* anew, if it runs */
+void net_timer_stop(struct net_timer *timer);
+void net_timer_free(struct net_timer *timer); /* NULL is fine */
+
 struct net_about {
     uint64_t id; /* counts from 1, never used twice */
     int fd;

@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * lease_table.c - the table of leases.
+ *
+ *   stripe (lock) -> bucket -> lease of a key --holder--> client -> the leases that it holds
+ *                                      |                              (client's lock)
+ *                                      +--waiters--> client, client, ...
+ *
+ * A lease is in the table as long as somebody holds it, so there is none for whom only others wait.
+ * It passes from one client to the next under its stripe's lock; the next one hears of it by a post
+ * to its thread, and looks there whether it is still so. A client is freed when its session has
+ * left and the last lease and the last post that name it are gone; so a post may find that the
+ * session is no more, and does nothing.
+ *
+ * Whether a lease is valid does not depend on anybody's being told of the end of its time: who
+ * looks at one whose time is over ends it first.
+ *
+ * Lock order: the cache's, a stripe's, a client's, an inbox of net.
+ */
+#include "server/command/lease_table.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include <sys/random.h>
+
+#include "alloc/clock.h"
+#include "server/command/service.h"
+
+#define STRIPES 64u
+#define BUCKETS 128u /* of each stripe */
+
+struct lease {
+    LIST_ENTRY(lease) chain; /* of its bucket; stripe */
+    LIST_ENTRY(lease) held;  /* of its holder; its lock */
+    uint64_t hash, token, until_ns;
+    struct lease_client *holder;
+    TAILQ_HEAD(, lease_client) waiters;
+    size_t key_bytes;
+    char key[];
+};
+LIST_HEAD(lease_list, lease);
+
+struct lease_client {
+    struct lease_table *leases;
+    unsigned thread;
+    void (*wake)(void *session);
+    void *session;         /* its thread; NULL: it has left */
+    _Atomic uint32_t refs; /* the session's, each lease's that it holds, each post's under way */
+    /* The lock of the stripe of the key that it waits for. */
+    TAILQ_ENTRY(lease_client) waiter;
+    struct lease *waits_for;
+    uint64_t given;   /* a token; 0: none */
+    uint64_t hold_ns; /* of a lease that it is given */
+    /* Its lock, under a stripe's. */
+    pthread_mutex_t lock;
+    struct lease_list held;
+    uint32_t held_count;
+};
+
+struct stripe {
+    pthread_mutex_t lock;
+    struct lease_list buckets[BUCKETS];
+};
+
+struct lease_table {
+    struct service *service;
+    _Atomic uint64_t last_token;
+    struct stripe stripes[STRIPES];
+};
+
+struct lease_table *lease_table_new(struct service *service)
+{
+    struct lease_table *leases = calloc(1, sizeof(*leases));
+    uint64_t first;
+    if (!leases)
+        return NULL;
+    leases->service = service;
+    if (getrandom(&first, sizeof(first), 0) != sizeof(first))
+        first = clock_ns() * UINT64_C(0x9e3779b97f4a7c15);
+    atomic_init(&leases->last_token, first >> 2); /* positive, and far from overflow */
+    for (unsigned i = 0; i < STRIPES; i++)
+        pthread_mutex_init(&leases->stripes[i].lock, NULL);
+    return leases;
+}
+
+void lease_table_free(struct lease_table *leases)
+{
+    for (unsigned i = 0; leases && i < STRIPES; i++)
+        pthread_mutex_destroy(&leases->stripes[i].lock);
+    free(leases);
+}
+
+/* --- clients ---------------------------------------------------------------------------------- */
+
+struct lease_client *lease_client_new(struct lease_table *leases, unsigned thread,
+                                      void (*wake)(void *session), void *session)
+{
+    struct lease_client *client = calloc(1, sizeof(*client));
+    if (!client)
+        return NULL;
+    client->leases = leases;
+    client->thread = thread;
+    client->wake = wake;
+    client->session = session;
+    atomic_init(&client->refs, 1);
+    pthread_mutex_init(&client->lock, NULL);
+    return client;
+}
+
+/* The last one sees what the others have done: they release, it acquires. */
+static void unref(struct lease_client *client)
+{
+    if (atomic_fetch_sub_explicit(&client->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    pthread_mutex_destroy(&client->lock);
+    free(client);
+}
+
+static void ref(struct lease_client *client)
+{
+    atomic_fetch_add_explicit(&client->refs, 1, memory_order_relaxed);
+}
+
+/* On the client's thread. */
+static void deliver(void *argument)
+{
+    struct lease_client *client = argument;
+    if (client->session)
+        client->wake(client->session);
+    unref(client);
+}
+
+/* A post that fails is no loss for good: the client looks again when its time to wait is over. */
+static void tell(struct lease_client *client)
+{
+    ref(client);
+    if (net_post(client->leases->service->net, client->thread, deliver, client) != SP_OK)
+        unref(client);
+}
+
+/* --- one lease, with its stripe's lock -------------------------------------------------------- */
+
+static struct stripe *stripe_lock(struct lease_table *leases, uint64_t hash)
+{
+    struct stripe *stripe = &leases->stripes[(hash >> 32) % STRIPES];
+    pthread_mutex_lock(&stripe->lock);
+    return stripe;
+}
+
+static struct lease_list *bucket_of(struct stripe *stripe, uint64_t hash)
+{
+    return &stripe->buckets[(hash >> 40) % BUCKETS];
+}
+
+static struct lease *find(struct stripe *stripe, const struct lease_key *key)
+{
+    struct lease *lease;
+    LIST_FOREACH(lease, bucket_of(stripe, key->hash), chain)
+    {
+        if (lease->hash == key->hash && lease->key_bytes == key->size &&
+            memcmp(lease->key, key->bytes, key->size) == 0)
+            return lease;
+    }
+    return NULL;
+}
+
+static void give(struct lease *lease, struct lease_client *client, uint64_t hold_ns)
+{
+    struct lease_table *leases = client->leases;
+    lease->token = atomic_fetch_add_explicit(&leases->last_token, 1, memory_order_relaxed) + 1;
+    lease->until_ns = clock_ns() + hold_ns;
+    lease->holder = client;
+    ref(client);
+    pthread_mutex_lock(&client->lock);
+    LIST_INSERT_HEAD(&client->held, lease, held);
+    client->held_count++;
+    pthread_mutex_unlock(&client->lock);
+}
+
+static void take_away(struct lease *lease)
+{
+    struct lease_client *client = lease->holder;
+    pthread_mutex_lock(&client->lock);
+    LIST_REMOVE(lease, held);
+    client->held_count--;
+    pthread_mutex_unlock(&client->lock);
+    lease->holder = NULL;
+    unref(client);
+}
+
+static struct lease_client *first_waiter(struct lease *lease)
+{
+    struct lease_client *client = TAILQ_FIRST(&lease->waiters);
+    if (client) {
+        TAILQ_REMOVE(&lease->waiters, client, waiter);
+        client->waits_for = NULL;
+    }
+    return client;
+}
+
+static void forget(struct lease_table *leases, struct lease *lease)
+{
+    LIST_REMOVE(lease, chain);
+    free(lease);
+    atomic_fetch_sub_explicit(&leases->service->lease_count, 1, memory_order_relaxed);
+}
+
+/* It ends without a value: the first who waits is next. False: there is none, and the lease is
+ * gone. */
+static bool pass_on(struct lease_table *leases, struct lease *lease)
+{
+    take_away(lease);
+    struct lease_client *next = first_waiter(lease);
+    if (!next) {
+        forget(leases, lease);
+        return false;
+    }
+    give(lease, next, next->hold_ns);
+    next->given = lease->token;
+    tell(next);
+    return true;
+}
+
+/* As find, but a lease whose time is over is passed on first. */
+static struct lease *find_valid(struct lease_table *leases, struct stripe *stripe,
+                                const struct lease_key *key)
+{
+    struct lease *lease = find(stripe, key);
+    if (lease && lease->until_ns <= clock_ns() && !pass_on(leases, lease))
+        return NULL;
+    return lease;
+}
+
+static struct lease *add(struct lease_table *leases, struct stripe *stripe,
+                         const struct lease_key *key)
+{
+    struct lease *lease = calloc(1, sizeof(*lease) + key->size);
+    if (!lease)
+        return NULL;
+    lease->hash = key->hash;
+    lease->key_bytes = key->size;
+    memcpy(lease->key, key->bytes, key->size);
+    TAILQ_INIT(&lease->waiters);
+    LIST_INSERT_HEAD(bucket_of(stripe, key->hash), lease, chain);
+    atomic_fetch_add_explicit(&leases->service->lease_count, 1, memory_order_relaxed);
+    return lease;
+}
+
+/* --- taking and waiting ----------------------------------------------------------------------- */
+
+static bool holds_too_many(struct lease_client *client)
+{
+    pthread_mutex_lock(&client->lock);
+    bool too_many = client->held_count >= LEASES_OF_CLIENT_MAX;
+    pthread_mutex_unlock(&client->lock);
+    return too_many || atomic_load_explicit(&client->leases->service->lease_count,
+                                            memory_order_relaxed) >= LEASES_MAX;
+}
+
+static int take_new(struct lease_client *client, struct stripe *stripe, const struct lease_key *key,
+                    uint64_t hold_ns, uint64_t *token)
+{
+    if (holds_too_many(client))
+        return SP_ENOSPC;
+    struct lease *lease = add(client->leases, stripe, key);
+    if (!lease)
+        return SP_ENOMEM;
+    give(lease, client, hold_ns);
+    *token = lease->token;
+    return SP_OK;
+}
+
+int lease_table_take(struct lease_client *client, const struct lease_key *key, uint64_t hold_ns,
+                     bool waits, uint64_t *token)
+{
+    struct lease_table *leases = client->leases;
+    struct stripe *stripe = stripe_lock(leases, key->hash);
+    struct lease *lease = find_valid(leases, stripe, key);
+    int status = SP_EBUSY;
+    if (!lease) {
+        status = take_new(client, stripe, key, hold_ns, token);
+    } else if (lease->holder == client && client->given == lease->token) {
+        client->given = 0; /* it was its turn just now */
+        *token = lease->token;
+        status = SP_OK;
+    } else if (waits && client->waits_for != lease) {
+        client->waits_for = lease;
+        client->given = 0;
+        client->hold_ns = hold_ns;
+        TAILQ_INSERT_TAIL(&lease->waiters, client, waiter);
+    }
+    pthread_mutex_unlock(&stripe->lock);
+    return status;
+}
+
+bool lease_table_given(struct lease_client *client, const struct lease_key *key, uint64_t *token)
+{
+    struct stripe *stripe = stripe_lock(client->leases, key->hash);
+    uint64_t given = client->given;
+    struct lease *lease = given != 0 ? find_valid(client->leases, stripe, key) : NULL;
+    client->given = 0;
+    pthread_mutex_unlock(&stripe->lock);
+    *token = given;
+    return lease && lease->token == given;
+}
+
+void lease_table_wait_no_more(struct lease_client *client, const struct lease_key *key)
+{
+    struct stripe *stripe = stripe_lock(client->leases, key->hash);
+    struct lease *lease = client->given != 0 ? find(stripe, key) : NULL;
+    if (client->waits_for) {
+        TAILQ_REMOVE(&client->waits_for->waiters, client, waiter);
+        client->waits_for = NULL;
+    }
+    if (lease && lease->token == client->given)
+        pass_on(client->leases, lease);
+    client->given = 0;
+    pthread_mutex_unlock(&stripe->lock);
+}
+
+/* --- ending ----------------------------------------------------------------------------------- */
+
+bool lease_table_is_valid(struct lease_table *leases, const struct lease_key *key, uint64_t token)
+{
+    struct stripe *stripe = stripe_lock(leases, key->hash);
+    struct lease *lease = find_valid(leases, stripe, key);
+    bool valid = lease && lease->token == token;
+    pthread_mutex_unlock(&stripe->lock);
+    return valid;
+}
+
+bool lease_table_give_back(struct lease_table *leases, const struct lease_key *key, uint64_t token)
+{
+    struct stripe *stripe = stripe_lock(leases, key->hash);
+    struct lease *lease = find_valid(leases, stripe, key);
+    bool valid = lease && lease->token == token;
+    if (valid)
+        pass_on(leases, lease);
+    pthread_mutex_unlock(&stripe->lock);
+    return valid;
+}
+
+struct named {
+    uint64_t hash, token;
+};
+
+/* One of the client's leases: any that ends by `until_ns`; false: there is none. */
+static bool held_until(struct lease_client *client, uint64_t until_ns, struct named *out,
+                       uint64_t *next_ns)
+{
+    struct lease *lease;
+    bool found = false;
+    *next_ns = 0;
+    pthread_mutex_lock(&client->lock);
+    LIST_FOREACH(lease, &client->held, held)
+    {
+        if (lease->until_ns <= until_ns) {
+            *out = (struct named){lease->hash, lease->token};
+            found = true;
+            break;
+        }
+        if (*next_ns == 0 || lease->until_ns < *next_ns)
+            *next_ns = lease->until_ns;
+    }
+    pthread_mutex_unlock(&client->lock);
+    return found;
+}
+
+/* The stripe's lock comes before the client's, so the lease is looked for once more: meanwhile it
+ * may have ended, or be another's. */
+static void end_named(struct lease_table *leases, struct named named)
+{
+    struct lease *lease;
+    struct stripe *stripe = stripe_lock(leases, named.hash);
+    LIST_FOREACH(lease, bucket_of(stripe, named.hash), chain)
+    {
+        if (lease->token == named.token) {
+            pass_on(leases, lease);
+            break;
+        }
+    }
+    pthread_mutex_unlock(&stripe->lock);
+}
+
+uint64_t lease_table_expire(struct lease_client *client)
+{
+    struct named named;
+    uint64_t next_ns;
+    while (held_until(client, clock_ns(), &named, &next_ns))
+        end_named(client->leases, named);
+    return next_ns;
+}
+
+void lease_client_leave(struct lease_client *client)
+{
+    struct named named;
+    uint64_t next_ns;
+    client->session = NULL;
+    while (held_until(client, UINT64_MAX, &named, &next_ns))
+        end_named(client->leases, named);
+    unref(client);
+}
+
+/* --- writes ----------------------------------------------------------------------------------- */
+
+/* All who wait look at the key again, each under the cache's lock and so after the write. */
+static void end_written(struct lease_table *leases, struct lease *lease)
+{
+    struct lease_client *waiter;
+    take_away(lease);
+    while ((waiter = first_waiter(lease)) != NULL)
+        tell(waiter);
+    forget(leases, lease);
+}
+
+/* Of all keys with the hash: a lease that ends without need is an ended lease, not a wrong value.
+ */
+static void end_hash(struct lease_table *leases, uint64_t hash, bool written)
+{
+    struct lease *lease, *next;
+    struct stripe *stripe = stripe_lock(leases, hash);
+    for (lease = LIST_FIRST(bucket_of(stripe, hash)); lease; lease = next) {
+        next = LIST_NEXT(lease, chain);
+        if (lease->hash != hash)
+            continue;
+        if (written)
+            end_written(leases, lease);
+        else
+            pass_on(leases, lease);
+    }
+    pthread_mutex_unlock(&stripe->lock);
+}
+
+void lease_table_key_written(struct lease_table *leases, uint64_t hash)
+{
+    end_hash(leases, hash, true);
+}
+
+void lease_table_key_deleted(struct lease_table *leases, uint64_t hash)
+{
+    end_hash(leases, hash, false);
+}
+
+static void end_stripe(struct lease_table *leases, struct stripe *stripe)
+{
+    struct lease *lease, *next;
+    for (unsigned i = 0; i < BUCKETS; i++) {
+        for (lease = LIST_FIRST(&stripe->buckets[i]); lease; lease = next) {
+            next = LIST_NEXT(lease, chain);
+            pass_on(leases, lease);
+        }
+    }
+}
+
+void lease_table_all_deleted(struct lease_table *leases)
+{
+    for (unsigned i = 0; i < STRIPES; i++) {
+        pthread_mutex_lock(&leases->stripes[i].lock);
+        end_stripe(leases, &leases->stripes[i]);
+        pthread_mutex_unlock(&leases->stripes[i].lock);
+    }
+}
