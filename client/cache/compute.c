@@ -21,7 +21,8 @@
 
 #include "client/cache/link.h"
 
-#define VALUE_BYTES 1024u /* of a buffer that has no room at all */
+#define VALUE_BYTES  1024u    /* of a buffer that has no room at all */
+#define LEASE_MS_MAX 3600000u /* the server's limit of waiting and of holding */
 
 struct flight {
     struct sp_cache *cache;
@@ -31,7 +32,7 @@ struct flight {
     struct sp_buffer *value;
     bool stale;                /* `value` is one that is stale */
     struct connection *holder; /* of the lease */
-    struct sp_buffer token;
+    int64_t token;
 };
 
 /* --- what is there ------------------------------------------------------------------------------
@@ -69,49 +70,53 @@ static bool read_fresh(struct flight *flight)
 /* --- the server ---------------------------------------------------------------------------------
  */
 
+static int64_t at_most_an_hour(uint32_t ms)
+{
+    return ms < LEASE_MS_MAX ? ms : LEASE_MS_MAX;
+}
+
 static void lease_command(const struct flight *flight, struct command *command,
                           char digits[3][NUMBER_BYTES])
 {
     command_word(command, "SIDEPOND");
     command_word(command, "LEASE");
     command_add(command, flight->key, flight->key_bytes);
-    command_number(command, flight->how.wait_ms, digits[0]);
+    command_number(command, at_most_an_hour(flight->how.wait_ms), digits[0]);
     if (flight->how.stale_ms > 0 && flight->how.ttl_ms > 0) {
         command_word(command, "FRESH");
         command_number(command, flight->how.stale_ms, digits[1]);
     }
     if (flight->how.hold_ms > 0) {
         command_word(command, "HOLD");
-        command_number(command, flight->how.hold_ms, digits[2]);
+        command_number(command, at_most_an_hour(flight->how.hold_ms), digits[2]);
     }
 }
 
 enum leased { LEASED_VALUE, LEASED_STALE, LEASED_OURS, LEASED_NOTHING };
 
-static bool is_pair(const redisReply *reply)
+/* Whether the reply is an array of this word and something of the type. */
+static bool is_pair(const redisReply *reply, const char *word, int type)
 {
     return reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
-           reply->element[0]->str != NULL && reply->element[1]->str != NULL;
+           reply->element[0]->type == REDIS_REPLY_STRING &&
+           strcmp(reply->element[0]->str, word) == 0 && reply->element[1]->type == type;
 }
 
-/* What a reply says. Its second part goes into the value, or into the token. */
+/* What a reply says. Its second part is the value, or the lease's token. */
 static int read_lease(struct flight *flight, const redisReply *reply, enum leased *out)
 {
     *out = LEASED_NOTHING;
-    if (!is_pair(reply))
-        return reply_status(reply, 1u << REDIS_REPLY_NIL, flight->holder->address);
-    const char *word = reply->element[0]->str;
-    if (strcmp(word, "value") == 0)
-        *out = LEASED_VALUE;
-    else if (strcmp(word, "stale") == 0)
-        *out = LEASED_STALE;
-    else if (strcmp(word, "lease") == 0)
+    if (is_pair(reply, "lease", REDIS_REPLY_INTEGER)) {
+        flight->token = reply->element[1]->integer;
         *out = LEASED_OURS;
-    else
-        return error_set(SP_EREFUSED, "%s: SIDEPOND LEASE answered \"%.40s\"",
-                         flight->holder->address, word);
-    struct sp_buffer *to = *out == LEASED_OURS ? &flight->token : flight->value;
-    int status = sp_buffer_set(to, reply->element[1]->str, reply->element[1]->len);
+        return SP_OK;
+    }
+    bool fresh = is_pair(reply, "value", REDIS_REPLY_STRING);
+    if (!fresh && !is_pair(reply, "stale", REDIS_REPLY_STRING))
+        return reply_status(reply, 1u << REDIS_REPLY_NIL, flight->holder->address);
+    *out = fresh ? LEASED_VALUE : LEASED_STALE;
+    const redisReply *value = reply->element[1];
+    int status = sp_buffer_set(flight->value, value->str, value->len);
     return status == SP_OK ? SP_OK : error_plain(status);
 }
 
@@ -133,9 +138,7 @@ static int ask(struct flight *flight, enum leased *out)
         return status;
     status = read_lease(flight, reply, out);
     freeReplyObject(reply);
-    if (status != SP_OK && *out == LEASED_OURS)
-        link_drop(flight->cache, flight->holder); /* and the lease with it */
-    else if (*out != LEASED_OURS)
+    if (*out != LEASED_OURS)
         link_give(flight->cache, flight->holder);
     return status;
 }
@@ -145,12 +148,12 @@ static bool finish(struct flight *flight, bool fill)
 {
     struct command command = {.count = 0};
     const struct request request = {.commands = &command, .count = 1};
-    char digits[NUMBER_BYTES];
+    char token[NUMBER_BYTES], digits[NUMBER_BYTES];
     redisReply *reply;
     command_word(&command, "SIDEPOND");
     command_word(&command, fill ? "FILL" : "RELEASE");
     command_add(&command, flight->key, flight->key_bytes);
-    command_add(&command, flight->token.data, flight->token.size);
+    command_number(&command, flight->token, token);
     if (fill)
         command_add(&command, flight->value->data, flight->value->size);
     if (fill && flight->how.ttl_ms > 0) {
@@ -164,7 +167,10 @@ static bool finish(struct flight *flight, bool fill)
     int status = reply_status(reply, 1u << REDIS_REPLY_INTEGER, flight->holder->address);
     bool done = status == SP_OK && reply->integer == 1;
     freeReplyObject(reply);
-    link_give(flight->cache, flight->holder);
+    if (status == SP_OK)
+        link_give(flight->cache, flight->holder);
+    else
+        link_drop(flight->cache, flight->holder); /* and the lease with it */
     return done;
 }
 
@@ -239,7 +245,6 @@ int sp_cache_get_or_compute(struct sp_cache *cache, const void *key, size_t key_
     int status = check(&flight.how, key_bytes);
     if (status == SP_OK && !read_fresh(&flight))
         status = fly(&flight, &from);
-    sp_buffer_free(&flight.token);
     if (status == SP_OK && origin != NULL)
         *origin = from;
     return status;

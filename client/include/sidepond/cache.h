@@ -176,9 +176,11 @@ struct sp_compute {
      * ever, and stale_ms means nothing. */
     int64_t ttl_ms;
     int64_t stale_ms;
-    uint32_t wait_ms; /* how long to wait for another one; then it is computed without storing it */
-    uint32_t hold_ms; /* how long others believe that who computes is still at it; 0: the server's
-                         rule. One who dies is not waited for in any case. */
+    /* How long to wait for another one; then it is computed without storing it. At most an hour. */
+    uint32_t wait_ms;
+    /* How long others believe that who computes is still at it; then another one computes. 0: 10
+     * s; at most an hour. One who dies is not believed in any case. */
+    uint32_t hold_ms;
     /* Asked, while another one is waited for, after a signal has come: false ends the call with
      * SP_ECANCELED. May be NULL. */
     bool (*go_on)(void *context);
