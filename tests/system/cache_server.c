@@ -6,6 +6,7 @@
 
 #include <ftw.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,6 +38,7 @@ static void become_server(const struct cache_server *server, const char *const *
     for (size_t i = 3; options != NULL && *options != NULL && i + 1 < ARGUMENTS_MAX; i++)
         arguments[i] = (char *)*options++;
     dup2(output, STDOUT_FILENO);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* should the test fail */
     execv(program, arguments);
     perror(program);
     _exit(127);

@@ -115,6 +115,7 @@ static pid_t worker(const char *key)
     pid_t pid = fork();
     if (pid != 0)
         return pid;
+    alarm(60); /* should the test have failed */
     atomic_fetch_add(&f.shared->ready, 1);
     while (atomic_load(&f.shared->go) == 0)
         pause_a_moment();
