@@ -192,10 +192,11 @@ struct sp_compute {
 
 /* The value of a key, out of the cache or else computed. A fresh hit is read from shared memory and
  * costs no system call. `*origin` (may be NULL) says where it is from. SP_OK; what `compute`
- * returned; SP_ECANCELED; SP_EINVAL; SP_ENOMEM. Whatever is wrong with the server or the pond is no
- * error: a stale value is used, or it is computed and returned without being stored.
- * A value that is put in by sp_cache_set, or deleted, while it is being computed stays as it was
- * put: what was computed is returned, and not stored. */
+ * returned; SP_ECANCELED; SP_EINVAL; SP_ETOOBIG (the key); SP_ENOMEM. Whatever is wrong with the
+ * server or the pond is no error: a stale value is used, or it is computed and returned without
+ * being stored. A server that does not run costs no time; one that hangs is given wait_ms and the
+ * connection's timeout. A value that is put in by sp_cache_set, or deleted, while it is being
+ * computed stays as it was put: what was computed is returned, and not stored. */
 SP_API int sp_cache_get_or_compute(struct sp_cache *cache, const void *key, size_t key_bytes,
                                    const struct sp_compute *how, struct sp_buffer *value,
                                    enum sp_origin *origin);
