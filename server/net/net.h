@@ -197,8 +197,8 @@ void net_again(struct net_connection *connection);
 /* A client that may be silent for ever, such as a subscriber. */
 void net_never_idle(struct net_connection *connection, bool never);
 
-/* Calls the function once, so many milliseconds after net_timer_start, as one more callback of the
- * connection's thread. NULL: no memory. To be freed in `closed` at the latest. */
+/* Calls the function once, so many milliseconds after net_timer_start and not before, as one more
+ * callback of the connection's thread. NULL: no memory. To be freed in `closed` at the latest. */
 struct net_timer;
 struct net_timer *net_timer_new(struct net_connection *connection, void (*function)(void *argument),
                                 void *argument);
