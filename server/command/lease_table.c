@@ -352,10 +352,11 @@ bool lease_table_given(struct lease_client *client, const struct lease_key *key,
     struct stripe *stripe = stripe_lock(client->leases, key->hash);
     uint64_t given = client->given;
     struct lease *lease = given != 0 ? find_valid(client->leases, stripe, key) : NULL;
+    bool valid = lease && lease->token == given;
     client->given = 0;
     pthread_mutex_unlock(&stripe->lock);
     *token = given;
-    return lease && lease->token == given;
+    return valid;
 }
 
 void lease_table_wait_no_more(struct lease_client *client, const struct lease_key *key)
@@ -508,6 +509,8 @@ static void end_stripe(struct lease_table *leases, struct stripe *stripe)
 
 void lease_table_all_deleted(struct lease_table *leases)
 {
+    if (atomic_load_explicit(&leases->service->lease_count, memory_order_relaxed) == 0)
+        return;
     for (unsigned i = 0; i < STRIPES; i++) {
         pthread_mutex_lock(&leases->stripes[i].lock);
         end_stripe(leases, &leases->stripes[i]);

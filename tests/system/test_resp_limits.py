@@ -54,6 +54,22 @@ class LimitsTest(unittest.TestCase):
         self.assertEqual(
             self.one.command("CONFIG", "SET", "maxclients", str(HARD - SPARE)), ("+", b"OK"))
 
+    def test_reads_that_keep_an_entry_from_eviction(self):
+        with Ours(limit=8 << 20) as server, Connection(server.unix) as reader, \
+                Connection(server.unix) as silent:
+            self.assertEqual(silent.command("CLIENT", "NO-TOUCH", "ON"), ("+", b"OK"))
+            for key in ("read", "leased", "silent"):
+                reader.command("SET", key, "x" * 1000)
+            for n in range(20000):
+                reader.command("SET", f"key:{n}", "x" * 1000)
+                if n % 20 == 0:
+                    reader.command("GET", "read")
+                    reader.command("SIDEPOND", "LEASE", "leased", "0")
+                    silent.command("GET", "silent")
+            self.assertEqual(reader.command("EXISTS", "read"), (":", 1))
+            self.assertEqual(reader.command("EXISTS", "leased"), (":", 1))
+            self.assertEqual(reader.command("EXISTS", "silent"), (":", 0))
+
     def test_a_request_that_is_too_big(self):
         self.one.command("CONFIG", "SET", "client-query-buffer-limit", "1mb")
         head = request(["PING"]) + b"*2\r\n$3\r\nGET\r\n$3000000\r\n"
