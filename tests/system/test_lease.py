@@ -439,6 +439,8 @@ class Database:
         self.now = dict.fromkeys(keys, 0)
         self.invalidated = dict.fromkeys(keys, 0)  # up to which number the cache was told
         self.held = {key: [] for key in keys}  # when a lease was surely valid, from and to
+        self.given = {key: [] for key in keys}  # when others were given leases, from and to
+        self.tokens = set()
         self.numbers = [b"0"]  # of clients that there are or were
 
 
@@ -512,7 +514,13 @@ class Client(threading.Thread):
         word = reply[0][1].decode() if reply else "null"
         self.count(word)
         if word == "lease":
-            self.use(key, str(reply[1][1]))
+            token = reply[1][1]
+            with self.data.lock:
+                if token in self.data.tokens:
+                    raise AssertionError(f"token {token} comes twice")
+                self.data.tokens.add(token)
+                self.data.given[key].append((began, began + took))
+            self.use(key, str(token))
         elif word in ("value", "stale") and int(reply[1][1]) < least:
             raise AssertionError(f"{key} is {reply[1][1]}, invalidated up to {least}")
 
@@ -558,6 +566,10 @@ class TortureTest(unittest.TestCase):
             held.sort()
             for (_, until), (since, _) in zip(held, held[1:]):
                 self.assertLessEqual(until, since, f"two held {key} at a time")
+            for since, until in held:
+                self.assertFalse(any(since < begin and end < until
+                                     for begin, end in data.given[key]),
+                                 f"{key} was given while another held it")
         total = {}
         for client in clients:
             for word, count in client.counts.items():
