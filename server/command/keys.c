@@ -61,13 +61,16 @@ static void count_lookup(struct session *session, bool hit)
     stats_add(hit ? &stats->hits : &stats->misses, 1);
 }
 
-/* Tells the evicting hand that the entry of a probe is in use. */
-static void touch(struct session *session, const struct cache_probe *probe)
+/* Tells the evicting hand that the entry of a probe is in use, unless the client wants no trace. */
+static void touch(struct session *session, const struct cache_batch *reads,
+                  const struct cache_probe *probe)
 {
     const struct service *service = session->service;
     uint8_t bit;
-    uint64_t place = cache_hint_place(session->thread->reads.binding, &probe->home, probe->hash,
-                                      probe->match, &bit);
+    if (atomic_load_explicit(&session->client->flags, memory_order_relaxed) & CLIENT_NO_TOUCH)
+        return;
+    uint64_t place =
+        cache_hint_place(reads->binding, &probe->home, probe->hash, probe->match, &bit);
     if (place < service->places)
         cache_hint_mark(&service->touched[place], bit);
 }
@@ -75,9 +78,9 @@ static void touch(struct session *session, const struct cache_probe *probe)
 #define COPY_ROOM 16u /* behind a value, so that its copy can be made of whole pieces */
 
 /* Replies with the value of a probe that has found one; false: something changed meanwhile. */
-static bool reply_found(struct session *session, struct cache_probe *probe)
+static bool reply_found(struct session *session, const struct cache_batch *reads,
+                        struct cache_probe *probe)
 {
-    struct cache_batch *reads = &session->thread->reads;
     size_t mark = reply_mark(&session->reply);
     buffer_reserve(session->reply.out, REPLY_HEAD_BYTES + probe->value_bytes + COPY_ROOM + 2);
     char *at = reply_bulk_begin(&session->reply, probe->value_bytes);
@@ -89,7 +92,7 @@ static bool reply_found(struct session *session, struct cache_probe *probe)
         reply_rewind(&session->reply, mark);
         return false;
     }
-    touch(session, probe);
+    touch(session, reads, probe);
     count_lookup(session, true);
     return true;
 }
@@ -106,7 +109,7 @@ static bool reply_probe(struct session *session, struct cache_probe *probe)
         count_lookup(session, false);
         return true;
     }
-    return reply_found(session, probe);
+    return reply_found(session, reads, probe);
 }
 
 /* As often as it takes; the value is of any size. */
@@ -150,20 +153,37 @@ void reply_value(struct session *session, const struct resp_arg *key, struct cac
         reply_read_again(session, key);
 }
 
+/* One attempt. SP_OK: replied; SP_ENOTFOUND: there is none that lasts; else READ_AGAIN. */
+static int try_lasting(struct session *session, const struct resp_arg *key, int64_t until_ms)
+{
+    struct cache_batch reads; /* of its own: the thread's are of requests that wait their turn */
+    struct cache_probe probe;
+    cache_batch_begin(&reads, session->service->reader);
+    cache_probe_begin(&reads, &probe, key->bytes, key->size);
+    cache_probe_fetch(&reads, &probe);
+    int status = cache_probe_find(&reads, &probe);
+    if (status == SP_OK && probe.expiry_ms != CACHE_NO_EXPIRY && probe.expiry_ms <= until_ms)
+        return SP_ENOTFOUND;
+    if (status == SP_OK && !reply_found(session, &reads, &probe))
+        return READ_AGAIN;
+    return status;
+}
+
 bool reply_lasting(struct session *session, const struct resp_arg *key, int64_t until_ms)
 {
-    struct cache_batch *reads = &session->thread->reads;
-    struct cache_probe probe;
     uint64_t several =
         atomic_load_explicit(&session->service->multi_sequence, memory_order_acquire);
     if (several % 2 != 0)
         return false;
-    cache_batch_begin(reads, session->service->reader);
-    cache_probe_begin(reads, &probe, key->bytes, key->size);
-    cache_probe_fetch(reads, &probe);
-    return cache_probe_find(reads, &probe) == SP_OK &&
-           (probe.expiry_ms == CACHE_NO_EXPIRY || probe.expiry_ms > until_ms) &&
-           reply_found(session, &probe);
+    int status = try_lasting(session, key, until_ms);
+    if (status == READ_AGAIN) {
+        struct cache_found found;
+        char none[1];
+        /* Finds the way through an index that has changed, also for those who come later. */
+        cache_read_again(session->service->reader, key->bytes, key->size, none, 0, &found);
+        status = try_lasting(session, key, until_ms);
+    }
+    return status == SP_OK;
 }
 
 /* --- commands ------------------------------------------------------------------------------- */

@@ -348,6 +348,10 @@ void run_sidepond_lease(struct session *session, const struct call *call)
     struct lease_call lease = {.command = call->command, .key = lease_key(session, &call->args[2])};
     if (!take_lease_options(session, call, &lease))
         return;
+    if (lease.key.size > CACHE_KEY_MAX) {
+        reply_store_error(session, SP_ETOOBIG);
+        return;
+    }
     if (!leases_of(session)) {
         reply_error(&session->reply, "ERR out of memory");
         return;

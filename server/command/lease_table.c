@@ -7,15 +7,15 @@
  *                                      +--waiters--> client, client, ...
  *
  * A lease is in the table as long as somebody holds it, so there is none for whom only others wait.
- * It passes from one client to the next under its stripe's lock; the next one hears of it by a post
- * to its thread, and looks there whether it is still so. A client is freed when its session has
- * left and the last lease and the last post that name it are gone; so a post may find that the
- * session is no more, and does nothing.
+ * It passes from one client to the next under its stripe's lock; the next one is put on the list
+ * of those of its thread who are to be told, and looks there whether it is still so. A client is
+ * freed when its session has left, the last lease that names it is gone and it is on no list; so it
+ * may be found on one when its session is no more, and then nothing is done.
  *
  * Whether a lease is valid does not depend on anybody's being told of the end of its time: who
  * looks at one whose time is over ends it first.
  *
- * Lock order: the cache's, a stripe's, a client's, an inbox of net.
+ * Lock order: the cache's, a stripe's, then a client's or a list's, an inbox of net.
  */
 #include "server/command/lease_table.h"
 
@@ -47,8 +47,10 @@ struct lease_client {
     struct lease_table *leases;
     unsigned thread;
     void (*wake)(void *session);
-    void *session;         /* its thread; NULL: it has left */
-    _Atomic uint32_t refs; /* the session's, each lease's that it holds, each post's under way */
+    void *session;                   /* its thread; NULL: it has left */
+    _Atomic uint32_t refs;           /* the session's, each lease's that it holds, the list's */
+    STAILQ_ENTRY(lease_client) told; /* the list's lock */
+    bool is_told;                    /* likewise: it is on the list */
     /* The lock of the stripe of the key that it waits for. */
     TAILQ_ENTRY(lease_client) waiter;
     struct lease *waits_for;
@@ -65,8 +67,17 @@ struct stripe {
     struct lease_list buckets[BUCKETS];
 };
 
+/* Those of a thread who are to be told. */
+struct told {
+    pthread_mutex_t lock;
+    STAILQ_HEAD(, lease_client) clients;
+    bool posted; /* the thread will see them */
+};
+
 struct lease_table {
     struct service *service;
+    _Atomic uint64_t key_bytes;
+    struct told told[NET_THREADS_MAX];
     _Atomic uint64_t last_token;
     struct stripe stripes[STRIPES];
 };
@@ -83,14 +94,11 @@ struct lease_table *lease_table_new(struct service *service)
     atomic_init(&leases->last_token, first >> 2); /* positive, and far from overflow */
     for (unsigned i = 0; i < STRIPES; i++)
         pthread_mutex_init(&leases->stripes[i].lock, NULL);
+    for (unsigned i = 0; i < NET_THREADS_MAX; i++) {
+        pthread_mutex_init(&leases->told[i].lock, NULL);
+        STAILQ_INIT(&leases->told[i].clients);
+    }
     return leases;
-}
-
-void lease_table_free(struct lease_table *leases)
-{
-    for (unsigned i = 0; leases && i < STRIPES; i++)
-        pthread_mutex_destroy(&leases->stripes[i].lock);
-    free(leases);
 }
 
 /* --- clients ---------------------------------------------------------------------------------- */
@@ -124,21 +132,59 @@ static void ref(struct lease_client *client)
     atomic_fetch_add_explicit(&client->refs, 1, memory_order_relaxed);
 }
 
-/* On the client's thread. */
-static void deliver(void *argument)
+static struct lease_client *first_told(struct told *told)
 {
-    struct lease_client *client = argument;
-    if (client->session)
-        client->wake(client->session);
-    unref(client);
+    pthread_mutex_lock(&told->lock);
+    struct lease_client *client = STAILQ_FIRST(&told->clients);
+    if (client) {
+        STAILQ_REMOVE_HEAD(&told->clients, told);
+        client->is_told = false;
+    } else {
+        told->posted = false;
+    }
+    pthread_mutex_unlock(&told->lock);
+    return client;
 }
 
-/* A post that fails is no loss for good: the client looks again when its time to wait is over. */
+/* On the clients' thread. */
+static void deliver(void *argument)
+{
+    struct lease_client *client;
+    while ((client = first_told(argument)) != NULL) {
+        if (client->session)
+            client->wake(client->session);
+        unref(client);
+    }
+}
+
+/* Where the post fails, the client looks again when its time to wait is over, or with the next
+ * post. */
 static void tell(struct lease_client *client)
 {
-    ref(client);
-    if (net_post(client->leases->service->net, client->thread, deliver, client) != SP_OK)
-        unref(client);
+    struct told *told = &client->leases->told[client->thread];
+    pthread_mutex_lock(&told->lock);
+    if (!client->is_told) {
+        client->is_told = true;
+        ref(client);
+        STAILQ_INSERT_TAIL(&told->clients, client, told);
+    }
+    if (!told->posted)
+        told->posted =
+            net_post(client->leases->service->net, client->thread, deliver, told) == SP_OK;
+    pthread_mutex_unlock(&told->lock);
+}
+
+void lease_table_free(struct lease_table *leases)
+{
+    struct lease_client *client;
+    for (unsigned i = 0; leases && i < NET_THREADS_MAX; i++) {
+        while ((client = first_told(&leases->told[i])) != NULL)
+            unref(client);
+        pthread_mutex_destroy(&leases->told[i].lock);
+    }
+    for (unsigned i = 0; leases && i < STRIPES; i++)
+        pthread_mutex_destroy(&leases->stripes[i].lock);
+    free(leases);
 }
 
 /* --- one lease, with its stripe's lock -------------------------------------------------------- */
@@ -204,6 +250,7 @@ static struct lease_client *first_waiter(struct lease *lease)
 static void forget(struct lease_table *leases, struct lease *lease)
 {
     LIST_REMOVE(lease, chain);
+    atomic_fetch_sub_explicit(&leases->key_bytes, lease->key_bytes, memory_order_relaxed);
     free(lease);
     atomic_fetch_sub_explicit(&leases->service->lease_count, 1, memory_order_relaxed);
 }
@@ -245,25 +292,29 @@ static struct lease *add(struct lease_table *leases, struct stripe *stripe,
     memcpy(lease->key, key->bytes, key->size);
     TAILQ_INIT(&lease->waiters);
     LIST_INSERT_HEAD(bucket_of(stripe, key->hash), lease, chain);
+    atomic_fetch_add_explicit(&leases->key_bytes, key->size, memory_order_relaxed);
     atomic_fetch_add_explicit(&leases->service->lease_count, 1, memory_order_relaxed);
     return lease;
 }
 
 /* --- taking and waiting ----------------------------------------------------------------------- */
 
-static bool holds_too_many(struct lease_client *client)
+static bool is_full(struct lease_client *client)
 {
+    struct lease_table *leases = client->leases;
     pthread_mutex_lock(&client->lock);
-    bool too_many = client->held_count >= LEASES_OF_CLIENT_MAX;
+    uint32_t held = client->held_count;
     pthread_mutex_unlock(&client->lock);
-    return too_many || atomic_load_explicit(&client->leases->service->lease_count,
-                                            memory_order_relaxed) >= LEASES_MAX;
+    return held >= LEASES_OF_CLIENT_MAX ||
+           atomic_load_explicit(&leases->service->lease_count, memory_order_relaxed) >=
+               LEASES_MAX ||
+           atomic_load_explicit(&leases->key_bytes, memory_order_relaxed) >= LEASES_BYTES_MAX;
 }
 
 static int take_new(struct lease_client *client, struct stripe *stripe, const struct lease_key *key,
                     uint64_t hold_ns, uint64_t *token)
 {
-    if (holds_too_many(client))
+    if (is_full(client))
         return SP_ENOSPC;
     struct lease *lease = add(client->leases, stripe, key);
     if (!lease)
@@ -301,10 +352,11 @@ bool lease_table_given(struct lease_client *client, const struct lease_key *key,
     struct stripe *stripe = stripe_lock(client->leases, key->hash);
     uint64_t given = client->given;
     struct lease *lease = given != 0 ? find_valid(client->leases, stripe, key) : NULL;
+    bool valid = lease && lease->token == given;
     client->given = 0;
     pthread_mutex_unlock(&stripe->lock);
     *token = given;
-    return lease && lease->token == given;
+    return valid;
 }
 
 void lease_table_wait_no_more(struct lease_client *client, const struct lease_key *key)
@@ -457,6 +509,8 @@ static void end_stripe(struct lease_table *leases, struct stripe *stripe)
 
 void lease_table_all_deleted(struct lease_table *leases)
 {
+    if (atomic_load_explicit(&leases->service->lease_count, memory_order_relaxed) == 0)
+        return;
     for (unsigned i = 0; i < STRIPES; i++) {
         pthread_mutex_lock(&leases->stripes[i].lock);
         end_stripe(leases, &leases->stripes[i]);

@@ -15,8 +15,9 @@
  * A client's functions are called on its thread, unless it says otherwise.
  *
  * Costs: a hash chain for each operation. Who writes a key while there is no lease at all reads one
- * counter (service.h). Limits: LEASES_MAX, and LEASES_OF_CLIENT_MAX for each client; a client waits
- * for one key at a time.
+ * counter (service.h). Who writes a key for which many wait puts each of them on a list, and makes
+ * one post to each thread. Limits: LEASES_MAX with keys of LEASES_BYTES_MAX in all,
+ * LEASES_OF_CLIENT_MAX for each client; a client waits for one key at a time.
  */
 #ifndef SIDEPOND_COMMAND_LEASE_TABLE_H
 #define SIDEPOND_COMMAND_LEASE_TABLE_H
@@ -26,6 +27,7 @@
 #include <stdint.h>
 
 #define LEASES_MAX           65536u
+#define LEASES_BYTES_MAX     (UINT64_C(64) << 20)
 #define LEASES_OF_CLIENT_MAX 1024u
 
 struct lease_table;

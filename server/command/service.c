@@ -121,7 +121,8 @@ static int serve(struct service *service, char *why)
                               .listens = options->listens,
                               .listens_count = options->listens_count,
                               .tls = options->tls,
-                              .full_text = "-ERR max number of clients reached\r\n"};
+                              .full_text = "-ERR max number of clients reached\r\n",
+                              .query_text = "-ERR Protocol error: too big request\r\n"};
     struct net_handler handler = {.context = service,
                                   .opened = session_opened,
                                   .input = session_input,

@@ -75,6 +75,8 @@ static void sum_threads(const struct service *service, struct service_figures *o
                 load(&stats->by_command[c].failed) + load(&stats->by_command[c].rejected);
     }
     net_stats(service->net, &out->net);
+    out->blocked = atomic_load_explicit(&service->blocked, memory_order_relaxed);
+    out->leases = atomic_load_explicit(&service->lease_count, memory_order_relaxed);
 }
 
 void stats_figures(struct service *service, struct service_figures *out)

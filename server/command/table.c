@@ -223,15 +223,15 @@ static struct command slowlog_commands[] = {
 
 static struct command sidepond_commands[] = {
     SUB_KEY("fill", "sidepond|fill", -5, GROW, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW,
-            run_sidepond_fill, "string", "7.0.0",
+            run_sidepond_fill, "string", "0.1.0",
             "Stores a computed value and ends the lease, if the token is valid still.", "O(1)"),
     SUB_KEY("lease", "sidepond|lease", -4, COMMAND_WRITE | COMMAND_BLOCKING,
             CATEGORY_READ | CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW | CATEGORY_BLOCKING,
-            run_sidepond_lease, "string", "7.0.0",
+            run_sidepond_lease, "string", "0.1.0",
             "The value of a key, or the lease to compute it, or waits for who has that.", "O(1)"),
     SUB_KEY("release", "sidepond|release", 4, COMMAND_WRITE | BLIND,
             CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW, run_sidepond_release, "string",
-            "7.0.0", "Ends a lease without a value: the next one who waits gets it.", "O(1)"),
+            "0.1.0", "Ends a lease without a value: the next one who waits gets it.", "O(1)"),
 };
 
 struct command commands[] = {
@@ -429,7 +429,7 @@ struct command commands[] = {
               memory_commands),
     CONTAINER("object", -2, ANYTIME, CATEGORY_SLOW, NULL, "generic", "2.2.3",
               "About the value of a key.", object_commands),
-    CONTAINER("sidepond", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "7.0.0",
+    CONTAINER("sidepond", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "0.1.0",
               "What only this server has.", sidepond_commands),
     CONTAINER("slowlog", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "2.2.12",
               "About calls that took long.", slowlog_commands),

@@ -40,7 +40,7 @@ struct net_timer *net_timer_new(struct net_connection *connection, void (*functi
 void net_timer_start(struct net_timer *timer, uint64_t ms)
 {
     uv_update_time(&timer->thread->loop); /* else it counts from when this callback began */
-    uv_timer_start(&timer->handle, on_timer, ms, 0);
+    uv_timer_start(&timer->handle, on_timer, ms > 0 ? ms + 1 : 0, 0); /* it has whole ones only */
 }
 
 void net_timer_stop(struct net_timer *timer)

@@ -11,12 +11,15 @@ a data base that changes, with checks of what each of them saw.
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import unittest
+import urllib.request
 
+from daemon_kit import Daemon
 from resp_servers import Ours
 from resp_wire import Closed, Connection, request
 
@@ -390,6 +393,44 @@ class LeaseTest(unittest.TestCase):
             self.assertEqual((kind, reply[0]), ("*", ("$", b"lease")))
 
 
+class DaemonTest(unittest.TestCase):
+    """With a daemon that has a table."""
+
+    def setUp(self):
+        daemon = Daemon("  - {name: users, source: app, key: [id]}", "", memory="32MiB",
+                        extra="cache: {}")
+        self.daemon = self.enterContext(daemon)
+        path = os.path.join(daemon.directory, "app.db")
+        daemon.sources = f"  - {{name: app, type: sqlite, path: {path}}}"
+        daemon.configure("  - {name: users, source: app, key: [id]}")
+        with sqlite3.connect(path) as data:
+            data.execute("create table users (id integer primary key, email text not null)")
+            data.execute("insert into users values (7, 'u7')")
+        data.close()
+        daemon.start()
+        self.socket = os.path.join(daemon.pond, "socket")
+
+    def metrics(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.daemon.port}/metrics") as answer:
+            return answer.read().decode().split("\n")
+
+    def test_rows_and_metrics(self):
+        with Connection(self.socket) as one, Connection(self.socket) as two:
+            for arguments in (["LEASE", "users:7", "0"], ["FILL", "users:7", "1", "v"],
+                              ["RELEASE", "users:7", "1"], ["LEASE", "users:8", "0"]):
+                kind, text = one.command("SIDEPOND", *arguments)
+                self.assertEqual(kind, "-", arguments)
+                self.assertIn(b"'users' is a table of the pond", text)
+            self.assertEqual(one.command("SIDEPOND", "LEASE", "user:7", "0")[1][0], ("$", b"lease"))
+            two.send(request(["SIDEPOND", "LEASE", "user:7", "60000"]))
+            while "sidepond_cache_blocked_clients 1" not in self.metrics():
+                pass
+            self.assertIn("sidepond_cache_leases 1", self.metrics())
+            one.command("DEL", "user:7")
+            self.assertEqual(two.read()[1][0], ("$", b"lease"))
+            self.assertIn("sidepond_cache_blocked_clients 0", self.metrics())
+
+
 class Database:
     """What values are computed from: a number for each key, which only grows."""
 
@@ -398,6 +439,9 @@ class Database:
         self.now = dict.fromkeys(keys, 0)
         self.invalidated = dict.fromkeys(keys, 0)  # up to which number the cache was told
         self.held = {key: [] for key in keys}  # when a lease was surely valid, from and to
+        self.given = {key: [] for key in keys}  # when others were given leases, from and to
+        self.tokens = set()
+        self.numbers = [b"0"]  # of clients that there are or were
 
 
 class Client(threading.Thread):
@@ -413,20 +457,39 @@ class Client(threading.Thread):
         end = time.monotonic() + SECONDS
         try:
             while time.monotonic() < end:
-                with Connection(self.address) as self.connection:
-                    for _ in range(self.rng.randrange(1, 200)):
-                        self.step(self.rng.choice(list(self.data.now)))
+                try:
+                    self.converse()
+                except Closed:
+                    self.count("closed")
         except Exception as error:  # pylint: disable=broad-except
             self.wrong = repr(error)
+
+    def converse(self):
+        with Connection(self.address) as self.connection:
+            number = str(self.connection.command("CLIENT", "ID")[1]).encode()
+            self.data.numbers = self.data.numbers[-20:] + [number]
+            for _ in range(self.rng.randrange(1, 200)):
+                self.step(self.rng.choice(list(self.data.now)))
 
     def count(self, what):
         self.counts[what] = self.counts.get(what, 0) + 1
 
     def step(self, key):
-        if self.rng.random() < 0.1:
+        chance = self.rng.random()
+        if chance < 0.02:
+            self.disturb()
+        elif chance < 0.1:
             self.invalidate(key)
         else:
             self.compute(key)
+
+    def disturb(self):
+        number = self.rng.choice(self.data.numbers)
+        self.connection.command(*self.rng.choice([
+            ["CLIENT", "UNBLOCK", number], ["CLIENT", "UNBLOCK", number, "ERROR"],
+            ["CLIENT", "KILL", "ID", number], ["CLIENT", "PAUSE", "3", "WRITE"],
+            ["CLIENT", "PAUSE", "3", "ALL"], ["CLIENT", "UNPAUSE"], ["FLUSHALL"],
+            ["SET", "other", "x"]]))
 
     def invalidate(self, key):
         with self.data.lock:
@@ -445,10 +508,19 @@ class Client(threading.Thread):
         took = time.monotonic() - began
         if took > wait / 1000 + SLACK:
             raise AssertionError(f"waited {took} s of {wait} ms")
+        if isinstance(reply, bytes):
+            self.count(reply.split()[0].decode())
+            return
         word = reply[0][1].decode() if reply else "null"
         self.count(word)
         if word == "lease":
-            self.use(key, str(reply[1][1]))
+            token = reply[1][1]
+            with self.data.lock:
+                if token in self.data.tokens:
+                    raise AssertionError(f"token {token} comes twice")
+                self.data.tokens.add(token)
+                self.data.given[key].append((began, began + took))
+            self.use(key, str(token))
         elif word in ("value", "stale") and int(reply[1][1]) < least:
             raise AssertionError(f"{key} is {reply[1][1]}, invalidated up to {least}")
 
@@ -494,6 +566,10 @@ class TortureTest(unittest.TestCase):
             held.sort()
             for (_, until), (since, _) in zip(held, held[1:]):
                 self.assertLessEqual(until, since, f"two held {key} at a time")
+            for since, until in held:
+                self.assertFalse(any(since < begin and end < until
+                                     for begin, end in data.given[key]),
+                                 f"{key} was given while another held it")
         total = {}
         for client in clients:
             for word, count in client.counts.items():
