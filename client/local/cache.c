@@ -170,7 +170,7 @@ int cache_get_entry(struct sp_cache *cache, const void *key, size_t key_bytes, v
         cache_probe_copy(&batch, &probe, out, cap);
         if (cache_probe_valid(&batch, &probe)) {
             cache_touch(&batch, cache, &probe);
-            *entry = (struct cache_found){probe.value_bytes, probe.expiry_ms, probe.clock_version};
+            *entry = (struct cache_found){probe.value_bytes, probe.expiry_ms};
             return SP_OK;
         }
     }
