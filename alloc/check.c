@@ -82,9 +82,9 @@ static bool read_entry(struct check *c, uint64_t unit, struct found *out)
     const struct entry *entry = region_at(c->region, unit);
     uint64_t b = atomic_load_explicit(&entry->born_word, memory_order_relaxed);
     uint64_t p = atomic_load_explicit(&entry->prev_word, memory_order_relaxed);
-    *out = (struct found){entry_born(b), entry_prev(p), bytes_to_units(entry_bytes(b, p)), 0,
+    *out = (struct found){entry_born(b), entry_prev(b, p), bytes_to_units(entry_bytes(b, p)), 0,
                           entry_flags(b)};
-    const uint8_t *key = (const uint8_t *)entry + entry_key_off(out->flags);
+    const uint8_t *key = entry->bytes;
     out->hash = hash_key(&c->region->hash, key, entry_key_bytes(b));
     return true;
 }

@@ -174,7 +174,7 @@ static_assert(sizeof(struct table_slot) == FORMAT_SLOT_BYTES, "table_slot");
  * dirs[0] is the primary index, dirs[1..index_count] the secondary ones in the schema's order.
  */
 #define ROOT_DROPPED 1u /* flags: the table was dropped by this version */
-#define ROOT_CACHE   2u /* flags: the cache: its entries are extended and without versions */
+#define ROOT_CACHE   2u /* flags: the cache: its entries are ENTRY_CACHE */
 
 struct table_root {
     _Atomic uint64_t born; /* version, as in entries */
@@ -310,24 +310,38 @@ static inline unsigned tag_bucket(uint64_t tag, unsigned bucket_count)
  *
  * 16-byte aligned; takes ceil((20 + key + value) / 16) units. Written completely before it is
  * published; after that only born (when its transaction commits) and prev (when what it points to
- * is freed) change. The checksum covers flags, sizes, key and value: what never changes. With
- * ENTRY_EXTENDED, 16 bytes (expiry in Unix ms, version by hybrid logical clock) lie between
- * checksum and key; entries of the cache use them.
+ * is freed) change. The checksum covers flags, sizes, key and value: what never changes.
+ *
+ * Entries of the cache (ENTRY_CACHE) are seen by all and have no older versions. In the place of
+ * born, prev and half of the checksum they have an expiry, in Unix ms, and a version of their own;
+ * nothing of them changes once they are published, and the checksum covers all.
+ *
+ *    0                       8                                16        18         20
+ *   +-----------------------+--------------------------------+---------+----------+-----------+
+ *   | expiry     flags key  | expiry     version     value   | version | checksum | key bytes |
+ *   | low 40     8     16   | high 4     high 32     28 bits | low 16  | 16       | ...       |
+ *   +-----------------------+--------------------------------+---------+----------+-----------+
+ *
+ * The version is a hybrid logical clock: milliseconds since 2024 << 8 | count.
  */
-#define ENTRY_HEAD_BYTES     20u
-#define ENTRY_EXTENDED_BYTES 16u
-#define ENTRY_KEY_MAX        65535u
-#define ENTRY_VALUE_MAX      ((1u << 28) - 1)
+#define ENTRY_HEAD_BYTES 20u
+#define ENTRY_KEY_MAX    65535u
+#define ENTRY_VALUE_MAX  ((1u << 28) - 1)
+
+#define ENTRY_EXPIRY_MAX       ((INT64_C(1) << 44) - 1) /* in the year 2527 */
+#define ENTRY_CLOCK_BITS       48
+#define ENTRY_CLOCK_COUNT_BITS 8
+#define ENTRY_CLOCK_EPOCH_MS   INT64_C(1704067200000) /* 2024-01-01 00:00 UTC */
 
 #define ENTRY_TOMBSTONE 1u /* flags: the key was deleted by this version; no value */
 #define ENTRY_POSTING   2u /* flags: belongs to a secondary index (below) */
-#define ENTRY_EXTENDED  4u /* flags: see above */
+#define ENTRY_CACHE     4u /* see above */
 
 struct entry {
     _Atomic uint64_t born_word; /* born | flags << 40 | key_bytes << 48 */
     _Atomic uint64_t prev_word; /* prev | value_bytes << 36 */
-    uint32_t checksum;
-    uint8_t bytes[]; /* key, then value */
+    uint32_t checksum;          /* of the cache: with the low 16 bits of its version */
+    uint8_t bytes[];            /* key, then value */
 };
 static_assert(offsetof(struct entry, bytes) == ENTRY_HEAD_BYTES, "entry");
 
@@ -339,10 +353,6 @@ static inline uint64_t entry_prev_word(uint64_t prev, size_t value_bytes)
 {
     return prev | (uint64_t)value_bytes << FORMAT_UNIT_BITS;
 }
-static inline uint64_t entry_born(uint64_t born_word)
-{
-    return born_word & VERSION_MASK;
-}
 static inline unsigned entry_flags(uint64_t born_word)
 {
     return (unsigned)(born_word >> 40) & 255;
@@ -351,35 +361,40 @@ static inline size_t entry_key_bytes(uint64_t born_word)
 {
     return (size_t)(born_word >> 48);
 }
-static inline uint64_t entry_prev(uint64_t prev_word)
+/* Of the cache: the first version there is, and none before. */
+static inline uint64_t entry_born(uint64_t born_word)
 {
-    return prev_word & FORMAT_UNIT_MASK;
+    return entry_flags(born_word) & ENTRY_CACHE ? 1 : born_word & VERSION_MASK;
+}
+static inline uint64_t entry_prev(uint64_t born_word, uint64_t prev_word)
+{
+    return entry_flags(born_word) & ENTRY_CACHE ? 0 : prev_word & FORMAT_UNIT_MASK;
 }
 static inline size_t entry_value_bytes(uint64_t prev_word)
 {
     return (size_t)(prev_word >> FORMAT_UNIT_BITS);
 }
-/* Of an extended entry: the two words between checksum and key, which lie unaligned. */
-static inline int64_t entry_expiry(const struct entry *entry)
-{
-    int64_t expiry_ms;
-    memcpy(&expiry_ms, entry->bytes, sizeof expiry_ms);
-    return expiry_ms;
-}
-static inline uint64_t entry_version(const struct entry *entry)
-{
-    uint64_t version;
-    memcpy(&version, entry->bytes + sizeof(int64_t), sizeof version);
-    return version;
-}
-static inline size_t entry_key_off(unsigned flags)
-{
-    return ENTRY_HEAD_BYTES + (flags & ENTRY_EXTENDED ? ENTRY_EXTENDED_BYTES : 0);
-}
 static inline uint64_t entry_bytes(uint64_t born_word, uint64_t prev_word)
 {
-    return entry_key_off(entry_flags(born_word)) + entry_key_bytes(born_word) +
-           entry_value_bytes(prev_word);
+    return ENTRY_HEAD_BYTES + entry_key_bytes(born_word) + entry_value_bytes(prev_word);
+}
+
+/* Of the cache: 0 to ENTRY_EXPIRY_MAX; 0: it does not expire. */
+static inline int64_t entry_expiry(uint64_t born_word, uint64_t prev_word)
+{
+    return (int64_t)((born_word & VERSION_MASK) | (prev_word & 15) << VERSION_BITS);
+}
+static inline uint64_t entry_clock(uint64_t prev_word, uint32_t checksum)
+{
+    return (prev_word & FORMAT_UNIT_MASK) >> 4 << 16 | (checksum & 0xffff);
+}
+static inline uint64_t entry_cache_born_word(int64_t expiry_ms, size_t key_bytes)
+{
+    return entry_born_word((uint64_t)expiry_ms & VERSION_MASK, ENTRY_CACHE, key_bytes);
+}
+static inline uint64_t entry_cache_prev_word(int64_t expiry_ms, uint64_t clock, size_t value_bytes)
+{
+    return entry_prev_word((uint64_t)expiry_ms >> VERSION_BITS | clock >> 16 << 4, value_bytes);
 }
 static inline uint64_t bytes_to_units(uint64_t bytes)
 {

@@ -93,13 +93,21 @@ static inline uint64_t hash_key(const struct hash_secret *secret, const void *ke
     return hash_fold(hash_fold(a ^ words[0], b ^ words[1]) ^ key_bytes, words[2]);
 }
 
-/* The checksum of an entry with these words; `bytes` is what follows the fixed head (16 bytes of
- * the extended head if there is one, key, value). */
+/* The checksum of an entry with these words; `bytes` are its key and value. */
 static inline uint32_t entry_checksum(uint64_t born_word, uint64_t prev_word, const void *bytes)
 {
     uint64_t seed = born_word >> VERSION_BITS ^ entry_value_bytes(prev_word) << 24;
-    size_t size = (size_t)entry_bytes(born_word, prev_word) - ENTRY_HEAD_BYTES;
+    size_t size = entry_key_bytes(born_word) + entry_value_bytes(prev_word);
     return (uint32_t)XXH3_64bits_withSeed(bytes, size, seed);
+}
+
+/* Of an entry of the cache: with the low bits of its clock. */
+static inline uint32_t entry_cache_checksum(uint64_t born_word, uint64_t prev_word, uint16_t clock,
+                                            const void *bytes)
+{
+    uint64_t seed = (born_word ^ prev_word * UINT64_C(0x9e3779b97f4a7c15)) + clock;
+    size_t size = entry_key_bytes(born_word) + entry_value_bytes(prev_word);
+    return clock | (uint32_t)(XXH3_64bits_withSeed(bytes, size, seed) >> 48) << 16;
 }
 
 /* The checksum of a table root and its schema block. */

@@ -14,8 +14,12 @@ bool entry_is_sound(const struct region *region, uint64_t unit)
     const struct entry *entry = region_at(region, unit);
     uint64_t b = atomic_load_explicit(&entry->born_word, memory_order_relaxed);
     uint64_t p = atomic_load_explicit(&entry->prev_word, memory_order_relaxed);
-    return region_holds(region, unit, bytes_to_units(entry_bytes(b, p))) &&
-           entry->checksum == entry_checksum(b, p, entry->bytes);
+    if (!region_holds(region, unit, bytes_to_units(entry_bytes(b, p))))
+        return false;
+    uint32_t checksum = entry_flags(b) & ENTRY_CACHE
+                            ? entry_cache_checksum(b, p, (uint16_t)entry->checksum, entry->bytes)
+                            : entry_checksum(b, p, entry->bytes);
+    return entry->checksum == checksum;
 }
 
 uint64_t root_units(unsigned secondary_count)

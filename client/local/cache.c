@@ -2,10 +2,10 @@
  *
  * cache.c - the cache for readers: one value, many, whether there is one and for how long.
  *
- * The cache is a table in a slot of its own name, with entries that are extended (format.h) and
- * have no older versions: so all of it is the table's read with another offset of the key, plus a
- * look at the expiry. sp_cache_get makes one attempt of quick.h with everything inlined; what does
- * not succeed at once is left to cache_read_again.
+ * The cache is a table in a slot of its own name, whose entries have an expiry in the place of
+ * versions (format.h): so all of it is the table's read, plus a look at the expiry. sp_cache_get
+ * makes one attempt of quick.h with everything inlined; what does not succeed at once is left to
+ * cache_read_again.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -113,13 +113,6 @@ static NEVER_INLINE int get_again(struct sp_cache *cache, const void *key, size_
     return status;
 }
 
-FIND_INLINE int64_t quick_expiry(const struct quick_arena *arena, uint64_t off)
-{
-    int64_t expiry_ms;
-    race_copy(&expiry_ms, arena->base + off + ENTRY_HEAD_BYTES, sizeof expiry_ms);
-    return expiry_ms;
-}
-
 __attribute__((flatten)) int sp_cache_get(struct sp_cache *cache, const void *key, size_t key_bytes,
                                           void *out, size_t cap, size_t *size)
 {
@@ -131,16 +124,15 @@ __attribute__((flatten)) int sp_cache_get(struct sp_cache *cache, const void *ke
     unsigned match;
     const struct quick_arena arena = quick_arena(b);
     const size_t padded = quick_padded(cap);
-    const int64_t last = quick_last(&arena, ENTRY_EXTENDED, key_bytes, padded);
+    const int64_t last = quick_last(&arena, key_bytes, padded);
     uint64_t version = quick_version(b);
     if (UNLIKELY(!quick_home(b, &arena, hash, &home)))
         return get_again(cache, key, key_bytes, out, cap, size);
     enum quick result = quick_slot_match(&arena, &home, hash, &off, &match);
     if (LIKELY(result == QUICK_FOUND)) {
-        if (quick_entry(&arena, ENTRY_EXTENDED, version, last, off, key, key_bytes, &value_bytes) &&
-            quick_copy(&arena, out, cap, padded, off + entry_key_off(ENTRY_EXTENDED) + key_bytes,
-                       value_bytes)) {
-            int64_t expiry_ms = quick_expiry(&arena, off), now_ms = 0;
+        if (quick_entry(&arena, ENTRY_CACHE, version, last, off, key, key_bytes, &value_bytes) &&
+            quick_copy(&arena, out, cap, padded, off + ENTRY_HEAD_BYTES + key_bytes, value_bytes)) {
+            int64_t expiry_ms = cache_expiry_at(&arena, off), now_ms = 0;
             *size = value_bytes;
             if (quick_valid(b, &home)) {
                 if (cache_is_over(expiry_ms, &now_ms))

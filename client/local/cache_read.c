@@ -16,13 +16,11 @@ static int try_read(struct find_path *p, const void *key, size_t key_bytes, void
     *result = find_key(p, 0, key, key_bytes, &found);
     if (*result != FIND_HIT)
         return READ_AGAIN;
-    if (found.flags != ENTRY_EXTENDED) {
+    if (found.flags != ENTRY_CACHE) {
         *result = FIND_ODD_ENTRY;
         return READ_AGAIN;
     }
-    const uint8_t *extra = found.key - ENTRY_EXTENDED_BYTES;
-    race_copy(&entry->expiry_ms, extra, sizeof entry->expiry_ms);
-    race_copy(&entry->clock_version, extra + 8, sizeof entry->clock_version);
+    entry->expiry_ms = found.expiry_ms;
     entry->value_bytes = found.value_bytes;
     bool fits = found.value_bytes <= cap;
     if (fits)

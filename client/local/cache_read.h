@@ -64,14 +64,12 @@ struct cache_probe {
     uint64_t value_off;
     size_t value_bytes;
     int64_t expiry_ms; /* Unix time; 0: none */
-    uint64_t clock_version;
 };
 
 /* What an entry says beside its key and value. */
 struct cache_found {
     size_t value_bytes;
     int64_t expiry_ms;
-    uint64_t clock_version;
 };
 
 /* The whole lookup, as often as it takes. SP_OK, SP_ERANGE (`entry` is filled in both), or as
@@ -171,18 +169,24 @@ FIND_INLINE void cache_probe_fetch(const struct cache_batch *batch, struct cache
     __builtin_prefetch(entry + 128);
 }
 
-/* Expiry and version of an entry, and where its value is, if all of it is inside the limit. */
+/* The expiry of an entry that quick_entry has found. */
+FIND_INLINE int64_t cache_expiry_at(const struct quick_arena *arena, uint64_t off)
+{
+    const struct entry *entry = (const struct entry *)(arena->base + off);
+    return entry_expiry(atomic_load_explicit(&entry->born_word, memory_order_relaxed),
+                        atomic_load_explicit(&entry->prev_word, memory_order_relaxed));
+}
+
+/* The expiry of an entry, and where its value is, if all of it is inside the limit. */
 FIND_INLINE bool cache_probe_parts(const struct cache_batch *batch, struct cache_probe *probe)
 {
     const struct quick_arena *arena = &batch->arena;
-    const int64_t last = quick_last(arena, ENTRY_EXTENDED, probe->key_bytes, 0);
-    if (!quick_entry(arena, ENTRY_EXTENDED, batch->version, last, probe->off, probe->key,
+    const int64_t last = quick_last(arena, probe->key_bytes, 0);
+    if (!quick_entry(arena, ENTRY_CACHE, batch->version, last, probe->off, probe->key,
                      probe->key_bytes, &probe->value_bytes))
         return false;
-    const uint8_t *extra = arena->base + probe->off + ENTRY_HEAD_BYTES;
-    race_copy(&probe->expiry_ms, extra, sizeof probe->expiry_ms);
-    race_copy(&probe->clock_version, extra + 8, sizeof probe->clock_version);
-    probe->value_off = probe->off + entry_key_off(ENTRY_EXTENDED) + probe->key_bytes;
+    probe->expiry_ms = cache_expiry_at(arena, probe->off);
+    probe->value_off = probe->off + ENTRY_HEAD_BYTES + probe->key_bytes;
     return probe->value_off + probe->value_bytes <= arena->limit;
 }
 

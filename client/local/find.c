@@ -77,13 +77,13 @@ static enum find find_parts(const struct binding *b, uint64_t unit, uint64_t bor
 {
     uint64_t limit = find_limit(b);
     out->flags = entry_flags(born_word);
-    size_t key_off = entry_key_off(out->flags);
     out->key_bytes = entry_key_bytes(born_word);
     out->value_bytes = entry_value_bytes(prev_word);
-    uint64_t end = (unit << FORMAT_UNIT_SHIFT) + key_off + out->key_bytes + out->value_bytes;
+    out->expiry_ms = entry_expiry(born_word, prev_word);
+    uint64_t end = (unit << FORMAT_UNIT_SHIFT) + entry_bytes(born_word, prev_word);
     if (end > limit << FORMAT_UNIT_SHIFT)
         return FIND_ODD_ENTRY;
-    out->key = (const uint8_t *)unit_at(b, unit) + key_off;
+    out->key = (const uint8_t *)unit_at(b, unit) + ENTRY_HEAD_BYTES;
     out->value = out->key + out->key_bytes;
     return FIND_HIT;
 }
@@ -104,7 +104,7 @@ enum find find_version(struct find_path *p, uint64_t unit, struct found *out)
         }
         p->chained = true;
         p->steps++;
-        unit = entry_prev(prev_word);
+        unit = entry_prev(born_word, prev_word);
         if (unit == 0)
             return FIND_MISS;
     }

@@ -60,6 +60,7 @@ struct found {
     const uint8_t *value;
     size_t key_bytes;
     size_t value_bytes;
+    int64_t expiry_ms; /* of the cache's */
     unsigned flags;
 };
 

@@ -83,7 +83,7 @@ __attribute__((flatten)) int sp_get(struct sp_table *table, const void *key, siz
         return SP_EOLD;
     const struct quick_arena arena = quick_arena(b);
     const size_t padded = quick_padded(cap);
-    const int64_t last = quick_last(&arena, 0, key_bytes, padded);
+    const int64_t last = quick_last(&arena, key_bytes, padded);
     uint64_t version = quick_version(b);
     if (UNLIKELY(!quick_home(b, &arena, hash, &home)))
         return get_again(table, key, key_bytes, out, cap, size);
@@ -124,8 +124,8 @@ __attribute__((flatten)) int sp_exists(struct sp_table *table, const void *key, 
         return exists_again(table, key, key_bytes);
     enum quick result = quick_slot(&arena, &home, hash, &off);
     if (LIKELY(result == QUICK_FOUND)) {
-        if (quick_entry(&arena, 0, version, quick_last(&arena, 0, key_bytes, 0), off, key,
-                        key_bytes, &value_bytes) &&
+        if (quick_entry(&arena, 0, version, quick_last(&arena, key_bytes, 0), off, key, key_bytes,
+                        &value_bytes) &&
             quick_valid(b, &home))
             return SP_OK;
     } else if (result == QUICK_MISS && quick_valid_miss(b, &arena, &home, version)) {

@@ -69,7 +69,7 @@ FIND_INLINE bool copy_one(const struct binding *b, const struct quick_arena *are
             return false;
     }
     const size_t padded = quick_padded(get->cap);
-    const int64_t last = quick_last(arena, 0, get->key_bytes, padded);
+    const int64_t last = quick_last(arena, get->key_bytes, padded);
     if (UNLIKELY(
             !quick_entry(arena, 0, version, last, off, get->key, get->key_bytes, &value_bytes) ||
             !quick_copy(arena, get->out, get->cap, padded, off + ENTRY_HEAD_BYTES + get->key_bytes,

@@ -69,16 +69,15 @@ FIND_INLINE size_t quick_padded(size_t cap)
 }
 
 /* The last offset at which an entry of this key may begin, with a value of up to `padded` bytes.
- * Known before the entry is, so that one comparison is enough for it. Negative: nowhere. `flags`,
- * here and below, are those of all entries of the table, and constant: 0, or ENTRY_EXTENDED. */
-FIND_INLINE int64_t quick_last(const struct quick_arena *arena, unsigned flags, size_t key_bytes,
-                               size_t padded)
+ * Known before the entry is, so that one comparison is enough for it. Negative: nowhere. */
+FIND_INLINE int64_t quick_last(const struct quick_arena *arena, size_t key_bytes, size_t padded)
 {
-    return (int64_t)(arena->limit - (entry_key_off(flags) + key_bytes + padded));
+    return (int64_t)(arena->limit - (ENTRY_HEAD_BYTES + key_bytes + padded));
 }
 
 /* The rest of R5, and R6: whether the entry is one of this key, with just these flags, that the
- * version sees. */
+ * version sees. The flags are those of all entries of the table, and constant: 0, or ENTRY_CACHE,
+ * whose entries every version sees. */
 FIND_INLINE bool quick_entry(const struct quick_arena *arena, unsigned flags, uint64_t version,
                              int64_t last, uint64_t off, const void *key, size_t key_bytes,
                              size_t *value_bytes)
@@ -88,11 +87,11 @@ FIND_INLINE bool quick_entry(const struct quick_arena *arena, unsigned flags, ui
         return false;
     uint64_t born_word = atomic_load_explicit(&entry->born_word, memory_order_relaxed);
     *value_bytes = entry_value_bytes(atomic_load_explicit(&entry->prev_word, memory_order_relaxed));
-    /* With the key's size and the flags taken off, the right word is the version, and any other is
-     * larger. */
+    /* With the key's size and the flags taken off, the right word is the version (of the cache:
+     * any), and any other is larger. */
     uint64_t extra = ((uint64_t)key_bytes << 48) + ((uint64_t)flags << VERSION_BITS);
-    return LIKELY(born_word - extra <= version &&
-                  race_equal((const uint8_t *)entry + entry_key_off(flags), key, key_bytes));
+    return LIKELY(born_word - extra <= (flags & ENTRY_CACHE ? VERSION_MASK : version) &&
+                  race_equal(entry->bytes, key, key_bytes));
 }
 
 /* What a lookup comes to, before R8. QUICK_RARE: not to be said here. */

@@ -115,7 +115,7 @@ static bool quick_row(const struct binding *b, const void *key, size_t key_bytes
         return false;
     const struct quick_arena arena = quick_arena(b);
     const size_t padded = quick_padded(row->data.cap);
-    const int64_t last = quick_last(&arena, 0, key_bytes, padded);
+    const int64_t last = quick_last(&arena, key_bytes, padded);
     uint64_t version = quick_version(b);
     uint64_t hash = hash_key(&b->hash, key, key_bytes);
     if (UNLIKELY(!quick_home(b, &arena, hash, &home)) ||

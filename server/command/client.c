@@ -178,9 +178,9 @@ static bool is_plain(const struct resp_arg *text)
     return true;
 }
 
-/* Sets one of the client's texts; false, with the error replied. */
-static bool set_text(struct session *session, char *to, size_t cap, const struct resp_arg *text,
-                     const char *what)
+/* Whether a text may be one of the client's; false, with the error replied. */
+static bool is_text(struct session *session, size_t cap, const struct resp_arg *text,
+                    const char *what)
 {
     if (!is_plain(text)) {
         reply_error(&session->reply,
@@ -191,6 +191,14 @@ static bool set_text(struct session *session, char *to, size_t cap, const struct
         reply_error(&session->reply, "ERR %s cannot be longer than %zu bytes", what, cap - 1);
         return false;
     }
+    return true;
+}
+
+static bool set_text(struct session *session, char *to, size_t cap, const struct resp_arg *text,
+                     const char *what)
+{
+    if (!is_text(session, cap, text, what))
+        return false;
     pthread_mutex_lock(&session->service->clients.lock);
     memcpy(to, text->bytes, text->size);
     to[text->size] = '\0';
@@ -198,10 +206,17 @@ static bool set_text(struct session *session, char *to, size_t cap, const struct
     return true;
 }
 
+#define CLIENT_NAME "Client names" /* in errors */
+
+bool client_is_name(struct session *session, const struct resp_arg *name)
+{
+    return is_text(session, sizeof(session->client->name), name, CLIENT_NAME);
+}
+
 bool client_set_name(struct session *session, const struct resp_arg *name)
 {
     return set_text(session, session->client->name, sizeof(session->client->name), name,
-                    "Client names");
+                    CLIENT_NAME);
 }
 
 void run_client_setname(struct session *session, const struct call *call)

@@ -187,7 +187,8 @@ COMMAND_FUNCTION(acl_load);
 COMMAND_FUNCTION(acl_save);
 COMMAND_FUNCTION(acl_log);
 
-/* client.c */
+/* client.c: false, with the error replied */
+bool client_is_name(struct session *session, const struct resp_arg *name);
 bool client_set_name(struct session *session, const struct resp_arg *name);
 COMMAND_FUNCTION(client_id);
 COMMAND_FUNCTION(client_info);

@@ -160,9 +160,9 @@ static void print_timeout(const struct config_view *view, char out[VALUE_BYTES])
 static bool set_timeout(struct config_view *view, const struct resp_arg *value, char *why)
 {
     int64_t wanted;
-    if (!take_number(value, 0, UINT32_MAX / 1000, &wanted, why))
+    if (!take_number(value, 0, INT32_MAX, &wanted, why))
         return false;
-    view->settings.limits.idle_ms = (uint32_t)wanted * 1000;
+    view->settings.limits.idle_ms = (uint64_t)wanted * 1000;
     return true;
 }
 

@@ -18,6 +18,8 @@ bool expiry_from(struct session *session, const struct command *command, int64_t
     if ((positive && value <= 0) || __builtin_mul_overflow(value, (int64_t)unit_ms, expiry_ms) ||
         (!absolute && __builtin_add_overflow(*expiry_ms, session_now(session), expiry_ms)))
         return invalid_expire(session, command);
+    if (*expiry_ms > CACHE_EXPIRY_MAX)
+        *expiry_ms = CACHE_EXPIRY_MAX;
     return true;
 }
 

@@ -4,10 +4,11 @@
  *
  * Requests after MULTI are checked and copied; EXEC runs them under one lock, and no client sees
  * some of their effects without the others (several_begin). WATCH remembers the version of a key's
- * entry, which no two entries share; EXEC does nothing if a version is another one by then. A key
- * that is not there has none, and may come and go until EXEC: for those, writes are counted by the
- * keys' hash, while anybody watches. Once in WATCH_SLOTS that is another key's write, and EXEC does
- * nothing without need, as it may.
+ * entry, and its place, since a key that goes and comes within a millisecond may get the same
+ * version once in 256 times; EXEC does nothing if one of them is another by then. A key that is not
+ * there has none, and may come and go until EXEC: for those, writes are counted by the keys' hash,
+ * while anybody watches. Once in WATCH_SLOTS that is another key's write, and EXEC does nothing
+ * without need, as it may.
  */
 #include "server/command/multi.h"
 #include "server/command/commands.h"
@@ -168,13 +169,16 @@ void run_discard(struct session *session, const struct call *call)
     reply_ok(&session->reply);
 }
 
-static uint64_t version_of(struct session *session, const struct resp_arg *key)
+/* The place and version of a key's entry; zeros: there is none. */
+static void look_at(struct session *session, const struct resp_arg *key, uint64_t *unit,
+                    uint64_t *version)
 {
-    struct cache_entry entry;
+    struct cache_entry entry = {.unit = 0, .version = 0};
     struct cache *cache = session_cache(session);
-    bool found =
-        cache_find(cache, cache_hash(cache, key->bytes, key->size), key->bytes, key->size, &entry);
-    return found ? entry.version : 0;
+    uint64_t hash = cache_hash(cache, key->bytes, key->size);
+    bool found = cache_find(cache, hash, key->bytes, key->size, &entry);
+    *unit = found ? entry.unit : 0;
+    *version = found ? entry.version : 0;
 }
 
 static uint32_t writes_of(const struct session *session, const struct resp_arg *key)
@@ -186,8 +190,10 @@ static bool watched_changed(struct session *session)
 {
     for (const struct watched *w = session->multi->watched; w; w = w->next) {
         struct resp_arg key = {w->key, w->key_bytes};
-        if (version_of(session, &key) != w->version ||
-            (w->version == 0 && writes_of(session, &key) != w->writes))
+        uint64_t unit, version;
+        look_at(session, &key, &unit, &version);
+        if (unit != w->unit || version != w->version ||
+            (w->unit == 0 && writes_of(session, &key) != w->writes))
             return true;
     }
     return false;
@@ -246,7 +252,7 @@ void run_watch(struct session *session, const struct call *call)
         }
         w->key_bytes = key->size;
         memcpy(w->key, key->bytes, key->size);
-        w->version = version_of(session, key);
+        look_at(session, key, &w->unit, &w->version);
         w->writes = writes_of(session, key);
         if (!multi->watched)
             atomic_fetch_add_explicit(multi->watchers, 1, memory_order_relaxed);

@@ -11,8 +11,8 @@
 
 struct watched {
     struct watched *next;
-    uint64_t version; /* 0: there was no such key; then, since it may have come and gone again: */
-    uint32_t writes;  /* those to keys with such a hash until then */
+    uint64_t unit, version; /* of its entry; 0: there was none, and since one may come and go: */
+    uint32_t writes;        /* those to keys with such a hash until then */
     size_t key_bytes;
     char key[];
 };

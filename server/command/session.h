@@ -9,6 +9,8 @@
 #ifndef SIDEPOND_COMMAND_SESSION_H
 #define SIDEPOND_COMMAND_SESSION_H
 
+#include <limits.h>
+
 #include "client/local/cache_read.h"
 #include "server/command/command.h"
 #include "server/command/service.h"
@@ -119,10 +121,10 @@ void reply_store_error(struct session *session, int status);
  * them. */
 void reply_help(struct session *session, const char *name, const char *const *lines);
 
-/* How many bytes of an argument an error shows, for %.*s. */
+/* An argument's size for %.*s, which stops at a zero byte before. */
 static inline int arg_print(const struct resp_arg *arg)
 {
-    return arg->size < 128 ? (int)arg->size : 128;
+    return arg->size < INT_MAX ? (int)arg->size : INT_MAX;
 }
 /* Whether an argument is this word, in any case. */
 bool arg_is(const struct resp_arg *arg, const char *word);

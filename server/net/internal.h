@@ -197,7 +197,8 @@ int tls_handshake(struct net_connection *connection);
 /* --- the whole ------------------------------------------------------------------------------- */
 
 struct limits {
-    _Atomic uint32_t clients_max, idle_ms, handshake_ms, soft_ms;
+    _Atomic uint32_t clients_max, handshake_ms, soft_ms;
+    _Atomic uint64_t idle_ms;
     _Atomic uint64_t query_bytes_max, output_bytes_max, soft_bytes;
 };
 

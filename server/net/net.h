@@ -43,7 +43,7 @@ struct net_output_limits {
 
 struct net_limits {
     uint32_t clients_max;            /* 0: as many as there are descriptors */
-    uint32_t idle_ms;                /* nothing received or sent for so long closes; 0: never */
+    uint64_t idle_ms;                /* nothing received or sent for so long closes; 0: never */
     uint32_t handshake_ms;           /* within which a TLS handshake must be done; 0: no limit */
     uint64_t query_bytes_max;        /* of input that the handler does not consume */
     struct net_output_limits output; /* of connections made from then on */

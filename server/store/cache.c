@@ -16,9 +16,7 @@
 
 #include "alloc/clock.h"
 
-#define CACHE_BORN                                                                                 \
-    UINT64_C(1) /* of all entries: the commit that made the table is not before it                 \
-                 */
+#define CACHE_BORN UINT64_C(1) /* of its roots: no commit is before it */
 
 /* --- opening -------------------------------------------------------------------------------- */
 
@@ -74,8 +72,10 @@ int cache_open(struct store *store, const struct cache_options *options, struct 
 
 void cache_close(struct cache *cache)
 {
-    if (cache)
-        cache_use_close(cache);
+    if (!cache)
+        return;
+    cache_use_close(cache);
+    ghosts_free(&cache->ghosts);
     free(cache);
 }
 
@@ -104,6 +104,12 @@ void cache_configure(struct cache *cache, uint64_t limit_bytes, bool evict)
 
 /* --- reading -------------------------------------------------------------------------------- */
 
+static uint64_t version_of(const struct entry *entry)
+{
+    return entry_clock(atomic_load_explicit(&entry->prev_word, memory_order_relaxed),
+                       entry->checksum);
+}
+
 struct cache_entry cache_entry_at(const struct cache *cache, uint64_t unit)
 {
     const struct entry *entry = store_entry(cache->store, unit);
@@ -112,8 +118,8 @@ struct cache_entry cache_entry_at(const struct cache *cache, uint64_t unit)
                                 .value = view.value,
                                 .key_bytes = view.key_bytes,
                                 .value_bytes = view.value_bytes,
-                                .expiry_ms = entry_expiry(entry),
-                                .version = entry_version(entry),
+                                .expiry_ms = cache_expiry_of(entry),
+                                .version = version_of(entry),
                                 .unit = unit};
 }
 
@@ -160,7 +166,7 @@ bool cache_find(struct cache *cache, uint64_t hash, const void *key, size_t key_
 static void count_out(struct cache *cache, uint64_t unit)
 {
     cache->store->cache_expiring -=
-        entry_expiry(store_entry(cache->store, unit)) != CACHE_NO_EXPIRY;
+        cache_expiry_of(store_entry(cache->store, unit)) != CACHE_NO_EXPIRY;
 }
 
 void cache_remove(struct cache *cache, const struct place *place)
@@ -170,6 +176,7 @@ void cache_remove(struct cache *cache, const struct place *place)
     struct entry_view view = entry_view(store_entry(cache->store, unit));
     index_remove(cache_index(cache), place);
     FAILPOINT("cache_removed");
+    cache_evict_removed(cache, place);
     shape->rows--;
     shape->bytes -= view.key_bytes + view.value_bytes;
     count_out(cache, unit);
@@ -213,16 +220,22 @@ static int alloc_units(struct cache *cache, uint64_t units, uint64_t keep, uint6
     }
 }
 
+static void set_words(struct entry *entry, uint64_t born_word, uint64_t prev_word)
+{
+    atomic_store_explicit(&entry->born_word, born_word, memory_order_relaxed);
+    atomic_store_explicit(&entry->prev_word, prev_word, memory_order_relaxed);
+}
+
 int cache_write_begin(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
                       size_t value_bytes, const struct cache_entry *needed,
                       struct cache_write *write)
 {
     if (key_bytes > CACHE_KEY_MAX || value_bytes > CACHE_VALUE_MAX)
         return SP_ETOOBIG;
-    write->born_word = entry_born_word(CACHE_BORN, ENTRY_EXTENDED, key_bytes);
-    write->prev_word = entry_prev_word(0, value_bytes);
+    uint64_t units = bytes_to_units(ENTRY_HEAD_BYTES + key_bytes + value_bytes);
     write->hash = hash;
-    uint64_t units = bytes_to_units(entry_bytes(write->born_word, write->prev_word));
+    write->key_bytes = key_bytes;
+    write->value_bytes = value_bytes;
     int status = alloc_units(cache, units, needed ? needed->unit : 0, &write->unit);
     if (status != SP_OK) {
         cache->stats.refused++;
@@ -230,24 +243,38 @@ int cache_write_begin(struct cache *cache, uint64_t hash, const void *key, size_
     }
     cache_shape(cache)->units += units;
     struct entry *entry = store_entry(cache->store, write->unit);
-    atomic_store_explicit(&entry->born_word, write->born_word, memory_order_relaxed);
-    atomic_store_explicit(&entry->prev_word, write->prev_word, memory_order_relaxed);
-    memcpy(entry->bytes + ENTRY_EXTENDED_BYTES, key, key_bytes);
-    write->value = entry->bytes + ENTRY_EXTENDED_BYTES + key_bytes;
+    set_words(entry, entry_cache_born_word(CACHE_NO_EXPIRY, key_bytes),
+              entry_cache_prev_word(CACHE_NO_EXPIRY, 0, value_bytes)); /* for a cancel */
+    memcpy(entry->bytes, key, key_bytes);
+    write->value = entry->bytes + key_bytes;
     return SP_OK;
 }
 
-/* Versions grow, also where the clock does not. */
-static uint64_t next_version(struct cache *cache)
+/* The version of a write: of the clock, but later than that of the entry it replaces, if any. */
+static uint64_t next_version(struct cache *cache, const struct place *replaced)
 {
-    uint64_t version = (uint64_t)cache->now_ms << 16;
-    if (version <= cache->store->cache_version)
-        version = cache->store->cache_version + 1;
-    cache->store->cache_version = version;
-    return version;
+    int64_t ms = cache->now_ms - ENTRY_CLOCK_EPOCH_MS;
+    uint64_t count = cache->writes++ & ((1u << ENTRY_CLOCK_COUNT_BITS) - 1);
+    uint64_t version = (uint64_t)(ms > 0 ? ms : 0) << ENTRY_CLOCK_COUNT_BITS | count;
+    if (!replaced)
+        return version;
+    uint64_t before = version_of(store_entry(cache->store, slot_unit(replaced->word)));
+    return version > before ? version : before + 1;
 }
 
-static void replace_entry(struct cache *cache, const struct place *place, uint64_t unit)
+/* Fills in what stands before the key. */
+static void finish_entry(const struct cache_write *write, struct entry *entry, int64_t expiry_ms,
+                         uint64_t version)
+{
+    uint64_t born_word = entry_cache_born_word(expiry_ms, write->key_bytes);
+    uint64_t prev_word = entry_cache_prev_word(expiry_ms, version, write->value_bytes);
+    set_words(entry, born_word, prev_word);
+    entry->checksum = entry_cache_checksum(born_word, prev_word, (uint16_t)version, entry->bytes);
+    FAILPOINT("cache_publish");
+}
+
+static void replace_entry(struct cache *cache, uint64_t hash, const struct place *place,
+                          uint64_t unit)
 {
     struct shape *shape = cache_shape(cache);
     uint64_t old = slot_unit(place->word);
@@ -257,21 +284,24 @@ static void replace_entry(struct cache *cache, const struct place *place, uint64
     shape->bytes -= view.key_bytes + view.value_bytes;
     count_out(cache, old);
     entry_free(cache->store, shape, old);
-    cache_use_replaced(cache, place);
+    cache_use_set(cache, cursor_prefix(hash), place);
 }
 
 static int insert_entry(struct cache *cache, uint64_t hash, uint64_t unit, struct place *place)
 {
-    int status = index_insert(cache_index(cache), hash, unit, place);
+    unsigned from;
+    enum note_state state = cache_state_of_new(cache, hash, &from);
+    int status = index_insert(cache_index(cache), hash, unit, from, place);
     while (status == SP_ENOSPC || status == SP_ENOSHM) { /* no room for a larger segment */
         if (!cache->options.evict || !cache_evict_one(cache, 0))
             return status;
-        status = index_insert(cache_index(cache), hash, unit, place);
+        status = index_insert(cache_index(cache), hash, unit, from, place);
     }
     if (status != SP_OK)
         return status;
     cache_shape(cache)->rows++;
-    cache_use_inserted(cache, place);
+    cache_evict_inserted(cache, place, state);
+    (void)cache_use_take(cache, cursor_prefix(hash), place); /* of who had the slot before */
     return SP_OK;
 }
 
@@ -279,15 +309,11 @@ int cache_write_end(struct cache *cache, struct cache_write *write, int64_t expi
 {
     struct entry *entry = store_entry(cache->store, write->unit);
     struct place place;
-    uint64_t version = next_version(cache);
-    memcpy(entry->bytes, &expiry_ms, sizeof(expiry_ms));
-    memcpy(entry->bytes + sizeof(expiry_ms), &version, sizeof(version));
-    entry->checksum = entry_checksum(write->born_word, write->prev_word, entry->bytes);
-    FAILPOINT("cache_publish");
-    struct entry_view view = entry_view(entry);
-    if (index_find(cache_index(cache), write->hash, view.key, view.key_bytes, &place)) {
-        replace_entry(cache, &place, write->unit);
+    if (index_find(cache_index(cache), write->hash, entry->bytes, write->key_bytes, &place)) {
+        finish_entry(write, entry, expiry_ms, next_version(cache, &place));
+        replace_entry(cache, write->hash, &place, write->unit);
     } else {
+        finish_entry(write, entry, expiry_ms, next_version(cache, NULL));
         int status = insert_entry(cache, write->hash, write->unit, &place);
         if (status != SP_OK) {
             cache->stats.refused++;
@@ -297,7 +323,7 @@ int cache_write_end(struct cache *cache, struct cache_write *write, int64_t expi
     }
     FAILPOINT("cache_published");
     cache_note_expiry(place.note, place.head, expiry_ms, cache->now_ms);
-    cache_shape(cache)->bytes += view.key_bytes + view.value_bytes;
+    cache_shape(cache)->bytes += write->key_bytes + write->value_bytes;
     cache->store->cache_expiring += expiry_ms != CACHE_NO_EXPIRY;
     cache->stats.written++;
     return SP_OK;
@@ -349,39 +375,17 @@ int cache_flush(struct cache *cache)
     int status = table_replace(cache->store, cache->table, CACHE_BORN);
     if (status != SP_OK)
         return status;
-    cache->evict = cache->expire = (struct cache_hand){0};
+    cache_evict_reset(cache);
+    cache->expire = (struct cache_hand){0};
     cache->store->cache_expiring = 0;
     return SP_OK;
 }
 
 /* --- walks ---------------------------------------------------------------------------------- */
 
-bool hand_next(struct index *index, struct cache_hand *hand, struct segment_ref *segment)
+struct segment_ref cache_segment_at(const struct cache *cache, uint64_t prefix, uint64_t *next)
 {
-    uint64_t next = hand->position;
-    bool there = index_next_segment(index, &next, segment);
-    if (there && hand->segment == segment->unit && ++hand->bucket < segment->bucket_count)
-        return true;
-    if (there && hand->segment == segment->unit) { /* through with this one */
-        hand->position = next;
-        there = index_next_segment(index, &next, segment);
-    }
-    hand->bucket = 0;
-    if (!there) {
-        hand->position = hand->segment = 0;
-        return false;
-    }
-    hand->segment = segment->unit;
-    return true;
-}
-
-/* A cursor is the place in the order of hashes: 28 bits of the directory's prefix, then the tag,
- * which is the order of home buckets in a segment whatever its size. So it means the same after
- * segments have been rebuilt or split. */
-#define CURSOR_PREFIX_BITS DIR_DEPTH_MAX
-
-static struct segment_ref segment_of_prefix(struct index *index, uint64_t prefix, uint64_t *next)
-{
+    const struct index *index = cache_index(cache);
     unsigned depth = dir_depth(atomic_load_explicit(index->dir, memory_order_relaxed));
     struct segment_ref segment = {0};
     uint64_t position = prefix >> (CURSOR_PREFIX_BITS - depth);
@@ -389,6 +393,9 @@ static struct segment_ref segment_of_prefix(struct index *index, uint64_t prefix
     *next = position << (CURSOR_PREFIX_BITS - depth);
     return segment;
 }
+
+/* A cursor is the prefix, then the tag, which is the order of home buckets in a segment whatever
+ * its size: so it outlives rebuilt segments too. */
 
 /* Visits the live entries whose home is this bucket. */
 static unsigned visit_home(struct cache *cache, const struct segment_ref *segment, unsigned home,
@@ -414,11 +421,11 @@ static unsigned visit_home(struct cache *cache, const struct segment_ref *segmen
 uint64_t cache_scan(struct cache *cache, uint64_t cursor, unsigned count,
                     void (*visit)(void *context, const struct cache_entry *entry), void *context)
 {
-    const uint64_t end = UINT64_C(1) << CURSOR_PREFIX_BITS;
+    const uint64_t end = CURSOR_PREFIX_END;
     uint64_t prefix = cursor >> TAG_BITS, tag = cursor & TAG_MASK, next;
     unsigned visited = 0, empty = 0;
     while (prefix < end) {
-        struct segment_ref segment = segment_of_prefix(cache_index(cache), prefix, &next);
+        struct segment_ref segment = cache_segment_at(cache, prefix, &next);
         for (unsigned b = tag_bucket(tag, segment.bucket_count); b < segment.bucket_count; b++) {
             unsigned found = visit_home(cache, &segment, b, visit, context);
             empty += found == 0;
@@ -475,8 +482,7 @@ uint64_t cache_entries(const struct cache *cache)
 
 uint64_t cache_entry_memory(const struct cache_entry *entry)
 {
-    uint64_t bytes =
-        ENTRY_HEAD_BYTES + ENTRY_EXTENDED_BYTES + entry->key_bytes + entry->value_bytes;
+    uint64_t bytes = ENTRY_HEAD_BYTES + entry->key_bytes + entry->value_bytes;
     return bytes_to_units(bytes) * FORMAT_UNIT_BYTES +
            (sizeof(struct bucket) + sizeof(uint32_t)) / (BUCKET_SLOTS - 1);
 }

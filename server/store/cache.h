@@ -2,7 +2,7 @@
  *
  * cache.h - the cache of a pond: keys and values that clients put in, beside the tables.
  *
- * One index of extended entries (format.h) with an expiry and a version each. An entry is written
+ * One index of entries (format.h) with an expiry and a version each. An entry is written
  * whole and then published in the place of the one before, which is freed at once: there are no
  * older versions, and no transactions. Readers of the pond find entries without a lock, by
  * client/local; everything here changes them, or reads more than one at a time.
@@ -19,11 +19,13 @@
 #ifndef SIDEPOND_STORE_CACHE_H
 #define SIDEPOND_STORE_CACHE_H
 
+#include "alloc/format.h"
 #include "server/store/store.h"
 
-#define CACHE_KEY_MAX   65535u           /* bytes */
-#define CACHE_VALUE_MAX ((1u << 28) - 1) /* bytes */
-#define CACHE_NO_EXPIRY INT64_C(0)
+#define CACHE_KEY_MAX    65535u           /* bytes */
+#define CACHE_VALUE_MAX  ((1u << 28) - 1) /* bytes */
+#define CACHE_NO_EXPIRY  INT64_C(0)
+#define CACHE_EXPIRY_MAX ENTRY_EXPIRY_MAX /* Unix ms, in the year 2527 */
 
 struct cache;
 
@@ -55,7 +57,7 @@ struct cache_entry {
     const uint8_t *key, *value;
     size_t key_bytes, value_bytes;
     int64_t expiry_ms; /* wall clock; CACHE_NO_EXPIRY */
-    uint64_t version;  /* hybrid logical clock: ms << 16 | count; grows with each write */
+    uint64_t version;  /* hybrid logical clock (format.h); grows with each write of the key */
     uint64_t unit;     /* the store's business */
 };
 
@@ -83,7 +85,8 @@ uint64_t cache_scan(struct cache *cache, uint64_t cursor, unsigned count,
 
 struct cache_write {
     uint8_t *value; /* to be filled by the caller */
-    uint64_t hash, unit, born_word, prev_word;
+    size_t key_bytes, value_bytes;
+    uint64_t hash, unit;
 };
 
 /* Makes room for a key with a value of this size, evicting others if need be, but not `needed`
@@ -92,7 +95,8 @@ struct cache_write {
 int cache_write_begin(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
                       size_t value_bytes, const struct cache_entry *needed,
                       struct cache_write *write);
-/* Publishes it, in the place of the key's entry if there is one. On an error (SP_ENOSPC, SP_ENOSHM:
+/* Publishes it, in the place of the key's entry if there is one, with an expiry of at most
+ * CACHE_EXPIRY_MAX and not before 0. On an error (SP_ENOSPC, SP_ENOSHM:
  * the index cannot grow) it is cancelled. */
 int cache_write_end(struct cache *cache, struct cache_write *write, int64_t expiry_ms);
 void cache_write_cancel(struct cache *cache, struct cache_write *write);

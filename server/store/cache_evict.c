@@ -1,143 +1,148 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cache_evict.c - who goes when the cache is full.
+ * cache_evict.c - who goes when the cache is full (docs/adr/0008-eviction.md has the reasons).
  *
- * A hand sweeps over the buckets in the order of the index, that is, of hashes. Each slot has two
- * bits of use (cache_note.h), and a bit that says whether it was touched since the hand's last
- * visit: readers set it, without a lock, in this process's array or in the hints file. An entry
- * comes in with use 0. At a visit, one that was touched gains a step; one that was not goes if its
- * use is 0, and loses a step if not. So what is asked for once, as by a scan, goes at the hand's
- * first visit, and what is asked for often stays for up to three visits without being asked for.
+ * New entries are on probation, which has a tenth of the cache. Each part, the probation and the
+ * main part, has a hand that sweeps over its entries in the order of the index, that is, of hashes.
+ * The probation's hand evicts what nobody has touched since it came, and lets the rest into the
+ * main part. The main hand evicts what nobody has touched in 1 to 3 of its visits; the state of an
+ * entry (cache_note.h) counts them. A key that was evicted lately and comes back goes straight into
+ * the main part (cache_ghost.c).
  *
- * Costs: a visit looks at a bucket's slots, note and touches, all in order of memory; entries
- * themselves are looked at only when they go.
+ * A round takes slot 6 of all buckets, then slot 5 of all and so on; a new entry gets the free slot
+ * that the hand comes to last. So it has long before it is judged, and all parts of the hashes stay
+ * about equally full; bucket by bucket, those before the hand would be twice as full as the mean.
  *
- * CLOCK with counters: A. J. Smith, "Sequentiality and prefetching in database systems", ACM TODS
- * 3(3), 1978; that new entries begin at the lowest use is what SIEVE (Y. Zhang et al., NSDI 2024)
- * and S3-FIFO (J. Yang et al., SOSP 2023) have shown to matter.
+ * Costs: an eviction looks at about 13 notes of 4 bytes, in order of memory, for each entry on
+ * probation that it visits, and at the entry that goes.
+ *
+ * S3-FIFO: J. Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023; the hands
+ * in the place of its queues are CLOCK's: F. J. Corbato, "A paging experiment with the Multics
+ * system", 1969; with counters: A. J. Smith, ACM TODS 3(3), 1978.
  */
 #include "server/store/cache_internal.h"
 
-#include <string.h>
-#include <sys/mman.h>
+#define PROBATION_SHARE 10u /* one part in so many */
+#define ROUNDS_MOST     4u  /* against readers that touch faster than the hands go */
 
-/* --- touches ---------------------------------------------------------------------------------- */
+/* --- entries come and go ---------------------------------------------------------------------- */
 
-/* A byte for each bucket that the index can have with entries of the smallest size. */
-static uint64_t places_for(const struct store *store)
+enum note_state cache_state_of_new(struct cache *cache, uint64_t hash, unsigned *from)
 {
-    uint64_t entries = store->region.unit_limit / 3; /* 36 bytes of head are three units */
-    uint64_t places = SEGMENT_BUCKETS_MAX;
-    while (places < entries / 2 && places < HINTS_BYTES_MAX)
-        places *= 2;
-    return places;
+    bool known = ghosts_take(&cache->ghosts, hash);
+    *from = cache->hands[known ? EVICT_MAIN : EVICT_PROBATION].number + 1;
+    if (*from == BUCKET_SLOTS)
+        *from = 0;
+    return known ? NOTE_MAIN : NOTE_PROBATION;
 }
 
-int cache_use_open(struct cache *cache)
+void cache_evict_inserted(struct cache *cache, const struct place *place, enum note_state state)
 {
-    struct store *store = cache->store;
-    const uint64_t *id = store->region.super->id;
-    cache->places = places_for(store);
-    cache->hints.fd = -1;
-    void *map = mmap(NULL, cache->places, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (map == MAP_FAILED)
-        return SP_ENOMEM;
-    cache->touched = map;
-    if (hints_create(store->directory, id, cache->places, store->options.gid, NULL) != SP_OK ||
-        hints_attach(store->directory, id, &cache->hints) != SP_OK)
-        cache->hints.fd = -1; /* then readers of other processes say nothing */
-    return SP_OK;
+    *place->note = note_set_state(*place->note, place->number, state);
+    cache->probation += state == NOTE_PROBATION;
 }
 
-void cache_use_close(struct cache *cache)
+void cache_evict_removed(struct cache *cache, const struct place *place)
 {
-    if (cache->hints.fd >= 0)
-        hints_detach(&cache->hints);
-    munmap((void *)cache->touched, cache->places);
+    cache->probation -= note_state(*place->note, place->number) == NOTE_PROBATION;
+    *place->note = note_set_state(*place->note, place->number, NOTE_NO_ENTRY);
 }
 
-_Atomic uint8_t *cache_touched(const struct cache *cache, uint64_t *places)
+void cache_evict_reset(struct cache *cache)
 {
-    *places = cache->places;
-    return cache->touched;
+    cache->hands[EVICT_PROBATION] = cache->hands[EVICT_MAIN] = (struct evict_hand){0};
+    cache->probation = 0;
 }
 
-/* The hints file has room for the directory as it is now. */
-static void grow_hints(struct cache *cache)
+/* --- the hands -------------------------------------------------------------------------------- */
+
+/* The hand's next entry of its part in the segment; it comes to stand behind it. */
+static bool next_in_segment(struct cache *cache, enum evict_part part, uint64_t keep,
+                            const struct segment_ref *segment, struct place *out)
 {
-    uint64_t words = UINT64_C(1) << dir_depth(
-                         atomic_load_explicit(cache_index(cache)->dir, memory_order_relaxed));
-    uint64_t wanted = words * SEGMENT_BUCKETS_MAX;
-    if (cache->hints.fd < 0 || wanted == cache->hinted)
-        return;
-    cache->hinted = wanted;
-    hints_grow(&cache->hints, cache->store->region.super->id, wanted);
-}
-
-/* Takes the touches of the segment that the hand has come to. */
-static void take_touches(struct cache *cache, const struct segment_ref *segment)
-{
-    uint64_t first = cache->evict.position * SEGMENT_BUCKETS_MAX;
-    grow_hints(cache);
-    memset(cache->used, 0, sizeof(cache->used));
-    if (first + segment->bucket_count > cache->places)
-        return;
-    if (cache->hints.fd >= 0)
-        hints_take(&cache->hints, first, cache->used, segment->bucket_count);
-    for (unsigned b = 0; b < segment->bucket_count; b++) {
-        _Atomic uint8_t *byte = &cache->touched[first + b];
-        if (atomic_load_explicit(byte, memory_order_relaxed) != 0)
-            cache->used[b] |= atomic_exchange_explicit(byte, 0, memory_order_relaxed);
-    }
-}
-
-/* --- use -------------------------------------------------------------------------------------- */
-
-static void gain(const struct place *place)
-{
-    unsigned use = note_use(*place->note, place->number);
-    if (use < NOTE_USE_MAX)
-        *place->note = note_set_use(*place->note, place->number, use + 1);
-}
-
-void cache_use_inserted(struct cache *cache, const struct place *place)
-{
-    (void)cache;
-    *place->note = note_set_use(*place->note, place->number, 0);
-}
-
-void cache_use_replaced(struct cache *cache, const struct place *place)
-{
-    (void)cache;
-    gain(place);
-}
-
-/* --- the hand --------------------------------------------------------------------------------- */
-
-static bool was_touched(const struct cache *cache, const struct place *place,
-                        const struct segment_ref *segment)
-{
-    uint8_t byte = cache->used[place->home - segment->buckets];
-    return byte & (place->distance > 0 ? HINT_OVERFLOW : 1u << place->number);
-}
-
-/* Visits a bucket's slots until one goes; false: all stay. */
-static bool evict_from(struct cache *cache, const struct segment_ref *segment, unsigned b,
-                       uint64_t keep)
-{
-    for (unsigned s = 0; s < BUCKET_SLOTS; s++) {
-        uint64_t word = atomic_load_explicit(&segment->buckets[b].slots[s], memory_order_relaxed);
+    struct evict_hand *hand = &cache->hands[part];
+    const uint32_t *notes = segment_notes(segment->buckets, segment->bucket_count);
+    for (unsigned b = hand->bucket; b < segment->bucket_count; b++) {
+        bool probation = note_state(notes[b], hand->number) == NOTE_PROBATION;
+        if (probation != (part == EVICT_PROBATION))
+            continue;
+        uint64_t word =
+            atomic_load_explicit(&segment->buckets[b].slots[hand->number], memory_order_relaxed);
         if (word == 0 || slot_unit(word) == keep)
             continue;
-        struct place place = index_place(cache_index(cache), segment, b, s);
-        unsigned use = note_use(*place.note, s);
-        if (was_touched(cache, &place, segment)) {
-            gain(&place);
-        } else if (use > 0) {
-            *place.note = note_set_use(*place.note, s, use - 1);
-        } else {
-            cache_lose(cache, &place, CACHE_EVICTED);
+        hand->bucket = b + 1;
+        *out = index_place(cache_index(cache), segment, b, hand->number);
+        return true;
+    }
+    return false;
+}
+
+/* The hand's next entry of its part; false: it has come to the end of the index. */
+static bool next_entry(struct cache *cache, enum evict_part part, uint64_t keep, struct place *out)
+{
+    struct evict_hand *hand = &cache->hands[part];
+    while (hand->prefix < CURSOR_PREFIX_END) {
+        uint64_t next;
+        struct segment_ref segment = cache_segment_at(cache, hand->prefix, &next);
+        if (hand->segment != segment.unit) {
+            hand->segment = segment.unit;
+            cache_use_collect(cache, hand->prefix, &segment);
+        }
+        if (next_in_segment(cache, part, keep, &segment, out))
+            return true;
+        hand->bucket = 0;
+        hand->segment = 0;
+        hand->prefix = next;
+    }
+    hand->prefix = 0;
+    hand->number = hand->number > 0 ? hand->number - 1 : BUCKET_SLOTS - 1;
+    return false;
+}
+
+/* Whether an entry that a hand has come to is to go; if not, it gets another state. */
+static bool goes(struct cache *cache, enum evict_part part, const struct place *place)
+{
+    unsigned state = note_state(*place->note, place->number);
+    bool touched = cache_use_take(cache, cache->hands[part].prefix, place);
+    if (part == EVICT_PROBATION) {
+        if (!touched)
+            return true;
+        cache->probation--;
+        state = NOTE_MAIN;
+    } else if (touched) {
+        state += state < NOTE_MAIN_MOST;
+    } else {
+        if (state == NOTE_MAIN)
+            return true;
+        state--;
+    }
+    *place->note = note_set_state(*place->note, place->number, state);
+    return false;
+}
+
+static void evict(struct cache *cache, const struct place *place)
+{
+    struct cache_entry entry = cache_entry_at(cache, slot_unit(place->word));
+    ghosts_fit(&cache->ghosts, cache_index(cache)->entry_count);
+    ghosts_add(&cache->ghosts, cache_hash(cache, entry.key, entry.key_bytes));
+    cache_lose(cache, place, CACHE_EVICTED);
+}
+
+static enum evict_part whose_turn(const struct cache *cache)
+{
+    uint64_t live = cache_index(cache)->entry_count;
+    return cache->probation * PROBATION_SHARE >= live || cache->probation == live ? EVICT_PROBATION
+                                                                                  : EVICT_MAIN;
+}
+
+/* The next entry of any state. */
+static bool evict_any(struct cache *cache, uint64_t keep)
+{
+    struct place place;
+    for (unsigned passes = 0; passes <= BUCKET_SLOTS; passes++) {
+        if (next_entry(cache, EVICT_PROBATION, keep, &place) ||
+            next_entry(cache, EVICT_MAIN, keep, &place)) {
+            evict(cache, &place);
             return true;
         }
     }
@@ -146,18 +151,15 @@ static bool evict_from(struct cache *cache, const struct segment_ref *segment, u
 
 bool cache_evict_one(struct cache *cache, uint64_t keep)
 {
-    struct index *index = cache_index(cache);
-    for (unsigned rounds = 0; rounds <= NOTE_USE_MAX + 2;) {
-        struct segment_ref segment;
-        uint64_t before = cache->evict.segment;
-        if (!hand_next(index, &cache->evict, &segment)) {
-            rounds++;
-            continue;
-        }
-        if (cache->evict.segment != before)
-            take_touches(cache, &segment);
-        if (evict_from(cache, &segment, cache->evict.bucket, keep))
+    for (unsigned passes = 0; passes < ROUNDS_MOST * BUCKET_SLOTS;) {
+        enum evict_part part = whose_turn(cache);
+        struct place place;
+        if (!next_entry(cache, part, keep, &place)) {
+            passes++;
+        } else if (goes(cache, part, &place)) {
+            evict(cache, &place);
             return true;
+        }
     }
-    return false;
+    return evict_any(cache, keep);
 }

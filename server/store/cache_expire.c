@@ -62,7 +62,7 @@ static unsigned sweep_bucket(struct cache *cache, const struct segment_ref *segm
             continue;
         const struct entry *entry = store_entry(cache->store, slot_unit(word));
         if (!cache_expired(cache, entry)) {
-            cache_note_expiry(note, head, entry_expiry(entry), cache->now_ms);
+            cache_note_expiry(note, head, cache_expiry_of(entry), cache->now_ms);
             continue;
         }
         struct place place = index_place(cache_index(cache), segment, b, s);

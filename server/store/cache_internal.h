@@ -4,6 +4,8 @@
  *
  *   cache.c         opening, finding, writing, deleting, the walk over all
  *   cache_evict.c   who goes when there is no room
+ *   cache_ghost.c   whom it has thrown out lately
+ *   cache_use.c     which entries are used
  *   cache_expire.c  who goes because its time is over
  */
 #ifndef SIDEPOND_STORE_CACHE_INTERNAL_H
@@ -21,18 +23,36 @@ struct cache_hand {
     unsigned bucket;
 };
 
+/* Where a hand of eviction stands. It takes the slots of one number in all buckets, in the order of
+ * hashes, then those of the number before. */
+struct evict_hand {
+    uint64_t prefix;  /* of the segment: CURSOR_PREFIX_BITS of the hash */
+    uint64_t segment; /* unit of the segment that it was in last */
+    unsigned bucket, number;
+};
+enum evict_part { EVICT_PROBATION, EVICT_MAIN };
+
+/* Hashes that were evicted lately. */
+struct ghosts {
+    uint16_t *marks; /* NULL: there are none */
+    uint64_t lines;
+};
+
 struct cache {
     struct store *store;
     struct table *table;
     struct cache_options options;
     uint64_t limit_units;
-    int64_t now_ms; /* of this lock */
-    struct cache_hand evict, expire;
-    _Atomic uint8_t *touched;          /* of this process: see cache_touched */
-    uint64_t places;                   /* bytes there, and in the hints file at most */
-    struct hints hints;                /* of other processes */
-    uint64_t hinted;                   /* how many places the hints file was asked for */
-    uint8_t used[SEGMENT_BUCKETS_MAX]; /* what the evicting hand's segment had of both */
+    uint64_t writes; /* counts on, for versions */
+    int64_t now_ms;  /* of this lock */
+    struct cache_hand expire;
+    struct evict_hand hands[2]; /* by part */
+    uint64_t probation;         /* entries in this state */
+    struct ghosts ghosts;
+    _Atomic uint8_t *touched; /* a bit for each slot: see cache_touched */
+    uint64_t places;          /* bytes there, and in the hints file at most */
+    struct hints hints;       /* of other processes */
+    uint64_t hinted;          /* how many places the hints file was asked for */
     struct {
         uint64_t written, deleted, expired, evicted, refused;
     } stats;
@@ -48,9 +68,14 @@ static inline struct index *cache_index(const struct cache *cache)
 }
 
 struct cache_entry cache_entry_at(const struct cache *cache, uint64_t unit);
+static inline int64_t cache_expiry_of(const struct entry *entry)
+{
+    return entry_expiry(atomic_load_explicit(&entry->born_word, memory_order_relaxed),
+                        atomic_load_explicit(&entry->prev_word, memory_order_relaxed));
+}
 static inline bool cache_expired(const struct cache *cache, const struct entry *entry)
 {
-    int64_t expiry_ms = entry_expiry(entry);
+    int64_t expiry_ms = cache_expiry_of(entry);
     return expiry_ms != CACHE_NO_EXPIRY && expiry_ms <= cache->now_ms;
 }
 
@@ -59,21 +84,51 @@ void cache_remove(struct cache *cache, const struct place *place);
 /* The same for one that goes by itself: the owner is told. */
 void cache_lose(struct cache *cache, const struct place *place, enum cache_gone why);
 
-/* Moves a hand to the next bucket, by way of the next segment where need be; false: it has come to
- * the end of the index, and stands at its start again. */
-struct segment_ref;
-bool hand_next(struct index *index, struct cache_hand *hand, struct segment_ref *segment);
+/* A place in the order of hashes is 28 bits of the directory's prefix, and a place in the segment.
+ * So it means the same after the directory has been doubled. */
+#define CURSOR_PREFIX_BITS DIR_DEPTH_MAX
+#define CURSOR_PREFIX_END  (UINT64_C(1) << CURSOR_PREFIX_BITS)
+
+static inline uint64_t cursor_prefix(uint64_t hash)
+{
+    return hash >> (64 - CURSOR_PREFIX_BITS);
+}
+
+/* The segment that has this prefix; `*next` is that of the one after it, or CURSOR_PREFIX_END. */
+struct segment_ref cache_segment_at(const struct cache *cache, uint64_t prefix, uint64_t *next);
 
 /* --- cache_evict.c -------------------------------------------------------------------------- */
 
 /* Evicts one entry that does not lie at `keep` (0: any); false: there is none. */
 bool cache_evict_one(struct cache *cache, uint64_t keep);
+/* What state a new entry gets, and the slot from which it had best look for a free one. */
+enum note_state cache_state_of_new(struct cache *cache, uint64_t hash, unsigned *from);
+/* An entry has been put in where none of its key was; one goes. */
+void cache_evict_inserted(struct cache *cache, const struct place *place, enum note_state state);
+void cache_evict_removed(struct cache *cache, const struct place *place);
+/* The cache is empty again. */
+void cache_evict_reset(struct cache *cache);
+
+/* --- cache_ghost.c -------------------------------------------------------------------------- */
+
+/* Makes the table fit so many entries, empty, unless it does. Without memory there is none. */
+void ghosts_fit(struct ghosts *ghosts, uint64_t entries);
+void ghosts_free(struct ghosts *ghosts);
+void ghosts_add(struct ghosts *ghosts, uint64_t hash);
+/* Whether a hash is there; it is taken out. */
+bool ghosts_take(struct ghosts *ghosts, uint64_t hash);
+
+/* --- cache_use.c ---------------------------------------------------------------------------- */
+
 /* Makes the places for touches; without the hints file, if that cannot be had. */
 int cache_use_open(struct cache *cache);
 void cache_use_close(struct cache *cache);
-/* An entry has been put in where none of its key was, or in the place of an older one. */
-void cache_use_inserted(struct cache *cache, const struct place *place);
-void cache_use_replaced(struct cache *cache, const struct place *place);
+/* Puts what other processes have touched in a segment to what this one has. All prefixes are those
+ * of an entry's hash, or of its segment. */
+void cache_use_collect(struct cache *cache, uint64_t prefix, const struct segment_ref *segment);
+/* Whether an entry was touched; then it is no longer. */
+bool cache_use_take(struct cache *cache, uint64_t prefix, const struct place *place);
+void cache_use_set(struct cache *cache, uint64_t prefix, const struct place *place);
 
 /* --- cache_expire.c ------------------------------------------------------------------------- */
 

@@ -4,7 +4,7 @@
  *
  *    31             16 15 14 13                        0
  *   +-----------------+-----+--+--+--+--+--+--+--+
- *   | tick of the     |  0  |s6|s5|s4|s3|s2|s1|s0|  two bits of use for each slot
+ *   | tick of the     |  0  |s6|s5|s4|s3|s2|s1|s0|  the state of each slot, two bits
  *   | first expiry    |     |  |  |  |  |  |  |  |  (cache_evict.c)
  *   +-----------------+-----+--+--+--+--+--+--+--+
  *
@@ -22,16 +22,20 @@
 
 #define NOTE_TICK_MS 250
 #define NOTE_FAR     0x7000u /* ticks: two hours; half of what 16 bits tell apart, and some room */
-#define NOTE_USE_MAX 3u
 
-static inline unsigned note_use(uint32_t note, unsigned slot)
+/* States: on probation, or how many visits of the main hand an entry outlives untouched. A slot
+ * without an entry has the last one. */
+enum note_state { NOTE_PROBATION = 0, NOTE_MAIN = 1, NOTE_MAIN_MOST = 3, NOTE_NO_ENTRY = 3 };
+#define NOTE_EMPTY UINT32_C(0x3fff) /* of a bucket without entries */
+
+static inline unsigned note_state(uint32_t note, unsigned slot)
 {
     return note >> (2 * slot) & 3;
 }
 
-static inline uint32_t note_set_use(uint32_t note, unsigned slot, unsigned use)
+static inline uint32_t note_set_state(uint32_t note, unsigned slot, unsigned state)
 {
-    return (note & ~(UINT32_C(3) << (2 * slot))) | (uint32_t)use << (2 * slot);
+    return (note & ~(UINT32_C(3) << (2 * slot))) | (uint32_t)state << (2 * slot);
 }
 
 static inline uint16_t note_tick(uint32_t note)
@@ -61,12 +65,12 @@ static inline uint16_t tick_first(uint16_t a, uint16_t b)
 /* What a note says of one slot, as the note of slot 0 of a bucket; and putting it elsewhere. */
 static inline uint32_t note_of(uint32_t note, unsigned slot)
 {
-    return note_set_tick(note_use(note, slot), note_tick(note));
+    return note_set_tick(note_state(note, slot), note_tick(note));
 }
 
 static inline uint32_t note_with(uint32_t note, unsigned slot, uint32_t of_slot)
 {
-    note = note_set_use(note, slot, note_use(of_slot, 0));
+    note = note_set_state(note, slot, note_state(of_slot, 0));
     return note_set_tick(note, tick_first(note_tick(note), note_tick(of_slot)));
 }
 

@@ -74,6 +74,8 @@ static int segment_new(struct index *index, unsigned bucket_count, uint64_t *uni
     uint64_t sequence = (store->segment_serial += UINT64_C(1) << 20) * BUCKET_SEQUENCE_ONE;
     for (unsigned i = 0; i < bucket_count; i++)
         atomic_store_explicit(&buckets[i].meta, sequence, memory_order_relaxed);
+    for (unsigned i = 0; index->noted && i < bucket_count; i++)
+        segment_notes(buckets, bucket_count)[i] = NOTE_EMPTY;
     return SP_OK;
 }
 
@@ -99,14 +101,16 @@ static struct place place_at(const struct index *index, struct bucket *buckets,
     };
 }
 
-/* An empty slot for a tag, at its home or within its reach; false if there is none. */
+/* An empty slot for a tag, at its home or within its reach, of a bucket's the first from a number
+ * on; false if there is none. */
 static bool empty_slot(const struct index *index, struct bucket *buckets, unsigned bucket_count,
-                       unsigned home, struct place *out)
+                       unsigned home, unsigned from, struct place *out)
 {
     unsigned limit = bucket_count - 1 < PROBE_MAX ? bucket_count - 1 : PROBE_MAX;
     for (unsigned d = 0; d <= limit; d++) {
         unsigned b = home + d < bucket_count ? home + d : home + d - bucket_count;
-        for (unsigned s = 0; s < BUCKET_SLOTS; s++) {
+        for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+            unsigned s = from + i < BUCKET_SLOTS ? from + i : from + i - BUCKET_SLOTS;
             if (load_word(&buckets[b].slots[s]) == 0) {
                 *out = place_at(index, buckets, bucket_count, home, b, s);
                 return true;
@@ -137,11 +141,11 @@ static uint64_t meta_removed(uint64_t meta, unsigned distance)
 /* Puts a slot word into a segment; false if there is no room for it. Publishing: slot, then meta.
  */
 static bool segment_put(const struct index *index, struct bucket *buckets, unsigned bucket_count,
-                        uint64_t word, struct place *out)
+                        uint64_t word, unsigned from, struct place *out)
 {
     unsigned home = tag_bucket(slot_tag(word), bucket_count);
     uint64_t meta = load_word(&buckets[home].meta);
-    if (!empty_slot(index, buckets, bucket_count, home, out) ||
+    if (!empty_slot(index, buckets, bucket_count, home, from, out) ||
         (out->distance > 0 && bucket_overflow(meta) == 255))
         return false;
     out->word = word;
@@ -452,7 +456,8 @@ bool index_find_unit(const struct index *index, uint64_t hash, uint64_t unit, st
     return find_slot(index, hash, NULL, 0, unit, out);
 }
 
-int index_insert(struct index *index, uint64_t hash, uint64_t unit, struct place *out)
+int index_insert(struct index *index, uint64_t hash, uint64_t unit, unsigned from,
+                 struct place *out)
 {
     uint64_t slot = slot_word(unit, hash);
     struct place place;
@@ -462,7 +467,7 @@ int index_insert(struct index *index, uint64_t hash, uint64_t unit, struct place
         struct bucket *buckets = segment_at(index, word);
         unsigned slots = segment_buckets(word) * BUCKET_SLOTS;
         bool full = head_of(buckets)->entry_count * 100 >= slots * LOAD_MAX;
-        if (!full && segment_put(index, buckets, segment_buckets(word), slot, &place))
+        if (!full && segment_put(index, buckets, segment_buckets(word), slot, from, &place))
             break;
         int status = segment_grow(index, position);
         if (status != SP_OK)

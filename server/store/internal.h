@@ -207,7 +207,6 @@ struct store {
     uint64_t tick_slow_ms;
     uint64_t retired_punch_ms; /* when old ponds' memory may be given back; 0: none */
     int retired_fds[REGION_RETIRED_MAX];
-    uint64_t cache_version;  /* the highest that an entry of the cache has */
     uint64_t cache_expiring; /* entries of the cache that have an expiry */
     struct {
         uint64_t commits, aborts, reclaimed, moved, revoked;
@@ -240,11 +239,14 @@ static inline struct entry_view entry_view(const struct entry *entry)
 {
     uint64_t b = atomic_load_explicit(&entry->born_word, memory_order_relaxed);
     uint64_t p = atomic_load_explicit(&entry->prev_word, memory_order_relaxed);
-    struct entry_view view = {entry_born(b), entry_prev(p),      entry_flags(b),      NULL,
-                              NULL,          entry_key_bytes(b), entry_value_bytes(p)};
-    view.key = (const uint8_t *)entry + entry_key_off(view.flags);
-    view.value = view.key + view.key_bytes;
-    return view;
+    size_t key_bytes = entry_key_bytes(b);
+    return (struct entry_view){.born = entry_born(b),
+                               .prev = entry_prev(b, p),
+                               .flags = entry_flags(b),
+                               .key = entry->bytes,
+                               .value = entry->bytes + key_bytes,
+                               .key_bytes = key_bytes,
+                               .value_bytes = entry_value_bytes(p)};
 }
 
 /* --- the lock (store.c) --------------------------------------------------------------------- */
@@ -283,8 +285,10 @@ bool index_find(const struct index *index, uint64_t hash, const void *key, size_
                 struct place *out);
 /* The slot that holds this very unit. */
 bool index_find_unit(const struct index *index, uint64_t hash, uint64_t unit, struct place *out);
-/* Publishes an entry whose key is not there; `out`: where, may be NULL. */
-int index_insert(struct index *index, uint64_t hash, uint64_t unit, struct place *out);
+/* Publishes an entry whose key is not there, in the first free slot of its bucket from a number on;
+ * `out`: where, may be NULL. */
+int index_insert(struct index *index, uint64_t hash, uint64_t unit, unsigned from,
+                 struct place *out);
 /* Publishes another entry for the same key (R5 sees the one or the other). */
 void index_replace(const struct place *place, uint64_t unit);
 void index_remove(struct index *index, const struct place *place);

@@ -95,7 +95,7 @@ int txn_write(struct store_txn *txn, struct index *index, const struct place *pl
         FAILPOINT("replaced");
         mark_dead(store, slot_unit(place->word), txn->born);
     } else {
-        status = index_insert(index, hash, unit, NULL);
+        status = index_insert(index, hash, unit, 0, NULL);
         if (status != SP_OK)
             goto free_entry;
     }

@@ -100,31 +100,34 @@ static bool is_in_place(const struct segment_walk *walk, uint64_t hash, uint64_t
            hash_dir_index(hash, dir_bits) >> shift == walk->dir_position >> shift;
 }
 
-/* The cache's notes are made anew. */
+/* The cache's notes are made anew: all entries are in the main part. */
+static void reset_notes(struct segment_walk *walk)
+{
+    uint32_t *notes = segment_notes(walk->segment.buckets, walk->segment.bucket_count);
+    for (unsigned b = 0; b < walk->segment.bucket_count; b++)
+        notes[b] = NOTE_EMPTY;
+    ((struct segment_head *)walk->segment.buckets - 1)->due = 0;
+}
+
 static void recover_note(struct recovery *r, struct segment_walk *walk, unsigned b, unsigned s)
 {
     const struct bucket *bucket = &walk->segment.buckets[b];
     struct segment_head *head = (struct segment_head *)walk->segment.buckets - 1;
     uint64_t word = atomic_load_explicit(&bucket->slots[s], memory_order_relaxed);
     uint32_t *note = segment_notes(walk->segment.buckets, walk->segment.bucket_count) + b;
-    if (s == 0)
-        *note = 0;
-    if (b == 0 && s == 0)
-        head->due = 0;
     if (word == 0)
         return;
+    *note = note_set_state(*note, s, NOTE_MAIN);
     const struct entry *entry = store_entry(r->store, slot_unit(word));
-    cache_note_expiry(note, head, entry_expiry(entry), r->now_ms);
-    r->store->cache_expiring += entry_expiry(entry) != CACHE_NO_EXPIRY;
-    if (entry_version(entry) > r->store->cache_version)
-        r->store->cache_version = entry_version(entry);
+    cache_note_expiry(note, head, cache_expiry_of(entry), r->now_ms);
+    r->store->cache_expiring += cache_expiry_of(entry) != CACHE_NO_EXPIRY;
 }
 
 static void count_entry(struct segment_walk *walk, const struct entry_view *view)
 {
     struct shape *shape = walk->index->shape;
     walk->index->entry_count++;
-    shape->units += entry_units((const struct entry *)(view->key - entry_key_off(view->flags)));
+    shape->units += entry_units((const struct entry *)(view->key - ENTRY_HEAD_BYTES));
     if (walk->index != &shape->indexes[0] || (view->flags & ENTRY_TOMBSTONE))
         return;
     shape->rows++;
@@ -141,8 +144,8 @@ static uint64_t recover_slot(struct recovery *r, struct segment_walk *walk, uint
         return 0;
     struct entry_view view = entry_view(store_entry(store, unit));
     uint64_t hash = hash_key(&store->region.hash, view.key, view.key_bytes);
-    bool extended = view.flags & ENTRY_EXTENDED;
-    if (extended != walk->index->noted || !is_in_place(walk, hash, slot_tag(word), bucket) ||
+    bool of_cache = view.flags & ENTRY_CACHE;
+    if (of_cache != walk->index->noted || !is_in_place(walk, hash, slot_tag(word), bucket) ||
         !mark(r, unit, entry_units(store_entry(store, unit)))) {
         r->opened->dropped_corrupt++;
         return 0;
@@ -210,6 +213,8 @@ static void recover_segment(struct recovery *r, struct segment_walk *walk)
     uint64_t before = walk->index->entry_count;
     memset(walk->overflow, 0, sizeof(walk->overflow));
     memset(walk->reach, 0, sizeof(walk->reach));
+    if (walk->index->noted)
+        reset_notes(walk);
     prefetch_bucket_entries(r, &walk->segment.buckets[0]);
     for (unsigned b = 0; b < walk->segment.bucket_count; b++) {
         if (b + 1 < walk->segment.bucket_count)

@@ -4,8 +4,6 @@
  */
 #include "tests/unit/cache_writer.h"
 
-#include "server/store/internal.h"
-
 int cache_writer_open(struct cache_writer *writer, struct store *store)
 {
     const struct cache_options options = {.limit_bytes = UINT64_MAX / 2, .evict = false};
@@ -19,13 +17,12 @@ void cache_writer_close(struct cache_writer *writer)
     *writer = (struct cache_writer){.store = NULL};
 }
 
-/* At a time of 0 nothing expires for the writer, and versions are counted from the last one. */
+/* At a time of 0 nothing expires for the writer. */
 int cache_writer_put(struct cache_writer *writer, const void *key, size_t key_bytes,
-                     const void *value, size_t value_bytes, int64_t expiry_ms, uint64_t version)
+                     const void *value, size_t value_bytes, int64_t expiry_ms)
 {
     uint64_t hash = cache_hash(writer->cache, key, key_bytes);
     cache_lock(writer->cache, 0);
-    writer->store->cache_version = version - 1;
     int status = cache_put(writer->cache, hash, key, key_bytes, value, value_bytes, expiry_ms);
     cache_unlock(writer->cache);
     return status;

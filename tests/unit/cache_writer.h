@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cache_writer.h - a cache that a test of reading it writes: entries of versions that it chooses.
+ * cache_writer.h - a cache that a test of reading it writes.
  */
 #ifndef SIDEPOND_TESTS_CACHE_WRITER_H
 #define SIDEPOND_TESTS_CACHE_WRITER_H
@@ -18,7 +18,7 @@ int cache_writer_open(struct cache_writer *writer, struct store *store);
 void cache_writer_close(struct cache_writer *writer);
 
 int cache_writer_put(struct cache_writer *writer, const void *key, size_t key_bytes,
-                     const void *value, size_t value_bytes, int64_t expiry_ms, uint64_t version);
+                     const void *value, size_t value_bytes, int64_t expiry_ms);
 bool cache_writer_remove(struct cache_writer *writer, const void *key, size_t key_bytes);
 
 #endif

@@ -73,7 +73,7 @@ static void put(uint32_t i, uint32_t round, int64_t expiry_ms)
     char key[32];
     uint64_t value[VALUE_MAX / 8 + 1];
     size_t bytes = make_value(i, round, value);
-    assert_ok(cache_writer_put(&f.writer, key, make_key(i, key), value, bytes, expiry_ms, round));
+    assert_ok(cache_writer_put(&f.writer, key, make_key(i, key), value, bytes, expiry_ms));
 }
 
 static int get(uint32_t i, uint32_t *round)
@@ -116,7 +116,7 @@ static void test_sizes(void **state)
     size_t size;
     for (size_t bytes = 0; bytes < sizeof value; bytes = bytes * 2 + 1) {
         memset(value, (int)bytes, bytes);
-        assert_ok(cache_writer_put(&f.writer, "\0k", 2, value, bytes, 0, 1));
+        assert_ok(cache_writer_put(&f.writer, "\0k", 2, value, bytes, 0));
         assert_ok(sp_cache_get(f.cache, "\0k", 2, out, bytes, &size));
         assert_int_equal(size, bytes);
         assert_memory_equal(out, value, bytes);
@@ -125,7 +125,7 @@ static void test_sizes(void **state)
         assert_status(sp_cache_get(f.cache, "\0k", 2, out, bytes - 1, &size), SP_ERANGE);
         assert_int_equal(size, bytes);
     }
-    assert_ok(cache_writer_put(&f.writer, "", 0, "empty key", 9, 0, 1));
+    assert_ok(cache_writer_put(&f.writer, "", 0, "empty key", 9, 0));
     assert_ok(sp_cache_get(f.cache, "", 0, out, sizeof out, &size));
     assert_int_equal(size, 9);
 }
@@ -139,11 +139,15 @@ static void test_expiry(void **state)
     put(1, 1, now + 100000);
     put(2, 1, now - 100);
     put(3, 1, 0);
-    put(4, 1, INT64_MIN);
+    put(4, 1, 1);
+    put(6, 1, CACHE_EXPIRY_MAX);
     assert_ok(get(1, &round));
     assert_status(get(2, &round), SP_ENOTFOUND);
     assert_ok(get(3, &round));
     assert_status(get(4, &round), SP_ENOTFOUND);
+    assert_ok(get(6, &round));
+    assert_ok(sp_cache_ttl(f.cache, key, make_key(6, key), &ms));
+    assert_true(ms > CACHE_EXPIRY_MAX - now - 20000 && ms <= CACHE_EXPIRY_MAX - now + 20);
     assert_ok(sp_cache_ttl(f.cache, key, make_key(1, key), &ms));
     assert_in_range(ms, 90000, 100020);
     assert_status(sp_cache_ttl(f.cache, key, make_key(2, key), &ms), SP_ENOTFOUND);

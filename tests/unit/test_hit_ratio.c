@@ -18,8 +18,10 @@
 
 #include <cmocka.h>
 
+#include "common/bench.h"
 #include "ghost.h"
 #include "policy_hand.h"
+#include "policy_store.h"
 #include "sim.h"
 
 static const struct policy *const all[] = {
@@ -164,6 +166,21 @@ static void test_ghost(void **state)
     ghost_free(&ghost);
 }
 
+/* The cache itself does what the simulation of it says. */
+static void test_store(void **state)
+{
+    (void)state;
+    for (size_t kind = 0; kind < trace_kinds(); kind++) {
+        struct trace trace = trace_make(kind, 20000, 200000, 7);
+        double simulated = sim_run(&policy_ours, &trace, 3000, 10000).hit_ratio;
+        double real = sim_run(&policy_store, &trace, 3000, 10000).hit_ratio;
+        bool loops = strcmp(trace.name, "loop") == 0; /* where each entry more is a hit more */
+        print_message("%s: %.4f, simulated %.4f\n", trace.name, real, simulated);
+        assert_true(real > simulated - (loops ? 0.1 : 0.02) && real < simulated + 0.02);
+        trace_free(&trace);
+    }
+}
+
 static void expect_file(const char *end, const char *text, const char *numbers)
 {
     char path[] = "/tmp/trace.XXXXXX.suffix";
@@ -188,8 +205,9 @@ static void test_files(void **state)
     expect_file(".csv", "# time, object, size\n0, 18446744073709551615, 5\n1, 4, 5\n", "01");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    bench_start("test_hit_ratio", argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lru),
         cmocka_unit_test(test_lfu),
@@ -204,6 +222,7 @@ int main(void)
         cmocka_unit_test(test_repeatable),
         cmocka_unit_test(test_ghost),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

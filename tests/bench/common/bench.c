@@ -39,11 +39,15 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return remove(path);
 }
 
+void bench_remove(const char *path)
+{
+    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 static void remove_directory(void)
 {
-    if (getpid() != owner) /* a child that exits */
-        return;
-    nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    if (getpid() == owner) /* not a child that exits */
+        bench_remove(directory);
 }
 
 void bench_start(const char *name, int argc, char **argv)

@@ -16,6 +16,8 @@
 void bench_start(const char *name, int argc, char **argv);
 bool bench_quick(void);
 const char *bench_directory(void);
+/* Removes a directory with all that is in it. */
+void bench_remove(const char *path);
 
 /* A line on stderr. */
 void bench_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
