@@ -385,6 +385,6 @@ void run_flushall(struct session *session, const struct call *call)
         reply_store_error(session, status);
         return;
     }
-    lease_table_all_deleted(session->service->leases);
+    lease_table_all_deleted(session->service->leases, session->thread->number);
     reply_ok(&session->reply);
 }

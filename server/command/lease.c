@@ -165,6 +165,10 @@ static bool take_or_wait(struct session *session, const struct lease_call *call,
     bool waits = call->waits && !stale;
     uint64_t token;
     int status = lease_table_take(leases->client, &call->key, call->hold_ns, waits, &token);
+    if (status == SP_ENOSPC) { /* some may be over, and not gone yet */
+        lease_table_expire(leases->client);
+        status = lease_table_take(leases->client, &call->key, call->hold_ns, waits, &token);
+    }
     if (status == SP_OK) {
         leases->token = token;
         now_holds(leases, call->hold_ns);

@@ -13,7 +13,8 @@
  * may be found on one when its session is no more, and then nothing is done.
  *
  * Whether a lease is valid does not depend on anybody's being told of the end of its time: who
- * looks at one whose time is over ends it first.
+ * looks at one whose time is over ends it first. So FLUSHALL ends all by raising a number; those
+ * who wait are told afterwards, stripe by stripe and without the cache's lock.
  *
  * Lock order: the cache's, a stripe's, then a client's or a list's, an inbox of net.
  */
@@ -36,6 +37,7 @@ struct lease {
     LIST_ENTRY(lease) chain; /* of its bucket; stripe */
     LIST_ENTRY(lease) held;  /* of its holder; its lock */
     uint64_t hash, token, until_ns;
+    uint64_t flushes; /* of the table, when it was given */
     struct lease_client *holder;
     TAILQ_HEAD(, lease_client) waiters;
     size_t key_bytes;
@@ -77,6 +79,7 @@ struct told {
 struct lease_table {
     struct service *service;
     _Atomic uint64_t key_bytes;
+    _Atomic uint64_t flushes; /* what was given before the last one has ended */
     struct told told[NET_THREADS_MAX];
     _Atomic uint64_t last_token;
     struct stripe stripes[STRIPES];
@@ -218,6 +221,7 @@ static void give(struct lease *lease, struct lease_client *client, uint64_t hold
     struct lease_table *leases = client->leases;
     lease->token = atomic_fetch_add_explicit(&leases->last_token, 1, memory_order_relaxed) + 1;
     lease->until_ns = clock_ns() + hold_ns;
+    lease->flushes = atomic_load(&leases->flushes);
     lease->holder = client;
     ref(client);
     pthread_mutex_lock(&client->lock);
@@ -271,12 +275,17 @@ static bool pass_on(struct lease_table *leases, struct lease *lease)
     return true;
 }
 
-/* As find, but a lease whose time is over is passed on first. */
+static bool is_over(struct lease_table *leases, const struct lease *lease)
+{
+    return lease->flushes != atomic_load(&leases->flushes) || lease->until_ns <= clock_ns();
+}
+
+/* As find, but a lease that is over is passed on first. */
 static struct lease *find_valid(struct lease_table *leases, struct stripe *stripe,
                                 const struct lease_key *key)
 {
     struct lease *lease = find(stripe, key);
-    if (lease && lease->until_ns <= clock_ns() && !pass_on(leases, lease))
+    if (lease && is_over(leases, lease) && !pass_on(leases, lease))
         return NULL;
     return lease;
 }
@@ -399,17 +408,19 @@ struct named {
     uint64_t hash, token;
 };
 
-/* One of the client's leases: any that ends by `until_ns`; false: there is none. */
+/* One of the client's leases: any that ends by `until_ns` or has ended by FLUSHALL; false: there is
+ * none. */
 static bool held_until(struct lease_client *client, uint64_t until_ns, struct named *out,
                        uint64_t *next_ns)
 {
+    const uint64_t flushes = atomic_load(&client->leases->flushes);
     struct lease *lease;
     bool found = false;
     *next_ns = 0;
     pthread_mutex_lock(&client->lock);
     LIST_FOREACH(lease, &client->held, held)
     {
-        if (lease->until_ns <= until_ns) {
+        if (lease->until_ns <= until_ns || lease->flushes != flushes) {
             *out = (struct named){lease->hash, lease->token};
             found = true;
             break;
@@ -496,24 +507,46 @@ void lease_table_key_deleted(struct lease_table *leases, uint64_t hash)
     end_hash(leases, hash, false);
 }
 
-static void end_stripe(struct lease_table *leases, struct stripe *stripe)
+/* Goes over one stripe after the other, so that nobody waits for all of them. */
+struct sweep {
+    struct lease_table *leases;
+    unsigned thread, next;
+};
+
+static void pass_on_over(struct lease_table *leases, struct stripe *stripe)
 {
     struct lease *lease, *next;
+    pthread_mutex_lock(&stripe->lock);
     for (unsigned i = 0; i < BUCKETS; i++) {
         for (lease = LIST_FIRST(&stripe->buckets[i]); lease; lease = next) {
             next = LIST_NEXT(lease, chain);
-            pass_on(leases, lease);
+            if (is_over(leases, lease))
+                pass_on(leases, lease);
         }
     }
+    pthread_mutex_unlock(&stripe->lock);
 }
 
-void lease_table_all_deleted(struct lease_table *leases)
+static void sweep_on(void *argument)
+{
+    struct sweep *sweep = argument;
+    struct lease_table *leases = sweep->leases;
+    pass_on_over(leases, &leases->stripes[sweep->next++]);
+    if (sweep->next == STRIPES ||
+        net_post(leases->service->net, sweep->thread, sweep_on, sweep) != SP_OK)
+        free(sweep);
+}
+
+/* Where there is no memory to tell those who wait, they look when their time is over. */
+void lease_table_all_deleted(struct lease_table *leases, unsigned thread)
 {
     if (atomic_load_explicit(&leases->service->lease_count, memory_order_relaxed) == 0)
         return;
-    for (unsigned i = 0; i < STRIPES; i++) {
-        pthread_mutex_lock(&leases->stripes[i].lock);
-        end_stripe(leases, &leases->stripes[i]);
-        pthread_mutex_unlock(&leases->stripes[i].lock);
-    }
+    atomic_fetch_add(&leases->flushes, 1);
+    struct sweep *sweep = malloc(sizeof(*sweep));
+    if (!sweep)
+        return;
+    *sweep = (struct sweep){leases, thread, 0};
+    if (net_post(leases->service->net, thread, sweep_on, sweep) != SP_OK)
+        free(sweep);
 }

@@ -69,9 +69,10 @@ bool lease_table_is_valid(struct lease_table *leases, const struct lease_key *ke
 /* Any thread. Ends it; false: it had ended. */
 bool lease_table_give_back(struct lease_table *leases, const struct lease_key *key, uint64_t token);
 
-/* A key is written or deleted, all are deleted: any thread, with the cache's lock. */
+/* A key is written or deleted, all are deleted: any thread, with the cache's lock. All leases have
+ * ended when the last of these returns; who waits is told by and by, by the thread named. */
 void lease_table_key_written(struct lease_table *leases, uint64_t hash);
 void lease_table_key_deleted(struct lease_table *leases, uint64_t hash);
-void lease_table_all_deleted(struct lease_table *leases);
+void lease_table_all_deleted(struct lease_table *leases, unsigned thread);
 
 #endif

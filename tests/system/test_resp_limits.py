@@ -58,17 +58,21 @@ class LimitsTest(unittest.TestCase):
         with Ours(limit=8 << 20) as server, Connection(server.unix) as reader, \
                 Connection(server.unix) as silent:
             self.assertEqual(silent.command("CLIENT", "NO-TOUCH", "ON"), ("+", b"OK"))
-            for key in ("read", "leased", "silent"):
-                reader.command("SET", key, "x" * 1000)
-            for n in range(20000):
+            kinds = ("read", "leased", "silent")
+            for n in range(20):
+                for kind in kinds:
+                    reader.command("SET", f"{kind}:{n}", "x" * 1000)
+            for n in range(30000):
                 reader.command("SET", f"key:{n}", "x" * 1000)
-                if n % 20 == 0:
-                    reader.command("GET", "read")
-                    reader.command("SIDEPOND", "LEASE", "leased", "0")
-                    silent.command("GET", "silent")
-            self.assertEqual(reader.command("EXISTS", "read"), (":", 1))
-            self.assertEqual(reader.command("EXISTS", "leased"), (":", 1))
-            self.assertEqual(reader.command("EXISTS", "silent"), (":", 0))
+                if n % 10 == 0:
+                    at = n // 10 % 20
+                    reader.command("GET", f"read:{at}")
+                    reader.command("SIDEPOND", "LEASE", f"leased:{at}", "0")
+                    silent.command("GET", f"silent:{at}")
+            left = [reader.command("EXISTS", *(f"{kind}:{n}" for n in range(20)))[1]
+                    for kind in kinds]
+            print("left of 20 that were read, leased, read silently:", left)
+            self.assertLess(left[2] + 5, min(left[:2]))  # a bit of use may be of two entries
 
     def test_a_request_that_is_too_big(self):
         self.one.command("CONFIG", "SET", "client-query-buffer-limit", "1mb")
