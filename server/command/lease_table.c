@@ -33,9 +33,9 @@
 #define STRIPES 64u
 #define BUCKETS 128u /* of each stripe */
 
-struct lease {
-    LIST_ENTRY(lease) chain; /* of its bucket; stripe */
-    LIST_ENTRY(lease) held;  /* of its holder; its lock */
+struct key_lease {
+    LIST_ENTRY(key_lease) chain; /* of its bucket; stripe */
+    LIST_ENTRY(key_lease) held;  /* of its holder; its lock */
     uint64_t hash, token, until_ns;
     uint64_t flushes; /* of the table, when it was given */
     struct lease_client *holder;
@@ -43,7 +43,7 @@ struct lease {
     size_t key_bytes;
     char key[];
 };
-LIST_HEAD(lease_list, lease);
+LIST_HEAD(lease_list, key_lease);
 
 struct lease_client {
     struct lease_table *leases;
@@ -55,7 +55,7 @@ struct lease_client {
     bool is_told;                    /* likewise: it is on the list */
     /* The lock of the stripe of the key that it waits for. */
     TAILQ_ENTRY(lease_client) waiter;
-    struct lease *waits_for;
+    struct key_lease *waits_for;
     uint64_t given;   /* a token; 0: none */
     uint64_t hold_ns; /* of a lease that it is given */
     /* Its lock, under a stripe's. */
@@ -204,9 +204,9 @@ static struct lease_list *bucket_of(struct stripe *stripe, uint64_t hash)
     return &stripe->buckets[(hash >> 40) % BUCKETS];
 }
 
-static struct lease *find(struct stripe *stripe, const struct lease_key *key)
+static struct key_lease *find(struct stripe *stripe, const struct lease_key *key)
 {
-    struct lease *lease;
+    struct key_lease *lease;
     LIST_FOREACH(lease, bucket_of(stripe, key->hash), chain)
     {
         if (lease->hash == key->hash && lease->key_bytes == key->size &&
@@ -216,7 +216,7 @@ static struct lease *find(struct stripe *stripe, const struct lease_key *key)
     return NULL;
 }
 
-static void give(struct lease *lease, struct lease_client *client, uint64_t hold_ns)
+static void give(struct key_lease *lease, struct lease_client *client, uint64_t hold_ns)
 {
     struct lease_table *leases = client->leases;
     lease->token = atomic_fetch_add_explicit(&leases->last_token, 1, memory_order_relaxed) + 1;
@@ -230,7 +230,7 @@ static void give(struct lease *lease, struct lease_client *client, uint64_t hold
     pthread_mutex_unlock(&client->lock);
 }
 
-static void take_away(struct lease *lease)
+static void take_away(struct key_lease *lease)
 {
     struct lease_client *client = lease->holder;
     pthread_mutex_lock(&client->lock);
@@ -241,7 +241,7 @@ static void take_away(struct lease *lease)
     unref(client);
 }
 
-static struct lease_client *first_waiter(struct lease *lease)
+static struct lease_client *first_waiter(struct key_lease *lease)
 {
     struct lease_client *client = TAILQ_FIRST(&lease->waiters);
     if (client) {
@@ -251,7 +251,7 @@ static struct lease_client *first_waiter(struct lease *lease)
     return client;
 }
 
-static void forget(struct lease_table *leases, struct lease *lease)
+static void forget(struct lease_table *leases, struct key_lease *lease)
 {
     LIST_REMOVE(lease, chain);
     atomic_fetch_sub_explicit(&leases->key_bytes, lease->key_bytes, memory_order_relaxed);
@@ -261,7 +261,7 @@ static void forget(struct lease_table *leases, struct lease *lease)
 
 /* It ends without a value: the first who waits is next. False: there is none, and the lease is
  * gone. */
-static bool pass_on(struct lease_table *leases, struct lease *lease)
+static bool pass_on(struct lease_table *leases, struct key_lease *lease)
 {
     take_away(lease);
     struct lease_client *next = first_waiter(lease);
@@ -275,25 +275,25 @@ static bool pass_on(struct lease_table *leases, struct lease *lease)
     return true;
 }
 
-static bool is_over(struct lease_table *leases, const struct lease *lease)
+static bool is_over(struct lease_table *leases, const struct key_lease *lease)
 {
     return lease->flushes != atomic_load(&leases->flushes) || lease->until_ns <= clock_ns();
 }
 
 /* As find, but a lease that is over is passed on first. */
-static struct lease *find_valid(struct lease_table *leases, struct stripe *stripe,
-                                const struct lease_key *key)
+static struct key_lease *find_valid(struct lease_table *leases, struct stripe *stripe,
+                                    const struct lease_key *key)
 {
-    struct lease *lease = find(stripe, key);
+    struct key_lease *lease = find(stripe, key);
     if (lease && is_over(leases, lease) && !pass_on(leases, lease))
         return NULL;
     return lease;
 }
 
-static struct lease *add(struct lease_table *leases, struct stripe *stripe,
-                         const struct lease_key *key)
+static struct key_lease *add(struct lease_table *leases, struct stripe *stripe,
+                             const struct lease_key *key)
 {
-    struct lease *lease = calloc(1, sizeof(*lease) + key->size);
+    struct key_lease *lease = calloc(1, sizeof(*lease) + key->size);
     if (!lease)
         return NULL;
     lease->hash = key->hash;
@@ -325,7 +325,7 @@ static int take_new(struct lease_client *client, struct stripe *stripe, const st
 {
     if (is_full(client))
         return SP_ENOSPC;
-    struct lease *lease = add(client->leases, stripe, key);
+    struct key_lease *lease = add(client->leases, stripe, key);
     if (!lease)
         return SP_ENOMEM;
     give(lease, client, hold_ns);
@@ -338,7 +338,7 @@ int lease_table_take(struct lease_client *client, const struct lease_key *key, u
 {
     struct lease_table *leases = client->leases;
     struct stripe *stripe = stripe_lock(leases, key->hash);
-    struct lease *lease = find_valid(leases, stripe, key);
+    struct key_lease *lease = find_valid(leases, stripe, key);
     int status = SP_EBUSY;
     if (!lease) {
         status = take_new(client, stripe, key, hold_ns, token);
@@ -360,7 +360,7 @@ bool lease_table_given(struct lease_client *client, const struct lease_key *key,
 {
     struct stripe *stripe = stripe_lock(client->leases, key->hash);
     uint64_t given = client->given;
-    struct lease *lease = given != 0 ? find_valid(client->leases, stripe, key) : NULL;
+    struct key_lease *lease = given != 0 ? find_valid(client->leases, stripe, key) : NULL;
     bool valid = lease && lease->token == given;
     client->given = 0;
     pthread_mutex_unlock(&stripe->lock);
@@ -371,7 +371,7 @@ bool lease_table_given(struct lease_client *client, const struct lease_key *key,
 void lease_table_wait_no_more(struct lease_client *client, const struct lease_key *key)
 {
     struct stripe *stripe = stripe_lock(client->leases, key->hash);
-    struct lease *lease = client->given != 0 ? find(stripe, key) : NULL;
+    struct key_lease *lease = client->given != 0 ? find(stripe, key) : NULL;
     if (client->waits_for) {
         TAILQ_REMOVE(&client->waits_for->waiters, client, waiter);
         client->waits_for = NULL;
@@ -387,7 +387,7 @@ void lease_table_wait_no_more(struct lease_client *client, const struct lease_ke
 bool lease_table_is_valid(struct lease_table *leases, const struct lease_key *key, uint64_t token)
 {
     struct stripe *stripe = stripe_lock(leases, key->hash);
-    struct lease *lease = find_valid(leases, stripe, key);
+    struct key_lease *lease = find_valid(leases, stripe, key);
     bool valid = lease && lease->token == token;
     pthread_mutex_unlock(&stripe->lock);
     return valid;
@@ -396,7 +396,7 @@ bool lease_table_is_valid(struct lease_table *leases, const struct lease_key *ke
 bool lease_table_give_back(struct lease_table *leases, const struct lease_key *key, uint64_t token)
 {
     struct stripe *stripe = stripe_lock(leases, key->hash);
-    struct lease *lease = find_valid(leases, stripe, key);
+    struct key_lease *lease = find_valid(leases, stripe, key);
     bool valid = lease && lease->token == token;
     if (valid)
         pass_on(leases, lease);
@@ -414,7 +414,7 @@ static bool held_until(struct lease_client *client, uint64_t until_ns, struct na
                        uint64_t *next_ns)
 {
     const uint64_t flushes = atomic_load(&client->leases->flushes);
-    struct lease *lease;
+    struct key_lease *lease;
     bool found = false;
     *next_ns = 0;
     pthread_mutex_lock(&client->lock);
@@ -436,7 +436,7 @@ static bool held_until(struct lease_client *client, uint64_t until_ns, struct na
  * may have ended, or be another's. */
 static void end_named(struct lease_table *leases, struct named named)
 {
-    struct lease *lease;
+    struct key_lease *lease;
     struct stripe *stripe = stripe_lock(leases, named.hash);
     LIST_FOREACH(lease, bucket_of(stripe, named.hash), chain)
     {
@@ -470,7 +470,7 @@ void lease_client_leave(struct lease_client *client)
 /* --- writes ----------------------------------------------------------------------------------- */
 
 /* All who wait look at the key again, each under the cache's lock and so after the write. */
-static void end_written(struct lease_table *leases, struct lease *lease)
+static void end_written(struct lease_table *leases, struct key_lease *lease)
 {
     struct lease_client *waiter;
     take_away(lease);
@@ -483,7 +483,7 @@ static void end_written(struct lease_table *leases, struct lease *lease)
  */
 static void end_hash(struct lease_table *leases, uint64_t hash, bool written)
 {
-    struct lease *lease, *next;
+    struct key_lease *lease, *next;
     struct stripe *stripe = stripe_lock(leases, hash);
     for (lease = LIST_FIRST(bucket_of(stripe, hash)); lease; lease = next) {
         next = LIST_NEXT(lease, chain);
@@ -515,7 +515,7 @@ struct sweep {
 
 static void pass_on_over(struct lease_table *leases, struct stripe *stripe)
 {
-    struct lease *lease, *next;
+    struct key_lease *lease, *next;
     pthread_mutex_lock(&stripe->lock);
     for (unsigned i = 0; i < BUCKETS; i++) {
         for (lease = LIST_FIRST(&stripe->buckets[i]); lease; lease = next) {
