@@ -17,6 +17,7 @@
  *
  * Costs: a fresh hit is a read of shared memory. A miss is two round trips and the computation.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "client/cache/link.h"
@@ -166,6 +167,11 @@ static bool finish(struct flight *flight, bool fill)
     }
     int status = reply_status(reply, 1u << REDIS_REPLY_INTEGER, flight->holder->address);
     bool done = status == SP_OK && reply->integer == 1;
+    if (status == SP_OK && !done)
+        error_set(SP_OK,
+                  "%s: the key was written or deleted while its value was computed, or that "
+                  "took longer than hold_ms",
+                  flight->holder->address);
     freeReplyObject(reply);
     if (status == SP_OK)
         link_give(flight->cache, flight->holder);
@@ -200,6 +206,22 @@ static int compute_leased(struct flight *flight, enum sp_origin *origin)
     return SP_OK;
 }
 
+/* For the caller alone. Why is said when it is done: the caller's function may fail in calls of its
+ * own, and go on. */
+static int compute_unstored(struct flight *flight, bool waited, enum sp_origin *origin)
+{
+    char why[REGION_WHY_BYTES];
+    if (waited)
+        snprintf(why, sizeof why, "another one who computes it was waited for in vain");
+    else
+        snprintf(why, sizeof why, "%s", sp_error_detail());
+    int status = compute(flight);
+    if (status != SP_OK)
+        return status;
+    *origin = SP_ORIGIN_UNSTORED;
+    return error_set(SP_OK, "%s", why);
+}
+
 /* After a miss, or with a stale value at hand. */
 static int fly(struct flight *flight, enum sp_origin *origin)
 {
@@ -217,8 +239,7 @@ static int fly(struct flight *flight, enum sp_origin *origin)
         *origin = SP_ORIGIN_STALE;
         return SP_OK;
     }
-    *origin = SP_ORIGIN_UNSTORED;
-    return compute(flight);
+    return compute_unstored(flight, status == SP_OK, origin);
 }
 
 static int check(const struct sp_compute *how, size_t key_bytes)

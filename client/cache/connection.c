@@ -207,9 +207,17 @@ int connection_open(struct connection *connection, const struct link_settings *s
 
 void connection_close(struct connection *connection)
 {
+    int fd = connection->fd;
+    connection->fd = -1; /* first: what a child of a fork finds here it closes */
+    if (fd >= 0)
+        close(fd);
+}
+
+void connection_end(struct connection *connection)
+{
     if (connection->fd >= 0)
-        close(connection->fd);
-    connection->fd = -1;
+        (void)shutdown(connection->fd, SHUT_RDWR);
+    connection_close(connection);
 }
 
 bool connection_usable(const struct connection *connection)

@@ -10,7 +10,8 @@
  *
  * A forked child closes its copies of all connections at once, those in use by other threads of its
  * parent too: a lease of the server ends with its connection, which must not live on in a child
- * that knows nothing of it.
+ * that knows nothing of it. Limit: a child that is forked while another thread is just connecting
+ * may keep that descriptor; so who gives a connection up shuts it down before closing it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,7 +60,7 @@ static struct connection *idle_pop(struct cache_link *link)
 
 static void free_connection(struct connection *connection)
 {
-    connection_close(connection);
+    connection_end(connection);
     if (connection->reader != NULL)
         redisReaderFree(connection->reader);
     free(connection);

@@ -76,7 +76,10 @@ int connection_open(struct connection *connection, const struct link_settings *s
 int connection_exchange(struct connection *connection, struct exchange *exchange);
 /* Whether the other side has neither closed it nor said what nobody asked. */
 bool connection_usable(const struct connection *connection);
+/* Closes this process' descriptor; where another process has one too, the connection lives on. */
 void connection_close(struct connection *connection);
+/* Ends the connection, whoever else may have a descriptor of it. */
+void connection_end(struct connection *connection);
 
 /* --- link.c -------------------------------------------------------------------------------------
  */

@@ -31,6 +31,7 @@ struct shared {
     atomic_int hold;            /* a computation lasts until this is 0 */
     atomic_int origins[4];      /* who got it from where */
     atomic_int failed, version; /* "value-VERSION" is computed */
+    _Alignas(64) char torture[512];
 };
 
 struct fixture {
@@ -87,6 +88,12 @@ static int teardown(void **state)
     cache_server_remove(&f.server);
     munmap(f.shared, sizeof *f.shared);
     return 0;
+}
+
+static void assert_detail(const char *part)
+{
+    if (strstr(sp_error_detail(), part) == NULL)
+        fail_msg("\"%s\" is not in \"%s\"", part, sp_error_detail());
 }
 
 static int get(const char *key, const char *expected, enum sp_origin *origin)
@@ -243,7 +250,25 @@ static void test_overtaken(void **state)
     (void)state;
     f.how.compute = put_overtaken;
     assert_got("k", "older", SP_ORIGIN_UNSTORED);
+    assert_detail("written or deleted");
     assert_got("k", "newer", SP_ORIGIN_CACHE);
+}
+
+/* What is computed from may have changed: so the key is deleted, though it does not exist. */
+static int put_invalidated(void *context, struct sp_buffer *value)
+{
+    (void)context;
+    assert_status(SP_ENOTFOUND, sp_cache_delete(f.server.cache, K("k")));
+    return sp_buffer_set(value, K("older"));
+}
+
+static void test_invalidated(void **state)
+{
+    (void)state;
+    f.how.compute = put_invalidated;
+    assert_got("k", "older", SP_ORIGIN_UNSTORED);
+    assert_detail("written or deleted");
+    assert_status(SP_ENOTFOUND, sp_cache_exists(f.server.cache, K("k")));
 }
 
 /* --- many ---------------------------------------------------------------------------------------
@@ -375,6 +400,7 @@ static void test_waited_in_vain(void **state)
     enum sp_origin origin;
     assert_ok(sp_cache_get_or_compute(f.server.cache, K("k"), &f.how, &value, &origin));
     assert_int_equal(origin, SP_ORIGIN_UNSTORED);
+    assert_detail("in vain");
     sp_buffer_free(&value);
     atomic_store(&f.shared->hold, 0);
     await_workers(&pid, 1);
@@ -420,6 +446,7 @@ static void test_no_server(void **state)
     (void)state;
     cache_server_end(&f.server, SIGTERM);
     assert_got("k", "value-0", SP_ORIGIN_UNSTORED);
+    assert_detail("cannot connect");
     assert_got("k", "value-0", SP_ORIGIN_UNSTORED);
     cache_server_start(&f.server, NULL);
     assert_got("k", "value-0", SP_ORIGIN_COMPUTED);
@@ -458,6 +485,120 @@ static void test_restart_while_waiting(void **state)
     assert_got("k", "value-0", SP_ORIGIN_CACHE);
 }
 
+/* --- all at once --------------------------------------------------------------------------------
+ */
+
+enum { TORTURERS = 5, KEYS = 4 };
+
+/* Who computes which key, as 1 + the number of his life. Lives are numbered by who lives them:
+ * life % TORTURERS, and lives[] has the one that each is in. */
+struct torture {
+    atomic_int computing[KEYS];
+    atomic_int lives[TORTURERS];
+    atomic_int twice, wrong, calls, computed;
+    int life, key;
+    uint64_t random;
+};
+
+static uint64_t draw(struct torture *torture, uint64_t below)
+{
+    torture->random = torture->random * 6364136223846793005u + 1442695040888963407u;
+    return (torture->random >> 33) % below;
+}
+
+static bool is_over(struct torture *all, int life)
+{
+    return atomic_load(&all->lives[life % TORTURERS]) != life;
+}
+
+static int put_tortured(void *context, struct sp_buffer *value)
+{
+    struct torture *own = context, *all = (struct torture *)f.shared->torture;
+    atomic_int *who = &all->computing[own->key];
+    char text[16];
+    int mine = own->life + 1, other = atomic_exchange(who, mine);
+    if (other != 0 && !is_over(all, other - 1))
+        atomic_fetch_add(&all->twice, 1);
+    atomic_fetch_add(&all->computed, 1);
+    if (draw(own, 4) == 0)
+        pause_a_moment();
+    atomic_compare_exchange_strong(who, &mine, 0);
+    if (draw(own, 10) == 0)
+        return -1;
+    int size = snprintf(text, sizeof text, "of-%d", own->key);
+    return sp_buffer_set(value, text, (size_t)size);
+}
+
+static void torture_once(struct torture *own, struct torture *all, struct sp_buffer *value)
+{
+    char key[16], expected[16];
+    own->key = (int)draw(own, KEYS);
+    snprintf(key, sizeof key, "t%d", own->key);
+    snprintf(expected, sizeof expected, "of-%d", own->key);
+    f.how.ttl_ms = 1 + (int64_t)draw(own, 5);
+    f.how.stale_ms = (int64_t)draw(own, 2) * 20;
+    int status = sp_cache_get_or_compute(f.server.cache, key, strlen(key), &f.how, value, NULL);
+    bool right = status == SP_OK ? value->size == strlen(expected) &&
+                                       memcmp(value->data, expected, value->size) == 0
+                                 : status == -1;
+    if (!right)
+        atomic_fetch_add(&all->wrong, 1);
+    atomic_fetch_add(&all->calls, 1);
+}
+
+static pid_t torturer(int life, uint64_t seed)
+{
+    struct torture *all = (struct torture *)f.shared->torture;
+    struct torture own = {.life = life, .random = seed};
+    struct sp_buffer value = {0};
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    alarm(120);
+    f.how.compute = put_tortured;
+    f.how.context = &own;
+    for (;;)
+        torture_once(&own, all, &value);
+}
+
+/* Returns the next one's number. That this one is over is said before it is. */
+static int end_life(struct torture *all, int who, pid_t pid)
+{
+    int next = atomic_fetch_add(&all->lives[who], TORTURERS) + TORTURERS;
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    return next;
+}
+
+/* Processes that ask, compute, fail and are killed. No two compute a key at one time. */
+static void test_torture(void **state)
+{
+    (void)state;
+    const char *given = getenv("SIDEPOND_SEED");
+    struct torture *all = (struct torture *)f.shared->torture;
+    struct torture chance = {.random = given != NULL ? strtoull(given, NULL, 10)
+                                                     : (uint64_t)time(NULL) ^ (uint64_t)getpid()};
+    const int kills = getenv("SIDEPOND_LONG") != NULL ? 5000 : 100;
+    pid_t pids[TORTURERS];
+    print_message("seed %llu\n", (unsigned long long)chance.random);
+    for (int i = 0; i < TORTURERS; i++) {
+        atomic_store(&all->lives[i], i);
+        pids[i] = torturer(i, draw(&chance, UINT32_MAX));
+    }
+    for (int i = 0; i < kills; i++) {
+        int who = (int)draw(&chance, TORTURERS), before = atomic_load(&all->computed);
+        await(&all->computed, before + (int)draw(&chance, 30));
+        pids[who] = torturer(end_life(all, who, pids[who]), draw(&chance, UINT32_MAX));
+    }
+    for (int i = 0; i < TORTURERS; i++)
+        (void)end_life(all, i, pids[i]);
+    print_message("%d calls, %d computed, %d killed\n", atomic_load(&all->calls),
+                  atomic_load(&all->computed), kills);
+    assert_int_equal(atomic_load(&all->twice), 0);
+    assert_int_equal(atomic_load(&all->wrong), 0);
+    assert_true(atomic_load(&all->computed) > 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -467,6 +608,7 @@ int main(void)
         TEST(test_failure),
         TEST(test_nested),
         TEST(test_overtaken),
+        TEST(test_invalidated),
         TEST(test_single_flight),
         TEST(test_threads),
         TEST(test_stale),
@@ -477,6 +619,7 @@ int main(void)
         TEST(test_no_server),
         TEST(test_restart),
         TEST(test_restart_while_waiting),
+        TEST(test_torture),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

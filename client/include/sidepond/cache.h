@@ -162,7 +162,7 @@ enum sp_origin {
     SP_ORIGIN_CACHE,    /* it was there, or another one has computed it meanwhile */
     SP_ORIGIN_STALE,    /* it was there and is stale; another one computes it anew */
     SP_ORIGIN_COMPUTED, /* it was computed here, and is in the cache now */
-    SP_ORIGIN_UNSTORED, /* it was computed here, and is not: sp_error_detail may say why */
+    SP_ORIGIN_UNSTORED, /* it was computed here, and is not: sp_error_detail says why */
 };
 
 struct sp_compute {
