@@ -14,7 +14,8 @@ printed; differential_known.py explains those that are meant. Exit status 1: the
 
 Environment: SIDEPOND_SEED. `--peer redis` compares Redis with itself, which tests this program.
 Costs: about 10,000 requests a second on one core. Limits: no Pub/Sub and no tracking, whose
-messages come when they come; nothing that blocks; keys up to a few dozen bytes, values to 64 KB.
+messages come when they come; nothing that blocks but short pauses; keys up to a few dozen bytes,
+values to 64 KB.
 """
 import argparse
 import os
