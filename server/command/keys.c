@@ -61,6 +61,18 @@ static void count_lookup(struct session *session, bool hit)
     stats_add(hit ? &stats->hits : &stats->misses, 1);
 }
 
+void key_fetch_touch(const struct session *session, const struct cache_probe *probe)
+{
+    const struct service *service = session->service;
+    uint8_t bit;
+    if (!probe->home.bucket)
+        return;
+    uint64_t place =
+        cache_hint_place(session->thread->reads.binding, &probe->home, probe->hash, 0, &bit);
+    if (place < service->places)
+        __builtin_prefetch((const void *)&service->touched[place], 1);
+}
+
 /* Tells the evicting hand that the entry of a probe is in use, unless the client wants no trace. */
 static void touch(struct session *session, const struct cache_batch *reads,
                   const struct cache_probe *probe)

@@ -345,29 +345,64 @@ static size_t parse_batch(struct session *session, uint8_t *bytes, size_t size, 
     return at;
 }
 
+/* The first key of a call; NULL: it has none. */
+static const struct resp_arg *first_key(const struct call *call)
+{
+    unsigned key = call->command ? (unsigned)call->command->first_key : 0;
+    return key > 0 && key < call->count ? &call->args[key] : NULL;
+}
+
+/* Fetches what writes will touch, through the store's own mapping of the pond, which needs the lock
+ * and is left for them. */
+static void fetch_writes(struct session *session, size_t count)
+{
+    struct thread *thread = session->thread;
+    struct cache *cache = session_cache(session);
+    const void *buckets[BATCH_MAX];
+    thread_lock(thread);
+    for (size_t i = 0; i < count; i++) {
+        struct call *call = &thread->batch[i].call;
+        buckets[i] = call->writes_key ? cache_prefetch_bucket(cache, call->hash) : NULL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (buckets[i])
+            cache_prefetch_entry(cache, buckets[i], thread->batch[i].call.hash);
+    }
+}
+
 /* Finds the commands and begins to look for their first keys: buckets first, then entries, so that
  * the cache misses of the batch overlap. */
 static void prepare_batch(struct session *session, size_t count)
 {
     struct thread *thread = session->thread;
+    size_t writes = 0;
     cache_batch_begin(&thread->reads, session->service->reader);
     for (size_t i = 0; i < count; i++) {
         struct batch_item *item = &thread->batch[i];
         struct call *call = &item->call;
-        call->args = thread->args.items + item->request.first;
-        call->count = item->request.count;
-        call->probe = NULL;
+        *call = (struct call){.args = thread->args.items + item->request.first,
+                              .count = item->request.count};
         call->command = command_find(call->args[0].bytes, call->args[0].size);
-        unsigned key = call->command ? (unsigned)call->command->first_key : 0;
-        if (key == 0 || key >= call->count)
+        const struct resp_arg *key = first_key(call);
+        if (!key)
             continue;
+        call->writes_key = call->command->flags & COMMAND_WRITE;
+        if (call->writes_key) {
+            call->hash = session_hash(session, key);
+            writes++;
+            continue;
+        }
         call->probe = &thread->probes[i];
-        cache_probe_begin(&thread->reads, call->probe, call->args[key].bytes, call->args[key].size);
+        cache_probe_begin(&thread->reads, call->probe, key->bytes, key->size);
         call->hash = call->probe->hash;
     }
+    if (writes > 1)
+        fetch_writes(session, count);
     for (size_t i = 0; i < count; i++) {
-        if (thread->batch[i].call.probe)
-            cache_probe_fetch(&thread->reads, &thread->probes[i]);
+        if (!thread->batch[i].call.probe)
+            continue;
+        cache_probe_fetch(&thread->reads, &thread->probes[i]);
+        key_fetch_touch(session, &thread->probes[i]);
     }
 }
 
