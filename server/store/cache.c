@@ -311,6 +311,10 @@ int cache_write_end(struct cache *cache, struct cache_write *write, int64_t expi
 {
     struct entry *entry = store_entry(cache->store, write->unit);
     struct place place;
+    if (expiry_ms < CACHE_NO_EXPIRY)
+        expiry_ms = 1; /* long ago */
+    else if (expiry_ms > CACHE_EXPIRY_MAX)
+        expiry_ms = CACHE_EXPIRY_MAX;
     if (index_find(cache_index(cache), write->hash, entry->bytes, write->key_bytes, &place)) {
         finish_entry(write, entry, expiry_ms, next_version(cache, &place));
         replace_entry(cache, write->hash, &place, write->unit);

@@ -177,6 +177,13 @@ def restore_arguments(random):
                  [b"FREQ", b"300"]), 2)
 
 
+def move(random):
+    """A key for DUMP; a key, an expiry and options for RESTORE of what that replies."""
+    ttl = random.choice([b"0", b"0", far(random), far(random) + b"123", b"-1", b"x"])
+    return [key(random), key(random), ttl] + options_of(
+        random, ([b"REPLACE"], [b"REPLACE"], [b"ABSTTL"], [b"IDLETIME", b"7"], [b"FREQ", b"255"]), 3)
+
+
 def hello_arguments(random):
     return some(random, [], [b"2"], [b"3"], [b"3"], [b"1"], [b"4"], [b"abc"], [b""], [b"-3"],
                 [b"3", b"SETNAME", b"me"], [b"3", b"SETNAME", b"with space"], [b"2", b"NONSENSE"],

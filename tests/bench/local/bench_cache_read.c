@@ -65,7 +65,8 @@ static void fill_table(const struct side *side, struct store *store)
     for (uint32_t i = 0; i < side->data.row_count; i++) {
         data_key(i, key);
         data_value(&side->data, i, 0, value);
-        const struct store_row row = {key, sizeof(key), value, sizeof(value)};
+        struct store_row row = {
+            .key = key, .key_bytes = sizeof(key), .value = value, .value_bytes = sizeof(value)};
         bench_must(store_put(table, &row, 1, &done), "put");
     }
     bench_must(store_commit(txn, NULL), "commit");
