@@ -4,8 +4,12 @@
  *
  * One walk from the table slots, marking what it reaches in a bitmap of its own, then a comparison
  * with the allocator's. It follows nothing before it has checked that it lies in the arena, so a
- * damaged or hostile file gives complaints and no crash. On a pond with a living writer a segment
- * that looks wrong is looked at again: what is really wrong stays so.
+ * damaged or hostile file gives complaints and no crash.
+ *
+ * On a pond with a living writer a segment that looks wrong is looked at again: what is really
+ * wrong stays so. What a root or a directory leads to is freed only when the slot or the root has
+ * another one: so a complaint is one if those words are then as they were, and else the table is
+ * begun again.
  */
 #include "alloc/check.h"
 
@@ -30,7 +34,22 @@ struct check {
     uint64_t committed;
     const char *table;
     bool muted; /* an attempt at a live segment: count complaints, say nothing */
+    /* Of a live table: the words through which it is looked at, and what they were. */
+    const _Atomic uint64_t *head_at, *dir_at;
+    uint64_t head, dir;
+    bool moved; /* one of them is another one by now */
 };
+
+/* Whether what was read may have been freed before. */
+static bool has_moved(struct check *c)
+{
+    atomic_thread_fence(memory_order_acquire);
+    if (c->options->live && !c->moved)
+        c->moved =
+            (c->head_at && atomic_load_explicit(c->head_at, memory_order_relaxed) != c->head) ||
+            (c->dir_at && atomic_load_explicit(c->dir_at, memory_order_relaxed) != c->dir);
+    return c->moved;
+}
 
 static void complain(struct check *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -38,6 +57,8 @@ static void complain(struct check *c, const char *format, ...)
 static void complain(struct check *c, const char *format, ...)
 {
     char text[512];
+    if (has_moved(c))
+        return;
     uint64_t number = c->report->complaints++;
     if (c->muted || !c->options->complain || number >= c->options->complaints_max)
         return;
@@ -47,6 +68,11 @@ static void complain(struct check *c, const char *format, ...)
     vsnprintf(text + used, sizeof(text) - (size_t)used, format, args);
     va_end(args);
     c->options->complain(c->options->context, c->table ? text : text + used);
+}
+
+static bool is_unwanted(const struct check *c)
+{
+    return c->options->unwanted && atomic_load_explicit(c->options->unwanted, memory_order_relaxed);
 }
 
 /* --- what is reached ------------------------------------------------------------------------ */
@@ -176,28 +202,44 @@ static void check_segment(struct check *c, const struct segment *s)
     c->report->buckets += s->count;
 }
 
+/* One look at a live segment; whether there was nothing to complain of. */
+static bool look_at_segment(struct check *c, const _Atomic uint64_t *dir_entry, struct segment *s)
+{
+    uint64_t complaints = c->report->complaints;
+    uint64_t word = atomic_load_explicit(dir_entry, memory_order_acquire);
+    if (segment_word_is_sound(c->region, word, s->dir_bits)) {
+        s->buckets = region_at(c->region, segment_unit(word));
+        s->count = segment_buckets(word);
+        s->depth = segment_depth(word);
+        check_segment(c, s);
+    } else {
+        complain(c, "a segment word is wrong");
+    }
+    bool same = word == atomic_load_explicit(dir_entry, memory_order_acquire);
+    return same && c->report->complaints == complaints;
+}
+
 /* A live segment may be half-way through a change: only what stays wrong is said. */
 static void check_live_segment(struct check *c, const _Atomic uint64_t *dir_entry,
                                struct segment *s)
 {
+    const struct check_options *options = c->options;
     struct check_report before = *c->report;
-    for (unsigned attempt = 1;; attempt++) {
-        uint64_t word = atomic_load_explicit(dir_entry, memory_order_acquire);
-        c->muted = attempt < LIVE_ATTEMPTS;
-        if (segment_word_is_sound(c->region, word, s->dir_bits)) {
-            s->buckets = region_at(c->region, segment_unit(word));
-            s->count = segment_buckets(word);
-            s->depth = segment_depth(word);
-            check_segment(c, s);
-        } else {
-            complain(c, "a segment word is wrong");
-        }
-        bool same = word == atomic_load_explicit(dir_entry, memory_order_acquire);
-        c->muted = false;
-        if ((same && c->report->complaints == before.complaints) || attempt == LIVE_ATTEMPTS)
-            return;
+    bool sound = false;
+    for (unsigned attempt = 1; attempt < LIVE_ATTEMPTS && !sound && !has_moved(c); attempt++) {
         *c->report = before;
+        c->muted = true;
+        sound = look_at_segment(c, dir_entry, s);
+        c->muted = false;
     }
+    if (sound || c->moved)
+        return;
+    *c->report = before;
+    if (options->hold)
+        options->hold(options->context, true);
+    look_at_segment(c, dir_entry, s);
+    if (options->hold)
+        options->hold(options->context, false);
 }
 
 /* --- indexes -------------------------------------------------------------------------------- */
@@ -205,6 +247,8 @@ static void check_live_segment(struct check *c, const _Atomic uint64_t *dir_entr
 static void check_index(struct check *c, const _Atomic uint64_t *dir, bool noted)
 {
     uint64_t word = atomic_load_explicit(dir, memory_order_acquire);
+    c->dir_at = dir;
+    c->dir = word;
     if (!dir_word_is_sound(c->region, word)) {
         complain(c, "a directory's place or depth is wrong");
         return;
@@ -214,8 +258,10 @@ static void check_index(struct check *c, const _Atomic uint64_t *dir, bool noted
     c->report->indexes++;
     if (!reach(c, dir_unit(word), dir_units(s.dir_bits), "directory"))
         return;
-    for (uint64_t i = 0, range; i < UINT64_C(1) << s.dir_bits; i += range) {
+    for (uint64_t i = 0, range; i < UINT64_C(1) << s.dir_bits && !is_unwanted(c); i += range) {
         uint64_t segment = atomic_load_explicit(&words[i], memory_order_acquire);
+        if (has_moved(c))
+            return;
         if (!segment_word_is_sound(c->region, segment, s.dir_bits)) {
             complain(c, "directory word %llu is wrong", (unsigned long long)i);
             return;
@@ -242,6 +288,13 @@ static void check_index(struct check *c, const _Atomic uint64_t *dir, bool noted
 
 /* --- tables --------------------------------------------------------------------------------- */
 
+static void check_indexes(struct check *c, const struct table_root *root)
+{
+    for (unsigned i = 0; i <= root->index_count && !c->moved; i++)
+        check_index(c, &root->dirs[i], root->flags & ROOT_CACHE);
+    c->dir_at = NULL;
+}
+
 static void check_root(struct check *c, uint64_t unit)
 {
     const struct table_root *root = region_at(c->region, unit);
@@ -257,13 +310,14 @@ static void check_root(struct check *c, uint64_t unit)
         complain(c, "the root has %u secondary indexes, the schema %u", root->index_count,
                  schema->index_count);
     schema_free(schema);
-    for (unsigned i = 0; i <= root->index_count; i++)
-        check_index(c, &root->dirs[i], root->flags & ROOT_CACHE);
+    check_indexes(c, root);
 }
 
 static void check_table(struct check *c, const struct table_slot *slot)
 {
     uint64_t unit = atomic_load_explicit(&slot->head, memory_order_acquire);
+    c->head_at = &slot->head;
+    c->head = unit;
     c->table = slot->name;
     c->report->tables++;
     if (memchr(slot->name, 0, sizeof(slot->name)) == NULL)
@@ -280,6 +334,21 @@ static void check_table(struct check *c, const struct table_slot *slot)
         check_root(c, unit);
         unit = c->options->live ? 0 : atomic_load_explicit(&root->prev, memory_order_relaxed);
     }
+}
+
+/* A table that gets another root or directory all the time is let be in the end. */
+static void check_live_table(struct check *c, const struct table_slot *slot)
+{
+    struct check_report before = *c->report;
+    for (unsigned attempt = 0; attempt < LIVE_ATTEMPTS; attempt++) {
+        *c->report = before;
+        c->moved = false;
+        check_table(c, slot);
+        if (!has_moved(c))
+            break;
+    }
+    c->moved = false;
+    c->head_at = NULL;
 }
 
 /* --- the allocator -------------------------------------------------------------------------- */
@@ -330,9 +399,12 @@ int check_pond(const struct region *region, const struct check_options *options,
         atomic_load_explicit(&region->super->committed, memory_order_acquire) & VERSION_MASK;
     unsigned count = atomic_load_explicit(&region->super->table_count, memory_order_acquire);
     for (unsigned i = 0; i < count && i < FORMAT_TABLES_MAX; i++)
-        check_table(&c, &region->slots[i]);
-    if (!options->live)
+        (options->live ? check_live_table : check_table)(&c, &region->slots[i]);
+    bool unwanted = is_unwanted(&c);
+    if (!options->live && !unwanted)
         check_allocator(&c);
     munmap(c.reached, bytes);
+    if (unwanted)
+        return SP_ECANCELED;
     return report->complaints ? SP_ECORRUPT : SP_OK;
 }

@@ -9,12 +9,18 @@
 #ifndef SIDEPOND_CHECK_H
 #define SIDEPOND_CHECK_H
 
+#include <stdatomic.h>
+
 #include "alloc/region.h"
 
 struct check_options {
     /* The pond has a living writer: what it changes meanwhile is looked at again, uncommitted
      * entries are no fault, and the allocator, which changes all the time, is not compared. */
     bool live;
+    /* With `live`, from the writer's process: holds its lock, or lets it go, around one more look
+     * at a segment that looked wrong whenever it was looked at. NULL: from another process, where a
+     * segment that is written to all the time may be complained of without cause. */
+    void (*hold)(void *context, bool held);
     /* Its writer was killed: what it left in the allocator is compared, but no complaint, since the
      * next one makes that anew. */
     bool killed;
@@ -22,6 +28,7 @@ struct check_options {
     void (*complain)(void *context, const char *text);
     void *context;
     uint64_t complaints_max;
+    const atomic_bool *unwanted; /* true ends the walk soon; NULL: nobody does */
 };
 
 struct check_report {
@@ -35,7 +42,8 @@ struct check_report {
     bool allocator_checked;
 };
 
-/* SP_OK if there was nothing to complain of, SP_ECORRUPT if there was, SP_ENOMEM. A leak is a
+/* SP_OK if there was nothing to complain of, SP_ECORRUPT if there was, SP_ENOMEM; SP_ECANCELED: it
+ * was unwanted, and the report is of a part. A leak is a
  * complaint only if there is nothing uncommitted that could explain it. */
 int check_pond(const struct region *region, const struct check_options *options,
                struct check_report *report);

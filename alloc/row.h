@@ -156,7 +156,8 @@ int schema_index(const struct schema *schema, const char *name);
  * converts to it without loss:
  *
  *   BOOL, INT32, INT64         each other if in range; TEXT of a decimal integer (BOOL: also words)
- *   FLOAT32, FLOAT64           each other and integers if exact
+ *   FLOAT32, FLOAT64           each other and integers if exact; TEXT of a decimal number, which is
+ *                              the float nearest to it: also the shortest text that names a float
  *   NUMERIC, JSON, BYTES       TEXT
  *   UUID                       BYTES of 16; TEXT of 36 characters
  *   TIMESTAMP, DATETIME, DATE  TEXT in ISO 8601, as row_value_parse reads it

@@ -51,14 +51,6 @@ static int to_float(enum sp_type type, const struct sp_value *value, struct sp_v
     return SP_OK;
 }
 
-static int from_text(enum sp_type type, const struct sp_value *value, void *scratch,
-                     struct sp_value *out)
-{
-    if (is_float(type))
-        return SP_ETYPE;
-    return row_value_parse(type, value->bytes.data, value->bytes.size, scratch, out);
-}
-
 /* Makes a value one of the column's type. `scratch` (16 bytes) takes a UUID. */
 static int key_convert(enum sp_type type, const struct sp_value *value, void *scratch,
                        struct sp_value *out)
@@ -70,7 +62,7 @@ static int key_convert(enum sp_type type, const struct sp_value *value, void *sc
         return row_value_fits(out) ? SP_OK : SP_ETYPE;
     }
     if (value->type == SP_TYPE_TEXT)
-        return from_text(type, value, scratch, out);
+        return row_value_parse(type, value->bytes.data, value->bytes.size, scratch, out);
     if (is_float(type))
         return to_float(type, value, out);
     bool same_kind = (is_integer(type) && is_integer(value->type)) ||

@@ -45,6 +45,11 @@ static const struct tool_option watch_options[] = {
 static const struct tool_option check_options[] = {
     {"quiet", 'q', NULL, "print nothing, only the exit code", TOOL_COMPLETE_NONE, NULL}, {0}};
 
+static const struct tool_option refresh_options[] = {
+    {"wait", 'w', "TIME", "wait for its end, at most so long, and say what it has changed",
+     TOOL_COMPLETE_NONE, NULL},
+    {0}};
+
 static const struct tool_option bench_options[] = {
     {"time", 't', "TIME", "how long each measurement takes (default 1s)", TOOL_COMPLETE_NONE, NULL},
     {"keys", 'n', "COUNT", "read at most so many different keys (default 1000000)",
@@ -80,6 +85,19 @@ const struct tool_command tool_commands[] = {
      "of\n"
      "a pond whose daemon is dead. Exit code 1 if something is wrong.",
      0, 0, TOOL_COMPLETE_NONE, NULL, check_options, tool_check},
+    {"refresh", "TABLE", "begin a full refresh of a table now",
+     "Asks the daemon for a full refresh of the table's group, which also ends a hold. With "
+     "--wait\n"
+     "exit code 1 if it failed, is held back, or has not ended in time. Needs the cache server.",
+     1, 1, TOOL_COMPLETE_TABLE, NULL, refresh_options, tool_refresh},
+    {"confirm", "TABLE", "let a refresh through that is held",
+     "Lets the refresh that max_drop holds back delete what it would, this one time, or ends a\n"
+     "hold. Exit code 1 if nothing is held. Needs the cache server.",
+     1, 1, TOOL_COMPLETE_TABLE, NULL, refresh_options, tool_confirm},
+    {"hold", "TABLE", "let a table as it is, until refresh or confirm",
+     "Keeps the daemon from refreshing the table and its group until one of its tables is\n"
+     "refreshed or confirmed by name, or the daemon ends. Needs the cache server.",
+     1, 1, TOOL_COMPLETE_TABLE, NULL, NULL, tool_hold},
     {"stat", "", "where the memory is: free blocks by size, tables",
      "Draws the free blocks of the arena by order (a block of order k is 2^k units) and the "
      "memory\n"
@@ -99,8 +117,9 @@ const struct tool_command tool_commands[] = {
      TOOL_COMPLETE_NONE, NULL, NULL, tool_version},
     {"help", "[COMMAND]", "print help", "Prints help on the tool or on one command.", 0, 1,
      TOOL_COMPLETE_WORDS,
-     "status tables get scan watch readers check stat plan bench completion version help", NULL,
-     tool_help},
+     "status tables get scan watch readers check refresh confirm hold stat plan bench completion "
+     "version help",
+     NULL, tool_help},
     {0}};
 
 const struct tool_command *tool_command_find(const char *name)

@@ -180,26 +180,13 @@ static int bool_parse(const char *word, struct sp_value *out)
     return SP_ETYPE;
 }
 
-static int float_parse(const char *word, struct sp_value *out)
-{
-    char *end;
-    *out = sp_float(strtod(word, &end));
-    return end != word && *end == '\0' ? SP_OK : SP_ETYPE;
-}
-
-/* The library reads text for every type but these. */
+/* The library reads text for every type, of booleans fewer words. */
 static int word_parse(enum sp_type type, const char *word, struct sp_value *out)
 {
-    switch (type) {
-    case SP_TYPE_BOOL:
+    if (type == SP_TYPE_BOOL)
         return bool_parse(word, out);
-    case SP_TYPE_FLOAT32:
-    case SP_TYPE_FLOAT64:
-        return float_parse(word, out);
-    default:
-        *out = sp_text(word, strlen(word));
-        return SP_OK;
-    }
+    *out = sp_text(word, strlen(word));
+    return SP_OK;
 }
 
 static size_t key_value_count(const struct sp_schema *schema, int index)

@@ -29,6 +29,8 @@ _sidepond() {
         scan:--format | scan:-f) COMPREPLY=($(compgen -W "table tsv csv json" -- "$word")); return ;;
         watch:--interval | watch:-i) COMPREPLY=(); return ;;
         watch:--count | watch:-n) COMPREPLY=(); return ;;
+        refresh:--wait | refresh:-w) COMPREPLY=(); return ;;
+        confirm:--wait | confirm:-w) COMPREPLY=(); return ;;
         bench:--time | bench:-t) COMPREPLY=(); return ;;
         bench:--keys | bench:-n) COMPREPLY=(); return ;;
     esac
@@ -41,6 +43,9 @@ _sidepond() {
     watch) options=" --interval -i --count -n" ;;
     readers) options="" ;;
     check) options=" --quiet -q" ;;
+    refresh) options=" --wait -w" ;;
+    confirm) options=" --wait -w" ;;
+    hold) options="" ;;
     stat) options="" ;;
     plan) options="" ;;
     bench) options=" --time -t --keys -n" ;;
@@ -49,7 +54,7 @@ _sidepond() {
     help) options="" ;;
     esac
     options+=" --pond -p --json -j --color --help -h"
-    names="status tables get scan watch readers check stat plan bench completion version help"
+    names="status tables get scan watch readers check refresh confirm hold stat plan bench completion version help"
     # shellcheck disable=SC2207
     case $command:$arguments:$word in
     *:*:-*) COMPREPLY=($(compgen -W "$options" -- "$word")) ;;
@@ -57,10 +62,13 @@ _sidepond() {
     tables:0:*) COMPREPLY=($(compgen -W "$(sidepond "${pond[@]}" tables --names 2>/dev/null)" -- "$word")) ;;
     get:0:*) COMPREPLY=($(compgen -W "$(sidepond "${pond[@]}" tables --names 2>/dev/null)" -- "$word")) ;;
     scan:0:*) COMPREPLY=($(compgen -W "$(sidepond "${pond[@]}" tables --names 2>/dev/null)" -- "$word")) ;;
+    refresh:0:*) COMPREPLY=($(compgen -W "$(sidepond "${pond[@]}" tables --names 2>/dev/null)" -- "$word")) ;;
+    confirm:0:*) COMPREPLY=($(compgen -W "$(sidepond "${pond[@]}" tables --names 2>/dev/null)" -- "$word")) ;;
+    hold:0:*) COMPREPLY=($(compgen -W "$(sidepond "${pond[@]}" tables --names 2>/dev/null)" -- "$word")) ;;
     plan:0:*) COMPREPLY=($(compgen -f -- "$word")) ;;
     bench:0:*) COMPREPLY=($(compgen -W "$(sidepond "${pond[@]}" tables --names 2>/dev/null)" -- "$word")) ;;
     completion:0:*) COMPREPLY=($(compgen -W "bash zsh fish" -- "$word")) ;;
-    help:0:*) COMPREPLY=($(compgen -W "status tables get scan watch readers check stat plan bench completion version help" -- "$word")) ;;
+    help:0:*) COMPREPLY=($(compgen -W "status tables get scan watch readers check refresh confirm hold stat plan bench completion version help" -- "$word")) ;;
     *) COMPREPLY=() ;;
     esac
 }

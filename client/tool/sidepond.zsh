@@ -22,6 +22,9 @@ _sidepond() {
         'watch:age and changes of the tables, live'
         'readers:who holds a snapshot'
         'check:walk through everything and verify it'
+        'refresh:begin a full refresh of a table now'
+        'confirm:let a refresh through that is held'
+        'hold:let a table as it is, until refresh or confirm'
         'stat:where the memory is\: free blocks by size, tables'
         'plan:estimate the memory that a configuration needs'
         'bench:measure reads of existing keys'
@@ -121,6 +124,37 @@ _sidepond() {
         '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
         '*--help[print what a command does and takes]' \
         '*-h[print what a command does and takes]' ;;
+        refresh) _arguments \
+        '*--wait[wait for its end, at most so long, and say what it has changed]:TIME:' \
+        '*-w[wait for its end, at most so long, and say what it has changed]:TIME:' \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]' \
+        '1:TABLE:_sidepond_tables' ;;
+        confirm) _arguments \
+        '*--wait[wait for its end, at most so long, and say what it has changed]:TIME:' \
+        '*-w[wait for its end, at most so long, and say what it has changed]:TIME:' \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]' \
+        '1:TABLE:_sidepond_tables' ;;
+        hold) _arguments \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]' \
+        '1:TABLE:_sidepond_tables' ;;
         stat) _arguments \
         '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
         '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
@@ -176,7 +210,7 @@ _sidepond() {
         '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
         '*--help[print what a command does and takes]' \
         '*-h[print what a command does and takes]' \
-        '1:\[COMMAND\]:(status tables get scan watch readers check stat plan bench completion version help)' ;;
+        '1:\[COMMAND\]:(status tables get scan watch readers check refresh confirm hold stat plan bench completion version help)' ;;
         esac ;;
     esac
 }

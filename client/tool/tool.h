@@ -126,10 +126,13 @@ int tool_key_values(const struct sp_schema *schema, const char *table, int index
 int tool_bench(struct tool *tool);
 int tool_check(struct tool *tool);
 int tool_completion(struct tool *tool);
+int tool_confirm(struct tool *tool);
 int tool_get(struct tool *tool);
 int tool_help(struct tool *tool);
+int tool_hold(struct tool *tool);
 int tool_plan(struct tool *tool);
 int tool_readers(struct tool *tool);
+int tool_refresh(struct tool *tool);
 int tool_scan(struct tool *tool);
 int tool_stat(struct tool *tool);
 int tool_status(struct tool *tool);

@@ -178,26 +178,25 @@ static bool is_plain(const struct resp_arg *text)
     return true;
 }
 
-/* Whether a text may be one of the client's; false, with the error replied. */
-static bool is_text(struct session *session, size_t cap, const struct resp_arg *text,
-                    const char *what)
+/* Whether one of the client's texts can be this; false, with the error replied. */
+static bool text_is_fine(struct session *session, size_t cap, const struct resp_arg *text,
+                         const char *what)
 {
-    if (!is_plain(text)) {
+    if (!is_plain(text))
         reply_error(&session->reply,
                     "ERR %s cannot contain spaces, newlines or special characters.", what);
-        return false;
-    }
-    if (text->size >= cap) {
+    else if (text->size >= cap)
         reply_error(&session->reply, "ERR %s cannot be longer than %zu bytes", what, cap - 1);
-        return false;
-    }
-    return true;
+    else
+        return true;
+    return false;
 }
 
+/* Sets one of them; false, with the error replied. */
 static bool set_text(struct session *session, char *to, size_t cap, const struct resp_arg *text,
                      const char *what)
 {
-    if (!is_text(session, cap, text, what))
+    if (!text_is_fine(session, cap, text, what))
         return false;
     pthread_mutex_lock(&session->service->clients.lock);
     memcpy(to, text->bytes, text->size);
@@ -206,17 +205,15 @@ static bool set_text(struct session *session, char *to, size_t cap, const struct
     return true;
 }
 
-#define CLIENT_NAME "Client names" /* in errors */
-
-bool client_is_name(struct session *session, const struct resp_arg *name)
+bool client_name_is_fine(struct session *session, const struct resp_arg *name)
 {
-    return is_text(session, sizeof(session->client->name), name, CLIENT_NAME);
+    return text_is_fine(session, sizeof(session->client->name), name, "Client names");
 }
 
 bool client_set_name(struct session *session, const struct resp_arg *name)
 {
     return set_text(session, session->client->name, sizeof(session->client->name), name,
-                    CLIENT_NAME);
+                    "Client names");
 }
 
 void run_client_setname(struct session *session, const struct call *call)

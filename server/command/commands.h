@@ -96,13 +96,20 @@ bool expiry_from(struct session *session, const struct command *command, int64_t
 bool key_is_row(struct session *session, const struct resp_arg *key);
 /* Null where there is no such row. */
 void row_reply_json(struct session *session, const struct resp_arg *key);
-bool row_exists(struct session *session, const struct resp_arg *key);
-/* The error of a write to a row. */
+/* 1: there is such a row, 0: there is none, -1: the table cannot be read, and the error has been
+ * replied. */
+int row_exists(struct session *session, const struct resp_arg *key);
+/* The errors of a write to a row, and of DUMP. */
 void reply_row_refused(struct session *session, const struct resp_arg *key);
+void reply_row_not_dumped(struct session *session, const struct resp_arg *key);
 
 /* --- the commands --------------------------------------------------------------------------- */
 
 #define COMMAND_FUNCTION(name) void run_##name(struct session *session, const struct call *call)
+
+/* dump.c */
+COMMAND_FUNCTION(dump);
+COMMAND_FUNCTION(restore);
 
 /* strings.c */
 COMMAND_FUNCTION(get);
@@ -129,6 +136,8 @@ COMMAND_FUNCTION(decrby);
 COMMAND_FUNCTION(incrbyfloat);
 
 /* keys.c */
+/* Fetches where a probe's use will be noted. Needs no lock. */
+void key_fetch_touch(const struct session *session, const struct cache_probe *probe);
 COMMAND_FUNCTION(del);
 COMMAND_FUNCTION(exists);
 COMMAND_FUNCTION(touch);
@@ -187,8 +196,8 @@ COMMAND_FUNCTION(acl_load);
 COMMAND_FUNCTION(acl_save);
 COMMAND_FUNCTION(acl_log);
 
-/* client.c: false, with the error replied */
-bool client_is_name(struct session *session, const struct resp_arg *name);
+/* client.c */
+bool client_name_is_fine(struct session *session, const struct resp_arg *name);
 bool client_set_name(struct session *session, const struct resp_arg *name);
 COMMAND_FUNCTION(client_id);
 COMMAND_FUNCTION(client_info);
@@ -264,6 +273,15 @@ COMMAND_FUNCTION(slowlog_reset);
 COMMAND_FUNCTION(sidepond_fill);
 COMMAND_FUNCTION(sidepond_lease);
 COMMAND_FUNCTION(sidepond_release);
+
+/* sidepond.c */
+COMMAND_FUNCTION(sidepond_check);
+COMMAND_FUNCTION(sidepond_confirm);
+COMMAND_FUNCTION(sidepond_help);
+COMMAND_FUNCTION(sidepond_hold);
+COMMAND_FUNCTION(sidepond_refresh);
+COMMAND_FUNCTION(sidepond_status);
+COMMAND_FUNCTION(sidepond_tables);
 
 /* connection.c */
 COMMAND_FUNCTION(ping);

@@ -18,8 +18,6 @@ bool expiry_from(struct session *session, const struct command *command, int64_t
     if ((positive && value <= 0) || __builtin_mul_overflow(value, (int64_t)unit_ms, expiry_ms) ||
         (!absolute && __builtin_add_overflow(*expiry_ms, session_now(session), expiry_ms)))
         return invalid_expire(session, command);
-    if (*expiry_ms > CACHE_EXPIRY_MAX)
-        *expiry_ms = CACHE_EXPIRY_MAX;
     return true;
 }
 
@@ -144,7 +142,10 @@ static void tell_expiry(struct session *session, const struct call *call, unsign
     struct cache_entry entry;
     int64_t answer = -2;
     if (key_is_row(session, key)) {
-        answer = row_exists(session, key) ? -1 : -2;
+        int exists = row_exists(session, key);
+        if (exists < 0)
+            return;
+        answer = exists ? -1 : -2;
     } else if (key_find(session, key, &entry)) {
         int64_t ms = entry.expiry_ms - (absolute ? 0 : session_now(session));
         if (entry.expiry_ms == CACHE_NO_EXPIRY)

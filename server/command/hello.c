@@ -43,7 +43,7 @@ static bool take_hello_options(struct session *session, const struct call *call,
             i += 2;
         } else if (arg_is(&call->args[i], "setname") && i + 1 < call->count) {
             hello->name = &call->args[++i];
-            if (!client_is_name(session, hello->name))
+            if (!client_name_is_fine(session, hello->name))
                 return false;
         } else {
             reply_error(&session->reply, "ERR Syntax error in HELLO option '%.*s'",

@@ -28,6 +28,7 @@ struct info {
     struct service_addresses addresses;
     struct sp_pond_info pond;
     struct command_figures *by_command; /* NULL: no section needs it */
+    struct error_figures errors;
     size_t channels, patterns, subscribers;
 };
 
@@ -205,6 +206,15 @@ static void print_commandstats(struct info *info)
         print_of_command(info, &commands[i]);
 }
 
+static void print_errorstats(struct info *info)
+{
+    for (unsigned i = 0; i < info->errors.count; i++) {
+        if (info->errors.codes[i].replies > 0)
+            line(info, "errorstat_%s:count=%llu", info->errors.codes[i].code,
+                 (unsigned long long)info->errors.codes[i].replies);
+    }
+}
+
 static void print_latency(struct info *info, const struct command *command)
 {
     const struct command_figures *figures = &info->by_command[command->number];
@@ -263,6 +273,7 @@ static const struct section {
     {"replication", "Replication", true, false, print_replication},
     {"cpu", "CPU", true, false, print_cpu},
     {"commandstats", "Commandstats", false, true, print_commandstats},
+    {"errorstats", "Errorstats", true, false, print_errorstats},
     {"latencystats", "Latencystats", false, true, print_latencystats},
     {"cluster", "Cluster", true, false, print_cluster},
     {"keyspace", "Keyspace", true, false, print_keyspace},
@@ -305,6 +316,7 @@ static void gather(struct session *session, bool counts_commands, struct info *i
         info->by_command = calloc(command_numbers, sizeof(*info->by_command));
     thread_lock(session->thread);
     stats_since_reset(service, &info->figures);
+    stats_errors_since_reset(service, &info->errors);
     for (unsigned c = 0; info->by_command && c < command_numbers; c++)
         stats_of_command_since_reset(service, c, &info->by_command[c]);
     info->settings = service->settings;

@@ -61,6 +61,18 @@ static void count_lookup(struct session *session, bool hit)
     stats_add(hit ? &stats->hits : &stats->misses, 1);
 }
 
+void key_fetch_touch(const struct session *session, const struct cache_probe *probe)
+{
+    const struct service *service = session->service;
+    uint8_t bit;
+    if (!probe->home.bucket)
+        return;
+    uint64_t place =
+        cache_hint_place(session->thread->reads.binding, &probe->home, probe->hash, 0, &bit);
+    if (place < service->places)
+        __builtin_prefetch((const void *)&service->touched[place], 1);
+}
+
 /* Tells the evicting hand that the entry of a probe is in use, unless the client wants no trace. */
 static void touch(struct session *session, const struct cache_batch *reads,
                   const struct cache_probe *probe)
@@ -205,34 +217,40 @@ void run_del(struct session *session, const struct call *call)
     reply_integer(&session->reply, deleted);
 }
 
-static int64_t count_present(struct session *session, const struct call *call)
+/* Whether an entry or a row has this key; -1: its table's error has been replied. */
+static int is_present(struct session *session, const struct resp_arg *key)
 {
     struct cache_entry entry;
-    int64_t present = 0;
-    for (size_t i = 1; i < call->count; i++)
-        present += key_is_row(session, &call->args[i]) ? row_exists(session, &call->args[i])
-                                                       : key_find(session, &call->args[i], &entry);
-    return present;
+    return key_is_row(session, key) ? row_exists(session, key) : key_find(session, key, &entry);
 }
 
 void run_exists(struct session *session, const struct call *call)
 {
-    reply_integer(&session->reply, count_present(session, call));
+    int64_t present = 0;
+    for (size_t i = 1; i < call->count; i++) {
+        int one = is_present(session, &call->args[i]);
+        if (one < 0)
+            return;
+        present += one;
+    }
+    reply_integer(&session->reply, present);
 }
 
 void run_touch(struct session *session, const struct call *call)
 {
-    reply_integer(&session->reply, count_present(session, call));
+    run_exists(session, call);
 }
 
 void run_type(struct session *session, const struct call *call)
 {
-    struct cache_entry entry;
     const struct resp_arg *key = &call->args[1];
-    if (key_is_row(session, key))
-        reply_simple(&session->reply, row_exists(session, key) ? "hash" : "none");
+    int present = is_present(session, key);
+    if (present < 0)
+        return;
+    if (present == 0)
+        reply_simple(&session->reply, "none");
     else
-        reply_simple(&session->reply, key_find(session, key, &entry) ? "string" : "none");
+        reply_simple(&session->reply, key_is_row(session, key) ? "hash" : "string");
 }
 
 /* Puts an entry's value and expiry under another key. */

@@ -222,6 +222,17 @@ static bool may_still(struct session *session, const struct lease_call *call)
     return false;
 }
 
+/* An answer that comes late is counted late. */
+static void count_error(struct session *session, size_t mark)
+{
+    const struct buffer *out = session->reply.out;
+    struct thread_stats *stats = session->thread->stats;
+    if (out->size <= mark || out->bytes[mark] != '-')
+        return;
+    stats_error(stats, out->bytes + mark, out->size - mark);
+    stats_add(&stats->by_command[session->leases->call.command->number].failed, 1);
+}
+
 /* What was answered becomes the reply, unless somebody has unblocked the client. */
 static void answer(struct session *session, size_t mark)
 {
@@ -237,6 +248,7 @@ static void answer(struct session *session, size_t mark)
         else
             reply_null_array(&session->reply);
     }
+    count_error(session, mark);
     if (leases->muted)
         reply_rewind(&session->reply, mark);
     forget_call(leases);

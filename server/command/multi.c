@@ -78,8 +78,7 @@ void multi_spoil(struct session *session)
 
 /* --- queueing ------------------------------------------------------------------------------- */
 
-/* One block: the arguments, then their bytes. */
-static struct resp_arg *copy_args(const struct call *call, size_t *bytes)
+struct resp_arg *call_copy_args(const struct call *call, size_t *bytes)
 {
     *bytes = call->count * sizeof(struct resp_arg);
     for (size_t i = 0; i < call->count; i++)
@@ -119,7 +118,7 @@ void multi_queue(struct session *session, const struct call *call)
         return;
     }
     if (multi->queued_count < multi->queued_cap || grow_queue(multi))
-        args = copy_args(call, &bytes);
+        args = call_copy_args(call, &bytes);
     if (!args) {
         multi->spoiled = true;
         reply_error(&session->reply, "ERR out of memory");

@@ -36,4 +36,7 @@ void multi_spoil(struct session *session);
 void multi_abort(struct session *session, const char *why);
 void multi_free(struct multi *multi); /* NULL is fine */
 
+/* A copy of a call's arguments in one block to be freed, and its size; NULL: no memory. */
+struct resp_arg *call_copy_args(const struct call *call, size_t *bytes);
+
 #endif

@@ -24,18 +24,18 @@ static const char *encoding_of(const struct cache_entry *entry)
     return entry->value_bytes <= EMBSTR_BYTES_MAX ? "embstr" : "raw";
 }
 
-/* Whether there is such a key; where not, null has been replied. */
+/* Whether there is such a key; where not, null or its table's error has been replied. */
 static bool object_find(struct session *session, const struct call *call, const char **encoding)
 {
     struct cache_entry entry;
     const struct resp_arg *key = &call->args[2];
     bool row = key_is_row(session, key);
-    bool found = row ? row_exists(session, key) : key_find(session, key, &entry);
-    if (!found)
+    int found = row ? row_exists(session, key) : key_find(session, key, &entry);
+    if (found == 0)
         reply_null(&session->reply);
-    else
+    else if (found > 0)
         *encoding = row ? "listpack" : encoding_of(&entry);
-    return found;
+    return found > 0;
 }
 
 void run_object_encoding(struct session *session, const struct call *call)

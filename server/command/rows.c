@@ -186,10 +186,16 @@ void row_reply_json(struct session *session, const struct resp_arg *key)
     at[size] = '\r'; /* where the terminating zero was */
 }
 
-bool row_exists(struct session *session, const struct resp_arg *key)
+int row_exists(struct session *session, const struct resp_arg *key)
 {
     struct sp_row *row;
-    return read_row(session, key, &row) == SP_OK;
+    int status = read_row(session, key, &row);
+    if (status == SP_OK)
+        return 1;
+    if (status == SP_ENOTFOUND)
+        return 0;
+    reply_unreadable(session, key, status);
+    return -1;
 }
 
 void reply_row_refused(struct session *session, const struct resp_arg *key)
@@ -199,6 +205,16 @@ void reply_row_refused(struct session *session, const struct resp_arg *key)
     reply_error(&session->reply,
                 "ERR '%s' is a table of the pond: its rows come from the database and are changed "
                 "there",
+                table->name);
+}
+
+void reply_row_not_dumped(struct session *session, const struct resp_arg *key)
+{
+    const char *rest;
+    const struct row_table *table = table_of(session, key, &rest);
+    reply_error(&session->reply,
+                "ERR '%s' is a table of the pond: its rows belong to the database and are not "
+                "dumped",
                 table->name);
 }
 

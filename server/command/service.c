@@ -55,6 +55,7 @@ static void free_service(struct service *service)
     client_registry_destroy(&service->clients);
     pthread_mutex_destroy(&service->acl_log.lock);
     slowlog_destroy(&service->slowlog);
+    jobs_destroy(&service->jobs);
     stats_base_free(&service->base);
     cache_close(service->cache);
     sp_close(service->pond);
@@ -148,6 +149,7 @@ int service_start(const struct service_options *options, struct service **out, c
     client_registry_init(&service->clients);
     pthread_mutex_init(&service->acl_log.lock, NULL);
     slowlog_init(&service->slowlog);
+    jobs_init(&service->jobs);
     slowlog_configure(&service->slowlog, options->settings.slow_after_us,
                       options->settings.slow_length);
     atomic_store(&service->events, options->settings.events);
@@ -177,6 +179,7 @@ void service_stop(struct service *service)
 {
     if (!service)
         return;
+    jobs_stop(&service->jobs);
     net_stop(service->net, STOP_GRACE_MS);
     free_service(service);
 }
@@ -185,6 +188,11 @@ void service_tick(struct service *service)
 {
     cache_tick(service->cache, clock_wall_ms());
     stats_tick(service);
+}
+
+void service_set_operators(struct service *service, const struct operators *operators)
+{
+    atomic_store_explicit(&service->operators, operators, memory_order_release);
 }
 
 /* --- settings --------------------------------------------------------------------------------- */

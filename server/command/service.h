@@ -19,6 +19,7 @@
 #include "server/command/acl.h"
 #include "server/command/acl_log.h"
 #include "server/command/client.h"
+#include "server/command/jobs.h"
 #include "server/command/pause.h"
 #include "server/command/slowlog.h"
 #include "server/command/stats.h"
@@ -28,6 +29,7 @@
 #include "sidepond/sidepond.h"
 
 struct lease_table;
+struct operators;
 struct pubsub;
 struct thread;
 
@@ -93,6 +95,8 @@ struct service {
     struct pubsub *pubsub;
     struct lease_table *leases;
     struct slowlog slowlog;
+    struct jobs jobs;
+    _Atomic(const struct operators *) operators; /* NULL: no daemon */
     struct rates rates;
     struct stats_base base;             /* with the cache's lock */
     struct service_settings settings;   /* likewise */
@@ -105,6 +109,9 @@ int service_start(const struct service_options *options, struct service **out, c
 void service_stop(struct service *service); /* NULL is fine */
 /* Ten times a second, from one thread: expiry, and figures per second. */
 void service_tick(struct service *service);
+
+/* Who answers SIDEPOND from now on (operators.h); lives longer than the service. Any thread. */
+void service_set_operators(struct service *service, const struct operators *operators);
 
 /* Goes over to other settings; the second way with the cache's lock. */
 void service_configure(struct service *service, const struct service_settings *settings);

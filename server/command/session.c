@@ -196,6 +196,16 @@ static bool only_hears(struct session *session, const struct call *call)
     return true;
 }
 
+/* Whether the session collects a transaction and this cannot be part of one; then the error has
+ * been replied. */
+static bool breaks_transaction(struct session *session, const struct call *call)
+{
+    if (!(call->command->flags & COMMAND_NO_MULTI) || !multi_is_open(session))
+        return false;
+    reply_error(&session->reply, "ERR Command not allowed inside a transaction");
+    return true;
+}
+
 /* Everything that may be wrong with a request before it is run; false, with the error replied. */
 static bool check_request(struct session *session, struct call *call)
 {
@@ -219,13 +229,18 @@ static bool check_request(struct session *session, struct call *call)
         reply_wrong_arity(session, call->command);
         return false;
     }
-    return access_allows(session, call) && !only_hears(session, call) && !writes_row(session, call);
+    return access_allows(session, call) && !breaks_transaction(session, call) &&
+           !only_hears(session, call) && !writes_row(session, call);
 }
 
-/* Whether the reply that begins at the mark is an error. */
-static bool is_error(const struct reply *reply, size_t mark)
+/* Whether the reply that begins at the mark is an error; then it is counted. */
+static bool count_error(struct session *session, size_t mark)
 {
-    return reply->out->size > mark && reply->out->bytes[mark] == '-';
+    const struct buffer *out = session->reply.out;
+    if (__builtin_expect(out->size <= mark || out->bytes[mark] != '-', 1))
+        return false;
+    stats_error(session->thread->stats, out->bytes + mark, out->size - mark);
+    return true;
 }
 
 void session_run(struct session *session, const struct call *call)
@@ -241,7 +256,7 @@ void session_run(struct session *session, const struct call *call)
     command->run(session, call);
     thread->clock_ns = clock_ns();
     uint64_t ns = thread->clock_ns - began_ns;
-    stats_call(&thread->stats->by_command[command->number], ns, is_error(&session->reply, mark));
+    stats_call(&thread->stats->by_command[command->number], ns, count_error(session, mark));
     if (__builtin_expect(slowlog_wants(&session->service->slowlog, ns), 0))
         slowlog_add(session, call, ns);
 }
@@ -268,6 +283,7 @@ bool session_request(struct session *session, struct call *call)
     size_t mark = reply_mark(&session->reply);
     if (!check_request(session, call)) {
         multi_spoil(session);
+        count_error(session, mark);
         if (call->command)
             stats_add(&session->thread->stats->by_command[call->command->number].rejected, 1);
     } else if (is_paused(session) && pause_postpones(session, call)) {
@@ -345,29 +361,64 @@ static size_t parse_batch(struct session *session, uint8_t *bytes, size_t size, 
     return at;
 }
 
+/* The first key of a call; NULL: it has none. */
+static const struct resp_arg *first_key(const struct call *call)
+{
+    unsigned key = call->command ? (unsigned)call->command->first_key : 0;
+    return key > 0 && key < call->count ? &call->args[key] : NULL;
+}
+
+/* Fetches what writes will touch, through the store's own mapping of the pond, which needs the lock
+ * and is left for them. */
+static void fetch_writes(struct session *session, size_t count)
+{
+    struct thread *thread = session->thread;
+    struct cache *cache = session_cache(session);
+    const void *buckets[BATCH_MAX];
+    thread_lock(thread);
+    for (size_t i = 0; i < count; i++) {
+        struct call *call = &thread->batch[i].call;
+        buckets[i] = call->writes_key ? cache_prefetch_bucket(cache, call->hash) : NULL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (buckets[i])
+            cache_prefetch_entry(cache, buckets[i], thread->batch[i].call.hash);
+    }
+}
+
 /* Finds the commands and begins to look for their first keys: buckets first, then entries, so that
  * the cache misses of the batch overlap. */
 static void prepare_batch(struct session *session, size_t count)
 {
     struct thread *thread = session->thread;
+    size_t writes = 0;
     cache_batch_begin(&thread->reads, session->service->reader);
     for (size_t i = 0; i < count; i++) {
         struct batch_item *item = &thread->batch[i];
         struct call *call = &item->call;
-        call->args = thread->args.items + item->request.first;
-        call->count = item->request.count;
-        call->probe = NULL;
+        *call = (struct call){.args = thread->args.items + item->request.first,
+                              .count = item->request.count};
         call->command = command_find(call->args[0].bytes, call->args[0].size);
-        unsigned key = call->command ? (unsigned)call->command->first_key : 0;
-        if (key == 0 || key >= call->count)
+        const struct resp_arg *key = first_key(call);
+        if (!key)
             continue;
+        call->writes_key = call->command->flags & COMMAND_WRITE;
+        if (call->writes_key) {
+            call->hash = session_hash(session, key);
+            writes++;
+            continue;
+        }
         call->probe = &thread->probes[i];
-        cache_probe_begin(&thread->reads, call->probe, call->args[key].bytes, call->args[key].size);
+        cache_probe_begin(&thread->reads, call->probe, key->bytes, key->size);
         call->hash = call->probe->hash;
     }
+    if (writes > 1)
+        fetch_writes(session, count);
     for (size_t i = 0; i < count; i++) {
-        if (thread->batch[i].call.probe)
-            cache_probe_fetch(&thread->reads, &thread->probes[i]);
+        if (!thread->batch[i].call.probe)
+            continue;
+        cache_probe_fetch(&thread->reads, &thread->probes[i]);
+        key_fetch_touch(session, &thread->probes[i]);
     }
 }
 
@@ -394,8 +445,10 @@ static size_t run_batch(struct session *session, uint8_t *bytes, size_t count, s
 static void refuse(struct session *session)
 {
     char text[RESP_FAULT_BYTES];
+    size_t mark = reply_mark(&session->reply);
     resp_fault_text(&session->parser, text);
     reply_error(&session->reply, "ERR %s", text);
+    count_error(session, mark);
     session->closing = true;
 }
 
@@ -458,6 +511,7 @@ void session_closed(void *context)
     pubsub_leave(session);
     wait_leave(session);
     lease_leave(session);
+    job_leave(session);
     client_free(session->client);
     access_end(session);
     multi_free(session->multi);

@@ -23,6 +23,7 @@
 
 struct acl_user;
 struct client;
+struct job;
 struct multi;
 struct row_tables;
 struct session_leases;
@@ -65,6 +66,7 @@ struct session {
     uint64_t acl_generation;       /* as of which `user` is right */
     struct multi *multi;           /* NULL: neither MULTI nor WATCH */
     struct session_leases *leases; /* NULL: it has not called LEASE */
+    struct job *job;               /* that it waits for; NULL: none */
     struct wait wait;
     bool closing; /* after this reply */
     bool paused;  /* waits for something; what has come is run later */

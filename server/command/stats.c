@@ -31,6 +31,27 @@ static uint64_t load(const _Atomic uint64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+void stats_error(struct thread_stats *stats, const char *reply, size_t bytes)
+{
+    unsigned used = atomic_load_explicit(&stats->error_codes, memory_order_relaxed);
+    const char *code = reply + 1;
+    size_t size = 0;
+    unsigned at = 0;
+    while (size + 1 < bytes && size + 1 < ERROR_CODE_BYTES && code[size] > ' ')
+        size++;
+    stats_add(&stats->error_replies, 1);
+    while (at < used && (strncmp(stats->errors[at].code, code, size) != 0 ||
+                         stats->errors[at].code[size] != '\0'))
+        at++;
+    if (at == ERROR_CODES_MAX)
+        return;
+    if (at == used) {
+        memcpy(stats->errors[at].code, code, size);
+        atomic_store_explicit(&stats->error_codes, used + 1, memory_order_release);
+    }
+    stats_add(&stats->errors[at].count, 1);
+}
+
 /* --- sums ------------------------------------------------------------------------------------- */
 
 void stats_of_command(const struct service *service, unsigned number, struct command_figures *out)
@@ -70,9 +91,7 @@ static void sum_threads(const struct service *service, struct service_figures *o
         out->commands += load(&stats->commands);
         out->hits += load(&stats->hits);
         out->misses += load(&stats->misses);
-        for (unsigned c = 0; c < command_numbers; c++)
-            out->errors +=
-                load(&stats->by_command[c].failed) + load(&stats->by_command[c].rejected);
+        out->errors += load(&stats->error_replies);
     }
     net_stats(service->net, &out->net);
     out->blocked = atomic_load_explicit(&service->blocked, memory_order_relaxed);
@@ -89,6 +108,45 @@ void stats_figures_locked(struct service *service, struct service_figures *out)
 {
     cache_info_locked(service->cache, &out->cache);
     sum_threads(service, out);
+}
+
+/* Where a code is, or would be, in the order of the codes. */
+static unsigned place_of(const struct error_figures *figures, const char *code)
+{
+    unsigned at = 0;
+    while (at < figures->count && strcmp(figures->codes[at].code, code) < 0)
+        at++;
+    return at;
+}
+
+static bool has_code(const struct error_figures *figures, unsigned at, const char *code)
+{
+    return at < figures->count && strcmp(figures->codes[at].code, code) == 0;
+}
+
+static void add_errors(struct error_figures *out, const char *code, uint64_t replies)
+{
+    unsigned at = place_of(out, code);
+    if (!has_code(out, at, code)) {
+        if (out->count == ERROR_CODES_MAX)
+            return;
+        memmove(&out->codes[at + 1], &out->codes[at], (out->count - at) * sizeof(out->codes[0]));
+        memcpy(out->codes[at].code, code, ERROR_CODE_BYTES);
+        out->codes[at].replies = 0;
+        out->count++;
+    }
+    out->codes[at].replies += replies;
+}
+
+void stats_errors(const struct service *service, struct error_figures *out)
+{
+    out->count = 0;
+    for (unsigned t = 0; t < service->thread_count; t++) {
+        const struct thread_stats *stats = service->threads[t].stats;
+        unsigned codes = atomic_load_explicit(&stats->error_codes, memory_order_acquire);
+        for (unsigned i = 0; i < codes; i++)
+            add_errors(out, stats->errors[i].code, load(&stats->errors[i].count));
+    }
 }
 
 /* --- per second ------------------------------------------------------------------------------- */
@@ -133,6 +191,7 @@ bool stats_reset(struct service *service)
     if (!base->by_command)
         return false;
     stats_figures_locked(service, &base->figures);
+    stats_errors(service, &base->errors);
     for (unsigned c = 0; c < command_numbers; c++)
         stats_of_command(service, c, &base->by_command[c]);
     return true;
@@ -157,6 +216,17 @@ void stats_of_command_since_reset(const struct service *service, unsigned number
     out->ns -= base->ns;
     for (unsigned b = 0; b < LATENCY_BUCKETS; b++)
         out->buckets[b] -= base->buckets[b];
+}
+
+void stats_errors_since_reset(const struct service *service, struct error_figures *out)
+{
+    const struct error_figures *base = &service->base.errors;
+    stats_errors(service, out);
+    for (unsigned i = 0; i < out->count; i++) {
+        unsigned at = place_of(base, out->codes[i].code);
+        if (has_code(base, at, out->codes[i].code))
+            out->codes[i].replies -= base->codes[at].replies;
+    }
 }
 
 void stats_since_reset(struct service *service, struct service_figures *out)

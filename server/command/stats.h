@@ -30,9 +30,22 @@ struct command_counters {
     _Atomic uint64_t buckets[LATENCY_BUCKETS];
 };
 
+/* Errors by their code, the first word of what a client is told. The codes are the server's own, a
+ * dozen; what does not fit is counted in no code. */
+#define ERROR_CODES_MAX  32u
+#define ERROR_CODE_BYTES 24u
+
+struct error_counter {
+    char code[ERROR_CODE_BYTES]; /* with the terminating zero; never changes */
+    _Atomic uint64_t count;
+};
+
 struct thread_stats {
     _Alignas(64) _Atomic uint64_t commands, hits, misses;
     struct command_counters *by_command; /* by command number */
+    _Atomic uint64_t error_replies;
+    _Atomic unsigned error_codes; /* how many of `errors` are in use; raised when one is complete */
+    struct error_counter errors[ERROR_CODES_MAX];
 };
 
 /* Only by the thread that the counter belongs to. */
@@ -67,6 +80,9 @@ static inline void stats_call(struct command_counters *counters, uint64_t ns, bo
         stats_add(&counters->failed, 1);
 }
 
+/* Of an error that was replied: "-ERR what is wrong". Only by the thread. */
+void stats_error(struct thread_stats *stats, const char *reply, size_t bytes);
+
 bool stats_init(struct thread_stats *stats); /* false: no memory */
 void stats_destroy(struct thread_stats *stats);
 
@@ -80,6 +96,16 @@ struct command_figures {
 void stats_of_command(const struct service *service, unsigned number, struct command_figures *out);
 /* In nanoseconds, the end of the bucket in which it lies; 0: there was no call. */
 uint64_t stats_percentile(const struct command_figures *figures, double percent);
+
+/* In the order of the codes. */
+struct error_figures {
+    unsigned count;
+    struct {
+        char code[ERROR_CODE_BYTES];
+        uint64_t replies;
+    } codes[ERROR_CODES_MAX];
+};
+void stats_errors(const struct service *service, struct error_figures *out);
 
 struct service_figures {
     struct cache_info cache;
@@ -109,6 +135,7 @@ void stats_tick(struct service *service);
 /* What INFO subtracts; with the cache's lock. */
 struct stats_base {
     struct service_figures figures;
+    struct error_figures errors;
     struct command_figures *by_command; /* NULL: nothing was reset yet */
 };
 bool stats_reset(struct service *service); /* false: no memory */
@@ -117,5 +144,6 @@ void stats_base_free(struct stats_base *base);
 void stats_since_reset(struct service *service, struct service_figures *out);
 void stats_of_command_since_reset(const struct service *service, unsigned number,
                                   struct command_figures *out);
+void stats_errors_since_reset(const struct service *service, struct error_figures *out);
 
 #endif

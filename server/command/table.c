@@ -207,6 +207,38 @@ static struct command object_commands[] = {
             CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_SLOW, run_object_refcount, "generic",
             "2.2.3", "1: values are not shared.", "O(1)"),
 };
+#define JOB    (ANYTIME | COMMAND_NO_MULTI) /* answered by another thread */
+#define CHANGE (JOB | COMMAND_ADMIN)
+static struct command sidepond_commands[] = {
+    SUB("check", "sidepond|check", 2, CHANGE, CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS,
+        run_sidepond_check, "server", "7.0.0", "Verifies the whole pond.", "O(everything in it)"),
+    SUB("confirm", "sidepond|confirm", -3, CHANGE,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_sidepond_confirm, "server",
+        "7.0.0", "Lets a refresh through that is held.", "O(1)"),
+    SUB_KEY("fill", "sidepond|fill", -5, GROW, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW,
+            run_sidepond_fill, "string", "7.0.0",
+            "Stores a computed value and ends the lease, if the token is valid still.", "O(1)"),
+    SUB("help", "sidepond|help", 2, ANYTIME, CATEGORY_SLOW, run_sidepond_help, "server", "7.0.0",
+        "What SIDEPOND can be asked.", "O(1)"),
+    SUB("hold", "sidepond|hold", 3, CHANGE, CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS,
+        run_sidepond_hold, "server", "7.0.0", "Lets a table as it is until REFRESH or CONFIRM.",
+        "O(1)"),
+    SUB_KEY("lease", "sidepond|lease", -4, COMMAND_WRITE | COMMAND_BLOCKING,
+            CATEGORY_READ | CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW | CATEGORY_BLOCKING,
+            run_sidepond_lease, "string", "7.0.0",
+            "The value of a key, or the lease to compute it, or waits for who has that.", "O(1)"),
+    SUB("refresh", "sidepond|refresh", -3, CHANGE,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_sidepond_refresh, "server",
+        "7.0.0", "Begins a full refresh of a table now.", "O(1)"),
+    SUB_KEY("release", "sidepond|release", 4, COMMAND_WRITE | BLIND,
+            CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW, run_sidepond_release, "string",
+            "7.0.0", "Ends a lease without a value: the next one who waits gets it.", "O(1)"),
+    SUB("status", "sidepond|status", 2, JOB, CATEGORY_SLOW | CATEGORY_DANGEROUS,
+        run_sidepond_status, "server", "7.0.0", "The daemon, the pond, the sources, the cache.",
+        "O(tables)"),
+    SUB("tables", "sidepond|tables", 2, JOB, CATEGORY_SLOW | CATEGORY_DANGEROUS,
+        run_sidepond_tables, "server", "7.0.0", "The state of each table.", "O(tables)"),
+};
 static struct command slowlog_commands[] = {
     SUB("get", "slowlog|get", -2, COMMAND_ADMIN | ANYTIME,
         CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_slowlog_get, "server", "2.2.12",
@@ -219,19 +251,6 @@ static struct command slowlog_commands[] = {
     SUB("reset", "slowlog|reset", 2, COMMAND_ADMIN | ANYTIME,
         CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_slowlog_reset, "server", "2.2.12",
         "Forgets what the slow log has.", "O(calls in it)"),
-};
-
-static struct command sidepond_commands[] = {
-    SUB_KEY("fill", "sidepond|fill", -5, GROW, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW,
-            run_sidepond_fill, "string", "0.1.0",
-            "Stores a computed value and ends the lease, if the token is valid still.", "O(1)"),
-    SUB_KEY("lease", "sidepond|lease", -4, COMMAND_WRITE | COMMAND_BLOCKING,
-            CATEGORY_READ | CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW | CATEGORY_BLOCKING,
-            run_sidepond_lease, "string", "0.1.0",
-            "The value of a key, or the lease to compute it, or waits for who has that.", "O(1)"),
-    SUB_KEY("release", "sidepond|release", 4, COMMAND_WRITE | BLIND,
-            CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW, run_sidepond_release, "string",
-            "0.1.0", "Ends a lease without a value: the next one who waits gets it.", "O(1)"),
 };
 
 struct command commands[] = {
@@ -339,6 +358,13 @@ struct command commands[] = {
     LINE("persist", 2, WRITE | FAST, CATEGORY_KEYSPACE | CATEGORY_WRITE | CATEGORY_FAST, ONE_KEY,
          run_persist, "generic", "2.2.0", "Lets a key stay for good.", "O(bytes of the value)"),
 
+    LINE("dump", 2, READ, CATEGORY_KEYSPACE | CATEGORY_READ | CATEGORY_SLOW, ONE_KEY, run_dump,
+         "generic", "2.6.0", "A value in a form that RESTORE takes.", "O(bytes of the value)"),
+    LINE("restore", -4, GROW,
+         CATEGORY_KEYSPACE | CATEGORY_WRITE | CATEGORY_SLOW | CATEGORY_DANGEROUS, ONE_KEY,
+         run_restore, "generic", "2.6.0", "Makes a key of what DUMP returned.",
+         "O(bytes of the value)"),
+
     /* rows of tables */
     LINE("hget", 3, READ | FAST, CATEGORY_READ | CATEGORY_HASH | CATEGORY_FAST, ONE_KEY, run_hget,
          "hash", "2.0.0", "A column of a row.", "O(1)"),
@@ -429,8 +455,8 @@ struct command commands[] = {
               memory_commands),
     CONTAINER("object", -2, ANYTIME, CATEGORY_SLOW, NULL, "generic", "2.2.3",
               "About the value of a key.", object_commands),
-    CONTAINER("sidepond", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "0.1.0",
-              "What only this server has.", sidepond_commands),
+    CONTAINER("sidepond", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "7.0.0",
+              "About tables, the pond, the daemon, and leases.", sidepond_commands),
     CONTAINER("slowlog", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "2.2.12",
               "About calls that took long.", slowlog_commands),
     LINE("time", 1, ANYTIME | FAST, CATEGORY_FAST, NO_KEYS, run_time, "server", "2.6.0",

@@ -28,6 +28,7 @@ bool wait_begin(struct session *session, bool open, uint64_t ms,
     if (!wait->timer)
         return false;
     wait->over = over;
+    wait->waits = true;
     net_timer_start(wait->timer, ms);
     LIST_INSERT_HEAD(&session->thread->waiting, session, wait.link);
     session->paused = true;
@@ -43,6 +44,7 @@ bool wait_begin(struct session *session, bool open, uint64_t ms,
 static enum unblock not_blocked(struct session *session)
 {
     struct client *client = session->client;
+    session->wait.waits = false;
     LIST_REMOVE(session, wait.link);
     atomic_fetch_sub_explicit(&session->service->blocked, 1, memory_order_relaxed);
     atomic_fetch_and_explicit(&client->flags, ~(uint32_t)CLIENT_BLOCKED, memory_order_relaxed);
@@ -65,7 +67,7 @@ bool wait_is_unblocked(const struct session *session)
 
 void wait_leave(struct session *session)
 {
-    if (session->paused)
+    if (session->wait.waits)
         not_blocked(session);
     net_timer_free(session->wait.timer);
     session->wait.timer = NULL;
@@ -83,7 +85,7 @@ static void unblock_on_thread(void *argument)
 {
     struct order *order = argument;
     struct session *session = client_session(&order->service->clients, order->id);
-    if (session && session->paused && wait_is_unblocked(session))
+    if (session && session->wait.waits && wait_is_unblocked(session))
         session->wait.over(session);
     free(order);
 }

@@ -18,6 +18,7 @@ struct wait {
     LIST_ENTRY(session) link; /* of its thread's that wait */
     struct net_timer *timer;
     void (*over)(struct session *session);
+    bool waits;
 };
 
 /* What CLIENT UNBLOCK has asked for; in struct client. */

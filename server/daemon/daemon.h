@@ -6,14 +6,17 @@
  *   start.c      configuration, log, store: what happens before the loop
  *   cache.c      the cache server: its start, its changes, its end
  *   loop.c       the main loop: signals, ticks, readiness, the end
- *   reload.c     looking at the databases, at the start and on SIGHUP, and taking a configuration
- * over saver.c      the snapshot file notify.c     systemd
+ *   reload.c     looking at the databases, at the start and on SIGHUP, and changing over
+ *   operators.c  what the cache server tells and does for operators
+ *   saver.c      the snapshot file
+ *   notify.c     systemd
  */
 #ifndef SIDEPOND_DAEMON_DAEMON_H
 #define SIDEPOND_DAEMON_DAEMON_H
 
 #include <uv.h>
 
+#include "server/command/operators.h"
 #include "server/daemon/cache.h"
 #include "server/daemon/notify.h"
 #include "server/daemon/saver.h"
@@ -44,6 +47,7 @@ struct daemon {
     struct store_opened opened;
     struct daemon_cache *cache; /* NULL: none */
     struct refresh *refresh;
+    struct operators operators; /* what the cache's service asks of this daemon */
     struct http *http;
     char http_listen[256];
     struct saver *saver;
@@ -90,6 +94,10 @@ int daemon_start_http(struct daemon *daemon, const struct config *config);
 int daemon_start_saver(struct daemon *daemon, const struct config *config);
 /* Logs each line of a text as an error. */
 void daemon_log_lines(int level, const char *lines);
+
+/* --- operators.c --- */
+/* Lets the cache's service answer SIDEPOND, once there is a refresh. */
+void daemon_serve_operators(struct daemon *daemon);
 
 /* --- loop.c --- */
 int daemon_init_loop(struct daemon *daemon);

@@ -201,7 +201,7 @@ static void on_signal(uv_signal_t *handle, int number)
     else if (number == SIGHUP && !daemon->stopping)
         daemon_reload(daemon);
     else if (number == SIGUSR1 && !daemon->stopping)
-        refresh_now(daemon->refresh, NULL);
+        refresh_now(daemon->refresh, NULL, NULL);
 }
 
 int daemon_init_loop(struct daemon *daemon)

@@ -199,7 +199,10 @@ int daemon_start_refresh(struct daemon *daemon)
     static char directory[4096];
     snprintf(directory, sizeof(directory), "%s", daemon->config->directory);
     options.directory = directory;
-    return refresh_new(&options, &daemon->refresh) == SP_OK ? EXIT_GOOD : EXIT_OTHER;
+    if (refresh_new(&options, &daemon->refresh) != SP_OK)
+        return EXIT_OTHER;
+    daemon_serve_operators(daemon);
+    return EXIT_GOOD;
 }
 
 static int start_http_on(struct daemon *daemon, const char *listen, struct http **out, char *why)

@@ -94,7 +94,7 @@ static void get_ready(struct http *http, const char *rest, struct answer *answer
 
 static void post_refresh(struct http *http, const char *rest, struct answer *answer)
 {
-    if (refresh_now(http->options.refresh, *rest ? rest : NULL) == SP_OK)
+    if (refresh_now(http->options.refresh, *rest ? rest : NULL, NULL) == SP_OK)
         say(answer, MHD_HTTP_ACCEPTED, "refresh begun\n");
     else
         say(answer, MHD_HTTP_NOT_FOUND, "there is no such table\n");
@@ -102,15 +102,25 @@ static void post_refresh(struct http *http, const char *rest, struct answer *ans
 
 static void post_confirm(struct http *http, const char *rest, struct answer *answer)
 {
-    int status = refresh_confirm(http->options.refresh, rest);
+    int status = refresh_confirm(http->options.refresh, rest, NULL);
     if (status == SP_OK) {
         log_event(LOG_WARNING, "http", "confirmed: rows may be dropped", LOG_STR("table", rest));
         say(answer, MHD_HTTP_ACCEPTED, "confirmed; refresh begun\n");
     } else if (status == SP_ENOTABLE) {
         say(answer, MHD_HTTP_NOT_FOUND, "there is no such table\n");
     } else {
-        say(answer, MHD_HTTP_CONFLICT, "no refresh of this table is held back\n");
+        say(answer, MHD_HTTP_CONFLICT, "no refresh of this table is held\n");
     }
+}
+
+static void post_hold(struct http *http, const char *rest, struct answer *answer)
+{
+    if (refresh_hold(http->options.refresh, rest) != SP_OK) {
+        say(answer, MHD_HTTP_NOT_FOUND, "there is no such table\n");
+        return;
+    }
+    log_event(LOG_WARNING, "http", "held: not refreshed until asked for", LOG_STR("table", rest));
+    say(answer, MHD_HTTP_ACCEPTED, "held until /refresh/%s or /confirm/%s\n", rest, rest);
 }
 
 /* --- routes ---------------------------------------------------------------------------------- */
@@ -127,6 +137,7 @@ static const struct route routes[] = {
     {"/metrics", false, false, false, get_metrics}, {"/healthz", false, false, false, get_health},
     {"/readyz", false, false, false, get_ready},    {"/tables", false, false, false, get_tables},
     {"/refresh", true, true, false, post_refresh},  {"/confirm", true, true, true, post_confirm},
+    {"/hold", true, true, true, post_hold},
 };
 
 /* The route of a path, and what follows its name. */
@@ -178,7 +189,7 @@ static void route_request(struct http *http, struct MHD_Connection *connection, 
     if (!route) {
         say(answer, MHD_HTTP_NOT_FOUND,
             "there are /metrics, /healthz, /readyz, /tables; by POST /refresh[/TABLE], "
-            "/confirm/TABLE\n");
+            "/confirm/TABLE, /hold/TABLE\n");
     } else if (route->is_post ? !is_post : !is_get) {
         answer->allow = route->is_post ? "POST" : "GET, HEAD";
         say(answer, MHD_HTTP_METHOD_NOT_ALLOWED, "allowed: %s\n", answer->allow);

@@ -8,6 +8,7 @@
  *   GET  /tables           the tables as JSON
  *   POST /refresh, /refresh/TABLE   begins a full refresh now
  *   POST /confirm/TABLE             lets a refresh that is held back drop what it would drop
+ *   POST /hold/TABLE                lets a table as it is until it is refreshed or confirmed
  *
  * There is no authentication: POST is for callers on this host only, and not for browsers.
  */

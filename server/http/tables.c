@@ -77,6 +77,7 @@ static json_t *table_json(const struct seen_table *table)
                         json_integer((json_int_t)refresh->failures_in_a_row));
     json_object_set_new(out, "skipped_rows",
                         json_integer((json_int_t)sum(refresh->skipped_total, REFRESH_SKIP_COUNT)));
+    json_object_set_new(out, "held_by_operator", json_boolean(refresh->held_by_operator));
     json_object_set_new(out, "held_rows", json_integer((json_int_t)refresh->missing_rows));
     json_t *error = refresh->error[0] ? text_json(refresh->error) : NULL;
     json_object_set_new(out, "error", error ? error : json_null());

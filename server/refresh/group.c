@@ -10,6 +10,8 @@
  * is logged when it begins, when its text becomes another one, and once a minute; and once more
  * when it is over.
  *
+ * A group that an operator holds has no connection and waits to be released.
+ *
  * Waiting ends when the pause is over, the database notifies, or another thread says stop or now.
  * A notified group asks its source for changes in slices of WAIT_SLICE_MS, so it follows the other
  * threads' wishes within that time.
@@ -130,23 +132,58 @@ void group_stop(struct group *group)
     pthread_mutex_unlock(&group->lock);
 }
 
-void group_wake(struct group *group)
+bool group_held(struct group *group)
 {
     pthread_mutex_lock(&group->lock);
-    group->now = true;
+    bool held = group->held;
+    pthread_mutex_unlock(&group->lock);
+    return held;
+}
+
+void group_hold(struct group *group)
+{
+    pthread_mutex_lock(&group->lock);
+    group->held = true;
     pthread_cond_signal(&group->wake);
     pthread_mutex_unlock(&group->lock);
 }
 
+static uint64_t call_group(struct group *group, bool release)
+{
+    pthread_mutex_lock(&group->lock);
+    group->now = true;
+    group->held &= !release;
+    uint64_t calls = ++group->calls;
+    pthread_cond_signal(&group->wake);
+    pthread_mutex_unlock(&group->lock);
+    return calls;
+}
+
+uint64_t group_wake(struct group *group)
+{
+    return call_group(group, false);
+}
+
+uint64_t group_release(struct group *group)
+{
+    return call_group(group, true);
+}
+
 /* --- waiting -------------------------------------------------------------------------------- */
 
-/* Sleeps until the time has come, or stop or now is set. */
+/* Whether another thread wants something of this one. With the lock. */
+static bool has_call(const struct group *group)
+{
+    return group->stop || group->now || group->held;
+}
+
+/* Sleeps until the time has come, or another thread calls. */
 static void sleep_until(struct group *group, uint64_t until_ms)
 {
     struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
                              .tv_nsec = (long)(until_ms % 1000) * 1000000};
     pthread_mutex_lock(&group->lock);
-    while (!group->stop && !group->now && clock_ms() < until_ms)
+    while (!has_call(group) && clock_ms() < until_ms)
         pthread_cond_timedwait(&group->wake, &group->lock, &until);
     pthread_mutex_unlock(&group->lock);
 }
@@ -154,7 +191,7 @@ static void sleep_until(struct group *group, uint64_t until_ms)
 static bool is_called(struct group *group)
 {
     pthread_mutex_lock(&group->lock);
-    bool called = group->stop || group->now;
+    bool called = has_call(group);
     pthread_mutex_unlock(&group->lock);
     return called;
 }
@@ -325,10 +362,10 @@ static enum sp_table_state failed_state(const struct group_table *table,
 }
 
 static void tell_readers(struct group *group, const struct group_table *table,
-                         const struct failure *failure)
+                         enum sp_table_state state, bool failed)
 {
-    struct store_status status = {.state = failed_state(table, failure),
-                                  .failed = true,
+    struct store_status status = {.state = state,
+                                  .failed = failed,
                                   .max_stale_ms = table->config->max_stale_ms,
                                   .fail_when_stale =
                                       table->config->on_stale == CONFIG_ON_STALE_FAIL};
@@ -395,7 +432,7 @@ static void note_failure(struct group *group, const struct failure *failure)
         group->failing_since_ms = clock_ms();
     log_failure(group, failure);
     for (unsigned i = 0; i < group->table_count; i++)
-        tell_readers(group, &group->tables[i], failure);
+        tell_readers(group, &group->tables[i], failed_state(&group->tables[i], failure), true);
     pthread_mutex_lock(&group->lock);
     for (unsigned i = 0; i < group->table_count; i++)
         mark_failed(&group->tables[i], failure);
@@ -493,6 +530,7 @@ static void take_call(struct group *group)
     pthread_mutex_lock(&group->lock);
     group->force_full |= group->now;
     group->now = false;
+    group->taken = group->calls;
     pthread_mutex_unlock(&group->lock);
 }
 
@@ -531,29 +569,74 @@ static int refresh_twice(struct group *group, struct failure *failure)
     return refresh_once(group, failure);
 }
 
+/* While an operator holds the group. The connection goes, so that no database keeps notifications
+ * for one that does not listen. */
+static void await_release(struct group *group)
+{
+    if (!group_held(group))
+        return;
+    close_connection(group);
+    for (unsigned i = 0; i < group->table_count; i++)
+        tell_readers(group, &group->tables[i], SP_TABLE_HELD, false);
+    set_phase(group, REFRESH_WAITING);
+    tell_change(group);
+    pthread_mutex_lock(&group->lock);
+    while (group->held && !group->stop)
+        pthread_cond_wait(&group->wake, &group->lock);
+    pthread_mutex_unlock(&group->lock);
+}
+
+static void answer_calls(struct group *group)
+{
+    pthread_mutex_lock(&group->lock);
+    group->answered = group->taken;
+    pthread_mutex_unlock(&group->lock);
+}
+
+static void wait_after(struct group *group)
+{
+    struct failure failure = {0};
+    set_phase(group, REFRESH_WAITING);
+    if (wait_for_work(group, &failure) == SP_OK || group_stopping(group))
+        return;
+    log_info("refresh", "group %s: connecting anew: %s", group->name, failure.text);
+    close_connection(group);
+    back_off(group);
+}
+
+static void back_off_after(struct group *group, const struct failure *failure)
+{
+    if (failure->close_source)
+        close_connection(group);
+    set_phase(group, REFRESH_BACKING_OFF);
+    back_off(group);
+}
+
+/* A refresh, and the pause after it. What was given up for a hold, or fails while there is one, is
+ * no failure. */
+static void refresh_and_wait(struct group *group)
+{
+    struct failure failure = {0};
+    int status = refresh_twice(group, &failure);
+    bool given_up = status == SP_ECANCELED || group_held(group) || group_stopping(group);
+    if (status != SP_OK && !given_up)
+        note_failure(group, &failure);
+    answer_calls(group);
+    if (status == SP_OK || failure.kind == REFRESH_FAILURE_DROP)
+        wait_after(group);
+    else if (given_up)
+        close_connection(group);
+    else
+        back_off_after(group, &failure);
+}
+
 static void *group_run(void *argument)
 {
     struct group *group = argument;
     while (!group_stopping(group)) {
-        struct failure failure = {0};
-        int status = refresh_twice(group, &failure);
-        if (status == SP_OK || failure.kind == REFRESH_FAILURE_DROP) {
-            if (status != SP_OK)
-                note_failure(group, &failure);
-            set_phase(group, REFRESH_WAITING);
-            status = wait_for_work(group, &failure);
-            if (status != SP_OK && !group_stopping(group)) {
-                log_info("refresh", "group %s: connecting anew: %s", group->name, failure.text);
-                close_connection(group);
-                back_off(group);
-            }
-        } else if (!group_stopping(group)) {
-            note_failure(group, &failure);
-            if (failure.close_source)
-                close_connection(group);
-            set_phase(group, REFRESH_BACKING_OFF);
-            back_off(group);
-        }
+        await_release(group);
+        if (!group_stopping(group))
+            refresh_and_wait(group);
     }
     close_connection(group);
     atomic_store(&group->finished, true);

@@ -87,9 +87,13 @@ struct group {
     pthread_mutex_t lock; /* what follows, and what is marked in group_table */
     pthread_cond_t wake;  /* stop or now has been set; CLOCK_MONOTONIC */
     bool stop, now;
+    bool held;             /* by an operator */
+    uint64_t calls;        /* how often `now` was set */
+    uint64_t answered;     /* calls up to this one have had their refresh */
     struct source *source; /* to be canceled; set and cleared by the thread */
 
     /* The thread's own. */
+    uint64_t taken; /* of the calls, by the refresh that runs */
     struct connection connection;
     bool connection_used; /* a pass has succeeded over it */
     bool force_full;
@@ -119,9 +123,13 @@ int group_new(struct refresh *refresh, struct shared_config *config, const char 
 int group_start(struct group *group); /* SP_ESYS */
 /* Asks it to end; as often as one likes, until `finished`. */
 void group_stop(struct group *group);
-void group_wake(struct group *group);
+uint64_t group_wake(struct group *group); /* how many calls that makes */
+/* From now on nothing changes; until released, which also wakes it. */
+void group_hold(struct group *group);
+uint64_t group_release(struct group *group);
 void group_free(struct group *group); /* not started, or finished and joined */
 bool group_stopping(struct group *group);
+bool group_held(struct group *group);
 
 /* --- pass.c --- */
 /* One pass over all tables of a group. On failure nothing has changed. */

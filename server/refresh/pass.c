@@ -168,7 +168,7 @@ int pass_describe(struct group *group, struct failure *failure)
 static bool pass_stopped(void *context)
 {
     struct pass *pass = context;
-    return group_stopping(pass->group);
+    return group_stopping(pass->group) || group_held(pass->group);
 }
 
 /* The pond is full: what was written so far is given back at once, while the rest is counted. */
@@ -367,6 +367,9 @@ static int settle_tables(struct pass *pass)
 
 static int commit(struct pass *pass)
 {
+    if (group_held(pass->group))
+        return fail(pass->failure, REFRESH_FAILURE_INTERNAL, SP_ECANCELED, NULL,
+                    "an operator holds it");
     int status = store_commit(pass->txn, NULL);
     pass->txn = NULL; /* also when it failed */
     if (status != SP_OK)
@@ -409,6 +412,8 @@ static void count_success(struct pass *pass, struct portion *portion, uint64_t r
     status->updated_total += counts->updated;
     status->deleted_total += counts->deleted;
     status->unchanged_total += counts->unchanged;
+    status->last = (struct refresh_change){counts->inserted, counts->updated, counts->deleted,
+                                           counts->unchanged};
     status->unique_violations = counts->unique_violations;
     status->written_bytes_total += counts->bytes_written;
     status->missing_rows = 0;

@@ -193,23 +193,30 @@ void refresh_stop(struct refresh *refresh)
 
 /* --- carrying it on ------------------------------------------------------------------------- */
 
-static struct refresh_status *find_status(struct refresh *refresh, const char *table)
+/* The table by name in a group that has not started, or NULL. */
+static struct group_table *find_heir(struct refresh *refresh, const char *table,
+                                     struct group **owner)
 {
     for (struct group *group = refresh->groups; group; group = group->next)
         for (unsigned i = 0; group->state == GROUP_PENDING && i < group->table_count; i++)
-            if (strcmp(group->tables[i].config->name, table) == 0)
-                return &group->tables[i].status;
+            if (strcmp(group->tables[i].config->name, table) == 0) {
+                *owner = group;
+                return &group->tables[i];
+            }
     return NULL;
 }
 
-/* A table's counters go on when its group is another one. */
+/* A table's counters go on when its group is another one, and so does an operator's hold. */
 static void hand_over(struct refresh *refresh, const struct group *group)
 {
     for (unsigned i = 0; i < group->table_count; i++) {
         const struct refresh_status *old = &group->tables[i].status;
-        struct refresh_status *status = find_status(refresh, old->table);
-        if (!status)
+        struct group *owner = NULL;
+        struct group_table *heir = find_heir(refresh, old->table, &owner);
+        if (!heir)
             continue;
+        owner->held |= group->held;
+        struct refresh_status *status = &heir->status;
         struct refresh_status named = *status;
         *status = *old;
         memcpy(status->group, named.group, sizeof(status->group));
@@ -342,43 +349,80 @@ static struct group_table *find_table(struct refresh *refresh, const char *name,
     return NULL;
 }
 
-int refresh_now(struct refresh *refresh, const char *table)
+int refresh_now(struct refresh *refresh, const char *table, uint64_t *ticket)
 {
     struct group *owner = NULL;
+    uint64_t calls = 0;
     int status = SP_OK;
     pthread_mutex_lock(&refresh->lock);
     if (!table) {
         for (struct group *group = refresh->groups; group; group = group->next)
             group_wake(group);
     } else if (find_table(refresh, table, &owner)) {
-        group_wake(owner);
+        calls = group_release(owner);
     } else {
         status = SP_ENOTABLE;
     }
     pthread_mutex_unlock(&refresh->lock);
+    if (ticket)
+        *ticket = calls;
     return status;
 }
 
-int refresh_confirm(struct refresh *refresh, const char *table)
+/* Whether something of a table was held that this lets go. */
+static bool confirm(struct group *group, struct group_table *table)
+{
+    pthread_mutex_lock(&group->lock);
+    bool dropping = table->status.state == SP_TABLE_HELD;
+    bool held = dropping || group->held;
+    table->confirmed |= dropping;
+    pthread_mutex_unlock(&group->lock);
+    return held;
+}
+
+int refresh_confirm(struct refresh *refresh, const char *table, uint64_t *ticket)
 {
     struct group *owner = NULL;
+    uint64_t calls = 0;
     int status = SP_ENOTABLE;
     pthread_mutex_lock(&refresh->lock);
     struct group_table *found = find_table(refresh, table, &owner);
-    if (found) {
-        pthread_mutex_lock(&owner->lock);
-        status = found->status.state == SP_TABLE_HELD ? SP_OK : SP_EINVAL;
-        if (status == SP_OK)
-            found->confirmed = true;
-        pthread_mutex_unlock(&owner->lock);
-    }
+    if (found)
+        status = confirm(owner, found) ? SP_OK : SP_EINVAL;
     if (status == SP_OK)
-        group_wake(owner);
+        calls = group_release(owner);
     pthread_mutex_unlock(&refresh->lock);
+    if (ticket)
+        *ticket = calls;
     return status;
 }
 
+int refresh_hold(struct refresh *refresh, const char *table)
+{
+    struct group *owner = NULL;
+    pthread_mutex_lock(&refresh->lock);
+    bool found = find_table(refresh, table, &owner) != NULL;
+    if (found)
+        group_hold(owner);
+    pthread_mutex_unlock(&refresh->lock);
+    return found ? SP_OK : SP_ENOTABLE;
+}
+
 /* --- status --------------------------------------------------------------------------------- */
+
+/* With the group's lock. What max_drop holds back says so also while an operator holds it. */
+static void print_status(const struct group *group, const struct group_table *table,
+                         struct refresh_status *out)
+{
+    *out = table->status;
+    out->held_by_operator = group->held;
+    if (!group->held || out->state == SP_TABLE_HELD)
+        return;
+    out->state = SP_TABLE_HELD;
+    snprintf(out->error, sizeof(out->error),
+             "held by an operator: group %s is not refreshed until SIDEPOND REFRESH %s",
+             group->name, out->table);
+}
 
 static void copy_status(struct refresh *refresh, const char *table, struct refresh_status *out)
 {
@@ -387,8 +431,26 @@ static void copy_status(struct refresh *refresh, const char *table, struct refre
     if (!found)
         return;
     pthread_mutex_lock(&owner->lock);
-    *out = found->status;
+    print_status(owner, found, out);
     pthread_mutex_unlock(&owner->lock);
+}
+
+int refresh_ended(struct refresh *refresh, const char *table, uint64_t ticket,
+                  struct refresh_status *out)
+{
+    struct group *owner = NULL;
+    int status = SP_ENOTABLE;
+    pthread_mutex_lock(&refresh->lock);
+    const struct group_table *found = find_table(refresh, table, &owner);
+    if (found) {
+        pthread_mutex_lock(&owner->lock);
+        if (owner->calls >= ticket) /* else it is another group */
+            status = owner->answered >= ticket ? SP_OK : SP_EBUSY;
+        print_status(owner, found, out);
+        pthread_mutex_unlock(&owner->lock);
+    }
+    pthread_mutex_unlock(&refresh->lock);
+    return status;
 }
 
 int refresh_status(struct refresh *refresh, struct refresh_status **out, size_t *count)

@@ -54,12 +54,19 @@ void refresh_stop(struct refresh *refresh);
 /* After refresh_tick said that the stop is done. */
 void refresh_free(struct refresh *refresh); /* NULL is fine */
 
-/* Begins a full refresh of a table's group now, or of all (NULL). SP_ENOTABLE. Any thread. */
-int refresh_now(struct refresh *refresh, const char *table);
+/* Begins a full refresh of a table's group now, or of all (NULL) that no operator holds. `ticket`
+ * (may be NULL, is not set for all) is for refresh_ended. SP_ENOTABLE. Any thread. */
+int refresh_now(struct refresh *refresh, const char *table, uint64_t *ticket);
 
-/* Lets the table's next refresh drop as many rows as it likes, and begins it. SP_ENOTABLE;
- * SP_EINVAL: no refresh of this table is held back. Any thread. */
-int refresh_confirm(struct refresh *refresh, const char *table);
+/* Lets the table's next refresh drop as many rows as it likes if it is held back for that, and
+ * begins it. SP_ENOTABLE; SP_EINVAL: no refresh of this table is held, by max_drop or an operator.
+ * Any thread. */
+int refresh_confirm(struct refresh *refresh, const char *table, uint64_t *ticket);
+
+/* Lets the table's group as it is, until one of its tables is refreshed or confirmed by name or the
+ * daemon ends: tables of a group change together, so they are held together. A refresh that runs
+ * is given up unless it is being committed. SP_ENOTABLE. Any thread. */
+int refresh_hold(struct refresh *refresh, const char *table);
 
 /* The pond as its readers see it, for whoever reports on it; NULL while nothing has been committed.
  * Belongs to the refresh. Any thread. */
@@ -116,8 +123,9 @@ struct refresh_status {
     char table[SP_NAME_BYTES_MAX + 1];
     char group[64];
     char source[64];
-    enum sp_table_state state;
+    enum sp_table_state state; /* SP_TABLE_HELD: by max_drop or by an operator */
     enum refresh_phase phase;
+    bool held_by_operator;
     bool ever_committed;   /* by this daemon */
     uint64_t rows;         /* as of the last commit */
     int64_t started_at_ms; /* wall clock of the last attempt; 0: none */
@@ -129,14 +137,22 @@ struct refresh_status {
     uint64_t failures_in_a_row;
     uint64_t read_total; /* rows */
     uint64_t inserted_total, updated_total, deleted_total, unchanged_total;
+    struct refresh_change {
+        uint64_t inserted, updated, deleted, unchanged;
+    } last; /* what the last success has changed */
     uint64_t skipped_total[REFRESH_SKIP_COUNT];
     uint64_t unique_violations; /* in the last pass */
     uint64_t written_bytes_total;
     uint64_t duration_buckets[REFRESH_BUCKETS + 1];
     double duration_sum_s;
-    uint64_t missing_rows;          /* HELD: how many of `rows` the database no longer has */
+    uint64_t missing_rows; /* held by max_drop: how many of `rows` the database no longer has */
     char error[SOURCE_ERROR_BYTES]; /* why it fails; "" if it does not */
 };
+
+/* SP_OK: the refresh of that ticket has ended, and *out says how. SP_EBUSY: not yet; SP_ENOTABLE:
+ * it never will, since the table is configured otherwise now. Any thread. */
+int refresh_ended(struct refresh *refresh, const char *table, uint64_t ticket,
+                  struct refresh_status *out);
 
 /* All tables' status, in the order of the configuration: an array to be freed. Any thread. */
 int refresh_status(struct refresh *refresh, struct refresh_status **out, size_t *count);

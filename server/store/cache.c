@@ -130,7 +130,9 @@ uint64_t cache_hash(const struct cache *cache, const void *key, size_t key_bytes
 
 const void *cache_prefetch_bucket(const struct cache *cache, uint64_t hash)
 {
-    return index_prefetch_bucket(cache_index(cache), hash);
+    const struct bucket *bucket = index_prefetch_bucket(cache_index(cache), hash);
+    cache_use_prefetch(cache, cursor_prefix(hash), bucket);
+    return bucket;
 }
 
 void cache_prefetch_entry(const struct cache *cache, const void *bucket, uint64_t hash)
@@ -309,6 +311,10 @@ int cache_write_end(struct cache *cache, struct cache_write *write, int64_t expi
 {
     struct entry *entry = store_entry(cache->store, write->unit);
     struct place place;
+    if (expiry_ms < CACHE_NO_EXPIRY)
+        expiry_ms = 1; /* long ago */
+    else if (expiry_ms > CACHE_EXPIRY_MAX)
+        expiry_ms = CACHE_EXPIRY_MAX;
     if (index_find(cache_index(cache), write->hash, entry->bytes, write->key_bytes, &place)) {
         finish_entry(write, entry, expiry_ms, next_version(cache, &place));
         replace_entry(cache, write->hash, &place, write->unit);

@@ -95,8 +95,8 @@ struct cache_write {
 int cache_write_begin(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
                       size_t value_bytes, const struct cache_entry *needed,
                       struct cache_write *write);
-/* Publishes it, in the place of the key's entry if there is one, with an expiry of at most
- * CACHE_EXPIRY_MAX and not before 0. On an error (SP_ENOSPC, SP_ENOSHM:
+/* Publishes it, in the place of the key's entry if there is one,. An expiry after
+ * CACHE_EXPIRY_MAX is that one. On an error (SP_ENOSPC, SP_ENOSHM:
  * the index cannot grow) it is cancelled. */
 int cache_write_end(struct cache *cache, struct cache_write *write, int64_t expiry_ms);
 void cache_write_cancel(struct cache *cache, struct cache_write *write);

@@ -128,6 +128,8 @@ void cache_use_close(struct cache *cache);
 void cache_use_collect(struct cache *cache, uint64_t prefix, const struct segment_ref *segment);
 /* Whether an entry was touched; then it is no longer. */
 bool cache_use_take(struct cache *cache, uint64_t prefix, const struct place *place);
+/* Fetches the place of a bucket's touches. */
+void cache_use_prefetch(const struct cache *cache, uint64_t prefix, const struct bucket *bucket);
 void cache_use_set(struct cache *cache, uint64_t prefix, const struct place *place);
 
 /* --- cache_expire.c ------------------------------------------------------------------------- */

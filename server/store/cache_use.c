@@ -64,6 +64,13 @@ static uint64_t place_of(const struct cache *cache, uint64_t prefix, const struc
     return hint_place(position, UINT64_C(1) << dir_depth(dir), segment, (unsigned)(bucket - first));
 }
 
+void cache_use_prefetch(const struct cache *cache, uint64_t prefix, const struct bucket *bucket)
+{
+    uint64_t at = place_of(cache, prefix, bucket);
+    if (at < cache->places)
+        __builtin_prefetch((const void *)&cache->touched[at], 1);
+}
+
 /* The byte that has an entry's bit; NULL: it has none. */
 static _Atomic uint8_t *byte_of(const struct cache *cache, uint64_t prefix,
                                 const struct place *place, uint8_t *bit)

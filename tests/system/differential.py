@@ -7,14 +7,16 @@ real redis-server and to ours over raw sockets, replies compared by type and con
 
 A case is a sequence of some dozens of steps on two connections, fresh ones for each case, from
 empty servers; it depends on the seed and its number only, so `--seed S --case N` runs that one
-again. A step is one request, a pipeline of several, inline commands, or bytes that break the
-protocol (then what comes until the end of the connection is compared). What cannot be the same is
-compared by form: see compare(). A difference is minimised by leaving steps out while it stays, and
-printed; differential_known.py explains those that are meant. Exit status 1: there was another.
+again. A step is one request, a pipeline of several, inline commands, a value that goes through DUMP
+and RESTORE, or bytes that break the protocol (then what comes until the end of the connection is
+compared). What cannot be the same is compared by form: see compare(). A difference is minimised by
+leaving steps out while it stays, and printed; differential_known.py explains those that are meant.
+Exit status 1: there was another.
 
 Environment: SIDEPOND_SEED. `--peer redis` compares Redis with itself, which tests this program.
 Costs: about 10,000 requests a second on one core. Limits: no Pub/Sub and no tracking, whose
-messages come when they come; nothing that blocks; keys up to a few dozen bytes, values to 64 KB.
+messages come when they come; nothing that blocks but short pauses; keys up to a few dozen bytes,
+values to 64 KB.
 """
 import argparse
 import os
@@ -60,6 +62,8 @@ def step_of(rng, names):
         return ("pipeline", at, [one for one in asked if not is_soon(one)])
     if sort < 0.15 and "scan" in names:
         return ("walk", at, commands.scan_options(rng))
+    if sort < 0.18 and {"dump", "restore"} <= set(names):
+        return ("move", at, commands.move(rng))
     return ("command", at, commands.request(rng, names))
 
 
@@ -105,6 +109,9 @@ def show(step):
     if kind in ("command", "walk"):
         shown = " ".join(quoted(part) for part in content)
         return f"{at}> {shown}" if kind == "command" else f"{at}> SCAN to its end: {shown}"
+    if kind == "move":
+        key, target, ttl, *options = map(quoted, content)
+        return f"{at}> DUMP {key}, then RESTORE {target} {ttl} what it said {' '.join(options)}"
     if kind == "pipeline":
         return "\n      ".join(show(("command", at, one)) for one in content)
     return f"{at}> {kind} {(content if kind == 'broken' else content[0])!r}"
@@ -137,7 +144,8 @@ class Side:
         data = {"command": lambda: request(content),
                 "pipeline": lambda: b"".join(map(request, content)),
                 "inline": lambda: content[0], "broken": lambda: content,
-                "walk": lambda: request([b"SCAN", b"0"] + content)}[kind]()
+                "walk": lambda: request([b"SCAN", b"0"] + content),
+                "move": lambda: request([b"DUMP", content[0]])}[kind]()
         try:
             self.connections[at].send(data)
         except Closed:
@@ -152,6 +160,8 @@ class Side:
                 return connection.read_to_end()
             if kind == "walk":
                 return [self.walk(connection, content)]
+            if kind == "move":
+                return self.move(connection, content)
             count = {"command": 1, "pipeline": len(content)}.get(kind)
             return self.some(connection, content[1] if count is None else count)
         except (Closed, Malformed, TimeoutError) as error:
@@ -180,6 +190,17 @@ class Side:
             if cursor == ("$", b"0"):
                 return ("*", [("$", one) for one in sorted(seen)])
             connection.send(request([b"SCAN", cursor[1]] + options))
+
+
+    @staticmethod
+    def move(connection, content):
+        """What DUMP replies, and RESTORE to it."""
+        dumped = connection.read()
+        if dumped[0] != "$" or dumped[1] is None:
+            return [dumped]
+        target, ttl, *options = content[1:]
+        connection.send(request([b"RESTORE", target, ttl, dumped[1]] + options))
+        return [dumped, connection.read()]
 
 
 def no_reply(error):
@@ -282,7 +303,8 @@ class Comparer:
                 return self.equal(at, [b"scan"], ours[0], redis[0])
             return self.single("scan to its end", ours[0], redis[0])
         asked = {"command": lambda: [content], "pipeline": lambda: content,
-                 "inline": lambda: [content[0].split()[:1]] * len(ours)}[kind]()
+                 "inline": lambda: [content[0].split()[:1]] * len(ours),
+                 "move": lambda: [[b"dump"], [b"restore"]]}[kind]()
         return [pair for one, mine, theirs in zip(asked, ours, redis)
                 for pair in self.equal(at, one, mine, theirs)]
 

@@ -4,6 +4,8 @@
 OBJECT, and CONFIG with what it changes. Method: a server of the test's own, requests whose figures
 are known beforehand, and the replies compared with them.
 """
+import os
+import re
 import sys
 import unittest
 
@@ -92,6 +94,34 @@ class FiguresTest(unittest.TestCase):
             return int(self.info("stats")["instantaneous_ops_per_sec"]) > 100
         wait_for(busy, "a rate that is not 0")
 
+    def errors(self):
+        return {name[10:]: int(value.split("=")[1])
+                for name, value in self.info("errorstats").items()}
+
+    def test_errors_by_their_code(self):
+        with Connection(self.server.tcp) as other:  # on the other thread
+            other.command("INCR")
+            other.command("SET", "text", "x")
+            other.command("HGET", "text", "field")
+        self.call("INCR", "text")
+        self.call("NONSENSE")
+        self.call("HGET", "text", "field")
+        for words in (["MULTI"], ["NONSENSE"], ["EXEC"]):
+            self.call(*words)
+        self.assertEqual(self.errors(), {"ERR": 4, "EXECABORT": 1, "WRONGTYPE": 2})
+        self.assertEqual(self.info("stats")["total_error_replies"], "7")
+        self.assertIn("# Errorstats\r\n", self.call("INFO").decode())
+        self.call("CONFIG", "RESETSTAT")
+        self.assertEqual(self.errors(), {})
+        self.call("INCR", "text")
+        self.assertEqual(self.errors(), {"ERR": 1})
+
+    def test_broken_protocol_is_an_error(self):
+        with Connection(self.server.tcp) as other:
+            other.send(b"*x\r\n")
+            other.read_to_end()
+        self.assertEqual(self.errors(), {"ERR": 1})
+
     def test_resetstat(self):
         for _ in range(5):
             self.call("GET", "nothing")
@@ -133,6 +163,18 @@ class FiguresTest(unittest.TestCase):
             self.assertEqual(self.get(name)[name.encode()], shown)
         self.assertEqual(self.info("memory")["maxmemory"], "67108864")
         self.assertEqual(self.info("clients")["maxclients"], "50")
+
+    def test_config_is_documented(self):
+        """docs/PROTOCOL.md has a line for each setting, and says which can be set."""
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/PROTOCOL.md")
+        with open(path, encoding="utf-8") as file:
+            lines = re.findall(r"^\| (`[^|]*`) \| (yes|no) \|", file.read(), re.M)
+        told = {name: can for names, can in lines for name in re.findall("`(.*?)`", names)}
+        there = {name.decode(): value for name, value in self.get("*").items()}
+        self.assertEqual(sorted(told), sorted(there))
+        for name, value in there.items():
+            said = self.call("CONFIG", "SET", name, value + b"1")
+            self.assertEqual(b"immutable" not in said, told[name] == "yes", (name, said))
 
     def test_config_set_is_all_or_nothing(self):
         for words in (["timeout", "7", "port", "1"], ["timeout", "7", "timeout", "8"],
@@ -198,6 +240,23 @@ class FiguresTest(unittest.TestCase):
         self.assertLessEqual(middle, high)
         self.assertEqual(self.call("LATENCY", "LATEST"), [])
 
+    # --- SIDEPOND without a daemon ---
+
+    def test_sidepond(self):
+        for words in (["TABLES"], ["STATUS"], ["REFRESH", "users"], ["HOLD", "users"],
+                      ["CONFIRM", "users", "WAIT", "10"]):
+            self.assertEqual(self.call("SIDEPOND", *words),
+                             b"ERR SIDEPOND %s is for the daemon sidepondd to answer, which this "
+                             b"server runs without or is still starting" % words[0].encode())
+        self.assertEqual(self.errors(), {"ERR": 5})
+        self.assertEqual(self.calls_of("sidepond|tables")["failed_calls"], 1)
+        self.assertIn(b"CHECK", self.call("SIDEPOND", "HELP"))
+        for i in range(2000):
+            self.call("SET", f"key{i}", "x" * i)
+        found = self.call("SIDEPOND", "CHECK")
+        found = dict(zip(found[::2], found[1::2]))
+        self.assertEqual((found[b"sound"], found[b"complaints"], found[b"entries"]), (1, [], 2000))
+
     # --- OBJECT and MEMORY ---
 
     def test_object(self):
@@ -208,6 +267,19 @@ class FiguresTest(unittest.TestCase):
         self.assertEqual(self.call("OBJECT", "REFCOUNT", "key"), 1)
         self.assertIsNone(self.call("OBJECT", "ENCODING", "nothing"))
         self.assertIn(b"LFU", self.call("OBJECT", "FREQ", "key"))
+
+    def test_dump_and_restore(self):
+        self.call("SET", "key", b"\0\r\n\xff")
+        payload = self.call("DUMP", "key")
+        self.assertEqual(payload[:4], b"SP\1\0")
+        self.assertEqual(self.call("RESTORE", "other", "100000", payload), b"OK")
+        self.assertEqual(self.call("GET", "other"), b"\0\r\n\xff")
+        self.assertTrue(99_000 < self.call("PTTL", "other") <= 100_000)
+        wrong = b"ERR DUMP payload version or checksum are wrong"
+        of_redis = b"\x00\x01a\x0a\x00" + b"12345678"
+        for bad in (payload[:-1], payload + b"x", payload[::-1], b"", of_redis):
+            self.assertEqual(self.call("RESTORE", "third", "0", bad), wrong, bad)
+        self.assertIsNone(self.call("GET", "third"))
 
     def test_memory(self):
         self.call("SET", "key", "x" * 1000)

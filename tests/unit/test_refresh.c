@@ -2,8 +2,7 @@
  *
  * test_refresh.c - Goal: what refresh promises holds, above all when things go wrong. Method: a
  * real store in a directory of its own, real reads through the client library, and a database that
- * is an array and fails when told to (refresh_fake.c). Every effect is waited for, for at most
- * AWAIT_MS.
+ * is an array and fails when told to (refresh_fake.c). Every effect is waited for.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,174 +15,8 @@
 
 #include <cmocka.h>
 
-#include "refresh_fake.h"
+#include "refresh_fixture.h"
 #include "server/log/log.h"
-#include "server/refresh/refresh.h"
-#include "sidepond/sidepond.h"
-
-enum { AWAIT_MS = 20000 };
-
-struct fixture {
-    char directory[64];
-    struct store *store;
-    struct refresh *refresh;
-};
-
-/* --- the fixture ------------------------------------------------------------------------------ */
-
-static struct config *load(const struct fixture *f, const char *tables)
-{
-    char text[4096];
-    struct config *config = NULL;
-    int size = snprintf(text, sizeof(text),
-                        "directory: %s\nmemory: 2MiB\n"
-                        "sources:\n  - {name: db, type: sqlite, path: /nowhere}\ntables:\n%s",
-                        f->directory, tables);
-    assert_int_equal(config_load_buffer("test.yaml", text, (size_t)size, stderr, &config), SP_OK);
-    return config;
-}
-
-static void start(struct fixture *f, const char *tables)
-{
-    struct refresh_options options = {
-        .store = f->store, .directory = f->directory, .find_source = fake_find};
-    assert_int_equal(refresh_new(&options, &f->refresh), SP_OK);
-    assert_int_equal(refresh_apply(f->refresh, load(f, tables)), SP_OK);
-}
-
-static int setup(void **state)
-{
-    char why[STORE_WHY_BYTES];
-    struct store_opened opened;
-    struct fixture *f = calloc(1, sizeof(*f));
-    snprintf(f->directory, sizeof(f->directory), "/dev/shm/sidepond-test-refresh.XXXXXX");
-    if (!mkdtemp(f->directory))
-        return -1;
-    struct store_options options = {.directory = f->directory,
-                                    .name = "main",
-                                    .limit_bytes = 2 << 20,
-                                    .lease_limit_ms = 60000,
-                                    .gid = -1};
-    if (store_open(&options, &f->store, &opened, why) != SP_OK) {
-        fprintf(stderr, "%s\n", why);
-        return -1;
-    }
-    fake_reset();
-    *state = f;
-    return 0;
-}
-
-static void pause_ms(unsigned ms)
-{
-    struct timespec pause = {.tv_nsec = (long)ms * 1000000};
-    nanosleep(&pause, NULL);
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    char command[128];
-    if (f->refresh) {
-        refresh_stop(f->refresh);
-        while (!refresh_tick(f->refresh))
-            pause_ms(1);
-        refresh_free(f->refresh);
-    }
-    store_close(f->store);
-    snprintf(command, sizeof(command), "rm -rf %s", f->directory);
-    int failed = system(command);
-    assert_int_equal(fake.open_now, 0);
-    free(f);
-    return failed;
-}
-
-/* A field of the fake database, while a refresh runs. */
-#define SEEN(field)                                                                                \
-    (__extension__({                                                                               \
-        fake_lock();                                                                               \
-        __typeof__(field) seen_value = (field);                                                    \
-        fake_unlock();                                                                             \
-        seen_value;                                                                                \
-    }))
-
-/* Waits until a condition holds, turning the refresh as the daemon's loop does. */
-#define AWAIT(f, condition)                                                                        \
-    do {                                                                                           \
-        unsigned await_left = AWAIT_MS;                                                            \
-        while (!(condition)) {                                                                     \
-            refresh_tick((f)->refresh);                                                            \
-            pause_ms(1);                                                                           \
-            if (--await_left == 0)                                                                 \
-                fail_msg("waited for: %s", #condition);                                            \
-        }                                                                                          \
-    } while (0)
-
-static struct refresh_status status_of(struct fixture *f, const char *table)
-{
-    struct refresh_status *all = NULL;
-    struct refresh_status found = {0};
-    size_t count = 0;
-    assert_int_equal(refresh_status(f->refresh, &all, &count), SP_OK);
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(all[i].table, table) == 0)
-            found = all[i];
-    free(all);
-    return found;
-}
-
-static uint64_t passes(struct fixture *f, const char *table)
-{
-    struct refresh_status status = status_of(f, table);
-    return status.full_total + status.incremental_total;
-}
-
-static uint64_t failures(struct fixture *f, const char *table)
-{
-    return status_of(f, table).failures_in_a_row;
-}
-
-/* Two more passes: the second began after the first ended, so it saw what was put in before. */
-static void await_pass(struct fixture *f, const char *table)
-{
-    uint64_t before = passes(f, table);
-    AWAIT(f, passes(f, table) >= before + 2);
-}
-
-static struct sp_table *table_of(struct fixture *f, const char *name)
-{
-    struct sp_table *table = NULL;
-    struct sp_pond *pond = refresh_pond(f->refresh);
-    return pond && sp_table_open(pond, name, &table) == SP_OK ? table : NULL;
-}
-
-static uint64_t rows_of(struct fixture *f, const char *name)
-{
-    struct sp_table_info info = SP_TABLE_INFO_INIT;
-    struct sp_table *table = table_of(f, name);
-    return table && sp_table_info(table, &info) == SP_OK ? info.rows : 0;
-}
-
-/* Whether the row is there and its column has this value (text; NULL: SQL NULL). */
-static bool row_is(struct fixture *f, const char *name, int64_t id, const char *column,
-                   const char *expected)
-{
-    struct sp_value key = sp_int(id);
-    struct sp_value value;
-    struct sp_row *row = sp_row_new();
-    struct sp_table *table = table_of(f, name);
-    char text[64];
-    bool same = false;
-    if (table && sp_get_row(table, &key, 1, row) == SP_OK &&
-        sp_row_column(row, column, &value) == SP_OK) {
-        sp_value_text(&value, text, sizeof(text));
-        same = expected ? !value.is_null && strcmp(text, expected) == 0 : value.is_null;
-    }
-    sp_row_free(row);
-    return same;
-}
-
-#define USERS(rest) "  - {name: users, source: db, key: [id], " rest "}\n"
-#define FAST        "refresh: {every: 10ms}"
 
 /* --- reading ---------------------------------------------------------------------------------- */
 
@@ -191,7 +24,7 @@ static void test_follows(void **state)
 {
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 1000);
-    start(f, USERS(FAST));
+    fixture_start(f, USERS(FAST));
     AWAIT(f, passes(f, "users") > 0);
     assert_int_equal(rows_of(f, "users"), 1000);
     assert_true(row_is(f, "users", 7, "name", "n7"));
@@ -217,7 +50,7 @@ static void test_unchanged_writes_nothing(void **state)
 {
     struct fixture *f = *state;
     fake_add("users", 500);
-    start(f, USERS(FAST));
+    fixture_start(f, USERS(FAST));
     AWAIT(f, passes(f, "users") > 0);
     uint64_t version = sp_pond_version(refresh_pond(f->refresh));
     uint64_t written = status_of(f, "users").written_bytes_total;
@@ -242,7 +75,7 @@ static void test_bad_rows_are_skipped(void **state)
 {
     struct fixture *f = *state;
     spoil(fake_add("users", 100));
-    start(f, USERS("max_row: 4KiB, refresh: {every: 1h}"));
+    fixture_start(f, USERS("max_row: 4KiB, refresh: {every: 1h}"));
     AWAIT(f, passes(f, "users") > 0);
     struct refresh_status status = status_of(f, "users");
     for (unsigned i = 0; i < REFRESH_SKIP_COUNT; i++)
@@ -256,7 +89,7 @@ static void test_bad_rows_fail(void **state)
 {
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 100);
-    start(f, USERS("on_bad_row: fail, " FAST));
+    fixture_start(f, USERS("on_bad_row: fail, " FAST));
     AWAIT(f, passes(f, "users") > 0);
     fake_lock();
     users->rows[50].name_bytes = 3;
@@ -282,7 +115,7 @@ static void test_large_rows(void **state)
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 3);
     users->rows[1].name_bytes = 700000;
-    start(f, USERS(FAST));
+    fixture_start(f, USERS(FAST));
     AWAIT(f, passes(f, "users") > 0);
     assert_int_equal(rows_of(f, "users"), 3);
     assert_int_equal(status_of(f, "users").skipped_total[REFRESH_SKIP_TOO_LARGE], 0);
@@ -296,7 +129,7 @@ static void test_long_secondary_key(void **state)
     users->rows[40].name_bytes = 70000;
     users->rows[60].name_bytes = 70000;
     users->rows[61].id = 1;
-    start(f, USERS("indexes: [{name: by_name, columns: [name]}], " FAST));
+    fixture_start(f, USERS("indexes: [{name: by_name, columns: [name]}], " FAST));
     AWAIT(f, passes(f, "users") > 0);
     assert_int_equal(rows_of(f, "users"), 97);
     assert_int_equal(status_of(f, "users").skipped_total[REFRESH_SKIP_TOO_LARGE] % 2, 0);
@@ -317,7 +150,7 @@ static void test_long_secondary_key_fails(void **state)
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 100);
     users->rows[40].name_bytes = 70000;
-    start(f, USERS("on_bad_row: fail, indexes: [{name: by_name, columns: [name]}], " FAST));
+    fixture_start(f, USERS("on_bad_row: fail, indexes: [{name: by_name, columns: [name]}], " FAST));
     AWAIT(f, failures(f, "users") > 0);
     assert_true(status_of(f, "users").failures_total[REFRESH_FAILURE_DATA] > 0);
     assert_non_null(strstr(status_of(f, "users").error, "key 41"));
@@ -330,11 +163,12 @@ static void test_max_drop_holds_back(void **state)
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 100);
     fake_add("others", 10);
-    start(f, USERS("max_drop: 30%, " FAST) "  - {name: others, source: db, key: [id], refresh: "
-                                           "{every: 10ms}}\n");
+    fixture_start(
+        f, USERS("max_drop: 30%, " FAST) "  - {name: others, source: db, key: [id], refresh: "
+                                         "{every: 10ms}}\n");
     AWAIT(f, passes(f, "users") > 0 && passes(f, "others") > 0);
-    assert_int_equal(refresh_confirm(f->refresh, "users"), SP_EINVAL);
-    assert_int_equal(refresh_confirm(f->refresh, "nobody"), SP_ENOTABLE);
+    assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_EINVAL);
+    assert_int_equal(refresh_confirm(f->refresh, "nobody", NULL), SP_ENOTABLE);
 
     fake_lock();
     users->row_count = 70; /* exactly what is allowed */
@@ -354,7 +188,7 @@ static void test_max_drop_holds_back(void **state)
     assert_int_equal(info.state, SP_TABLE_HELD);
     await_pass(f, "others"); /* who goes on */
 
-    assert_int_equal(refresh_confirm(f->refresh, "users"), SP_OK);
+    assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_OK);
     AWAIT(f, rows_of(f, "users") == 10);
     AWAIT(f, status_of(f, "users").state == SP_TABLE_FRESH);
     assert_int_equal(status_of(f, "users").missing_rows, 0);
@@ -370,7 +204,7 @@ static void test_does_not_fit(void **state)
 {
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 100);
-    start(f, USERS("max_row: 1MiB, " FAST));
+    fixture_start(f, USERS("max_row: 1MiB, " FAST));
     AWAIT(f, passes(f, "users") > 0);
     fake_lock();
     users->row_count = 4000;
@@ -401,7 +235,7 @@ static void test_database_down(void **state)
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 10);
     fake.refuse_open = true;
-    start(f, USERS(FAST));
+    fixture_start(f, USERS(FAST));
     AWAIT(f, failures(f, "users") > 1);
     assert_int_equal(status_of(f, "users").state, SP_TABLE_FAILING);
     assert_non_null(strstr(status_of(f, "users").error, "the database is down"));
@@ -432,7 +266,7 @@ static void test_idle_connection_lost(void **state)
 {
     struct fixture *f = *state;
     fake_add("users", 10);
-    start(f, USERS(FAST));
+    fixture_start(f, USERS(FAST));
     AWAIT(f, passes(f, "users") > 0);
     fake_lock();
     fake.begin_failures = 1;
@@ -447,7 +281,7 @@ static void test_stops_while_reading(void **state)
 {
     struct fixture *f = *state;
     fake_add("users", 10)->stream_hangs = true;
-    start(f, USERS(FAST));
+    fixture_start(f, USERS(FAST));
     AWAIT(f, SEEN(fake.tables[0].streams) > 0);
     /* The teardown ends it. */
 }
@@ -458,7 +292,7 @@ static void test_column_added(void **state)
 {
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 100);
-    start(f, USERS(FAST));
+    fixture_start(f, USERS(FAST));
     AWAIT(f, passes(f, "users") > 0);
     fake_lock();
     users->extra = true;
@@ -479,7 +313,7 @@ static void test_changed_while_streaming(void **state)
 {
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 100);
-    start(f, USERS(FAST));
+    fixture_start(f, USERS(FAST));
     AWAIT(f, passes(f, "users") > 0);
     fake_lock();
     users->stream_stale = true;
@@ -494,7 +328,7 @@ static void test_new_shape_keeps_max_drop(void **state)
 {
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 100);
-    start(f, USERS(FAST));
+    fixture_start(f, USERS(FAST));
     AWAIT(f, passes(f, "users") > 0);
     fake_lock();
     users->extra = true;
@@ -502,7 +336,7 @@ static void test_new_shape_keeps_max_drop(void **state)
     fake_unlock();
     AWAIT(f, status_of(f, "users").state == SP_TABLE_HELD);
     assert_int_equal(rows_of(f, "users"), 100);
-    assert_int_equal(refresh_confirm(f->refresh, "users"), SP_OK);
+    assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_OK);
     AWAIT(f, rows_of(f, "users") == 1);
     assert_true(row_is(f, "users", 1, "extra", "2"));
 }
@@ -511,7 +345,7 @@ static void test_table_gone(void **state)
 {
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 10);
-    start(f, USERS(FAST));
+    fixture_start(f, USERS(FAST));
     AWAIT(f, passes(f, "users") > 0);
     fake_lock();
     users->gone = true;
@@ -532,8 +366,9 @@ static void test_group_is_one(void **state)
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 10);
     struct fake_table *orders = fake_add("orders", 10);
-    start(f, USERS("group: shop, " FAST) "  - {name: orders, source: db, key: [id], group: shop, "
-                                         "refresh: {every: 10ms}}\n");
+    fixture_start(
+        f, USERS("group: shop, " FAST) "  - {name: orders, source: db, key: [id], group: shop, "
+                                       "refresh: {every: 10ms}}\n");
     AWAIT(f, passes(f, "users") > 0);
     assert_int_equal(SEEN(fake.opens), 1);
     fake_lock();
@@ -567,7 +402,7 @@ static void test_incremental(void **state)
     struct fake_table *users = fake_add("users", 100);
     char tables[512];
     snprintf(tables, sizeof(tables), USERS(INCREMENTAL), "1h");
-    start(f, tables);
+    fixture_start(f, tables);
     AWAIT(f, status_of(f, "users").incremental_total > 0);
     assert_int_equal(status_of(f, "users").full_total, 1);
     assert_int_equal(SEEN(users->last_since), 1099 - 10);
@@ -584,7 +419,7 @@ static void test_incremental(void **state)
     fake_unlock();
     await_pass(f, "users"); /* incremental passes do not see deletes */
     assert_int_equal(rows_of(f, "users"), 101);
-    assert_int_equal(refresh_now(f->refresh, "users"), SP_OK);
+    assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK);
     AWAIT(f, rows_of(f, "users") == 100); /* full ones do */
 }
 
@@ -594,7 +429,7 @@ static void test_incremental_goes_full(void **state)
     struct fake_table *users = fake_add("users", 100);
     char tables[512];
     snprintf(tables, sizeof(tables), USERS(INCREMENTAL), "1s");
-    start(f, tables);
+    fixture_start(f, tables);
     AWAIT(f, status_of(f, "users").incremental_total > 0);
     fake_lock();
     users->row_count = 99;
@@ -607,7 +442,7 @@ static void test_notified(void **state)
 {
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 10);
-    start(f, USERS("refresh: {mode: notified}"));
+    fixture_start(f, USERS("refresh: {mode: notified}"));
     AWAIT(f, passes(f, "users") == 1);
     assert_int_equal(SEEN(fake.listens), 1);
     assert_false(SEEN(fake.listened_late));
@@ -639,7 +474,7 @@ static void test_notified_quiet(void **state)
 {
     struct fixture *f = *state;
     fake_add("users", 10);
-    start(f, USERS("max_stale: 3s, refresh: {mode: notified}"));
+    fixture_start(f, USERS("max_stale: 3s, refresh: {mode: notified}"));
     AWAIT(f, passes(f, "users") == 1);
     int64_t loaded_at = success_at(f, "users");
     AWAIT(f, success_at(f, "users") > loaded_at);
@@ -662,26 +497,28 @@ static void test_apply(void **state)
     fake_add("users", 10);
     fake_add("orders", 20);
     fake_add("items", 30);
-    start(f, USERS(FAST) "  - {name: orders, source: db, key: [id], " FAST "}\n");
+    fixture_start(f, USERS(FAST) "  - {name: orders, source: db, key: [id], " FAST "}\n");
     AWAIT(f, passes(f, "users") > 0 && passes(f, "orders") > 0);
     unsigned opens = SEEN(fake.opens);
 
     /* users as before, orders away, items new */
     assert_int_equal(
-        refresh_apply(f->refresh,
-                      load(f, USERS(FAST) "  - {name: items, source: db, key: [id], " FAST "}\n")),
+        refresh_apply(
+            f->refresh,
+            fixture_load(f, USERS(FAST) "  - {name: items, source: db, key: [id], " FAST "}\n")),
         SP_OK);
     AWAIT(f, passes(f, "items") > 0);
     assert_int_equal(SEEN(fake.opens), opens + 1);
     AWAIT(f, refresh_tick(f->refresh));
     assert_null(table_of(f, "orders"));
     assert_int_equal(rows_of(f, "items"), 30);
-    assert_int_equal(refresh_now(f->refresh, "orders"), SP_ENOTABLE);
+    assert_int_equal(refresh_now(f->refresh, "orders", NULL), SP_ENOTABLE);
     await_pass(f, "users");
 
     /* users otherwise: another thread, but the counters and the rows go on */
     uint64_t before = passes(f, "users");
-    assert_int_equal(refresh_apply(f->refresh, load(f, USERS("max_drop: 10%, " FAST))), SP_OK);
+    assert_int_equal(refresh_apply(f->refresh, fixture_load(f, USERS("max_drop: 10%, " FAST))),
+                     SP_OK);
     AWAIT(f, passes(f, "users") > before);
     AWAIT(f, refresh_tick(f->refresh));
     assert_null(table_of(f, "items"));
@@ -695,7 +532,7 @@ static void test_ready(void **state)
     char why[128];
     struct fake_table *users = fake_add("users", 10);
     users->stream_hangs = true;
-    start(f, USERS("max_stale: 50ms, on_stale: fail, refresh: {every: 10ms}"));
+    fixture_start(f, USERS("max_stale: 50ms, on_stale: fail, refresh: {every: 10ms}"));
     AWAIT(f, SEEN(users->streams) > 0);
     assert_false(refresh_ready(f->refresh, why, sizeof(why)));
     assert_string_equal(why, "table users has not been loaded yet");
@@ -704,9 +541,10 @@ static void test_ready(void **state)
     fake_unlock();
     refresh_stop(f->refresh); /* the one that hangs */
     AWAIT(f, refresh_tick(f->refresh));
-    assert_int_equal(refresh_apply(f->refresh, load(f, USERS("max_stale: 50ms, on_stale: fail, "
-                                                             "refresh: {every: 10ms}"))),
-                     SP_OK);
+    assert_int_equal(
+        refresh_apply(f->refresh, fixture_load(f, USERS("max_stale: 50ms, on_stale: fail, "
+                                                        "refresh: {every: 10ms}"))),
+        SP_OK);
     AWAIT(f, refresh_ready(f->refresh, why, sizeof(why)));
     fake_lock();
     users->stream_hangs = true;
@@ -725,7 +563,8 @@ static void test_ready_needs_all(void **state)
     struct fake_table *users = fake_add("users", 10);
     fake_add("others", 10);
     users->stream_fails = true;
-    start(f, USERS(FAST) "  - {name: others, source: db, key: [id], refresh: {every: 10ms}}\n");
+    fixture_start(
+        f, USERS(FAST) "  - {name: others, source: db, key: [id], refresh: {every: 10ms}}\n");
     AWAIT(f, passes(f, "others") > 1 && failures(f, "users") > 0);
     assert_false(refresh_ready(f->refresh, why, sizeof(why)));
     assert_string_equal(why, "table users has not been loaded yet");
@@ -747,7 +586,7 @@ static void test_check(void **state)
     char *text = NULL;
     size_t size = 0;
     fake_add("users", 10);
-    struct config *config = load(
+    struct config *config = fixture_load(
         f, USERS("indexes: [{name: by_mail, columns: [mail]}]") "  - {name: orders, source: db, "
                                                                 "key: [id]}\n"
                                                                 "  - {name: good, source: db, "
@@ -773,7 +612,7 @@ static void test_estimate(void **state)
     struct refresh_estimate estimate;
     char why[SOURCE_ERROR_BYTES];
     fake_add("users", 1000);
-    struct config *config = load(f, USERS("indexes: [{name: by_stamp, columns: [stamp]}]"));
+    struct config *config = fixture_load(f, USERS("indexes: [{name: by_stamp, columns: [stamp]}]"));
     assert_int_equal(refresh_estimate(config, fake_find, 10000, &estimate, why), SP_OK);
     assert_true(estimate.exact);
     assert_int_equal(estimate.rows, 1000);
@@ -783,7 +622,7 @@ static void test_estimate(void **state)
     assert_true(estimate.total_bytes > whole * 9 / 10 && estimate.total_bytes < whole * 11 / 10);
     config_free(config);
 
-    start(f, USERS("indexes: [{name: by_stamp, columns: [stamp]}], " FAST));
+    fixture_start(f, USERS("indexes: [{name: by_stamp, columns: [stamp]}], " FAST));
     AWAIT(f, passes(f, "users") > 0);
     struct sp_table_info info = SP_TABLE_INFO_INIT;
     assert_int_equal(sp_table_info(table_of(f, "users"), &info), SP_OK);
@@ -791,8 +630,6 @@ static void test_estimate(void **state)
            (unsigned long long)info.memory_bytes);
     assert_true(whole > info.memory_bytes * 7 / 10 && whole < info.memory_bytes * 15 / 10);
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {

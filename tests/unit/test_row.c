@@ -673,6 +673,13 @@ static void keys_convert_without_loss(void **state)
         {SP_TYPE_FLOAT32, real(SP_TYPE_FLOAT32, -0.0), "\0\0\0\0", 4},
         {SP_TYPE_FLOAT32, sp_float(NAN), "\0\0\xc0\x7f", 4},
         {SP_TYPE_FLOAT32, sp_float(-INFINITY), "\0\0\x80\xff", 4},
+        {SP_TYPE_FLOAT64, text("1"), "\0\0\0\0\0\0\xf0\x3f", 8},
+        {SP_TYPE_FLOAT64, text("1.0"), "\0\0\0\0\0\0\xf0\x3f", 8},
+        {SP_TYPE_FLOAT64, text("10e-1"), "\0\0\0\0\0\0\xf0\x3f", 8},
+        {SP_TYPE_FLOAT64, text("-0"), "\0\0\0\0\0\0\0\0", 8},
+        {SP_TYPE_FLOAT32, text("1"), "\0\0\x80\x3f", 4},
+        {SP_TYPE_FLOAT32, text("0.1"), "\xcd\xcc\xcc\x3d", 4},
+        {SP_TYPE_FLOAT32, text("NaN"), "\0\0\xc0\x7f", 4},
         {SP_TYPE_NUMERIC, text("-12.50"), "-12.50", 6},
         {SP_TYPE_JSON, text("[1]"), "[1]", 3},
         {SP_TYPE_BYTES, text("abc"), "abc", 3},
@@ -691,6 +698,25 @@ static void keys_convert_without_loss(void **state)
         assert_int_equal(key_of(cases[i].type, cases[i].value, key, &bytes), SP_OK);
         assert_int_equal(bytes, cases[i].bytes);
         assert_memory_equal(key, cases[i].key, bytes);
+    }
+}
+
+/* What JSON and the tool print of a float names the float. */
+static void keys_of_floats_can_be_named_by_their_text(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 20000; i++) {
+        char words[64];
+        unsigned char key[16], again[16];
+        size_t bytes, again_bytes;
+        bool narrow = i % 2;
+        double f = random_float();
+        struct sp_value value = narrow ? real(SP_TYPE_FLOAT32, (float)f) : sp_float(f);
+        row_value_text(&value, words, sizeof(words));
+        assert_int_equal(key_of(value.type, value, key, &bytes), SP_OK);
+        assert_int_equal(key_of(value.type, text(words), again, &again_bytes), SP_OK);
+        assert_int_equal(bytes, again_bytes);
+        assert_memory_equal(key, again, bytes);
     }
 }
 
@@ -715,7 +741,12 @@ static void keys_refuse_what_would_lose(void **state)
         {text("maybe"), SP_TYPE_BOOL, SP_ETYPE},
         {sp_int((INT64_C(1) << 53) + 1), SP_TYPE_FLOAT64, SP_ETYPE},
         {sp_int(INT64_MAX), SP_TYPE_FLOAT64, SP_ETYPE},
-        {text("1"), SP_TYPE_FLOAT64, SP_ETYPE},
+        {text("0x1p3"), SP_TYPE_FLOAT64, SP_ETYPE},
+        {text("1e400"), SP_TYPE_FLOAT64, SP_ETYPE},
+        {text("1e39"), SP_TYPE_FLOAT32, SP_ETYPE},
+        {text(" 1"), SP_TYPE_FLOAT64, SP_ETYPE},
+        {text("1,5"), SP_TYPE_FLOAT64, SP_ETYPE},
+        {text(""), SP_TYPE_FLOAT32, SP_ETYPE},
         {sp_float(0.1), SP_TYPE_FLOAT32, SP_ETYPE},
         {sp_float(1e300), SP_TYPE_FLOAT32, SP_ETYPE},
         {sp_int((1 << 24) + 1), SP_TYPE_FLOAT32, SP_ETYPE},
@@ -820,6 +851,7 @@ int main(void)
         cmocka_unit_test(validate_sees_each_fault),
         cmocka_unit_test(changing_rows_lead_nowhere),
         cmocka_unit_test(keys_convert_without_loss),
+        cmocka_unit_test(keys_of_floats_can_be_named_by_their_text),
         cmocka_unit_test(keys_refuse_what_would_lose),
         cmocka_unit_test(keys_have_a_limit),
         cmocka_unit_test(index_keys_take_any_columns),

@@ -264,7 +264,8 @@ enum sp_table_state {
     SP_TABLE_LOADING = 0, /* declared, nothing committed yet */
     SP_TABLE_FRESH = 1,   /* the last refresh succeeded */
     SP_TABLE_FAILING = 2, /* the last refresh failed: the data is that of loaded_at */
-    SP_TABLE_HELD = 3     /* a refresh is held back because it would drop too much */
+    SP_TABLE_HELD =
+        3 /* it is let as it is: a refresh would drop too much, or an operator holds it */
 };
 
 struct sp_table_info {

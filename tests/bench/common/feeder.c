@@ -117,7 +117,7 @@ double feeder_again(struct feeder *feeder)
 {
     uint64_t before = told(feeder);
     double start = bench_now_s();
-    bench_must(refresh_now(feeder->refresh, NULL), "refresh_now");
+    bench_must(refresh_now(feeder->refresh, NULL, NULL), "refresh_now");
     while (told(feeder) == before)
         turn(feeder);
     feeder_status(feeder);

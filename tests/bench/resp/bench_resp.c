@@ -55,7 +55,11 @@ static void start_all(struct servers *servers, enum peer_transport transport, un
 {
     for (enum peer_kind kind = 0; kind < PEER_KINDS; kind++) {
         const struct peer_options options = {
-            .kind = kind, .transport = transport, .threads = threads, .pinned = threads == 1};
+            .kind = kind,
+            .transport = transport,
+            .threads = threads,
+            .pinned = threads == 1,
+            .huge_pages = true}; /* as sidepondd has them unless it is told otherwise */
         struct peer *peer = &servers->peers[kind];
         servers->runs[kind] = (kind != PEER_FLOOR || threads == 1) && peer_start(peer, &options);
         if (kind == PEER_OURS && !servers->runs[kind])
