@@ -403,6 +403,18 @@ struct segment_ref cache_segment_at(const struct cache *cache, uint64_t prefix, 
 /* A cursor is the prefix, then the tag, which is the order of home buckets in a segment whatever
  * its size: so it outlives rebuilt segments too. */
 
+/* The word of a slot with a live entry, or 0; one that has expired goes. */
+static uint64_t live_word(struct cache *cache, const struct segment_ref *segment, unsigned b,
+                          unsigned s)
+{
+    uint64_t word = atomic_load_explicit(&segment->buckets[b].slots[s], memory_order_relaxed);
+    if (word == 0 || !cache_expired(cache, store_entry(cache->store, slot_unit(word))))
+        return word;
+    struct place place = index_place(cache_index(cache), segment, b, s);
+    cache_lose(cache, &place, CACHE_EXPIRED);
+    return 0;
+}
+
 /* Visits the live entries whose home is this bucket. */
 static unsigned visit_home(struct cache *cache, const struct segment_ref *segment, unsigned home,
                            void (*visit)(void *, const struct cache_entry *), void *context)
@@ -410,11 +422,10 @@ static unsigned visit_home(struct cache *cache, const struct segment_ref *segmen
     uint64_t meta = atomic_load_explicit(&segment->buckets[home].meta, memory_order_relaxed);
     unsigned visited = 0;
     for (unsigned d = 0; d <= bucket_reach(meta); d++) {
-        const struct bucket *bucket = &segment->buckets[(home + d) % segment->bucket_count];
+        unsigned b = (home + d) % segment->bucket_count;
         for (unsigned s = 0; s < BUCKET_SLOTS; s++) {
-            uint64_t word = atomic_load_explicit(&bucket->slots[s], memory_order_relaxed);
-            if (word == 0 || tag_bucket(slot_tag(word), segment->bucket_count) != home ||
-                cache_expired(cache, store_entry(cache->store, slot_unit(word))))
+            uint64_t word = live_word(cache, segment, b, s);
+            if (word == 0 || tag_bucket(slot_tag(word), segment->bucket_count) != home)
                 continue;
             struct cache_entry entry = cache_entry_at(cache, slot_unit(word));
             visit(context, &entry);
@@ -468,9 +479,8 @@ bool cache_random(struct cache *cache, uint64_t random, struct cache_entry *out)
         unsigned first = (unsigned)((random & UINT32_MAX) * slots >> 32);
         for (unsigned i = 0; i < slots; i++) {
             unsigned at = (first + i) % slots;
-            uint64_t word = atomic_load_explicit(
-                &segment.buckets[at / BUCKET_SLOTS].slots[at % BUCKET_SLOTS], memory_order_relaxed);
-            if (word == 0 || cache_expired(cache, store_entry(cache->store, slot_unit(word))))
+            uint64_t word = live_word(cache, &segment, at / BUCKET_SLOTS, at % BUCKET_SLOTS);
+            if (word == 0)
                 continue;
             *out = cache_entry_at(cache, slot_unit(word));
             return true;

@@ -72,7 +72,8 @@ void cache_prefetch_entry(const struct cache *cache, const void *bucket, uint64_
 bool cache_find(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
                 struct cache_entry *out);
 
-/* Any entry, each about as likely as another; false: there is none. */
+/* Any entry, each about as likely as another; false: there is none. What it and cache_scan find to
+ * have expired goes. */
 bool cache_random(struct cache *cache, uint64_t random, struct cache_entry *out);
 
 /* Visits some entries, at least `count` if there are as many (up to a bucket's overflow more), and
