@@ -104,6 +104,8 @@ void cache_free(struct sp_pond *pond)
     bindings_free(&cache->table);
     cache_count_tell(&cache->count, hints_file(cache));
     cache_hints_free(atomic_load_explicit(&cache->hints, memory_order_relaxed));
+    if (cache->link != NULL)
+        cache->link_rules->free(cache->link);
     free(cache);
     pond->cache = NULL;
 }
@@ -112,6 +114,8 @@ void cache_forked(struct sp_pond *pond)
 {
     if (pond->cache != NULL)
         cache_count_forked(&pond->cache->count);
+    if (pond->cache != NULL && pond->cache->link != NULL)
+        pond->cache->link_rules->forked(pond->cache->link);
 }
 
 /* --- one ----------------------------------------------------------------------------------------
@@ -173,6 +177,34 @@ __attribute__((flatten)) int sp_cache_get(struct sp_cache *cache, const void *ke
         return cache_count_miss(cache);
     }
     return get_counted(cache, key, key_bytes, out, cap, size);
+}
+
+static int get_entry(struct sp_cache *cache, const void *key, size_t key_bytes, void *out,
+                     size_t cap, struct cache_found *entry)
+{
+    struct cache_batch batch;
+    struct cache_probe probe;
+    cache_batch_begin(&batch, cache);
+    cache_probe_begin(&batch, &probe, key, key_bytes);
+    cache_probe_fetch(&batch, &probe);
+    int status = cache_probe_find(&batch, &probe);
+    if (status == SP_ENOTFOUND)
+        return status;
+    if (status == SP_OK && probe.value_bytes <= cap) {
+        cache_probe_copy(&batch, &probe, out, cap);
+        if (cache_probe_valid(&batch, &probe)) {
+            cache_touch(&batch, cache, &probe);
+            *entry = (struct cache_found){probe.value_bytes, probe.expiry_ms};
+            return SP_OK;
+        }
+    }
+    return cache_read_again(cache, key, key_bytes, out, cap, entry);
+}
+
+int cache_get_entry(struct sp_cache *cache, const void *key, size_t key_bytes, void *out,
+                    size_t cap, struct cache_found *entry)
+{
+    return cache_counted(cache, get_entry(cache, key, key_bytes, out, cap, entry));
 }
 
 /* The expiry of a key, without its value. */

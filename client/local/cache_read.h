@@ -42,10 +42,19 @@ struct cache_hints {
     struct cache_hints *older;
 };
 
+/* The way to the server that writes (client/cache); the reader only knows how to end it. */
+struct cache_link;
+struct cache_link_rules {
+    void (*forked)(struct cache_link *link); /* in the child of a fork, the pond's mutex held */
+    void (*free)(struct cache_link *link);
+};
+
 struct sp_cache {
     struct sp_table table;               /* one of the pond's, so that it follows to another pond */
     _Atomic(struct cache_hints *) hints; /* NULL: none were looked for */
     struct cache_count count;            /* of sp_cache_get and sp_cache_mget */
+    struct cache_link *link; /* NULL: nothing was written so far. Set once, by the pond's mutex */
+    const struct cache_link_rules *link_rules;
 };
 
 struct cache_batch {
@@ -78,6 +87,10 @@ struct cache_found {
  * sp_cache_get. Sets no hint. */
 int cache_read_again(struct sp_cache *cache, const void *key, size_t key_bytes, void *out,
                      size_t cap, struct cache_found *entry);
+
+/* As sp_cache_get, and what else the entry says: SP_OK or SP_ERANGE fill `entry`. */
+int cache_get_entry(struct sp_cache *cache, const void *key, size_t key_bytes, void *out,
+                    size_t cap, struct cache_found *entry);
 
 /* cache_hints.c: opens the hints of the pond that the cache is in now, if that has not been done.
  */

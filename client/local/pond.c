@@ -5,7 +5,7 @@
  * A handle is private memory and a read-only mapping, both of which a forked child simply has. What
  * it must not share are the leases: their locks belong to the open file, so a child that kept the
  * descriptor would keep its parent's leases alive after the parent's death. The child closes it and
- * opens its own when it needs one.
+ * opens its own when it needs one. So it is with the cache's connections.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -14,8 +14,7 @@ static int try_version(struct find_path *p, const void *key, size_t key_bytes, u
     *result = find_key(p, 0, key, key_bytes, &found);
     if (*result != FIND_HIT)
         return READ_AGAIN;
-    const struct entry *entry =
-        (const struct entry *)(const void *)(found.key - ENTRY_HEAD_BYTES);
+    const struct entry *entry = (const struct entry *)(const void *)(found.key - ENTRY_HEAD_BYTES);
     *version = entry_born(atomic_load_explicit(&entry->born_word, memory_order_relaxed));
     return find_valid(p) ? SP_OK : READ_AGAIN;
 }

@@ -2,8 +2,8 @@
 """Builds the extension module.
 
 In a checkout the library's sources are compiled into the module, so nothing needs to be installed
-but a C compiler and libxxhash-dev. Without the sources, or with SIDEPOND_SYSTEM_LIB=1, the module is
-linked with the installed libsidepond (pkg-config sidepond).
+but a C compiler, libxxhash-dev and libhiredis-dev. Without the sources, or with
+SIDEPOND_SYSTEM_LIB=1, the module is linked with the installed libsidepond (pkg-config sidepond).
 """
 import os
 import re
@@ -33,14 +33,15 @@ def version():
     return re.search(r"project\(sidepond VERSION ([0-9.]+)", text).group(1)
 
 
-def pkg_config(option, module):
-    result = subprocess.run(["pkg-config", option, module], check=True, capture_output=True,
+def pkg_config(option, *modules):
+    result = subprocess.run(["pkg-config", option, *modules], check=True, capture_output=True,
                             text=True)
     return shlex.split(result.stdout)
 
 
 def headers():
-    folders = [HERE / "src", ROOT / "alloc", ROOT / "client/local", ROOT / "client/include/sidepond"]
+    folders = [HERE / "src", ROOT / "alloc", ROOT / "client/local", ROOT / "client/cache",
+               ROOT / "client/include/sidepond"]
     return [str(path) for folder in folders for path in folder.rglob("*.h")]
 
 
@@ -52,13 +53,13 @@ def extension():
     if not FREE_THREADED:
         macros.append(("Py_LIMITED_API", "0x030B0000"))
     if CHECKOUT and not os.environ.get("SIDEPOND_SYSTEM_LIB"):
-        sources += sources_in("alloc") + sources_in("client/local")
+        sources += sources_in("alloc") + sources_in("client/local") + sources_in("client/cache")
         folders = ["", "alloc/include", "client/include"]
         compile_args += [f"-I{ROOT / folder}" for folder in folders]
         # what a reader does not use, all that writes above all, is left out by the linker
         compile_args += ["-ffunction-sections"]
-        compile_args += pkg_config("--cflags", "libxxhash")
-        link_args += ["-Wl,--gc-sections", *pkg_config("--libs", "libxxhash")]
+        compile_args += pkg_config("--cflags", "libxxhash", "hiredis")
+        link_args += ["-Wl,--gc-sections", *pkg_config("--libs", "libxxhash", "hiredis")]
         macros += [("SIDEPOND_VERSION", f'"{version()}"')]
     else:
         compile_args += pkg_config("--cflags", "sidepond")

@@ -18,7 +18,7 @@ static const struct {
     {COMMAND_WRITE, "write"},     {COMMAND_READONLY, "readonly"}, {COMMAND_DENYOOM, "denyoom"},
     {COMMAND_ADMIN, "admin"},     {COMMAND_PUBSUB, "pubsub"},     {COMMAND_NOSCRIPT, "noscript"},
     {COMMAND_LOADING, "loading"}, {COMMAND_STALE, "stale"},       {COMMAND_FAST, "fast"},
-    {COMMAND_NO_AUTH, "no_auth"}, {COMMAND_NO_MULTI, "no_multi"},
+    {COMMAND_NO_AUTH, "no_auth"}, {COMMAND_NO_MULTI, "no_multi"}, {COMMAND_BLOCKING, "blocking"},
 };
 #define FLAG_WORDS (sizeof(flag_words) / sizeof(flag_words[0]))
 
@@ -231,6 +231,8 @@ void run_command_list(struct session *session, const struct call *call)
 void run_command_getkeys(struct session *session, const struct call *call)
 {
     const struct command *command = command_find_full(&call->args[2]);
+    if (command && command->subcommand_count > 0 && call->count > 3)
+        command = command_find_sub(command, call->args[3].bytes, call->args[3].size);
     if (!command) {
         reply_error(&session->reply, "ERR Invalid command specified");
         return;

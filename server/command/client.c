@@ -73,6 +73,24 @@ void client_free(struct client *client)
     free(client);
 }
 
+struct client *client_find(struct client_registry *registry, uint64_t id)
+{
+    struct client *client = registry->first;
+    while (client && client->id != id)
+        client = client->next;
+    return client;
+}
+
+/* It stays when the lock is let go: sessions of this thread end on this thread. */
+struct session *client_session(struct client_registry *registry, uint64_t id)
+{
+    pthread_mutex_lock(&registry->lock);
+    struct client *client = client_find(registry, id);
+    struct session *session = client ? client->session : NULL;
+    pthread_mutex_unlock(&registry->lock);
+    return session;
+}
+
 /* --- describing ------------------------------------------------------------------------------- */
 
 static void print_flags(const struct client *client, char out[16])
@@ -81,8 +99,8 @@ static void print_flags(const struct client *client, char out[16])
         uint32_t flag;
         char letter;
     } letters[] = {{CLIENT_SUBSCRIBER, 'P'},      {CLIENT_MULTI, 'x'},     {CLIENT_TRACKING, 't'},
-                   {CLIENT_TRACKING_BROKEN, 'R'}, {CLIENT_BROADCAST, 'B'}, {CLIENT_CLOSING, 'A'},
-                   {CLIENT_NO_EVICT, 'e'},        {CLIENT_NO_TOUCH, 'T'}};
+                   {CLIENT_TRACKING_BROKEN, 'R'}, {CLIENT_BROADCAST, 'B'}, {CLIENT_BLOCKED, 'b'},
+                   {CLIENT_CLOSING, 'A'},         {CLIENT_NO_EVICT, 'e'},  {CLIENT_NO_TOUCH, 'T'}};
     uint32_t flags = atomic_load_explicit(&client->flags, memory_order_relaxed);
     size_t used = 0;
     if (atomic_load_explicit(&client->queued, memory_order_relaxed) > 0)
@@ -384,13 +402,8 @@ struct kill_order {
 static void kill_on_thread(void *argument)
 {
     struct kill_order *order = argument;
-    struct client_registry *registry = &order->service->clients;
-    struct session *session = NULL;
-    pthread_mutex_lock(&registry->lock);
-    for (struct client *client = registry->first; client && !session; client = client->next)
-        session = client->id == order->id ? client->session : NULL;
-    pthread_mutex_unlock(&registry->lock);
-    if (session) /* sessions of this thread end on this thread */
+    struct session *session = client_session(&order->service->clients, order->id);
+    if (session)
         net_close(session->connection);
     free(order);
 }

@@ -34,6 +34,7 @@ struct client {
     _Atomic uint32_t flags;                  /* enum client_flag */
     _Atomic uint32_t channels, patterns, protocol;
     _Atomic int64_t redirect; /* of CLIENT TRACKING: to whom; 0: nobody; -1: it is off */
+    _Atomic uint32_t unblock; /* enum unblock, of wait.h */
     _Atomic uint32_t queued;  /* 0: no MULTI; else requests after it, and 1 */
 };
 
@@ -44,6 +45,7 @@ enum client_flag {
     CLIENT_CLOSING = 1u << 3,         /* A */
     CLIENT_NO_EVICT = 1u << 4,        /* e */
     CLIENT_NO_TOUCH = 1u << 5,        /* T */
+    CLIENT_BLOCKED = 1u << 6,         /* b */
     CLIENT_TRACKING_BROKEN = 1u << 8, /* R: whom it redirects to is gone */
     CLIENT_BROADCAST = 1u << 9        /* B: it tracks prefixes */
 };
@@ -60,6 +62,11 @@ void client_registry_destroy(struct client_registry *registry);
 /* A session's client, in the registry; NULL: no memory. */
 struct client *client_new(struct session *session);
 void client_free(struct client *client);
+
+/* By its number; with the registry's lock. NULL: there is none. */
+struct client *client_find(struct client_registry *registry, uint64_t id);
+/* The session of a client of this thread; NULL: it has closed. */
+struct session *client_session(struct client_registry *registry, uint64_t id);
 
 /* As CLIENT INFO says it, without a line's end; takes the registry's lock. */
 void client_describe(struct session *session, char *out, size_t cap);

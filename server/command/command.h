@@ -43,6 +43,7 @@ enum command_flag {
     COMMAND_NO_AUTH = 1u << 9,              /* may be called before AUTH */
     COMMAND_NO_MULTI = 1u << 10,            /* not between MULTI and EXEC */
     COMMAND_IN_RESP2_SUBSCRIBER = 1u << 11, /* a subscriber may call it also in RESP2 */
+    COMMAND_BLOCKING = 1u << 12,            /* may wait */
     /* How it is run. */
     COMMAND_LOCK = 1u << 16,      /* with the cache's lock held */
     COMMAND_QUEUELESS = 1u << 17, /* run at once, also after MULTI: EXEC, DISCARD, MULTI, WATCH */

@@ -9,6 +9,7 @@
 #ifndef SIDEPOND_COMMAND_COMMANDS_H
 #define SIDEPOND_COMMAND_COMMANDS_H
 
+#include "server/command/lease_table.h"
 #include "server/command/session.h"
 
 /* --- keys (keys.c); with the lock ----------------------------------------------------------- */
@@ -23,6 +24,10 @@ int key_set_expiry(struct session *session, const struct resp_arg *key, uint64_t
 
 /* Replies with a key's value, or null, without the lock where that is possible. */
 void reply_value(struct session *session, const struct resp_arg *key, struct cache_probe *probe);
+
+/* Replies with a key's value, without the lock, and counts a hit, if it lasts beyond `until_ms` of
+ * the wall clock. False, without a reply: it does not, or that cannot be said without the lock. */
+bool reply_lasting(struct session *session, const struct resp_arg *key, int64_t until_ms);
 
 /* Between the two, what is written appears as one to all clients. With the lock; may be nested. */
 void several_begin(struct session *session);
@@ -58,13 +63,24 @@ static inline void key_event(struct session *session, enum event_class kind, con
         event_publish(session->service, kind, event, key->bytes, key->size);
 }
 
-/* A key has a value that it may not have had before: for those who watch it (multi.c). With the
- * lock. */
+/* A key has a value that it may not have had before: for those who watch it (multi.c), and who
+ * compute it or wait for that (lease.c). With the lock. */
 static inline void key_written(struct session *session, uint64_t hash)
 {
     struct service *service = session->service;
     if (__builtin_expect(atomic_load_explicit(&service->watchers, memory_order_relaxed) != 0, 0))
         service->writes[hash % WATCH_SLOTS]++;
+    if (__builtin_expect(atomic_load_explicit(&service->lease_count, memory_order_relaxed), 0))
+        lease_table_key_written(service->leases, hash);
+}
+
+/* A key has no value, whether or not it had one before: what somebody may be computing for it is
+ * not to be stored. With the lock. */
+static inline void key_deleted(struct session *session, uint64_t hash)
+{
+    struct service *service = session->service;
+    if (__builtin_expect(atomic_load_explicit(&service->lease_count, memory_order_relaxed), 0))
+        lease_table_key_deleted(service->leases, hash);
 }
 
 /* A key is another one now, and everybody sees it: for those who track it (tracking.c). With the
@@ -209,6 +225,13 @@ COMMAND_FUNCTION(client_caching);
 COMMAND_FUNCTION(client_trackinginfo);
 COMMAND_FUNCTION(client_getredir);
 
+/* pause.c */
+COMMAND_FUNCTION(client_pause);
+COMMAND_FUNCTION(client_unpause);
+
+/* wait.c */
+COMMAND_FUNCTION(client_unblock);
+
 /* about_commands.c */
 COMMAND_FUNCTION(command);
 COMMAND_FUNCTION(command_count);
@@ -260,6 +283,11 @@ COMMAND_FUNCTION(slowlog_get);
 COMMAND_FUNCTION(slowlog_help);
 COMMAND_FUNCTION(slowlog_len);
 COMMAND_FUNCTION(slowlog_reset);
+
+/* lease.c */
+COMMAND_FUNCTION(sidepond_fill);
+COMMAND_FUNCTION(sidepond_lease);
+COMMAND_FUNCTION(sidepond_release);
 
 /* sidepond.c */
 COMMAND_FUNCTION(sidepond_check);

@@ -140,6 +140,14 @@ static bool set_maxclients(struct config_view *view, const struct resp_arg *valu
     int64_t wanted;
     if (!take_number(value, 1, UINT32_MAX, &wanted, why))
         return false;
+    uint32_t possible = net_clients_possible((uint32_t)wanted);
+    if (possible < wanted) {
+        snprintf(why, WHY_BYTES,
+                 "The operating system is not able to handle the specified number of clients, try "
+                 "with %u",
+                 possible);
+        return false;
+    }
     view->settings.limits.clients_max = (uint32_t)wanted;
     return true;
 }

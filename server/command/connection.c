@@ -6,6 +6,7 @@
 
 #include "server/command/access.h"
 #include "server/command/client.h"
+#include "server/command/lease.h"
 #include "server/command/multi.h"
 #include "server/command/pubsub.h"
 #include "server/command/tracking.h"
@@ -49,6 +50,7 @@ void run_reset(struct session *session, const struct call *call)
     session->multi = NULL;
     pubsub_leave(session);
     tracking_stop(session);
+    lease_leave(session);
     access_end(session);
     access_begin(session);
     session->mute = MUTE_NONE;

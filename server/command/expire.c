@@ -74,7 +74,10 @@ static void expire(struct session *session, const struct call *call, unsigned un
         !arg_integer(session, &call->args[2], &value) ||
         !expiry_from(session, call->command, value, unit_ms, absolute, false, &expiry_ms))
         return;
-    if (!key_find(session, key, &entry) || !flags_allow(flags, entry.expiry_ms, expiry_ms)) {
+    bool found = key_find(session, key, &entry);
+    if (!found && expiry_ms <= session_now(session))
+        key_deleted(session, call->hash);
+    if (!found || !flags_allow(flags, entry.expiry_ms, expiry_ms)) {
         reply_integer(&session->reply, 0);
         return;
     }

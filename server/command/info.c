@@ -96,7 +96,7 @@ static void print_clients(struct info *info)
     number(info, "connected_clients", info->figures.net.connections);
     number(info, "cluster_connections", 0);
     number(info, "maxclients", info->settings.limits.clients_max);
-    number(info, "blocked_clients", 0);
+    number(info, "blocked_clients", info->figures.blocked);
     number(info, "pubsub_clients", info->subscribers);
     number(info, "tracking_clients", info->figures.tracking.clients);
 }

@@ -33,6 +33,7 @@ int key_put(struct session *session, const struct resp_arg *key, uint64_t hash, 
 
 bool key_delete(struct session *session, const struct resp_arg *key, uint64_t hash)
 {
+    key_deleted(session, hash);
     bool deleted = cache_delete(session_cache(session), hash, key->bytes, key->size);
     if (deleted)
         key_changed(session, key);
@@ -81,18 +82,41 @@ void key_fetch_touch(const struct session *session, const struct cache_probe *pr
         __builtin_prefetch((const void *)&service->touched[place], 1);
 }
 
-/* Tells the evicting hand that the entry of a probe is in use. */
-static void touch(struct session *session, const struct cache_probe *probe)
+/* Tells the evicting hand that the entry of a probe is in use, unless the client wants no trace. */
+static void touch(struct session *session, const struct cache_batch *reads,
+                  const struct cache_probe *probe)
 {
     const struct service *service = session->service;
     uint8_t bit;
-    uint64_t place = cache_hint_place(session->thread->reads.binding, &probe->home, probe->hash,
-                                      probe->match, &bit);
+    if (atomic_load_explicit(&session->client->flags, memory_order_relaxed) & CLIENT_NO_TOUCH)
+        return;
+    uint64_t place =
+        cache_hint_place(reads->binding, &probe->home, probe->hash, probe->match, &bit);
     if (place < service->places)
         cache_hint_mark(&service->touched[place], bit);
 }
 
 #define COPY_ROOM 16u /* behind a value, so that its copy can be made of whole pieces */
+
+/* Replies with the value of a probe that has found one; false: something changed meanwhile. */
+static bool reply_found(struct session *session, const struct cache_batch *reads,
+                        struct cache_probe *probe)
+{
+    size_t mark = reply_mark(&session->reply);
+    buffer_reserve(session->reply.out, REPLY_HEAD_BYTES + probe->value_bytes + COPY_ROOM + 2);
+    char *at = reply_bulk_begin(&session->reply, probe->value_bytes);
+    if (!at)
+        return true; /* no memory: the connection ends */
+    cache_probe_copy(reads, probe, at, probe->value_bytes + COPY_ROOM);
+    memcpy(at + probe->value_bytes, "\r\n", 2); /* the copy may have written over it */
+    if (!cache_probe_valid(reads, probe)) {
+        reply_rewind(&session->reply, mark);
+        return false;
+    }
+    touch(session, reads, probe);
+    count_lookup(session, true);
+    return true;
+}
 
 /* Replies with what a probe finds, in one attempt; false: something changed meanwhile. */
 static bool reply_probe(struct session *session, struct cache_probe *probe)
@@ -106,20 +130,7 @@ static bool reply_probe(struct session *session, struct cache_probe *probe)
         count_lookup(session, false);
         return true;
     }
-    size_t mark = reply_mark(&session->reply);
-    buffer_reserve(session->reply.out, REPLY_HEAD_BYTES + probe->value_bytes + COPY_ROOM + 2);
-    char *at = reply_bulk_begin(&session->reply, probe->value_bytes);
-    if (!at)
-        return true; /* no memory: the connection ends */
-    cache_probe_copy(reads, probe, at, probe->value_bytes + COPY_ROOM);
-    memcpy(at + probe->value_bytes, "\r\n", 2); /* the copy may have written over it */
-    if (!cache_probe_valid(reads, probe)) {
-        reply_rewind(&session->reply, mark);
-        return false;
-    }
-    touch(session, probe);
-    count_lookup(session, true);
-    return true;
+    return reply_found(session, reads, probe);
 }
 
 /* As often as it takes; the value is of any size. */
@@ -161,6 +172,39 @@ void reply_value(struct session *session, const struct resp_arg *key, struct cac
         reply_locked(session, key);
     else if (!probe || !reply_probe(session, probe))
         reply_read_again(session, key);
+}
+
+/* One attempt. SP_OK: replied; SP_ENOTFOUND: there is none that lasts; else READ_AGAIN. */
+static int try_lasting(struct session *session, const struct resp_arg *key, int64_t until_ms)
+{
+    struct cache_batch reads; /* of its own: the thread's are of requests that wait their turn */
+    struct cache_probe probe;
+    cache_batch_begin(&reads, session->service->reader);
+    cache_probe_begin(&reads, &probe, key->bytes, key->size);
+    cache_probe_fetch(&reads, &probe);
+    int status = cache_probe_find(&reads, &probe);
+    if (status == SP_OK && probe.expiry_ms != CACHE_NO_EXPIRY && probe.expiry_ms <= until_ms)
+        return SP_ENOTFOUND;
+    if (status == SP_OK && !reply_found(session, &reads, &probe))
+        return READ_AGAIN;
+    return status;
+}
+
+bool reply_lasting(struct session *session, const struct resp_arg *key, int64_t until_ms)
+{
+    uint64_t several =
+        atomic_load_explicit(&session->service->multi_sequence, memory_order_acquire);
+    if (several % 2 != 0)
+        return false;
+    int status = try_lasting(session, key, until_ms);
+    if (status == READ_AGAIN) {
+        struct cache_found found;
+        char none[1];
+        /* Finds the way through an index that has changed, also for those who come later. */
+        cache_read_again(session->service->reader, key->bytes, key->size, none, 0, &found);
+        status = try_lasting(session, key, until_ms);
+    }
+    return status == SP_OK;
 }
 
 /* --- commands ------------------------------------------------------------------------------- */
@@ -371,6 +415,7 @@ void run_flushall(struct session *session, const struct call *call)
         reply_store_error(session, status);
         return;
     }
+    lease_table_all_deleted(session->service->leases, session->thread->number);
     if (atomic_load_explicit(&session->service->trackers, memory_order_relaxed) != 0)
         tracking_flushed(session->service, session);
     reply_ok(&session->reply);

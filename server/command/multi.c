@@ -62,6 +62,14 @@ bool multi_is_open(const struct session *session)
     return session->multi && session->multi->open;
 }
 
+bool multi_writes(const struct session *session)
+{
+    bool writes = false;
+    for (size_t i = 0; multi_is_open(session) && i < session->multi->queued_count; i++)
+        writes |= command_writes(session->multi->queued[i].command);
+    return writes;
+}
+
 void multi_spoil(struct session *session)
 {
     if (multi_is_open(session))

@@ -28,6 +28,8 @@ struct multi {
 
 bool multi_is_open(const struct session *session);
 void multi_queue(struct session *session, const struct call *call);
+/* Whether it has queued a write. */
+bool multi_writes(const struct session *session);
 /* A request was refused; no-op outside of MULTI. */
 void multi_spoil(struct session *session);
 /* EXEC itself was wrong: replies why, and ends the transaction if there is one. */

@@ -10,6 +10,7 @@
 
 #include "alloc/clock.h"
 #include "server/command/commands.h"
+#include "server/command/lease_table.h"
 #include "server/command/pubsub.h"
 #include "server/command/rows.h"
 #include "sidepond/cache.h"
@@ -19,6 +20,7 @@ static void free_threads(struct service *service)
     for (unsigned i = 0; service->threads && i < service->thread_count; i++) {
         struct thread *thread = &service->threads[i];
         resp_args_free(&thread->args);
+        buffer_free(&thread->line);
         row_tables_free(thread->tables);
         if (thread->stats)
             stats_destroy(thread->stats);
@@ -49,6 +51,7 @@ static void free_service(struct service *service)
     free_threads(service);
     pubsub_free(service->pubsub);
     tracking_free(service->tracking);
+    lease_table_free(service->leases);
     acl_destroy(&service->acl);
     client_registry_destroy(&service->clients);
     pthread_mutex_destroy(&service->acl_log.lock);
@@ -122,7 +125,8 @@ static int serve(struct service *service, char *why)
                               .listens = options->listens,
                               .listens_count = options->listens_count,
                               .tls = options->tls,
-                              .full_text = "-ERR max number of clients reached\r\n"};
+                              .full_text = "-ERR max number of clients reached\r\n",
+                              .query_text = "-ERR Protocol error: too big request\r\n"};
     struct net_handler handler = {.context = service,
                                   .opened = session_opened,
                                   .input = session_input,
@@ -155,7 +159,9 @@ int service_start(const struct service_options *options, struct service **out, c
     snprintf(why, NET_WHY_BYTES, "out of memory");
     service->pubsub = pubsub_new();
     service->tracking = tracking_new();
-    if (acl_init(&service->acl) != SP_OK || !service->pubsub || !service->tracking)
+    service->leases = lease_table_new(service);
+    if (acl_init(&service->acl) != SP_OK || !service->pubsub || !service->tracking ||
+        !service->leases)
         status = SP_ENOMEM;
     else
         tracking_configure(service->tracking, options->settings.tracked_keys_max);

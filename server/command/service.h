@@ -20,6 +20,7 @@
 #include "server/command/acl_log.h"
 #include "server/command/client.h"
 #include "server/command/jobs.h"
+#include "server/command/pause.h"
 #include "server/command/slowlog.h"
 #include "server/command/stats.h"
 #include "server/command/tracking.h"
@@ -28,6 +29,7 @@
 #include "server/store/cache.h"
 #include "sidepond/sidepond.h"
 
+struct lease_table;
 struct operators;
 struct pubsub;
 struct thread;
@@ -87,12 +89,18 @@ struct service {
     uint32_t writes[WATCH_SLOTS]; /* while there are any: of keys by hash; with the lock */
     _Atomic uint32_t trackers;    /* sessions that track keys; raised with the cache's lock */
     _Atomic bool broadcasts;      /* tracking_broadcast has something to tell */
+    /* Changed often where there are leases, so apart from what each request reads. */
+    _Atomic uint32_t lease_count; /* of `leases`; raised from 0 with the cache's lock */
+    _Atomic uint32_t blocked;     /* clients that wait */
+    uint8_t apart[64];
+    struct pause pause;
     struct resp_limits resp_limits;
     struct acl acl;
     struct acl_log acl_log;
     struct client_registry clients;
     struct pubsub *pubsub;
     struct tracking *tracking;
+    struct lease_table *leases;
     struct slowlog slowlog;
     struct jobs jobs;
     _Atomic(const struct operators *) operators; /* NULL: no daemon */

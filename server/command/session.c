@@ -10,6 +10,7 @@
 #include "server/command/access.h"
 #include "server/command/client.h"
 #include "server/command/commands.h"
+#include "server/command/lease.h"
 #include "server/command/multi.h"
 #include "server/command/pubsub.h"
 #include "server/command/tracking.h"
@@ -128,16 +129,31 @@ static void reply_unknown(struct session *session, const struct call *call)
                 args);
 }
 
+/* The name of a container in capitals. */
+static void print_parent(const struct call *call, char out[32])
+{
+    const struct resp_arg *name = &call->args[0];
+    size_t size = 0;
+    for (; size < name->size && size < 31; size++)
+        out[size] = (char)toupper((unsigned char)name->bytes[size]);
+    out[size] = '\0';
+}
+
+void reply_subcommand_error(struct session *session, const struct call *call)
+{
+    char parent[32];
+    print_parent(call, parent);
+    reply_error(&session->reply,
+                "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try %s HELP.",
+                arg_print(&call->args[1]), call->args[1].bytes, parent);
+}
+
 static void reply_unknown_sub(struct session *session, const struct call *call)
 {
     char parent[32];
-    size_t size = 0;
-    for (; call->command->name[size] && size + 1 < sizeof(parent); size++)
-        parent[size] = (char)toupper((unsigned char)call->command->name[size]);
-    parent[size] = '\0';
+    print_parent(call, parent);
     reply_error(&session->reply, "ERR unknown subcommand '%.*s'. Try %s HELP.",
-                call->args[1].size < 128 ? (int)call->args[1].size : 128, call->args[1].bytes,
-                parent);
+                arg_print(&call->args[1]), call->args[1].bytes, parent);
 }
 
 /* The subcommand, where there is one; false: there is none of this name. */
@@ -259,7 +275,13 @@ static void mute_reply(struct session *session, size_t mark)
         session->mute = MUTE_THIS;
 }
 
-void session_request(struct session *session, struct call *call)
+static bool is_paused(const struct session *session)
+{
+    return __builtin_expect(
+        atomic_load_explicit(&session->service->pause.kind, memory_order_relaxed) != PAUSE_NONE, 0);
+}
+
+bool session_request(struct session *session, struct call *call)
 {
     size_t mark = reply_mark(&session->reply);
     if (!check_request(session, call)) {
@@ -267,6 +289,8 @@ void session_request(struct session *session, struct call *call)
         count_error(session, mark);
         if (call->command)
             stats_add(&session->thread->stats->by_command[call->command->number].rejected, 1);
+    } else if (is_paused(session) && pause_postpones(session, call)) {
+        return false;
     } else if (multi_is_open(session) && !(call->command->flags & COMMAND_QUEUELESS)) {
         multi_queue(session, call);
     } else {
@@ -277,6 +301,7 @@ void session_request(struct session *session, struct call *call)
         mute_reply(session, mark);
     if (__builtin_expect(session->tracking != NULL, 0))
         tracking_after(session, call);
+    return true;
 }
 
 /* --- batches -------------------------------------------------------------------------------- */
@@ -292,27 +317,52 @@ static const struct resp_limits stranger_limits = {.args_max = 10,
                                                    .arg_bytes_max = 16384,
                                                    .request_bytes_max = 1 << 20};
 
-/* Parses up to BATCH_MAX requests; returns how many bytes they take. */
-static size_t parse_batch(struct session *session, uint8_t *bytes, size_t size, size_t *count)
+#define LINE_KEPT_MAX 65537u /* the longest that the parser takes */
+
+/* What an inline command with quotes was before it was parsed, which changes it: so that it can be
+ * shown again. */
+static void keep_line(struct thread *thread, const uint8_t *bytes, size_t size)
+{
+    size_t most = size < LINE_KEPT_MAX ? size : LINE_KEPT_MAX;
+    const uint8_t *end = memchr(bytes, '\n', most);
+    size_t length = end ? (size_t)(end - bytes) : 0;
+    thread->line.size = 0;
+    if (memchr(bytes, '"', length) || memchr(bytes, '\'', length))
+        buffer_append(&thread->line, bytes, length);
+}
+
+/* Parses up to BATCH_MAX requests; returns how many bytes they take. An inline command is a batch
+ * of its own. `*more`: another batch may follow. */
+static size_t parse_batch(struct session *session, uint8_t *bytes, size_t size, size_t *count,
+                          bool *more)
 {
     struct thread *thread = session->thread;
     const struct resp_limits *limits =
         session->user ? &session->service->resp_limits : &stranger_limits;
     size_t at = 0;
+    bool is_inline = false;
     *count = 0;
+    *more = false;
+    thread->line.size = 0;
     resp_args_clear(&thread->args);
-    while (at < size && *count < BATCH_MAX) {
+    while (at < size && *count < BATCH_MAX && !is_inline) {
         struct batch_item *item = &thread->batch[*count];
+        is_inline = bytes[at] != '*';
+        if (is_inline && at > 0)
+            break;
+        if (is_inline)
+            keep_line(thread, bytes + at, size - at);
         enum resp_parse status = resp_parse(&session->parser, limits, bytes + at, size - at,
                                             &thread->args, &item->request);
         if (status == RESP_INVALID)
             session->broken = true;
         if (status != RESP_DONE)
-            break;
+            return at;
         at += item->request.consumed;
         item->end = at;
         *count += item->request.count > 0;
     }
+    *more = at < size;
     return at;
 }
 
@@ -378,21 +428,22 @@ static void prepare_batch(struct session *session, size_t count)
 }
 
 /* Runs them until one stops the rest; returns how many bytes those took that were run. */
-static size_t run_batch(struct session *session, size_t count, size_t parsed)
+static size_t run_batch(struct session *session, uint8_t *bytes, size_t count, size_t parsed)
 {
     struct thread *thread = session->thread;
     size_t at = 0, run = 0;
     thread->clock_ns = clock_ns();
-    while (run < count && !session_stops(session)) {
-        session_request(session, &thread->batch[run].call);
+    while (run < count && !session_stops(session) &&
+           session_request(session, &thread->batch[run].call))
         at = thread->batch[run++].end;
-    }
     thread_unlock(thread);
     if (atomic_load_explicit(&session->service->broadcasts, memory_order_relaxed))
         tracking_broadcast(session->service);
     if (run == count)
         return parsed;
     resp_parser_free(&session->parser); /* what follows is shown, and parsed, again */
+    if (thread->line.size > 0)
+        memcpy(bytes, thread->line.bytes, thread->line.size);
     session->broken = false;
     return at;
 }
@@ -421,12 +472,13 @@ size_t session_input(void *context, uint8_t *bytes, size_t size)
 {
     struct session *session = context;
     size_t at = 0, count;
+    bool more;
     session->thread->now_ms = clock_wall_ms();
     do {
-        size_t parsed = parse_batch(session, bytes + at, size - at, &count);
+        size_t parsed = parse_batch(session, bytes + at, size - at, &count, &more);
         prepare_batch(session, count);
-        at += run_batch(session, count, parsed);
-    } while (count == BATCH_MAX && !session_stops(session));
+        at += run_batch(session, bytes + at, count, parsed);
+    } while (more && !session_stops(session));
     client_note(session);
     if (session->broken && !session->closing)
         refuse(session);
@@ -464,6 +516,8 @@ void session_closed(void *context)
 {
     struct session *session = context;
     pubsub_leave(session);
+    wait_leave(session);
+    lease_leave(session);
     job_leave(session);
     tracking_stop(session);
     client_free(session->client);

@@ -14,6 +14,7 @@
 #include "client/local/cache_read.h"
 #include "server/command/command.h"
 #include "server/command/service.h"
+#include "server/command/wait.h"
 #include "server/net/net.h"
 #include "server/resp/reply.h"
 #include "server/store/cache.h"
@@ -26,6 +27,7 @@ struct job;
 struct multi;
 struct row_tables;
 struct tracking_member;
+struct session_leases;
 
 struct batch_item {
     struct call call; /* command NULL: unknown */
@@ -39,6 +41,7 @@ struct thread {
     unsigned number;
     struct resp_args args;
     struct batch_item batch[BATCH_MAX];
+    struct buffer line;       /* of an inline command with quotes, as it came */
     struct cache_batch reads; /* of the probes */
     struct cache_probe probes[BATCH_MAX];
     int64_t now_ms;      /* wall clock, of this piece of input */
@@ -48,6 +51,7 @@ struct thread {
     bool counts_lookups; /* the command that runs counts as hit or miss */
     unsigned several;    /* depth of several_begin */
     struct row_tables *tables;
+    LIST_HEAD(, session) waiting;
     struct thread_stats *stats;
 };
 
@@ -58,11 +62,13 @@ struct session {
     struct resp_parser parser;
     struct reply reply; /* to the connection's output */
     uint64_t id;
-    struct client *client;            /* what others see of it */
-    const struct acl_user *user;      /* NULL: has not authenticated */
-    uint64_t acl_generation;          /* as of which `user` is right */
-    struct multi *multi;              /* NULL: neither MULTI nor WATCH */
-    struct job *job;                  /* that it waits for; NULL: none */
+    struct client *client;         /* what others see of it */
+    const struct acl_user *user;   /* NULL: has not authenticated */
+    uint64_t acl_generation;       /* as of which `user` is right */
+    struct multi *multi;           /* NULL: neither MULTI nor WATCH */
+    struct session_leases *leases; /* NULL: it has not called LEASE */
+    struct job *job;               /* that it waits for; NULL: none */
+    struct wait wait;
     struct tracking_member *tracking; /* NULL: CLIENT TRACKING is off */
     bool closing;                     /* after this reply */
     bool paused;                      /* waits for something; what has come is run later */
@@ -87,8 +93,9 @@ void thread_unlock(struct thread *thread);
 
 /* Runs one call that has been checked, with lock, statistics and slow log. */
 void session_run(struct session *session, const struct call *call);
-/* Checks and runs a request: unknown command, arity, access, MULTI. */
-void session_request(struct session *session, struct call *call);
+/* Checks and runs a request: unknown command, arity, access, MULTI. False: it is to be shown again,
+ * after the pause for which the session waits now. */
+bool session_request(struct session *session, struct call *call);
 
 /* --- for commands -------------------------------------------------------------------------- */
 
@@ -107,6 +114,8 @@ static inline uint64_t session_hash(const struct session *session, const struct 
 
 /* The errors of Redis that many commands have. */
 void reply_wrong_arity(struct session *session, const struct command *command);
+/* A subcommand that takes less. */
+void reply_subcommand_error(struct session *session, const struct call *call);
 void reply_syntax_error(struct session *session);
 void reply_not_integer(struct session *session);
 /* What a failed write says: SP_ENOSPC is OOM, SP_ETOOBIG too long. */

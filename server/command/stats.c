@@ -105,6 +105,8 @@ static void sum_threads(const struct service *service, struct service_figures *o
     }
     net_stats(service->net, &out->net);
     tracking_totals(service, &out->tracking);
+    out->blocked = atomic_load_explicit(&service->blocked, memory_order_relaxed);
+    out->leases = atomic_load_explicit(&service->lease_count, memory_order_relaxed);
 }
 
 void stats_figures(struct service *service, struct service_figures *out)

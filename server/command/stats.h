@@ -115,6 +115,7 @@ struct service_figures {
     struct net_stats net;
     struct tracking_totals tracking;
     uint64_t commands, hits, misses, errors;
+    uint32_t blocked, leases; /* now: clients that wait, leases that are held */
 };
 /* Since the start; takes the cache's lock for a moment. Not with it: stats_figures_locked. */
 void stats_figures(struct service *service, struct service_figures *out);

@@ -239,6 +239,7 @@ void run_getdel(struct session *session, const struct call *call)
 {
     struct cache_entry old;
     if (!key_find(session, &call->args[1], &old)) {
+        key_deleted(session, call->hash);
         reply_null(&session->reply);
         return;
     }

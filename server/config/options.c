@@ -404,7 +404,9 @@ static const struct option cache_options[] = {
      .min = KIB(64),
      .max = MIB(1024),
      .fallback = "512MiB",
-     .help = "The most bytes that one request may have."},
+     .help =
+         "The most bytes that one request may have; a longer one is answered with an error, and "
+         "the connection closed."},
     {.key = "output_limit",
      .kind = OPTION_SIZE,
      MEMBER(struct config_cache, output_limit_bytes),

@@ -17,7 +17,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,7 +31,6 @@ enum {
     LISTENS_MAX = 33,           /* two lists of 16, and the socket in the pond's directory */
     ADDRESS_BYTES = 128,        /* of "unix:" and a path */
     CLIENT_PASSWORD_MAX = 1000, /* bytes */
-    SPARE_DESCRIPTORS = 128,    /* for all that is no client */
     TICK_NS = 100 * 1000 * 1000,
 };
 
@@ -365,16 +363,12 @@ static void stop_ticker(struct daemon_cache *cache)
 /* Each client takes a descriptor: as many as the system lets us have. */
 static void raise_descriptors(uint32_t clients)
 {
-    struct rlimit limit;
-    rlim_t wanted = (rlim_t)clients + SPARE_DESCRIPTORS;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
-        return;
-    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < wanted)
+    uint32_t possible = net_clients_possible(clients);
+    if (possible < clients)
         log_warning("cache",
-                    "max_clients is %u, but this process may open %llu files only; raise its "
-                    "limit (LimitNOFILE= of the service)",
-                    clients, (unsigned long long)limit.rlim_cur);
+                    "max_clients is %u, but this process may have %u only; raise its limit of open "
+                    "files (LimitNOFILE= of the service)",
+                    clients, possible);
 }
 
 static int start_service(struct daemon_cache *cache, struct store *store,

@@ -381,6 +381,16 @@ static double seen_cache_connections(const struct observation *seen)
     return seen->service ? (double)seen->cache.net.connections : NAN;
 }
 
+static double seen_cache_blocked_clients(const struct observation *seen)
+{
+    return seen->cache.blocked;
+}
+
+static double seen_cache_leases(const struct observation *seen)
+{
+    return seen->cache.leases;
+}
+
 static double seen_cache_connections_total(const struct observation *seen)
 {
     return seen->service ? (double)seen->cache.net.accepted : NAN;
@@ -600,6 +610,11 @@ static const struct metric metrics[] = {
      .value = seen_cache_expirations_total},
     {"sidepond_cache_connections", GAUGE, "", "Clients that are connected now.",
      .value = seen_cache_connections},
+    {"sidepond_cache_blocked_clients", GAUGE, "",
+     "Clients that wait: for a lease or its value, or for the end of a pause.",
+     .value = seen_cache_blocked_clients},
+    {"sidepond_cache_leases", GAUGE, "", "Leases that clients hold to compute a value.",
+     .value = seen_cache_leases},
     {"sidepond_cache_connections_total", COUNTER, "", "Connections accepted.",
      .value = seen_cache_connections_total},
     {"sidepond_cache_rejected_connections_total", COUNTER, "",

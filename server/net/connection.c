@@ -86,6 +86,20 @@ static void come_again(struct net_connection *connection)
         net_again(connection);
 }
 
+/* Says why, if the socket takes it before it is closed; what came is given up. */
+static void drop_query(struct net_connection *connection)
+{
+    const char *text = net_of(connection)->query_text;
+    if (!text || connection->is_closing) {
+        connection_drop(connection, NET_DROP_QUERY);
+        return;
+    }
+    count(&connection->thread->counters.dropped[NET_DROP_QUERY], 1);
+    buffer_free(&connection->in);
+    buffer_append(&connection->out, text, strlen(text));
+    net_close_after_flush(connection);
+}
+
 static void check_rest(struct net_connection *connection)
 {
     uint64_t most =
@@ -93,7 +107,7 @@ static void check_rest(struct net_connection *connection)
     if (connection->in.failed)
         connection_drop(connection, NET_DROP_MEMORY);
     else if (most != 0 && connection->in.size > most)
-        connection_drop(connection, NET_DROP_QUERY);
+        drop_query(connection);
     else if (connection->in.size == 0 && connection->in.cap > 0)
         buffer_free(&connection->in);
     else

@@ -6,6 +6,7 @@
  *   thread.c      an event loop, its inbox, its tick
  *   listen.c      addresses, listening sockets, accepting
  *   connection.c  a connection's life, its input and its output
+ *   timer.c       timers of connections
  *   tls.c         certificates, and TLS as another way to read and write
  *
  * Fields are of the connection's or listener's thread alone, unless they are atomic or a lock is
@@ -204,7 +205,7 @@ struct limits {
 struct net {
     struct net_handler handler;
     struct limits limits;
-    const char *full_text;
+    const char *full_text, *query_text;
     struct net_thread *threads;
     unsigned threads_count;
     int reserve_fd; /* of thread 0: given up to accept when there are no descriptors left */

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* --- limits ----------------------------------------------------------------------------------- */
@@ -24,6 +25,33 @@ void net_set_limits(struct net *net, const struct net_limits *limits)
     atomic_store_explicit(&to->output_bytes_max, limits->output.bytes_max, memory_order_relaxed);
     atomic_store_explicit(&to->soft_bytes, limits->output.soft_bytes, memory_order_relaxed);
     atomic_store_explicit(&to->soft_ms, limits->output.soft_ms, memory_order_relaxed);
+}
+
+#define SPARE_DESCRIPTORS 128u /* for all that is no client */
+
+/* The process' limit, raised if need be. */
+static rlim_t descriptors_for(rlim_t needed)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return needed; /* not known: accepting will show */
+    rlim_t before = limit.rlim_cur;
+    if (before >= needed)
+        return before;
+    limit.rlim_cur = limit.rlim_max < needed ? limit.rlim_max : needed;
+    return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : before;
+}
+
+uint32_t net_clients_possible(uint32_t wanted)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* or one could lower it for another */
+    const rlim_t needed = (rlim_t)wanted + SPARE_DESCRIPTORS;
+    pthread_mutex_lock(&lock);
+    rlim_t most = descriptors_for(needed);
+    pthread_mutex_unlock(&lock);
+    if (most >= needed)
+        return wanted;
+    return most > SPARE_DESCRIPTORS ? (uint32_t)(most - SPARE_DESCRIPTORS) : 0;
 }
 
 /* --- start ------------------------------------------------------------------------------------ */
@@ -96,6 +124,7 @@ int net_start(const struct net_options *options, const struct net_handler *handl
     memset(net, 0, sizeof(*net));
     net->handler = *handler;
     net->full_text = options->full_text;
+    net->query_text = options->query_text;
     net->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     LIST_INIT(&net->listeners);
     pthread_mutex_init(&net->listen_lock, NULL);

@@ -92,7 +92,9 @@ struct net_options {
     const struct net_listen *listens;
     size_t listens_count;
     const struct net_tls *tls; /* NULL: no listener may want it */
-    const char *full_text;     /* sent to who comes when there are clients_max; lives as long */
+    /* Sent to who comes when there are clients_max, and to who is closed because of
+     * query_bytes_max; NULL: nothing. They live as long as net does. */
+    const char *full_text, *query_text;
 };
 
 /* --- the whole ------------------------------------------------------------------------------ */
@@ -109,6 +111,10 @@ void net_stop(struct net *net, uint32_t grace_ms); /* NULL is fine */
 
 /* Any thread. Limits on output are for connections made from then on, all others for everybody. */
 void net_set_limits(struct net *net, const struct net_limits *limits);
+
+/* How many clients of `wanted` this process may have descriptors for, with some for all else;
+ * raises its limit as far as that takes and the system allows. Any thread. */
+uint32_t net_clients_possible(uint32_t wanted);
 
 /* Any thread. One more listener; as for net_start. SP_EEXISTS: net has it already. */
 int net_listen_add(struct net *net, const struct net_listen *listen, char *why);
@@ -190,6 +196,15 @@ void net_again(struct net_connection *connection);
 
 /* A client that may be silent for ever, such as a subscriber. */
 void net_never_idle(struct net_connection *connection, bool never);
+
+/* Calls the function once, so many milliseconds after net_timer_start and not before, as one more
+ * callback of the connection's thread. NULL: no memory. To be freed in `closed` at the latest. */
+struct net_timer;
+struct net_timer *net_timer_new(struct net_connection *connection, void (*function)(void *argument),
+                                void *argument);
+void net_timer_start(struct net_timer *timer, uint64_t ms); /* anew, if it runs */
+void net_timer_stop(struct net_timer *timer);
+void net_timer_free(struct net_timer *timer); /* NULL is fine */
 
 struct net_about {
     uint64_t id; /* counts from 1, never used twice */

@@ -15,8 +15,8 @@ Exit status 1: there was another.
 
 Environment: SIDEPOND_SEED. `--peer redis` compares Redis with itself, which tests this program.
 Costs: about 10,000 requests a second on one core. Limits: no Pub/Sub, and no messages of tracking,
-which come when they come (test_tracking.py compares them); nothing that blocks; keys up to a few
-dozen bytes, values to 64 KB.
+which come when they come (test_tracking.py compares them); nothing that blocks but short pauses;
+keys up to a few dozen bytes, values to 64 KB.
 """
 import argparse
 import os

@@ -202,12 +202,24 @@ def tracking_arguments(random):
                 [b"TRACKINGINFO"], [b"TRACKINGINFO"], [b"GETREDIR"], [b"GETREDIR", b"x"])
 
 
+# Pauses are short and few: Redis ends one up to 100 ms late.
+PAUSES = [[b"PAUSE", b"3"], [b"PAUSE", b"2", b"ALL"], [b"PAUSE", b"5", b"WRITE"]]
+CLIENT_WAITS = [[b"PAUSE"], [b"PAUSE", b"x"], [b"PAUSE", b"-1"], [b"PAUSE", b"1", b"x"],
+                [b"PAUSE", b"x", b"x"], [b"PAUSE", b"1", b"ALL", b"x"], [b"UNPAUSE"],
+                [b"UNPAUSE", b"x"], [b"UNBLOCK"], [b"UNBLOCK", b"x"], [b"UNBLOCK", b"0"],
+                [b"UNBLOCK", b"999999999", b"TIMEOUT"], [b"UNBLOCK", b"-5", b"ERROR"],
+                [b"UNBLOCK", b"0", b"x"], [b"UNBLOCK", b"x", b"x"],
+                [b"UNBLOCK", b"0", b"ERROR", b"x"]]
+
+
 def client_arguments(random):
-    return some(random, tracking_arguments, tracking_arguments, tracking_arguments,
-                tracking_arguments, tracking_arguments, [b"ID"], [b"GETNAME"], [b"SETNAME", b"me"], [b"SETNAME", b"a b"],
+    if random.random() < 0.02:
+        return random.choice(PAUSES)
+    return some(random, *[tracking_arguments] * 8, [b"ID"], [b"GETNAME"], [b"SETNAME", b"me"],
+                [b"SETNAME", b"a b"],
                 [b"SETNAME", b""], [b"INFO"], [b"LIST"], [b"NONSENSE"], [b"NO-EVICT", b"on"],
                 [b"NO-EVICT", b"x"], [b"SETNAME"],
-                [b"KILL", b"ID", b"x"], [b"KILL", b"1.2.3.4:5"])
+                [b"KILL", b"ID", b"x"], [b"KILL", b"1.2.3.4:5"], *CLIENT_WAITS)
 
 
 def command_arguments(random):

@@ -184,7 +184,8 @@ void net_up(const struct net_up *up)
                                   .listens = listens,
                                   .listens_count = count,
                                   .tls = up->tls_too ? &tls : NULL,
-                                  .full_text = up->full_text};
+                                  .full_text = up->full_text,
+                                  .query_text = up->query_text};
     int status = net_start(&options, &handler, &f.net, why);
     if (status != SP_OK)
         fail_msg("net_start: %s", why);

@@ -46,7 +46,7 @@ struct net_up {
     unsigned threads;
     bool unix_too, six_too, tls_too;
     struct net_limits limits;
-    const char *full_text;
+    const char *full_text, *query_text;
 };
 #define NET_UP_INIT                                                                                \
     {                                                                                              \

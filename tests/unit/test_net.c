@@ -327,6 +327,66 @@ static void resume(void *session)
     net_resume(((struct session *)session)->connection);
 }
 
+/* Of test_timer; the timer is its connection's. */
+static struct net_timer *timer;
+static uint64_t due_ms;
+
+static void on_due(void *session)
+{
+    char word[] = "due";
+    bool early = now_ms() < due_ms;
+    net_resume(((struct session *)session)->connection);
+    buffer_append(net_output(((struct session *)session)->connection), early ? "odd" : word, 3);
+}
+
+/* A digit: waits for so many times 20 ms, twice begun anew; 'x': so that it never comes. */
+static size_t by_time(struct session *session, uint8_t *bytes, size_t size)
+{
+    uint64_t ms = bytes[0] == 'x' ? 1 : (uint64_t)(bytes[0] - '0') * 20;
+    if (!timer)
+        timer = net_timer_new(session->connection, on_due, session);
+    due_ms = now_ms() + ms;
+    net_timer_start(timer, 3600000);
+    net_timer_start(timer, ms);
+    if (bytes[0] == 'x')
+        net_timer_stop(timer);
+    else
+        net_pause(session->connection);
+    buffer_append(net_output(session->connection), bytes, 1);
+    return size;
+}
+
+static void free_timer(struct session *session)
+{
+    (void)session;
+    net_timer_free(timer);
+    timer = NULL;
+}
+
+static void test_timer(void **state)
+{
+    (void)state;
+    f.input = by_time;
+    everything_up(1);
+    f.closing = free_timer;
+    for (unsigned i = 0; i < 2; i++) {
+        char back[8];
+        struct client client = client_at(transport(i));
+        say(&client, "x", 1);
+        hear(&client, back, 1);
+        for (const char *digit = "0512"; *digit; digit++) {
+            say(&client, digit, 1);
+            hear(&client, back, 4);
+            assert_memory_equal(back + 1, "due", 3);
+        }
+        say(&client, "9", 1); /* closes while it runs */
+        hear(&client, back, 1);
+        hang_up(&client);
+        AWAIT(f.closed == i + 1);
+    }
+    net_down(1000);
+}
+
 static void test_pause(void **state)
 {
     (void)state;
@@ -489,6 +549,7 @@ int main(void)
         TEST(test_pressed),
         TEST(test_pressed_tls),
         TEST(test_again),
+        TEST(test_timer),
         TEST(test_pause),
         TEST(test_who_waits_and_leaves),
         TEST(test_half_closed),

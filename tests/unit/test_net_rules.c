@@ -141,6 +141,45 @@ static void test_query_max(void **state)
     net_down(1000);
 }
 
+#define QUERY_TEXT "too long\r\n"
+
+static void test_query_max_says_so(void **state)
+{
+    struct net_up up = NET_UP_INIT;
+    char bytes[1001] = {0}, text[sizeof(QUERY_TEXT) - 1];
+    (void)state;
+    f.input = consume_nothing;
+    up.limits.query_bytes_max = 1000;
+    up.query_text = QUERY_TEXT;
+    net_up(&up);
+    struct client client = client_at(TCP_AT);
+    say(&client, bytes, sizeof(bytes));
+    hear(&client, text, sizeof(text));
+    assert_memory_equal(text, QUERY_TEXT, sizeof(text));
+    assert_true(is_end(&client));
+    AWAIT(f.closed == 1);
+    assert_int_equal(stats().dropped[NET_DROP_QUERY], 1);
+    hang_up(&client);
+    net_down(1000);
+}
+
+/* As many as the process may have in any case are possible, and more than a process can have not.
+ */
+static void test_clients_possible(void **state)
+{
+    struct rlimit before, after;
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(net_clients_possible(10), 10);
+    uint32_t most = net_clients_possible(UINT32_MAX);
+    assert_true(most < UINT32_MAX);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &after), 0);
+    assert_int_equal(after.rlim_cur, before.rlim_max);
+    assert_int_equal(net_clients_possible(most), most);
+    assert_int_equal(net_clients_possible(most + 1), most);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
 static void expect_full(void)
 {
     char text[sizeof(FULL_TEXT) - 1];
@@ -811,6 +850,8 @@ int main(void)
         TEST(test_output_hard),
         TEST(test_output_soft),
         TEST(test_query_max),
+        TEST(test_query_max_says_so),
+        TEST(test_clients_possible),
         TEST(test_clients_max),
         TEST(test_idle),
         TEST(test_handshake),

@@ -48,7 +48,9 @@ extern "C" {
     X(EDATA, -27, "bad row")                                                                       \
     X(EDROP, -28, "refresh would drop more rows than max_drop allows")                             \
     X(EEXISTS, -29, "exists already")                                                              \
-    X(ESYS, -30, "system call failed")
+    X(ESYS, -30, "system call failed")                                                             \
+    X(ENODAEMON, -31, "no connection to the daemon")                                               \
+    X(EREFUSED, -32, "the server refused the command")
 
 enum sp_status {
 #define SP_STATUS_ENUM(name, value, text) SP_##name = (value),

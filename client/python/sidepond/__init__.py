@@ -7,6 +7,14 @@
 
 A table is a Mapping of keys to rows; a row is a Mapping of column names to values that decodes
 only the column asked for. Everything works after os.fork() and in threads.
+
+    cache = pond.cache
+    cache.set("page:7", page, ttl=60)
+
+    @cache.cached(ttl=60, stale=10)
+    def totals(year): ...
+
+The cache holds what the workers put in; of all that miss a key, one computes it.
 """
 import collections.abc
 import os
@@ -15,26 +23,32 @@ from sidepond import _native
 from sidepond._errors import (
     AccessDenied,
     BadFormat,
+    CacheFull,
     Corrupt,
     Error,
     Forked,
     NoColumn,
+    NoDaemon,
     NoIndex,
     NoLease,
     NoPond,
     NotFound,
     NoTable,
     NotReady,
+    Refused,
     Stale,
     Timeout,
+    TooBig,
     TooOld,
 )
 from sidepond._info import Column, IndexInfo, PondInfo, ReaderInfo, Schema, TableInfo
-from sidepond._native import Index, Pond, Row, Snapshot, Table
+from sidepond._native import Cache, Index, Pond, Row, Snapshot, Table
 
 __all__ = [
     "AccessDenied",
     "BadFormat",
+    "Cache",
+    "CacheFull",
     "Column",
     "Corrupt",
     "Error",
@@ -42,6 +56,7 @@ __all__ = [
     "Index",
     "IndexInfo",
     "NoColumn",
+    "NoDaemon",
     "NoIndex",
     "NoLease",
     "NoPond",
@@ -51,6 +66,7 @@ __all__ = [
     "Pond",
     "PondInfo",
     "ReaderInfo",
+    "Refused",
     "Row",
     "Schema",
     "Snapshot",
@@ -58,6 +74,7 @@ __all__ = [
     "Table",
     "TableInfo",
     "Timeout",
+    "TooBig",
     "TooOld",
     "__version__",
     "open",

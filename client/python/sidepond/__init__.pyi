@@ -5,18 +5,22 @@ from typing import Optional, Union
 from sidepond._errors import (
     AccessDenied as AccessDenied,
     BadFormat as BadFormat,
+    CacheFull as CacheFull,
     Corrupt as Corrupt,
     Error as Error,
     Forked as Forked,
     NoColumn as NoColumn,
+    NoDaemon as NoDaemon,
     NoIndex as NoIndex,
     NoLease as NoLease,
     NoPond as NoPond,
     NotFound as NotFound,
     NoTable as NoTable,
     NotReady as NotReady,
+    Refused as Refused,
     Stale as Stale,
     Timeout as Timeout,
+    TooBig as TooBig,
     TooOld as TooOld,
 )
 from sidepond._info import (
@@ -28,6 +32,7 @@ from sidepond._info import (
     TableInfo as TableInfo,
 )
 from sidepond._native import (
+    Cache as Cache,
     Index as Index,
     Pond as Pond,
     Row as Row,
@@ -38,6 +43,8 @@ from sidepond._native import (
 __all__ = [
     "AccessDenied",
     "BadFormat",
+    "Cache",
+    "CacheFull",
     "Column",
     "Corrupt",
     "Error",
@@ -45,6 +52,7 @@ __all__ = [
     "Index",
     "IndexInfo",
     "NoColumn",
+    "NoDaemon",
     "NoIndex",
     "NoLease",
     "NoPond",
@@ -54,6 +62,7 @@ __all__ = [
     "Pond",
     "PondInfo",
     "ReaderInfo",
+    "Refused",
     "Row",
     "Schema",
     "Snapshot",
@@ -61,6 +70,7 @@ __all__ = [
     "Table",
     "TableInfo",
     "Timeout",
+    "TooBig",
     "TooOld",
     "__version__",
     "open",

@@ -12,7 +12,8 @@ class Error(Exception):
 
 
 class NotFound(Error, KeyError):
-    """No row with this key. `table` and `key` say which."""
+    """No row with this key, or no entry of the cache. `table` ("" for the cache) and `key` say
+    which."""
 
     __module__ = "sidepond"
 
@@ -22,11 +23,13 @@ class NotFound(Error, KeyError):
         self.key = key
 
     def __str__(self):
+        if not self.table:
+            return f"no entry {self.key!r} in the cache"
         return f"no row {self.key!r} in table {self.table!r}"
 
 
 class NoTable(Error, KeyError):
-    """No table of this name, or not any more."""
+    """No table of this name, or not any more; or the pond has no cache."""
 
     __module__ = "sidepond"
 
@@ -103,6 +106,30 @@ class Timeout(Error, TimeoutError):
     __module__ = "sidepond"
 
 
+class NoDaemon(Error, ConnectionError):
+    """No connection to the daemon, which writes the cache: is sidepondd running?"""
+
+    __module__ = "sidepond"
+
+
+class Refused(Error):
+    """The server refused to write to the cache."""
+
+    __module__ = "sidepond"
+
+
+class CacheFull(Error):
+    """The cache is full, and the daemon is configured not to evict."""
+
+    __module__ = "sidepond"
+
+
+class TooBig(Error, ValueError):
+    """A key or a value exceeds the limit."""
+
+    __module__ = "sidepond"
+
+
 # By the names of sidepond/status.h; any other status is an Error.
 BY_STATUS = {
     "SP_ENOTFOUND": NotFound,
@@ -123,4 +150,9 @@ BY_STATUS = {
     "SP_EINVAL": ValueError,
     "SP_ETYPE": TypeError,
     "SP_ENULL": TypeError,
+    "SP_ERANGE": OverflowError,
+    "SP_ETOOBIG": TooBig,
+    "SP_ENOSPC": CacheFull,
+    "SP_ENODAEMON": NoDaemon,
+    "SP_EREFUSED": Refused,
 }

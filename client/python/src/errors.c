@@ -26,6 +26,11 @@ PyObject *raise_status(struct state *state, int status, const char *what)
     return raise_text(state, status, what, detail[0] != '\0' ? detail : sp_status_text(status));
 }
 
+PyObject *raise_plain(struct state *state, int status, const char *what)
+{
+    return raise_text(state, status, what, sp_status_text(status));
+}
+
 PyObject *raise_lookup(struct table_object *table, int status)
 {
     return raise_text(table->state, status, sp_table_name(table->table), sp_status_text(status));

@@ -11,6 +11,7 @@
  *    |          |          ^ |          so a row, a table or a memoryview can never outlive it.
  *    |          v          | v
  *    +----> Snapshot ------+ shapes     A memoryview holds its Snapshot through a Blob.
+ *           Cache ---------+
  *
  * A row read outside a snapshot owns a copy of its bytes; in a snapshot it points into the pond,
  * and every access to it is followed by a check of the snapshot's lease.
@@ -25,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sidepond/cache.h"
 #include "sidepond/sidepond.h"
 
 #if defined(Py_GIL_DISABLED)
@@ -55,6 +57,7 @@ struct state {
     PyTypeObject *iterator_type;
     PyTypeObject *getter_type;
     PyTypeObject *blob_type;
+    PyTypeObject *cache_type;
     PyObject *errors; /* dict: status name -> class */
     PyObject *error;  /* the base class */
     PyObject *not_found;
@@ -70,6 +73,7 @@ struct state {
     PyObject *info;                /* module sidepond._info */
     PyObject *views;               /* module sidepond._views */
     PyObject *abc;                 /* module collections.abc */
+    PyObject *cached;              /* module sidepond._cached */
     struct row_object *spare_rows; /* freed Row objects with their buffers */
     unsigned spare_count;
 };
@@ -94,8 +98,15 @@ struct pond_object {
     PyObject_HEAD struct state *state;
     struct sp_pond *pond;
     PyObject *tables; /* dict: name -> Table */
+    PyObject *cache;  /* Cache, or NULL: nobody has asked for it */
     struct shape *_Atomic shapes;
     atomic_bool closed;
+};
+
+struct cache_object {
+    PyObject_HEAD struct state *state;
+    struct sp_cache *cache;
+    struct pond_object *pond;
 };
 
 struct snapshot_object {
@@ -135,6 +146,8 @@ struct row_object {
 PyObject *raise_status(struct state *state, int status, const char *what);
 /* The same for the lookups that leave sp_error_detail alone. */
 PyObject *raise_lookup(struct table_object *table, int status);
+/* The status' own text. */
+PyObject *raise_plain(struct state *state, int status, const char *what);
 PyObject *raise_not_found(struct table_object *table, PyObject *key);
 PyObject *raise_ended(struct state *state);
 
@@ -243,6 +256,44 @@ PyObject *iterator_new(struct table_object *table, enum iterate what);
  */
 int pond_type_init(PyObject *module, struct state *state);
 PyObject *pond_open(PyObject *module, PyObject *args);
+/* False with an exception if the pond is closed. */
+bool pond_usable(struct pond_object *pond);
+
+/* --- caches.c ----------------------------------------------------------------------------------
+ */
+/* A key or a value, as bytes of a Python object that must live as long. */
+struct octets {
+    const void *data;
+    size_t size;
+    Py_buffer buffer;
+    bool buffered;
+};
+int cache_type_init(PyObject *module, struct state *state);
+PyObject *cache_new(struct pond_object *pond);
+/* str in UTF-8, or what has a buffer; `what` is for the exception. */
+int octets_get(PyObject *object, const char *what, struct octets *out);
+void octets_release(struct octets *octets);
+/* Seconds (a number or a timedelta) as milliseconds, 0 for None and infinity. */
+int ttl_ms_get(PyObject *object, int64_t *out);
+/* The value of a key as bytes, or NULL: with an exception, or there is none. */
+PyObject *cache_read(struct cache_object *cache, const struct octets *key);
+bool cache_usable(struct cache_object *cache);
+
+/* --- cache_writes.c ----------------------------------------------------------------------------
+ */
+PyObject *cache_set(PyObject *self, PyObject *args, PyObject *keywords);
+PyObject *cache_add(PyObject *self, PyObject *args, PyObject *keywords);
+PyObject *cache_replace(PyObject *self, PyObject *args, PyObject *keywords);
+PyObject *cache_set_many(PyObject *self, PyObject *args, PyObject *keywords);
+PyObject *cache_incr(PyObject *self, PyObject *args, PyObject *keywords);
+PyObject *cache_expire(PyObject *self, PyObject *args, PyObject *keywords);
+PyObject *cache_delete(PyObject *self, PyObject *key);
+PyObject *cache_connect(PyObject *self, PyObject *args, PyObject *keywords);
+int cache_assign(PyObject *self, PyObject *key, PyObject *value);
+
+/* --- cache_compute.c ---------------------------------------------------------------------------
+ */
+PyObject *cache_get_or_compute(PyObject *self, PyObject *args, PyObject *keywords);
 
 /* --- snapshots.c -------------------------------------------------------------------------------
  */

@@ -65,12 +65,12 @@ static int open_waiting(const char *name, struct sp_open_options *options, uint6
     }
 }
 
-static int pond_usable(struct pond_object *pond)
+bool pond_usable(struct pond_object *pond)
 {
-    if (!atomic_load_explicit(&pond->closed, memory_order_relaxed))
-        return 1;
+    if (LIKELY(!atomic_load_explicit(&pond->closed, memory_order_relaxed)))
+        return true;
     PyErr_SetString(PyExc_ValueError, "the pond is closed");
-    return 0;
+    return false;
 }
 
 static PyObject *pond_wait(PyObject *self, PyObject *args, PyObject *keywords)
@@ -128,6 +128,7 @@ PyObject *pond_open(PyObject *module, PyObject *args)
     pond->state = state;
     pond->pond = handle;
     pond->tables = PyDict_New();
+    pond->cache = NULL;
     atomic_init(&pond->shapes, NULL);
     atomic_init(&pond->closed, false);
     PyObject_GC_Track(pond);
@@ -271,15 +272,39 @@ static PyObject *pond_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
     return pond_usable(pond) ? snapshot_new(pond) : NULL;
 }
 
+/* Made once: looking for it costs more than reading it. */
+static PyObject *pond_cache(PyObject *self, void *Py_UNUSED(closure))
+{
+    struct pond_object *pond = (struct pond_object *)self;
+    PyObject *cache = NULL;
+    if (!pond_usable(pond))
+        return NULL;
+    LOCK_OBJECT(self)
+    if (pond->cache == NULL)
+        pond->cache = cache_new(pond);
+    cache = Py_XNewRef(pond->cache);
+    UNLOCK_OBJECT()
+    return cache;
+}
+
 /* --- the end -----------------------------------------------------------------------------------
  */
 
-static PyObject *pond_close(PyObject *self, PyObject *Py_UNUSED(unused))
+static int pond_clear(PyObject *self)
 {
     struct pond_object *pond = (struct pond_object *)self;
     atomic_store(&pond->closed, true);
     if (pond->tables != NULL)
         PyDict_Clear(pond->tables);
+    Py_CLEAR(pond->cache);
+    return 0;
+}
+
+static PyObject *pond_close(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    LOCK_OBJECT(self)
+    pond_clear(self);
+    UNLOCK_OBJECT()
     Py_RETURN_NONE;
 }
 
@@ -311,15 +336,7 @@ static int pond_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(((struct pond_object *)self)->tables);
-    return 0;
-}
-
-static int pond_clear(PyObject *self)
-{
-    struct pond_object *pond = (struct pond_object *)self;
-    atomic_store(&pond->closed, true);
-    if (pond->tables != NULL)
-        PyDict_Clear(pond->tables);
+    Py_VISIT(((struct pond_object *)self)->cache);
     return 0;
 }
 
@@ -329,6 +346,7 @@ static void pond_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     Py_CLEAR(pond->tables);
+    Py_CLEAR(pond->cache);
     shapes_free(pond);
     sp_close(pond->pond);
     PyObject_GC_Del(self);
@@ -356,6 +374,7 @@ static PyMethodDef pond_methods[] = {
 static PyGetSetDef pond_getset[] = {
     {"name", pond_name, NULL, "The pond's name.", NULL},
     {"version", pond_version, NULL, "How many commits there were; grows with each.", NULL},
+    {"cache", pond_cache, NULL, "The pond's cache (Cache). NoTable if it has none.", NULL},
     {"closed", pond_closed, NULL, "Whether close() was called.", NULL},
     {0}};
 

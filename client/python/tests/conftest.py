@@ -22,6 +22,7 @@ pond: test
 memory: 64MiB
 directory: {pond}
 lease_limit: {lease_limit}
+{extra}
 log: {{level: info}}
 sources:
   - {{name: app, type: sqlite, path: {database}}}
@@ -89,9 +90,9 @@ def program(name):
 
 
 class Server:
-    """A daemon with its database and pond."""
+    """A daemon with its database and pond; `extra` are lines for its configuration."""
 
-    def __init__(self, lease_limit="60s"):
+    def __init__(self, lease_limit="60s", extra=""):
         memory = Path("/dev/shm")
         parent = str(memory) if os.access(memory, os.W_OK) else None
         self.folder = Path(tempfile.mkdtemp(prefix="sidepond-python-", dir=parent))
@@ -99,7 +100,7 @@ class Server:
         self.pond = self.folder / "test"
         self.config = self.folder / "test.yaml"
         self.config.write_text(CONFIG.format(pond=self.pond, database=self.database,
-                                             lease_limit=lease_limit))
+                                             lease_limit=lease_limit, extra=extra))
         self.process = None
         fill(self.database)
 
@@ -167,6 +168,17 @@ def server():
 def hasty():
     """A server that takes snapshots back after a moment."""
     own = Server(lease_limit="1s")
+    try:
+        own.start()
+        yield own
+    finally:
+        own.remove()
+
+
+@pytest.fixture
+def cached():
+    """A server with a cache."""
+    own = Server(extra="cache: {memory: 16MiB}")
     try:
         own.start()
         yield own

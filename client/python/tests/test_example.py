@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Goal: the example does what it says with eight forked processes, and follows the database. Method:
-start it on a port of the system's choice, ask it for rows, change the database, ask again."""
+"""Goal: the examples do what they say with eight forked processes. Method: start the API on a port of
+the system's choice, ask it for rows, change the database, ask again; run the single flight, and count
+who computed."""
 import json
 import signal
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLE = Path(__file__).resolve().parent.parent / "examples/tornado_api.py"
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLE = EXAMPLES / "tornado_api.py"
 
 
 def children(process):
@@ -69,3 +71,10 @@ def test_tornado(server):
     while any(map(alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not any(map(alive, workers))
+
+
+def test_single_flight(cached):
+    cached.open().close()
+    said = subprocess.run([sys.executable, EXAMPLES / "single_flight.py", "--pond", cached.pond],
+                          check=True, capture_output=True, text=True, timeout=60).stdout
+    assert said.count("\n") == 8 and said.count("computed here") == 1, said

@@ -28,6 +28,20 @@ loaded: Optional[datetime] = users.loaded_at
 names: List[str] = [column.name for column in users.schema.columns]
 now: int = pond.wait(version=7, timeout=2)
 one = users.by("by_email")["a@b.c"]
+cache: sidepond.Cache = pond.cache
+cache.set("k", b"v", ttl=2.5)
+cache["k"] = "v"
+value: Optional[bytes] = cache.get("k")
+text: str | bytes = cache.get("k", "none")
+values: List[Optional[bytes]] = cache.get_many(["a", b"b"])
+computed: bytes = cache.get_or_compute("k", lambda: "v", ttl=60, stale=10)
+
+@cache.cached(ttl=60, key=lambda year: f"totals:{year}")
+def totals(year: int) -> List[int]:
+    return [year]
+
+sums: List[int] = totals(2024)
+gone: bool = totals.forget(2024)
 try:
     users[1]
 except sidepond.NotFound as error:
@@ -35,7 +49,8 @@ except sidepond.NotFound as error:
 """
 
 BAD = ["sidepond.open(3)", "sidepond.open('main').wait(version='x')",
-       "sidepond.open('main')['users'].nothing", "x: str = sidepond.open('main').version"]
+       "sidepond.open('main')['users'].nothing", "x: str = sidepond.open('main').version",
+       "sidepond.open('main').cache.set('k', 3)", "sidepond.open('main').cache.cached(60)"]
 
 
 def mypy(folder, text):
