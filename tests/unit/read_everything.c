@@ -5,6 +5,8 @@
  */
 #include "read_everything.h"
 
+#include "sidepond/cache.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,6 +135,33 @@ static void read_snapshot(struct sp_pond *pond, struct sp_table *table, const st
     sp_snapshot_end(snapshot);
 }
 
+/* Also a key that is not there, and room that is too small. */
+static void read_cache(struct sp_pond *pond, const struct reading *what)
+{
+    struct sp_cache *cache;
+    struct sp_get gets[4];
+    char keys[4][64], out[4][64];
+    size_t size;
+    int64_t ms;
+    int status = sp_cache_open(pond, &cache);
+    must_be_status(status);
+    if (status != SP_OK)
+        return;
+    for (unsigned i = 0; i < what->key_count; i++) {
+        char *key = keys[i % 4];
+        size_t bytes = (size_t)snprintf(key, sizeof keys[0], "%s%u", what->key_prefix, i);
+        gets[i % 4] = (struct sp_get){
+            .key = key, .key_bytes = bytes, .out = out[i % 4], .cap = sizeof out[0]};
+        status = sp_cache_get(cache, key, bytes, out[0], i % 8 == 0 ? 1 : sizeof out[0], &size);
+        must_be_status(status);
+        rows_read += status == SP_OK;
+        must_be_status(sp_cache_exists(cache, key, bytes));
+        must_be_status(sp_cache_ttl(cache, key, bytes, &ms));
+        if (i % 4 == 3)
+            must_be_status(sp_cache_mget(cache, gets, 4));
+    }
+}
+
 unsigned read_pond(struct sp_pond *pond, const struct reading *what)
 {
     const char *names[NAMES_MAX];
@@ -155,6 +184,7 @@ unsigned read_pond(struct sp_pond *pond, const struct reading *what)
         read_copies(table, what);
         read_snapshot(pond, table, what);
     }
+    read_cache(pond, what);
     return rows_read;
 }
 

@@ -5,10 +5,10 @@
  * Goal: whatever stands in the pond's file, a read ends with a right answer or an error; it never
  * reads outside of the mapping and never goes on for ever.
  * Method: a small pond of the store's with all that a pond can hold: old versions, a tombstone, a
- * second root, postings. Each 64-bit word of superblock, slots, roots, schemas, directories,
- * segments and entries is set in turn to 0, to all ones, to single bits changed and to random
- * values from a printed seed (SIDEPOND_SEED repeats), and all functions are called, through a
- * handle opened before and one opened after. Sanitizers look on; the test's time-out is for what
+ * second root, postings, a cache. Each 64-bit word of superblock, slots, roots, schemas,
+ * directories, segments and entries is set in turn to 0, to all ones, to single bits changed and to
+ * random values from a printed seed (SIDEPOND_SEED repeats), and all functions are called, through
+ * a handle opened before and one opened after. Sanitizers look on; the test's time-out is for what
  * never ends.
  */
 #include <fcntl.h>
@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "alloc/hash.h"
+#include "cache_writer.h"
 #include "read_everything.h"
 #include "reader_fixture.h"
 
@@ -38,6 +39,22 @@ static uint64_t random_next(void)
     z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
     return z ^ (z >> 31);
+}
+
+/* Entries that expire, that have, and that never do; some of them too large for who asks. */
+static void build_cache(struct pond_fixture *f)
+{
+    struct cache_writer writer;
+    static const int64_t expiries[] = {CACHE_NO_EXPIRY, 1, CACHE_EXPIRY_MAX};
+    assert_ok(cache_writer_open(&writer, f->store));
+    for (int i = 0; i < (int)ROWS; i++) {
+        char key[32], value[80];
+        memset(value, 'v', sizeof value);
+        int bytes = snprintf(key, sizeof key, "%s%d", reading.key_prefix, i);
+        assert_ok(cache_writer_put(&writer, key, (size_t)bytes, value, (size_t)i * 5 / 4,
+                                   expiries[i % 3]));
+    }
+    cache_writer_close(&writer);
 }
 
 /* A pond with old versions that a snapshot holds, a deleted row, and a table of two shapes. */
@@ -67,6 +84,7 @@ static void build(struct pond_fixture *f, struct sp_snapshot **held)
     assert_ok(store_put(table, &row, 1, &done));
     assert_ok(store_commit(txn, NULL));
     schema_free(schema);
+    build_cache(f);
 }
 
 static int setup(void **state)
@@ -163,14 +181,14 @@ static void test_superblock(void **state)
 static void test_slots(void **state)
 {
     struct pond_fixture *f = *state;
-    damage_range(f, region.slots, 3 * sizeof region.slots[0], 3);
+    damage_range(f, region.slots, 4 * sizeof region.slots[0], 3);
     still_sound(f);
 }
 
 static void test_roots(void **state)
 {
     struct pond_fixture *f = *state;
-    for (unsigned slot = 0; slot < 2; slot++) {
+    for (unsigned slot = 0; slot < 3; slot++) {
         struct table_root *root = newest_root(slot);
         damage_range(f, root, sizeof *root + (root->index_count + 1) * 8, 6);
         damage_range(f, region_at(&region, root->schema_unit), root->schema_bytes / 8 * 8, 1);
@@ -227,7 +245,7 @@ static void damage_index(struct pond_fixture *f, uint64_t dir, unsigned random_c
 static void test_indexes(void **state)
 {
     struct pond_fixture *f = *state;
-    for (unsigned slot = 0; slot < 2; slot++) {
+    for (unsigned slot = 0; slot < 3; slot++) {
         struct table_root *root = newest_root(slot);
         for (unsigned i = 0; i <= root->index_count; i++)
             damage_index(f, root->dirs[i], 1);
