@@ -132,7 +132,9 @@ int daemon_open_store(struct daemon *daemon)
                                     .name = config->pond,
                                     .limit_bytes = config->memory_bytes,
                                     .lease_limit_ms = config->lease_limit_ms,
-                                    .huge_pages = config->huge_pages};
+                                    .huge_pages = config->huge_pages,
+                                    .cache_bytes =
+                                        config->cache.enabled ? config->cache.memory_bytes : 0};
     if (group_id(config->group_name, &options.gid) != SP_OK)
         return EXIT_CONFIG;
     if (make_parents(config->directory) != SP_OK)

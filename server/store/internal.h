@@ -15,6 +15,7 @@
  *   snapfile.c   snapshot files, and filling a new pond from an old one
  *   cache.c      the cache: finding, writing, deleting, the walk over all
  *   cache_evict.c, cache_expire.c   which of its entries go by themselves
+ *   cache_carry.c   the cache of a pond that is replaced
  *
  * Everything here is called with the store's lock held, unless it says otherwise.
  */
@@ -422,5 +423,7 @@ int recover(struct store *store, struct store_opened *opened, char *why);
 /* Copies every table of the pond in the directory, as readers see it, into this new one. A table
  * that cannot be read is left out, counted and named in `opened`. */
 int migrate(struct store *store, struct store_opened *opened, char *why);
+/* The same for its cache, of which only memory for the new one can be lacking. */
+int cache_carry(struct store *store, const struct region *old);
 
 #endif

@@ -108,6 +108,8 @@ static int replace_pond(struct store *store, const struct region *old, struct st
     if (status == SP_OK)
         status = migrate(store, opened, why);
     if (status == SP_OK)
+        status = cache_carry(store, old);
+    if (status == SP_OK)
         status = publish_pond(store, why);
     if (status == SP_OK) /* see retire; this does not need the file's second name */
         atomic_fetch_or_explicit(&old->super->committed, VERSION_RETIRED, memory_order_seq_cst);

@@ -38,6 +38,7 @@ struct store_options {
     uint64_t cooling_ms; /* how long memory must be free before the system gets it back; 0: 10 s */
     long gid;            /* group that may read; -1: the daemon's own */
     bool huge_pages;
+    uint64_t cache_bytes; /* how much of a replaced pond's cache the new one takes along at most */
 };
 
 enum store_origin {

@@ -9,6 +9,7 @@
  */
 #include "tests/unit/store_fixture.h"
 
+#include "alloc/clock.h"
 #include "server/store/cache.h"
 
 #define NOW_MS INT64_C(1800000000000)
@@ -318,6 +319,37 @@ static void evicts_within_its_share(void **state)
     cache_close(t.cache);
 }
 
+/* A pond of another size takes the cache along, as far as it may. */
+static void outlives_another_size(void **state)
+{
+    struct test t = begin(state);
+    const int64_t later = clock_wall_ms() + NOW_MS; /* for this clock and the test's */
+    const uint64_t limits[] = {UINT64_C(64) << 20, 1 << 20, 0};
+    open_cache(&t, 16 << 20, true);
+    for (uint64_t i = 0; i < 5000; i++)
+        assert_ok(put(&t, i, 1, i % 10 == 0 ? 1 : i % 3 == 0 ? later : CACHE_NO_EXPIRY));
+    for (unsigned n = 0; n < 3; n++) {
+        uint64_t found = 0;
+        cache_close(t.cache);
+        fixture_close(t.f);
+        t.f->options.limit_bytes = (uint64_t)(32 + 8 * n) << 20;
+        t.f->options.cache_bytes = limits[n];
+        fixture_open(t.f);
+        assert_int_equal(t.f->opened.origin, STORE_REPLACED);
+        open_cache(&t, 16 << 20, true);
+        for (uint64_t i = 0; i < 5000; i++)
+            found += has(&t, i, 1, i % 3 == 0 ? later : CACHE_NO_EXPIRY);
+        assert_int_equal(found, info(&t).entries);
+        if (n == 0)
+            assert_int_equal(found, 4500); /* all that have not expired */
+        else if (n == 1)
+            assert_in_range(info(&t).memory_bytes, 900000, 1 << 20);
+        else
+            assert_int_equal(found, 0);
+    }
+    cache_close(t.cache);
+}
+
 static void refuses_when_it_may_not_evict(void **state)
 {
     struct test t = begin(state);
@@ -459,6 +491,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(agrees_with_an_array, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(expires_in_time, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(evicts_within_its_share, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(outlives_another_size, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(refuses_when_it_may_not_evict, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(keeps_what_a_write_needs, fixture_setup, fixture_teardown),
