@@ -136,9 +136,11 @@ FIND_INLINE void cache_hint_set(const struct sp_cache *cache, const struct bindi
     struct cache_hints *hints = atomic_load_explicit(&cache->hints, memory_order_acquire);
     if (UNLIKELY(hints == NULL))
         return;
+    uint64_t limit = atomic_load_explicit(&hints->limit, memory_order_relaxed);
+    if (limit == 0 && atomic_load_explicit(hints->announced, memory_order_relaxed) == 0)
+        return; /* nothing was evicted so far, and nobody asks */
     uint64_t place = cache_hint_place(b, home, hash, match, &bit);
-    if (UNLIKELY(place >= atomic_load_explicit(&hints->limit, memory_order_relaxed)) &&
-        !cache_hints_more(hints, place))
+    if (UNLIKELY(place >= limit) && !cache_hints_more(hints, place))
         return;
     cache_hint_mark(hints->bytes + place, bit);
 }

@@ -57,7 +57,7 @@ static const struct tool_option top_options[] = {
 static const struct tool_option check_options[] = {
     {"quiet", 'q', NULL, "print nothing, only the exit code", TOOL_COMPLETE_NONE, NULL}, {0}};
 
-static const struct tool_option refresh_options[] = {
+static const struct tool_option wait_options[] = {
     {"wait", 'w', "TIME", "wait for its end, at most so long, and say what it has changed",
      TOOL_COMPLETE_NONE, NULL},
     {0}};
@@ -107,11 +107,11 @@ const struct tool_command tool_commands[] = {
      "Asks the daemon for a full refresh of the table's group, which also ends a hold. With "
      "--wait\n"
      "exit code 1 if it failed, is held back, or has not ended in time. Needs the cache server.",
-     1, 1, TOOL_COMPLETE_TABLE, NULL, refresh_options, tool_refresh},
+     1, 1, TOOL_COMPLETE_TABLE, NULL, wait_options, tool_refresh},
     {"confirm", "TABLE", "let a refresh through that is held",
      "Lets the refresh that max_drop holds back delete what it would, this one time, or ends a\n"
      "hold. Exit code 1 if nothing is held. Needs the cache server.",
-     1, 1, TOOL_COMPLETE_TABLE, NULL, refresh_options, tool_confirm},
+     1, 1, TOOL_COMPLETE_TABLE, NULL, wait_options, tool_confirm},
     {"hold", "TABLE", "let a table as it is, until refresh or confirm",
      "Keeps the daemon from refreshing the table and its group until one of its tables is\n"
      "refreshed or confirmed by name, or the daemon ends. Needs the cache server.",

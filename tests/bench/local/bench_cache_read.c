@@ -5,8 +5,8 @@
  * Method. As bench_local_read.c: data A is 1,000,000 entries of 24-byte keys and 100-byte values, B
  * 10,000, once as rows of a table and once in the cache of the same pond, which lies in huge pages.
  * Keys are drawn before the clock starts; what is compared takes turns, and the median of the
- * rounds counts. Half of the cache's entries expire in a day. The hints file has room, so each use
- * is noted, as it is where the daemon has to choose whom to evict.
+ * rounds counts. Then the same where each use is noted for the daemon, which has to choose whom to
+ * evict, and where the entries expire in a day, so that each read needs the clock.
  *
  * Options: --json, --quick (small data, no judgement).
  */
@@ -36,8 +36,11 @@ static double now_ns(void)
     return (double)at.tv_sec * 1e9 + (double)at.tv_nsec;
 }
 
+enum kind { PLAIN, NOTED, EXPIRING };
+
 struct side {
     struct data data;
+    enum kind kind;
     char directory[128];
     struct sp_pond *pond;
     struct sp_table *table;
@@ -87,7 +90,8 @@ static void fill_cache(const struct side *side, struct store *store)
         data_value(&side->data, i, 0, value);
         cache_lock(cache, now_ms);
         bench_must(cache_put(cache, cache_hash(cache, key, sizeof(key)), key, sizeof(key), value,
-                             sizeof(value), i % 2 ? now_ms + DAY_MS : CACHE_NO_EXPIRY),
+                             sizeof(value),
+                             side->kind == EXPIRING ? now_ms + DAY_MS : CACHE_NO_EXPIRY),
                    "cache_put");
         cache_unlock(cache);
     }
@@ -107,10 +111,10 @@ static void make_room_for_hints(const char *directory)
     region_detach(&region);
 }
 
-static void side_open(struct side *side, const char *name, uint32_t row_count)
+static void side_open(struct side *side, const char *name, uint32_t row_count, enum kind kind)
 {
-    *side =
-        (struct side){.data = {.name = name, .row_count = row_count, .value_bytes = VALUE_BYTES}};
+    *side = (struct side){
+        .data = {.name = name, .row_count = row_count, .value_bytes = VALUE_BYTES}, .kind = kind};
     snprintf(side->directory, sizeof(side->directory), "%s/%s", bench_directory(), name);
     struct store_options options = {.directory = side->directory,
                                     .name = name,
@@ -125,7 +129,8 @@ static void side_open(struct side *side, const char *name, uint32_t row_count)
     fill_cache(side, store);
     store_close(store);
     bench_use_huge_pages(side->directory);
-    make_room_for_hints(side->directory);
+    if (kind == NOTED)
+        make_room_for_hints(side->directory);
     bench_must(sp_open(side->directory, NULL, &side->pond), "sp_open");
     bench_must(sp_table_open(side->pond, "rows", &side->table), "sp_table_open");
     bench_must(sp_cache_open(side->pond, &side->cache), "sp_cache_open");
@@ -214,12 +219,12 @@ static uint64_t run(const struct side *side, bool cache, enum way way, const cha
 /* --- rows ---------------------------------------------------------------------------------------
  */
 
-static void measure(const struct side *side, const char *what, enum way way, double zipf,
-                    uint32_t count)
+static void measure(const struct side *side, const char *what, enum way way, double zipf)
 {
     double ns[2][ROUNDS_MAX];
     unsigned rounds = bench_quick() ? 3 : ROUNDS_MAX;
-    char *keys = data_draw(&side->data, zipf, count, 11);
+    uint32_t count = bench_quick() ? 20000 : 400000;
+    char *keys = data_draw(&side->data, zipf, count, 11), row[128];
     for (unsigned i = 0; i < rounds; i++) {
         uint64_t sum[2];
         for (unsigned cache = 0; cache < 2; cache++) {
@@ -231,25 +236,40 @@ static void measure(const struct side *side, const char *what, enum way way, dou
             bench_die("the values differ");
     }
     free(keys);
-    bench_row(&(struct bench_row){what, bench_median(ns[1], rounds), bench_median(ns[0], rounds),
+    snprintf(row, sizeof(row), "%s; the table", what);
+    bench_row(&(struct bench_row){row, bench_median(ns[1], rounds), bench_median(ns[0], rounds),
                                   "ns", BENCH_AT_MOST, 1.1});
 }
 
 int main(int argc, char **argv)
 {
-    struct side a, b;
+    struct side side;
+    uint32_t a_rows = 1000000;
     bench_start("cache-read", argc, argv);
-    uint32_t count = bench_quick() ? 20000 : 400000;
-    side_open(&a, "A", bench_quick() ? 50000 : 1000000);
-    measure(&a, "A uniform, loop; the table's get", LOOP, 0, count);
-    measure(&a, "A Zipf 0.99, loop; the table's get", LOOP, 0.99, count);
-    measure(&a, "A uniform, isolated; the table's get", ISOLATED, 0, count);
-    measure(&a, "A uniform, batches of 16; the table's mget", BATCHES, 0, count);
-    sp_close(a.pond);
-    side_open(&b, "B", 10000);
-    measure(&b, "B uniform, loop; the table's get", LOOP, 0, count);
-    measure(&b, "B uniform, isolated; the table's get", ISOLATED, 0, count);
-    measure(&b, "B uniform, batches of 16; the table's mget", BATCHES, 0, count);
-    sp_close(b.pond);
+    if (bench_quick())
+        a_rows = 50000;
+    side_open(&side, "A", a_rows, PLAIN);
+    measure(&side, "A uniform, loop", LOOP, 0);
+    measure(&side, "A Zipf 0.99, loop", LOOP, 0.99);
+    measure(&side, "A uniform, isolated", ISOLATED, 0);
+    measure(&side, "A uniform, batches of 16", BATCHES, 0);
+    sp_close(side.pond);
+    side_open(&side, "A-noted", a_rows, NOTED);
+    measure(&side, "A uniform, loop, uses noted", LOOP, 0);
+    sp_close(side.pond);
+    side_open(&side, "A-expiring", a_rows, EXPIRING);
+    measure(&side, "A uniform, loop, expiring", LOOP, 0);
+    sp_close(side.pond);
+    side_open(&side, "B", 10000, PLAIN);
+    measure(&side, "B uniform, loop", LOOP, 0);
+    measure(&side, "B uniform, isolated", ISOLATED, 0);
+    measure(&side, "B uniform, batches of 16", BATCHES, 0);
+    sp_close(side.pond);
+    side_open(&side, "B-noted", 10000, NOTED);
+    measure(&side, "B uniform, loop, uses noted", LOOP, 0);
+    sp_close(side.pond);
+    side_open(&side, "B-expiring", 10000, EXPIRING);
+    measure(&side, "B uniform, loop, expiring", LOOP, 0);
+    sp_close(side.pond);
     return bench_finish();
 }
