@@ -64,7 +64,7 @@ static bool read_fresh(struct flight *flight)
     if (read_value(flight, &entry) != SP_OK)
         return false;
     flight->stale = flight->how.ttl_ms != 0 && entry.expiry_ms != 0 &&
-                    entry.expiry_ms - clock_wall_coarse_ms() < flight->how.stale_ms;
+                    entry.expiry_ms - cache_clock_ms() < flight->how.stale_ms;
     return !flight->stale;
 }
 

@@ -242,7 +242,7 @@ int sp_cache_ttl(struct sp_cache *cache, const void *key, size_t key_bytes, int6
     int status = read_expiry(cache, key, key_bytes, &expiry);
     if (status != SP_OK)
         return status;
-    int64_t now = expiry == 0 ? 0 : clock_wall_coarse_ms();
+    int64_t now = expiry == 0 ? 0 : cache_clock_ms();
     *ms = expiry == 0 ? -1 : expiry > now ? expiry - now : 0;
     return SP_OK;
 }

@@ -26,6 +26,7 @@
 
 #include "alloc/clock.h"
 #include "alloc/hints.h"
+#include "client/local/cache_clock.h"
 #include "client/local/cache_count.h"
 #include "client/local/quick.h"
 #include "sidepond/cache.h"
@@ -105,7 +106,7 @@ FIND_INLINE bool cache_is_over(int64_t expiry_ms, int64_t *now_ms)
     if (expiry_ms == 0)
         return false;
     if (*now_ms == 0)
-        *now_ms = clock_wall_coarse_ms();
+        *now_ms = cache_clock_ms();
     return expiry_ms <= *now_ms;
 }
 

@@ -16,8 +16,9 @@
  *       sp_cache_get(cache, "page:7", 6, page, sizeof page, &size) == SP_OK)
  *       fwrite(page, 1, size, stdout);
  *
- * An entry past its expiry is as good as absent. The time is the wall clock as of the last tick of
- * the kernel, so an entry may be seen up to 10 ms longer.
+ * An entry past its expiry is as good as absent. The time is the wall clock, taken up to a
+ * millisecond ago (up to 10 ms where the processor has no steady counter), so an entry may be seen
+ * so much longer.
  *
  * Threads: any number may use the handle at the same time. Each call that writes has a connection
  * of its own, so there are as many as threads that write at one time; up to 32 idle ones are kept.
