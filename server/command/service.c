@@ -134,6 +134,33 @@ static int serve(struct service *service, char *why)
     return net_start(&net, &handler, &service->net, why);
 }
 
+static void add_bind(struct service_addresses *out, const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    size_t used = strlen(out->bind);
+    bool bracketed = address[0] == '[' && colon && colon[-1] == ']';
+    int size = colon ? (int)(colon - address) - 2 * bracketed : 0;
+    snprintf(out->bind + used, sizeof(out->bind) - used, "%s%.*s", used > 0 ? " " : "", size,
+             address + bracketed);
+}
+
+/* With the cache's lock. */
+static void note_addresses(struct service *service, const struct net_listen *listens, size_t count)
+{
+    struct service_addresses found = {0};
+    for (size_t i = 0; i < count; i++) {
+        const char *address = listens[i].address;
+        unsigned *port = listens[i].tls ? &found.tls_port : &found.port;
+        if (strncmp(address, "unix:", 5) != 0) {
+            add_bind(&found, address);
+            *port = *port ? *port : net_port(service->net, address);
+        } else if (!found.unix_socket[0]) {
+            snprintf(found.unix_socket, sizeof(found.unix_socket), "%s", address + 5);
+        }
+    }
+    service->addresses = found;
+}
+
 int service_start(const struct service_options *options, struct service **out, char *why)
 {
     commands_init();
@@ -171,13 +198,17 @@ int service_start(const struct service_options *options, struct service **out, c
         status = open_data(service, why);
     if (status == SP_OK) {
         tracking_tick(service); /* which tables there are */
+        /* The first client that asks for the addresses waits until they are known. */
+        cache_lock(service->cache, clock_wall_ms());
         status = serve(service, why);
+        if (status == SP_OK)
+            note_addresses(service, options->listens, options->listens_count);
+        cache_unlock(service->cache);
     }
     if (status != SP_OK) {
         free_service(service);
         return status;
     }
-    service_note_addresses(service, options->listens, options->listens_count);
     *out = service;
     return SP_OK;
 }
@@ -225,30 +256,9 @@ void service_configure(struct service *service, const struct service_settings *s
 }
 
 /* The host of a TCP address, as Redis' `bind` has it. */
-static void add_bind(struct service_addresses *out, const char *address)
-{
-    const char *colon = strrchr(address, ':');
-    size_t used = strlen(out->bind);
-    bool bracketed = address[0] == '[' && colon && colon[-1] == ']';
-    int size = colon ? (int)(colon - address) - 2 * bracketed : 0;
-    snprintf(out->bind + used, sizeof(out->bind) - used, "%s%.*s", used > 0 ? " " : "", size,
-             address + bracketed);
-}
-
 void service_note_addresses(struct service *service, const struct net_listen *listens, size_t count)
 {
-    struct service_addresses found = {0};
-    for (size_t i = 0; i < count; i++) {
-        const char *address = listens[i].address;
-        unsigned *port = listens[i].tls ? &found.tls_port : &found.port;
-        if (strncmp(address, "unix:", 5) != 0) {
-            add_bind(&found, address);
-            *port = *port ? *port : net_port(service->net, address);
-        } else if (!found.unix_socket[0]) {
-            snprintf(found.unix_socket, sizeof(found.unix_socket), "%s", address + 5);
-        }
-    }
     cache_lock(service->cache, clock_wall_ms());
-    service->addresses = found;
+    note_addresses(service, listens, count);
     cache_unlock(service->cache);
 }
