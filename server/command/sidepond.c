@@ -164,17 +164,27 @@ static void reply_table(struct reply *reply, const struct operator_table *table)
     map_end(&map);
 }
 
+/* The daemon's, and its tables, to be freed; NULL, with the error replied: there is none. */
+static const struct operators *operators_with_tables(struct job *job,
+                                                     struct operator_table **tables, size_t *count)
+{
+    const struct operators *operators = operators_of(job);
+    *tables = NULL;
+    *count = 0;
+    if (operators && operators->tables(operators->context, tables, count) != SP_OK) {
+        reply_error(&job->reply, "ERR out of memory");
+        return NULL;
+    }
+    return operators;
+}
+
 static void tell_tables(struct job *job)
 {
-    struct operator_table *tables = NULL;
-    size_t count = 0;
-    const struct operators *operators = operators_of(job);
+    struct operator_table *tables;
+    size_t count;
+    const struct operators *operators = operators_with_tables(job, &tables, &count);
     if (!operators)
         return;
-    if (operators->tables(operators->context, &tables, &count) != SP_OK) {
-        reply_error(&job->reply, "ERR out of memory");
-        return;
-    }
     reply_array(&job->reply, count);
     for (size_t i = 0; i < count; i++)
         reply_table(&job->reply, &tables[i]);
@@ -292,15 +302,11 @@ static void put_cache(struct map *out, struct service *service)
 
 static void tell_status(struct job *job)
 {
-    struct operator_table *tables = NULL;
-    size_t count = 0;
-    const struct operators *operators = operators_of(job);
+    struct operator_table *tables;
+    size_t count;
+    const struct operators *operators = operators_with_tables(job, &tables, &count);
     if (!operators)
         return;
-    if (operators->tables(operators->context, &tables, &count) != SP_OK) {
-        reply_error(&job->reply, "ERR out of memory");
-        return;
-    }
     struct map map = map_begin(&job->reply);
     put_daemon(&map, operators);
     put_pond(&map, job->service);
