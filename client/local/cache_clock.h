@@ -5,15 +5,14 @@
  *
  * Asking the system is a call of some 60 instructions, which costs a read its overlap with the
  * next one: more than half as much again of a get that misses the processor's caches. So each
- * thread keeps the last answer, and takes it again while the processor's time stamp counter has not
- * gone on by CACHE_CLOCK_CYCLES, which is at most a millisecond. Where that counter depends on the
- * processor's frequency or sleep (it is not "invariant"), or there is none, the system is asked
- * each time.
+ * thread keeps the last answer, and takes it again while the processor's counter (alloc/cycles.h)
+ * has not gone on by CACHE_CLOCK_CYCLES, which is at most a millisecond. Where that is no clock,
+ * the system is asked each time.
  */
 #ifndef SIDEPOND_LOCAL_CACHE_CLOCK_H
 #define SIDEPOND_LOCAL_CACHE_CLOCK_H
 
-#include <stdint.h>
+#include "alloc/cycles.h"
 
 #define CACHE_CLOCK_CYCLES (UINT64_C(1) << 20) /* counters go at 1 GHz at least */
 
@@ -30,10 +29,8 @@ int64_t cache_clock_ask(void);
 /* Unix time in ms, at most a millisecond old. */
 static inline int64_t cache_clock_ms(void)
 {
-#ifdef __x86_64__
-    if (__builtin_expect(__builtin_ia32_rdtsc() - cache_clock.cycles < cache_clock.limit, 1))
+    if (__builtin_expect(cycles_now() - cache_clock.cycles < cache_clock.limit, 1))
         return cache_clock.now_ms;
-#endif
     return cache_clock_ask();
 }
 

@@ -204,8 +204,13 @@ FIND_INLINE void cache_probe_fetch(const struct cache_batch *batch, struct cache
     probe->match = find_match(bucket, probe->hash & TAG_MASK);
     if (LIKELY(probe->match != 0))
         probe->off = slot_unit(find_matched(bucket, probe->match)) << FORMAT_UNIT_SHIFT;
+    __builtin_prefetch(batch->arena.base + probe->off);
+}
+
+FIND_INLINE void cache_probe_fetch_rest(const struct cache_batch *batch,
+                                        const struct cache_probe *probe)
+{
     const uint8_t *entry = batch->arena.base + probe->off;
-    __builtin_prefetch(entry);
     __builtin_prefetch(entry + 64);
     __builtin_prefetch(entry + 128);
 }

@@ -36,6 +36,7 @@ static bool make_threads(struct service *service)
         struct thread *thread = &service->threads[i];
         thread->service = service;
         thread->number = i;
+        stopwatch_init(&thread->watch);
         thread->tables = row_tables_new();
         thread->stats = aligned_alloc(64, sizeof(*thread->stats));
         if (!thread->stats || !thread->tables)
@@ -130,7 +131,8 @@ static int serve(struct service *service, char *why)
     struct net_handler handler = {.context = service,
                                   .opened = session_opened,
                                   .input = session_input,
-                                  .closed = session_closed};
+                                  .closed = session_closed,
+                                  .thread_tick = session_tick};
     return net_start(&net, &handler, &service->net, why);
 }
 

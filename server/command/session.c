@@ -248,7 +248,7 @@ void session_run(struct session *session, const struct call *call)
 {
     const struct command *command = call->command;
     struct thread *thread = session->thread;
-    uint64_t began_ns = thread->clock_ns;
+    uint64_t began = thread->watched;
     size_t mark = reply_mark(&session->reply);
     if (command->flags & COMMAND_LOCK)
         thread_lock(thread);
@@ -257,8 +257,8 @@ void session_run(struct session *session, const struct call *call)
     thread->counts_lookups = command->flags & COMMAND_READONLY;
     atomic_store_explicit(&session->client->command, command, memory_order_relaxed);
     command->run(session, call);
-    thread->clock_ns = clock_ns();
-    uint64_t ns = thread->clock_ns - began_ns;
+    thread->watched = stopwatch_now(&thread->watch);
+    uint64_t ns = stopwatch_between(&thread->watch, began, thread->watched);
     stats_call(&thread->stats->by_command[command->number], ns, count_error(session, mark));
     if (__builtin_expect(slowlog_wants(&session->service->slowlog, ns), 0))
         slowlog_add(session, call, ns);
@@ -373,31 +373,11 @@ static const struct resp_arg *first_key(const struct call *call)
     return key > 0 && key < call->count ? &call->args[key] : NULL;
 }
 
-/* Fetches what writes will touch, through the store's own mapping of the pond, which needs the lock
- * and is left for them. */
-static void fetch_writes(struct session *session, size_t count)
-{
-    struct thread *thread = session->thread;
-    struct cache *cache = session_cache(session);
-    const void *buckets[BATCH_MAX];
-    thread_lock(thread);
-    for (size_t i = 0; i < count; i++) {
-        struct call *call = &thread->batch[i].call;
-        buckets[i] = call->writes_key ? cache_prefetch_bucket(cache, call->hash) : NULL;
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (buckets[i])
-            cache_prefetch_entry(cache, buckets[i], thread->batch[i].call.hash);
-    }
-}
-
-/* Finds the commands and begins to look for their first keys: buckets first, then entries, so that
- * the cache misses of the batch overlap. */
-static void prepare_batch(struct session *session, size_t count)
+/* Finds the commands and their first keys; returns how many of them write. */
+static size_t find_commands(struct session *session, size_t count)
 {
     struct thread *thread = session->thread;
     size_t writes = 0;
-    cache_batch_begin(&thread->reads, session->service->reader);
     for (size_t i = 0; i < count; i++) {
         struct batch_item *item = &thread->batch[i];
         struct call *call = &item->call;
@@ -408,23 +388,66 @@ static void prepare_batch(struct session *session, size_t count)
         if (!key)
             continue;
         call->writes_key = call->command->flags & COMMAND_WRITE;
-        if (call->writes_key) {
+        if (call->writes_key)
             call->hash = session_hash(session, key);
-            writes++;
+        else
+            call->probe = &thread->probes[i];
+        writes += call->writes_key;
+    }
+    return writes;
+}
+
+/* Begins to look for the keys of reads. Each step is a loop of its own, as short as can be: what
+ * takes time are the page walks and cache misses, and the shorter the loop the more of them does a
+ * processor have on their way at once. */
+static void fetch_reads(struct session *session, size_t count)
+{
+    struct thread *thread = session->thread;
+    struct batch_item *batch = thread->batch;
+    for (size_t i = 0; i < count; i++) {
+        struct call *call = &batch[i].call;
+        if (!call->probe)
             continue;
-        }
-        call->probe = &thread->probes[i];
+        const struct resp_arg *key = first_key(call);
         cache_probe_begin(&thread->reads, call->probe, key->bytes, key->size);
         call->hash = call->probe->hash;
     }
-    if (writes > 1)
-        fetch_writes(session, count);
     for (size_t i = 0; i < count; i++) {
-        if (!thread->batch[i].call.probe)
+        if (batch[i].call.probe)
+            cache_probe_fetch(&thread->reads, &thread->probes[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!batch[i].call.probe)
             continue;
-        cache_probe_fetch(&thread->reads, &thread->probes[i]);
+        cache_probe_fetch_rest(&thread->reads, &thread->probes[i]);
         key_fetch_touch(session, &thread->probes[i]);
     }
+}
+
+/* The same for writes, through the store's own mapping of the pond, which needs the lock and is
+ * left for them. */
+static void fetch_writes(struct session *session, size_t count)
+{
+    struct batch_item *batch = session->thread->batch;
+    struct cache *cache = session_cache(session);
+    thread_lock(session->thread);
+    for (size_t i = 0; i < count; i++) {
+        if (batch[i].call.writes_key)
+            cache_prefetch_bucket(cache, batch[i].call.hash);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (batch[i].call.writes_key)
+            cache_prefetch_entry(cache, batch[i].call.hash);
+    }
+}
+
+static void prepare_batch(struct session *session, size_t count)
+{
+    cache_batch_begin(&session->thread->reads, session->service->reader);
+    size_t writes = find_commands(session, count);
+    fetch_reads(session, count);
+    if (writes > 1)
+        fetch_writes(session, count);
 }
 
 /* Runs them until one stops the rest; returns how many bytes those took that were run. */
@@ -432,7 +455,7 @@ static size_t run_batch(struct session *session, uint8_t *bytes, size_t count, s
 {
     struct thread *thread = session->thread;
     size_t at = 0, run = 0;
-    thread->clock_ns = clock_ns();
+    thread->watched = stopwatch_now(&thread->watch);
     while (run < count && !session_stops(session) &&
            session_request(session, &thread->batch[run].call))
         at = thread->batch[run++].end;
@@ -487,6 +510,12 @@ size_t session_input(void *context, uint8_t *bytes, size_t size)
     else if (at < size && !session_stops(session))
         net_hint(session->connection, size - at + resp_more_hint(&session->parser));
     return at;
+}
+
+void session_tick(void *context, unsigned thread)
+{
+    struct service *service = context;
+    stopwatch_tune(&service->threads[thread].watch);
 }
 
 /* --- opening and closing -------------------------------------------------------------------- */

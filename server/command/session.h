@@ -14,12 +14,16 @@
 #include "client/local/cache_read.h"
 #include "server/command/command.h"
 #include "server/command/service.h"
+#include "server/command/stopwatch.h"
 #include "server/command/wait.h"
 #include "server/net/net.h"
 #include "server/resp/reply.h"
 #include "server/store/cache.h"
 
-#define BATCH_MAX 64u /* requests that are parsed, prefetched and then run together */
+/* Requests that are parsed, prefetched and then run together. Pages of so many buckets and entries
+ * stay in the processor's first-level TLB (64 places): with 64 requests a GET takes a third longer,
+ * and with fewer misses overlap less. */
+#define BATCH_MAX 16u
 
 struct acl_user;
 struct client;
@@ -44,12 +48,13 @@ struct thread {
     struct buffer line;       /* of an inline command with quotes, as it came */
     struct cache_batch reads; /* of the probes */
     struct cache_probe probes[BATCH_MAX];
-    int64_t now_ms;      /* wall clock, of this piece of input */
-    uint64_t clock_ns;   /* when the last call ended; at first, when the batch began */
-    bool locked;         /* this thread holds the cache's lock */
-    bool in_exec;        /* EXEC is running: the lock stays */
-    bool counts_lookups; /* the command that runs counts as hit or miss */
-    unsigned several;    /* depth of several_begin */
+    int64_t now_ms;         /* wall clock, of this piece of input */
+    struct stopwatch watch; /* of calls */
+    uint64_t watched;       /* when the last call ended; at first, when the batch began */
+    bool locked;            /* this thread holds the cache's lock */
+    bool in_exec;           /* EXEC is running: the lock stays */
+    bool counts_lookups;    /* the command that runs counts as hit or miss */
+    unsigned several;       /* depth of several_begin */
     struct row_tables *tables;
     LIST_HEAD(, session) waiting;
     struct thread_stats *stats;
@@ -85,6 +90,7 @@ enum mute { MUTE_NONE, MUTE_ALL, MUTE_THIS, MUTE_NEXT };
 void *session_opened(void *context, struct net_connection *connection);
 size_t session_input(void *session, uint8_t *bytes, size_t size);
 void session_closed(void *session);
+void session_tick(void *context, unsigned thread);
 
 /* Takes the cache's lock for this thread if it has not got it; it is let go when the batch ends,
  * or by thread_unlock. */

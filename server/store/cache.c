@@ -128,16 +128,15 @@ uint64_t cache_hash(const struct cache *cache, const void *key, size_t key_bytes
     return hash_key(&cache->store->region.hash, key, key_bytes);
 }
 
-const void *cache_prefetch_bucket(const struct cache *cache, uint64_t hash)
+void cache_prefetch_bucket(const struct cache *cache, uint64_t hash)
 {
     const struct bucket *bucket = index_prefetch_bucket(cache_index(cache), hash);
     cache_use_prefetch(cache, cursor_prefix(hash), bucket);
-    return bucket;
 }
 
-void cache_prefetch_entry(const struct cache *cache, const void *bucket, uint64_t hash)
+void cache_prefetch_entry(const struct cache *cache, uint64_t hash)
 {
-    index_prefetch_entry(cache_index(cache), bucket, hash);
+    index_prefetch_entry(cache_index(cache), hash);
 }
 
 /* A live entry's place. */

@@ -63,10 +63,11 @@ struct cache_entry {
 
 uint64_t cache_hash(const struct cache *cache, const void *key, size_t key_bytes);
 
-/* For a batch: all keys' first step, then all keys' second, then the calls that look at them. No
- * lock is needed for cache_hash; the steps need it. */
-const void *cache_prefetch_bucket(const struct cache *cache, uint64_t hash);
-void cache_prefetch_entry(const struct cache *cache, const void *bucket, uint64_t hash);
+/* For a batch: a key's first step, some time later its second, some time later the call that looks
+ * at it; the time is well spent on the steps of other keys. No lock is needed for cache_hash; the
+ * steps need it. */
+void cache_prefetch_bucket(const struct cache *cache, uint64_t hash);
+void cache_prefetch_entry(const struct cache *cache, uint64_t hash);
 
 /* An entry that has expired is taken out, and not found. */
 bool cache_find(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,

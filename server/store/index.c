@@ -509,17 +509,22 @@ void index_remove(struct index *index, const struct place *place)
     index->entry_count--;
 }
 
-const struct bucket *index_prefetch_bucket(const struct index *index, uint64_t hash)
+static const struct bucket *home_of(const struct index *index, uint64_t hash)
 {
     uint64_t word = load_word(dir_word_of(index, hash));
-    const struct bucket *home =
-        segment_at(index, word) + tag_bucket(hash & TAG_MASK, segment_buckets(word));
+    return segment_at(index, word) + tag_bucket(hash & TAG_MASK, segment_buckets(word));
+}
+
+const struct bucket *index_prefetch_bucket(const struct index *index, uint64_t hash)
+{
+    const struct bucket *home = home_of(index, hash);
     __builtin_prefetch(home, 1);
     return home;
 }
 
-void index_prefetch_entry(const struct index *index, const struct bucket *home, uint64_t hash)
+void index_prefetch_entry(const struct index *index, uint64_t hash)
 {
+    const struct bucket *home = home_of(index, hash);
     uint64_t tag = hash & TAG_MASK;
     for (unsigned s = 0; s < BUCKET_SLOTS; s++) {
         uint64_t slot = load_word(&home->slots[s]);

@@ -297,9 +297,9 @@ void index_remove(struct index *index, const struct place *place);
 struct segment_ref;
 struct place index_place(const struct index *index, const struct segment_ref *segment, unsigned b,
                          unsigned number);
-/* Prefetching, in two steps: what a later index_find will touch. */
+/* Prefetching, in two steps with some time between them: what a later index_find will touch. */
 const struct bucket *index_prefetch_bucket(const struct index *index, uint64_t hash);
-void index_prefetch_entry(const struct index *index, const struct bucket *home, uint64_t hash);
+void index_prefetch_entry(const struct index *index, uint64_t hash);
 /* Walks all segments: the first position is 0; false at the end. */
 struct segment_ref {
     struct bucket *buckets;

@@ -236,14 +236,13 @@ static int put_group(struct store_table *table, struct store_row *rows, size_t c
 {
     const struct index *index = &table->shape->indexes[0];
     uint64_t hashes[GROUP];
-    const struct bucket *homes[GROUP];
     for (size_t i = 0; i < count; i++) {
         hashes[i] = hash_key(&table->txn->store->region.hash, rows[i].key, rows[i].key_bytes);
-        homes[i] = index_prefetch_bucket(index, hashes[i]);
+        index_prefetch_bucket(index, hashes[i]);
     }
     if (!table->staged) {
         for (size_t i = 0; i < count; i++)
-            index_prefetch_entry(index, homes[i], hashes[i]);
+            index_prefetch_entry(index, hashes[i]);
     }
     for (size_t i = 0; i < count; i++, ++*done) {
         int status = put_one(table, &rows[i], hashes[i]);
