@@ -6,10 +6,15 @@
  * with the allocator's. It follows nothing before it has checked that it lies in the arena, so a
  * damaged or hostile file gives complaints and no crash.
  *
- * On a pond with a living writer a segment that looks wrong is looked at again: what is really
- * wrong stays so. What a root or a directory leads to is freed only when the slot or the root has
- * another one: so a complaint is one if those words are then as they were, and else the table is
- * begun again.
+ * On a pond with a living writer a complaint is one only if the words that led to what is wrong are
+ * afterwards as they were: what they lead to is freed only when they have changed. If a root or a
+ * directory is another one by then, the table is begun again; an entry whose slot or home has
+ * changed is looked at again, and so are the counts of a bucket whose meta has. The writer may
+ * still be between two stores that belong together, so a segment that looks wrong is walked again,
+ * with pauses: what is really wrong stays so.
+ *
+ * Limits: of a live pond, what changes whenever it is looked at is not judged, and a writer that is
+ * stopped between two stores for as long as the checker is patient is complained of.
  */
 #include "alloc/check.h"
 
@@ -17,14 +22,21 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "alloc/buddy.h"
 #include "alloc/hash.h"
 #include "alloc/row.h"
 #include "alloc/sound.h"
 
-#define LIVE_ATTEMPTS 50u
-#define CHAIN_MAX     100000u
+#define LIVE_ATTEMPTS  50u
+#define QUICK_ATTEMPTS 5u /* of those, without a pause */
+#define PAUSE_NS       2000000
+#define PAUSES_MAX     2500u /* of one check: 5 s */
+#define SLOT_ATTEMPTS  10u
+#define COUNT_ATTEMPTS 10u
+#define WATCHED_MAX    4u
+#define CHAIN_MAX      100000u
 
 struct check {
     const struct region *region;
@@ -38,6 +50,12 @@ struct check {
     const _Atomic uint64_t *head_at, *dir_at;
     uint64_t head, dir;
     bool moved; /* one of them is another one by now */
+    /* Of an entry in a live segment: the words one of which changes before the entry is freed. */
+    struct {
+        const _Atomic uint64_t *at;
+        uint64_t was;
+    } watched[WATCHED_MAX];
+    unsigned watched_count, pauses;
 };
 
 /* Whether what was read may have been freed before. */
@@ -51,13 +69,30 @@ static bool has_moved(struct check *c)
     return c->moved;
 }
 
+static void watch(struct check *c, const _Atomic uint64_t *at, uint64_t was)
+{
+    c->watched[c->watched_count].at = at;
+    c->watched[c->watched_count++].was = was;
+}
+
+/* The same of the entry that is looked at. */
+static bool has_gone(const struct check *c)
+{
+    atomic_thread_fence(memory_order_acquire);
+    for (unsigned i = 0; i < c->watched_count; i++) {
+        if (atomic_load_explicit(c->watched[i].at, memory_order_relaxed) != c->watched[i].was)
+            return true;
+    }
+    return false;
+}
+
 static void complain(struct check *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 static void complain(struct check *c, const char *format, ...)
 {
     char text[512];
-    if (has_moved(c))
+    if (has_moved(c) || has_gone(c))
         return;
     uint64_t number = c->report->complaints++;
     if (c->muted || !c->options->complain || number >= c->options->complaints_max)
@@ -96,22 +131,36 @@ static bool reach(struct check *c, uint64_t unit, uint64_t count, const char *wh
 
 struct found {
     uint64_t born, prev, units, hash;
+    size_t key_bytes;
     unsigned flags;
 };
 
+/* Sizes out of a block that was freed may be any, and a checksum over them take long. */
+static bool may_be_read(const struct check *c, const struct entry *entry, struct found *out)
+{
+    uint64_t b = atomic_load_explicit(&entry->born_word, memory_order_relaxed);
+    uint64_t p = atomic_load_explicit(&entry->prev_word, memory_order_relaxed);
+    *out = (struct found){.born = entry_born(b),
+                          .prev = entry_prev(b, p),
+                          .units = bytes_to_units(entry_bytes(b, p)),
+                          .key_bytes = entry_key_bytes(b),
+                          .flags = entry_flags(b)};
+    return !has_gone(c);
+}
+
 static bool read_entry(struct check *c, uint64_t unit, struct found *out)
 {
-    if (!entry_is_sound(c->region, unit)) {
+    const struct region *region = c->region;
+    bool inside = region_holds(region, unit, bytes_to_units(ENTRY_HEAD_BYTES));
+    const struct entry *entry = inside ? region_at(region, unit) : NULL;
+    if (inside && !may_be_read(c, entry, out))
+        return false;
+    if (!inside || !entry_is_sound(region, unit) || !region_holds(region, unit, out->units)) {
         complain(c, "entry at unit %llu: bounds or checksum are wrong", (unsigned long long)unit);
         return false;
     }
-    const struct entry *entry = region_at(c->region, unit);
-    uint64_t b = atomic_load_explicit(&entry->born_word, memory_order_relaxed);
-    uint64_t p = atomic_load_explicit(&entry->prev_word, memory_order_relaxed);
-    *out = (struct found){entry_born(b), entry_prev(b, p), bytes_to_units(entry_bytes(b, p)), 0,
-                          entry_flags(b)};
     const uint8_t *key = entry->bytes;
-    out->hash = hash_key(&c->region->hash, key, entry_key_bytes(b));
+    out->hash = hash_key(&region->hash, key, out->key_bytes);
     return true;
 }
 
@@ -153,83 +202,180 @@ struct segment {
     const struct bucket *buckets;
     unsigned count, depth, dir_bits;
     uint64_t position; /* in the directory */
+    /* Of a live one: the word that leads to it, and what that was. */
+    const _Atomic uint64_t *word_at;
+    uint64_t word;
 };
 
-static void check_slot(struct check *c, const struct segment *s, unsigned bucket, uint64_t word,
-                       unsigned *overflow, unsigned *reached)
+/* What is said of an entry counts if these are the same afterwards: see C2 in docs/CONCURRENCY.md,
+ * and W4 for older versions. */
+static uint64_t watch_slot(struct check *c, const struct segment *s, const _Atomic uint64_t *slot,
+                           unsigned *home)
 {
-    uint64_t hash, tag = slot_tag(word);
-    if (!check_entry(c, word, &hash))
-        return;
-    unsigned home = tag_bucket(tag, s->count), shift = s->dir_bits - s->depth;
+    const _Atomic uint64_t *reclaimed = &c->region->super->reclaim_seq;
+    c->watched_count = 0;
+    watch(c, s->word_at, s->word);
+    watch(c, reclaimed, atomic_load_explicit(reclaimed, memory_order_acquire));
+    uint64_t word = atomic_load_explicit(slot, memory_order_acquire);
+    *home = tag_bucket(slot_tag(word), s->count);
+    const _Atomic uint64_t *meta = &s->buckets[*home].meta;
+    watch(c, meta, atomic_load_explicit(meta, memory_order_acquire));
+    word = atomic_load_explicit(slot, memory_order_acquire);
+    watch(c, slot, word);
+    *home = tag_bucket(slot_tag(word), s->count);
+    return word;
+}
+
+static void check_slot(struct check *c, const struct segment *s, unsigned bucket, unsigned slot)
+{
+    unsigned home, shift = s->dir_bits - s->depth;
+    uint64_t hash, word = watch_slot(c, s, &s->buckets[bucket].slots[slot], &home);
     unsigned distance = (bucket + s->count - home) % s->count;
-    if ((hash & TAG_MASK) != tag || distance > PROBE_MAX ||
-        hash_dir_index(hash, s->dir_bits) >> shift != s->position >> shift)
+    if (word && check_entry(c, word, &hash) &&
+        ((hash & TAG_MASK) != slot_tag(word) || distance > PROBE_MAX ||
+         hash_dir_index(hash, s->dir_bits) >> shift != s->position >> shift))
         complain(c, "entry at unit %llu is not where its key's hash wants it",
                  (unsigned long long)slot_unit(word));
-    overflow[home] += distance > 0;
-    if (distance > reached[home])
-        reached[home] = distance;
+}
+
+/* Of a live segment: the directory has another one in its place, or is another one itself. */
+static bool segment_is_gone(struct check *c, const struct segment *s)
+{
+    return c->options->live &&
+           (has_moved(c) || atomic_load_explicit(s->word_at, memory_order_relaxed) != s->word);
+}
+
+static void check_slots(struct check *c, const struct segment *s)
+{
+    for (unsigned i = 0; i < s->count * BUCKET_SLOTS && !segment_is_gone(c, s); i++) {
+        struct check_report before = *c->report;
+        for (unsigned attempt = 0; attempt < SLOT_ATTEMPTS; attempt++) {
+            check_slot(c, s, i / BUCKET_SLOTS, i % BUCKET_SLOTS);
+            if (!c->options->live || before.complaints != c->report->complaints || !has_gone(c))
+                break;
+            *c->report = before;
+        }
+    }
+    c->watched_count = 0;
+}
+
+/* What the slots of a segment say, and what its buckets and its head do. */
+struct counts {
+    struct {
+        uint64_t meta;
+        unsigned overflow, reach; /* entries that are at home here and lie elsewhere */
+        bool changed;             /* the meta, meanwhile: nothing can be said */
+    } homes[SEGMENT_BUCKETS_MAX];
+    unsigned entries, told;
+    bool changed; /* any of them */
+};
+
+static const struct segment_head *head_of(const struct bucket *buckets)
+{
+    return (const struct segment_head *)buckets - 1;
+}
+
+static void count_slot(const struct segment *s, unsigned bucket, unsigned slot, struct counts *out)
+{
+    uint64_t word = atomic_load_explicit(&s->buckets[bucket].slots[slot], memory_order_acquire);
+    unsigned home = tag_bucket(slot_tag(word), s->count);
+    unsigned distance = (bucket + s->count - home) % s->count;
+    if (!word)
+        return;
+    out->entries++;
+    out->homes[home].overflow += distance > 0;
+    if (distance > out->homes[home].reach)
+        out->homes[home].reach = distance;
+}
+
+static void count_slots(const struct segment *s, struct counts *out)
+{
+    *out = (struct counts){.entries = 0};
+    for (unsigned b = 0; b < s->count; b++)
+        out->homes[b].meta = atomic_load_explicit(&s->buckets[b].meta, memory_order_acquire);
+    for (unsigned i = 0; i < s->count * BUCKET_SLOTS; i++)
+        count_slot(s, i / BUCKET_SLOTS, i % BUCKET_SLOTS, out);
+    out->told = head_of(s->buckets)->entry_count;
+    atomic_thread_fence(memory_order_acquire);
+    for (unsigned b = 0; b < s->count; b++) {
+        uint64_t meta = atomic_load_explicit(&s->buckets[b].meta, memory_order_relaxed);
+        out->homes[b].changed = meta != out->homes[b].meta;
+        out->changed |= out->homes[b].changed;
+    }
+}
+
+static void check_counts(struct check *c, const struct segment *s)
+{
+    struct counts counts = {.changed = true};
+    for (unsigned attempt = 0; attempt < COUNT_ATTEMPTS && counts.changed; attempt++)
+        count_slots(s, &counts);
+    if (c->options->live)
+        watch(c, s->word_at, s->word);
+    for (unsigned b = 0; b < s->count; b++) {
+        uint64_t meta = counts.homes[b].meta;
+        unsigned overflow = counts.homes[b].overflow, reach = counts.homes[b].reach;
+        if (counts.homes[b].changed ||
+            (bucket_overflow(meta) == overflow && bucket_reach(meta) >= reach &&
+             (overflow > 0 || bucket_reach(meta) == 0)))
+            continue;
+        complain(c,
+                 "bucket %u of the segment at %llu counts %u entries elsewhere, up to %u away; "
+                 "there are %u, up to %u",
+                 b, (unsigned long long)s->position, bucket_overflow(meta), bucket_reach(meta),
+                 overflow, reach);
+    }
+    if (!counts.changed && counts.told != counts.entries)
+        complain(c, "the segment at %llu counts %u entries; there are %u",
+                 (unsigned long long)s->position, counts.told, counts.entries);
+    c->watched_count = 0;
 }
 
 static void check_segment(struct check *c, const struct segment *s)
 {
-    unsigned overflow[SEGMENT_BUCKETS_MAX] = {0}, reached[SEGMENT_BUCKETS_MAX] = {0}, entries = 0;
-    for (unsigned b = 0; b < s->count; b++) {
-        for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-            uint64_t word = atomic_load_explicit(&s->buckets[b].slots[i], memory_order_acquire);
-            if (!word)
-                continue;
-            entries++;
-            check_slot(c, s, b, word, overflow, reached);
-        }
-    }
-    for (unsigned b = 0; b < s->count; b++) {
-        uint64_t meta = atomic_load_explicit(&s->buckets[b].meta, memory_order_relaxed);
-        if (bucket_overflow(meta) != overflow[b] || bucket_reach(meta) < reached[b] ||
-            (!overflow[b] && bucket_reach(meta)))
-            complain(c,
-                     "bucket %u of the segment at %llu counts %u entries elsewhere, up to %u "
-                     "away; there are %u, up to %u",
-                     b, (unsigned long long)s->position, bucket_overflow(meta), bucket_reach(meta),
-                     overflow[b], reached[b]);
-    }
-    const struct segment_head *head = (const struct segment_head *)s->buckets - 1;
-    if (head->entry_count != entries)
-        complain(c, "the segment at %llu counts %u entries; there are %u",
-                 (unsigned long long)s->position, head->entry_count, entries);
+    check_slots(c, s);
+    check_counts(c, s);
     c->report->segments++;
     c->report->buckets += s->count;
 }
 
 /* One look at a live segment; whether there was nothing to complain of. */
-static bool look_at_segment(struct check *c, const _Atomic uint64_t *dir_entry, struct segment *s)
+static bool look_at_segment(struct check *c, struct segment *s)
 {
     uint64_t complaints = c->report->complaints;
-    uint64_t word = atomic_load_explicit(dir_entry, memory_order_acquire);
-    if (segment_word_is_sound(c->region, word, s->dir_bits)) {
-        s->buckets = region_at(c->region, segment_unit(word));
-        s->count = segment_buckets(word);
-        s->depth = segment_depth(word);
+    s->word = atomic_load_explicit(s->word_at, memory_order_acquire);
+    if (segment_word_is_sound(c->region, s->word, s->dir_bits)) {
+        s->buckets = region_at(c->region, segment_unit(s->word));
+        s->count = segment_buckets(s->word);
+        s->depth = segment_depth(s->word);
         check_segment(c, s);
     } else {
         complain(c, "a segment word is wrong");
     }
-    bool same = word == atomic_load_explicit(dir_entry, memory_order_acquire);
+    bool same = s->word == atomic_load_explicit(s->word_at, memory_order_acquire);
     return same && c->report->complaints == complaints;
 }
 
+static void pause_for_writer(struct check *c, unsigned attempt)
+{
+    const struct timespec time = {.tv_nsec = PAUSE_NS};
+    if (attempt < QUICK_ATTEMPTS || c->pauses == PAUSES_MAX)
+        return;
+    c->pauses++;
+    nanosleep(&time, NULL);
+}
+
 /* A live segment may be half-way through a change: only what stays wrong is said. */
-static void check_live_segment(struct check *c, const _Atomic uint64_t *dir_entry,
-                               struct segment *s)
+static void check_live_segment(struct check *c, struct segment *s)
 {
     const struct check_options *options = c->options;
     struct check_report before = *c->report;
     bool sound = false;
-    for (unsigned attempt = 1; attempt < LIVE_ATTEMPTS && !sound && !has_moved(c); attempt++) {
+    for (unsigned attempt = 1;
+         attempt < LIVE_ATTEMPTS && !sound && !has_moved(c) && !is_unwanted(c); attempt++) {
         *c->report = before;
+        pause_for_writer(c, attempt);
         c->muted = true;
-        sound = look_at_segment(c, dir_entry, s);
+        sound = look_at_segment(c, s);
         c->muted = false;
     }
     if (sound || c->moved)
@@ -237,7 +383,7 @@ static void check_live_segment(struct check *c, const _Atomic uint64_t *dir_entr
     *c->report = before;
     if (options->hold)
         options->hold(options->context, true);
-    look_at_segment(c, dir_entry, s);
+    look_at_segment(c, s);
     if (options->hold)
         options->hold(options->context, false);
 }
@@ -270,9 +416,11 @@ static void check_index(struct check *c, const _Atomic uint64_t *dir, bool noted
         s.count = segment_buckets(segment);
         s.depth = segment_depth(segment);
         s.buckets = region_at(c->region, segment_unit(segment));
+        s.word_at = &words[i];
+        s.word = segment;
         range = UINT64_C(1) << (s.dir_bits - s.depth);
         if (c->options->live) {
-            check_live_segment(c, &words[i], &s);
+            check_live_segment(c, &s);
             continue;
         }
         for (uint64_t j = i; j < i + range; j++) {

@@ -18,8 +18,7 @@ struct check_options {
      * entries are no fault, and the allocator, which changes all the time, is not compared. */
     bool live;
     /* With `live`, from the writer's process: holds its lock, or lets it go, around one more look
-     * at a segment that looked wrong whenever it was looked at. NULL: from another process, where a
-     * segment that is written to all the time may be complained of without cause. */
+     * at a segment that looked wrong whenever it was looked at. NULL: from another process. */
     void (*hold)(void *context, bool held);
     /* Its writer was killed: what it left in the allocator is compared, but no complaint, since the
      * next one makes that anew. */

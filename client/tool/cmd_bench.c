@@ -9,8 +9,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "alloc/clock.h"
 #include "bench_keys.h"
 #include "json.h"
 #include "table.h"
@@ -28,13 +28,6 @@ struct bench {
     size_t at, asked_at; /* next row, and where its key is in keys.asked */
     uint64_t misses;     /* rows that have gone or grown meanwhile */
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* A key of some row. */
 static const unsigned char *key_next(struct bench *bench, size_t *size)
@@ -82,11 +75,11 @@ static void read_private(struct bench *bench)
 
 static double slice_run(struct bench *bench, void (*read)(struct bench *), uint64_t slice_ns)
 {
-    uint64_t begun = now_ns(), now = begun, count = 0;
+    uint64_t begun = clock_ns(), now = begun, count = 0;
     while (now - begun < slice_ns) {
         read(bench);
         count += KEYS_SLICE;
-        now = now_ns();
+        now = clock_ns();
     }
     return (double)(now - begun) / (double)count;
 }
@@ -180,7 +173,7 @@ static int bench_run(struct bench *bench, uint32_t time_ms, uint64_t keys_max)
         tool_error("table \"%s\" has no rows", sp_table_name(bench->table));
         return TOOL_NO;
     }
-    bench_keys_shuffle(&bench->keys, now_ns());
+    bench_keys_shuffle(&bench->keys, clock_ns());
     code = bench_keys_ask(&bench->keys);
     if (code == TOOL_OK)
         code = bench_keys_index(&bench->keys);

@@ -205,6 +205,12 @@ COMMAND_FUNCTION(acl_load);
 COMMAND_FUNCTION(acl_save);
 COMMAND_FUNCTION(acl_log);
 
+/* help.c */
+COMMAND_FUNCTION(acl_help);
+COMMAND_FUNCTION(client_help);
+COMMAND_FUNCTION(command_help);
+COMMAND_FUNCTION(pubsub_help);
+
 /* client.c */
 bool client_name_is_fine(struct session *session, const struct resp_arg *name);
 bool client_set_name(struct session *session, const struct resp_arg *name);

@@ -22,6 +22,7 @@
 #include "server/command/access.h"
 #include "server/command/commands.h"
 #include "server/command/lease_table.h"
+#include "server/command/tracking.h"
 
 #define MS_NS       UINT64_C(1000000)
 #define WAIT_MS_MAX 3600000
@@ -35,6 +36,7 @@ struct lease_call {
     uint64_t hold_ns, wait_ms;
     int64_t fresh_ms;
     bool waits;
+    bool tracked; /* a value that is answered is remembered for CLIENT TRACKING */
 };
 
 /* Of a session that has called LEASE. */
@@ -130,8 +132,13 @@ static void count_lookup(struct session *session, bool hit)
     stats_add(hit ? &stats->hits : &stats->misses, 1);
 }
 
-static void reply_entry(struct session *session, const char *word, const struct cache_entry *entry)
+/* With the lock, under which the entry was found. */
+static void reply_entry(struct session *session, const struct lease_call *call, const char *word,
+                        const struct cache_entry *entry)
 {
+    struct resp_arg key = {call->key.bytes, call->key.size};
+    if (call->tracked)
+        tracking_read(session, &key);
     reply_array(&session->reply, 2);
     reply_text(&session->reply, word);
     reply_bulk(&session->reply, entry->value, entry->value_bytes);
@@ -178,7 +185,7 @@ static bool take_or_wait(struct session *session, const struct lease_call *call,
     } else if (status != SP_EBUSY) {
         reply_error(&session->reply, "ERR out of memory");
     } else if (stale) {
-        reply_entry(session, "stale", stale);
+        reply_entry(session, call, "stale", stale);
     } else if (!waits) {
         reply_null_array(&session->reply);
         count_lookup(session, false);
@@ -186,21 +193,23 @@ static bool take_or_wait(struct session *session, const struct lease_call *call,
     return status != SP_EBUSY || !waits;
 }
 
-/* Answers, or returns false: then it waits. */
+/* Answers, or returns false: then it waits. Without the lock a key would have to be remembered
+ * before it is read (docs/CONCURRENCY.md, T2), and who waits for it would be told of the very write
+ * that brings the value. */
 static bool look(struct session *session, const struct lease_call *call)
 {
     struct resp_arg key = {call->key.bytes, call->key.size};
     int64_t until_ms = session_now(session) + call->fresh_ms;
     struct cache_entry entry;
     session->leases->token = 0;
-    if (reply_fresh(session, &key, until_ms))
+    if (!call->tracked && reply_fresh(session, &key, until_ms))
         return true;
     thread_lock(session->thread);
     session->thread->counts_lookups = false; /* counted here, by what was answered */
     bool found = key_find(session, &key, &entry);
     if (!found || (entry.expiry_ms != CACHE_NO_EXPIRY && entry.expiry_ms <= until_ms))
         return take_or_wait(session, call, found ? &entry : NULL);
-    reply_entry(session, "value", &entry);
+    reply_entry(session, call, "value", &entry);
     return true;
 }
 
@@ -283,8 +292,11 @@ static void wake(struct session *session, bool over)
         count_lookup(session, false);
         answered = true;
     }
+    const struct call late = {.command = session->leases->call.command};
     if (answered)
         answer(session, mark);
+    if (session->tracking)
+        tracking_after(session, &late);
 }
 
 static void on_wake(void *argument)
@@ -373,6 +385,7 @@ void run_sidepond_lease(struct session *session, const struct call *call)
         return;
     }
     lease.waits = lease.wait_ms > 0 && !session->thread->in_exec;
+    lease.tracked = tracking_wants(session);
     if (!look(session, &lease))
         begin_waiting(session, &lease);
 }

@@ -60,11 +60,12 @@ void reply_not_integer(struct session *session)
 
 void reply_help(struct session *session, const char *name, const char *const *lines)
 {
-    char first[64];
+    char first[80];
     size_t count = 0;
     while (lines[count])
         count++;
-    snprintf(first, sizeof(first), "%s <subcommand> [<arg> ...]. Subcommands are:", name);
+    snprintf(first, sizeof(first),
+             "%s <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", name);
     reply_array(&session->reply, count + 3);
     reply_simple(&session->reply, first);
     for (size_t i = 0; i < count; i++)

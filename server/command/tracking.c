@@ -159,6 +159,17 @@ static void remember(struct session *session, const struct resp_arg *key)
         tracking_pend(session->tracking, key->bytes, key->size);
 }
 
+bool tracking_wants(const struct session *session)
+{
+    return session->tracking && is_remembered(session->tracking);
+}
+
+void tracking_read(struct session *session, const struct resp_arg *key)
+{
+    remember(session, key);
+    tracking_limit(session->service, 1 + EVICTIONS_MORE);
+}
+
 void tracking_before(struct session *session, const struct call *call)
 {
     struct command_keys keys = command_keys(call->command, call->count);

@@ -106,7 +106,8 @@ struct config_cache {
     const char *password_file; /* of the user `default`; NULL: none */
     uint32_t slow_after_ms;
     uint32_t slow_length;
-    const char *notify; /* letters of keyspace events, "" for none */
+    uint32_t tracked_keys; /* that are remembered for CLIENT TRACKING; 0: any number */
+    const char *notify;    /* letters of keyspace events, "" for none */
 };
 
 struct config {

@@ -98,6 +98,9 @@ static void explain_cache(const struct config_cache *cache, FILE *out)
     fprintf(out, ".\n  A request may have %s, ", config_print_size(cache->max_request_bytes, text));
     fprintf(out, "and %s may wait to be sent to one client.\n",
             config_print_size(cache->output_limit_bytes, text));
+    if (cache->tracked_keys)
+        fprintf(out, "  For clients that keep copies at most %u keys are remembered.\n",
+                cache->tracked_keys);
 }
 
 static void explain_source(const struct config_source *source, FILE *out)

@@ -90,7 +90,7 @@ static struct service_settings settings_of(const struct config_cache *cache)
                                         .limits = limits_of(cache),
                                         .slow_after_us = (int64_t)cache->slow_after_ms * 1000,
                                         .slow_length = cache->slow_length,
-                                        .tracked_keys_max = TRACKING_KEYS_MAX_DEFAULT};
+                                        .tracked_keys_max = cache->tracked_keys};
     uint32_t events = 0;
     if (events_parse(cache->notify, strlen(cache->notify), &events))
         settings.events = events;

@@ -269,14 +269,21 @@ class DaemonCacheTest(unittest.TestCase):
             self.assertEqual(client.call("PING"), "+PONG")
         self.assertEqual(daemon.metric("sidepond_config_last_reload_successful"), 0)
 
+    @staticmethod
+    def tracked_keys_limit(client):
+        assert client.call("CONFIG", "GET", "tracking-table-max-keys") == "*2"
+        return [client.reply(), client.reply()][1]
+
     def test_reload_changes_limits(self):
-        daemon = self.daemon("  memory: 2MiB\n  when_full: refuse").start()
+        daemon = self.daemon("  memory: 2MiB\n  when_full: refuse\n  tracked_keys: 100").start()
         with Client(daemon.socket_path) as client:
+            self.assertEqual(self.tracked_keys_limit(client), "100")
             replies = [client.call("SET", f"k{i}", "x" * 1000) for i in range(3000)]
             self.assertTrue(any(reply.startswith("-OOM") for reply in replies), replies[-1])
             kept = int(client.call("DBSIZE")[1:])
             self.assertIn("reloaded",
                           daemon.reload("  memory: 8MiB\n  when_full: evict\n  max_clients: 2"))
+            self.assertEqual(self.tracked_keys_limit(client), "1000000")
             replies = [client.call("SET", f"n{i}", "x" * 1000) for i in range(3000)]
             self.assertEqual(set(replies), {"+OK"})
             self.assertGreater(int(client.call("DBSIZE")[1:]), kept)

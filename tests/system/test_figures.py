@@ -240,6 +240,22 @@ class FiguresTest(unittest.TestCase):
         self.assertLessEqual(middle, high)
         self.assertEqual(self.call("LATENCY", "LATEST"), [])
 
+    # --- HELP ---
+
+    def test_help_tells_what_there_is(self):
+        """Of each command with subcommands: those, and no others."""
+        listed = {entry[0]: entry[9] for entry in self.call("COMMAND")}
+        containers = {name: subs for name, subs in listed.items() if subs}
+        self.assertLess({b"acl", b"client", b"command", b"config", b"pubsub"}, set(containers))
+        for name, subs in containers.items():
+            head, *lines = self.call(name, "HELP")
+            self.assertEqual(head, b"%s <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
+                             % name.upper())
+            told = {line.split()[0].lower() for line in lines if line[:1] not in b" ("}
+            self.assertEqual(told, {sub[0].split(b"|")[1] for sub in subs}, name)
+            self.assertTrue(self.call(name, "HELP", "x").startswith(b"ERR wrong number"), name)
+        self.assertTrue(self.call("CLIENT", "nonsense").endswith(b"Try CLIENT HELP."))
+
     # --- SIDEPOND without a daemon ---
 
     def test_sidepond(self):

@@ -305,6 +305,53 @@ class WithOurs(Modes, unittest.TestCase):
         if cls.server.process.wait(30) != 0:
             raise AssertionError(cls.server.log())
 
+    # --- SIDEPOND LEASE ---
+
+    def lease(self, client, *options, wait=0):
+        return client.command("SIDEPOND", "LEASE", "a", wait, *options)[1]
+
+    def test_leased_values_are_tracked(self):
+        """Whoever was given a value, fresh or stale, is told of a change, as by GET; who was given
+        none is not."""
+        reader, writer = self.client(3, "ON"), self.client(2)
+        token = self.lease(reader)[1][1]
+        writer.ok("SET", "a", 1, "PX", 100000)
+        self.assertEqual(reader.command("SIDEPOND", "FILL", "a", token, "late"), (":", 0))
+        self.assertEqual(reader.pushes(), [])
+        for fresh, word in ((0, b"value"), (200000, b"stale")):
+            self.assertEqual(self.lease(writer, "FRESH", 200000)[0], ("$", b"lease"))
+            self.assertEqual(self.lease(reader, "FRESH", fresh), [("$", word), ("$", b"1")])
+            writer.ok("SET", "a", 1, "PX", 100000)
+            self.assertEqual(reader.pushes(), [invalidate(b"a")])
+        writer.ok("SET", "a", 2)
+        self.assertEqual(reader.pushes(), [])
+
+    def test_leased_values_by_choice(self):
+        for mode, caching, told in ((["ON", "OPTIN"], None, False), (["ON", "OPTIN"], "YES", True),
+                                    (["ON", "OPTOUT"], "NO", False), (["ON", "OPTOUT"], None, True)):
+            reader, writer = self.client(3, *mode), self.client(2)
+            writer.ok("SET", "a", 1)
+            if caching:
+                reader.ok("CLIENT", "CACHING", caching)
+            self.lease(reader)
+            writer.ok("SET", "a", 2)
+            self.assertEqual(reader.pushes(), [invalidate(b"a")] if told else [], (mode, caching))
+
+    def test_a_lease_that_waits(self):
+        """The write that brings the value is no change of it; the next one is."""
+        reader, writer = self.client(3, "ON", "OPTIN"), self.client(2)
+        for change in (["SET", "a", 2], ["DEL", "a"]):
+            token = self.lease(writer)[1][1]
+            reader.ok("CLIENT", "CACHING", "YES")
+            reader.send(request(["SIDEPOND", "LEASE", "a", 60000]))
+            wait_for(lambda: self.info("blocked_clients") == 1, "the reader waits")
+            writer.command("SIDEPOND", "FILL", "a", token, 1)
+            self.assertEqual(reader.read(), ("*", [("$", b"value"), ("$", b"1")]))
+            self.assertEqual(reader.pushes(), [])
+            writer.command(*change)
+            self.assertEqual(reader.pushes(), [invalidate(b"a")])
+            writer.command("DEL", "a")
+
 
 # --- beside Redis ----------------------------------------------------------------------------------
 
@@ -491,6 +538,22 @@ class OptIn(Cacher):
             self.cache[key] = self.reply()[1]
 
 
+class ByLease(Cacher):
+    """Keeps what it is given, and computes what it has the lease for."""
+
+    def fetch(self, keys):
+        for key in keys:
+            wait, fresh = self.rng.choice([0, 0, 20]), self.rng.choice([0, 30])
+            self.connection.send(request(["SIDEPOND", "LEASE", key, wait, "FRESH", fresh]))
+            content = self.reply()[1]
+            word, (_, value) = (content[0][1], content[1]) if content else (None, (None, None))
+            if word == b"lease":
+                self.connection.send(request(["SIDEPOND", "FILL", key, value, f"lease.{value}"]))
+                self.reply()
+            elif word:
+                self.cache[key] = value
+
+
 class Broadcast(Cacher):
     mode = ("BCAST", "PREFIX", "p:", "PREFIX", "q")
 
@@ -519,7 +582,7 @@ class Redirected(Cacher):
         self.catch_up()
 
 
-CACHERS = [Cacher, Cacher, WithoutLoop, OptIn, Broadcast, Redirected]
+CACHERS = [Cacher, Cacher, WithoutLoop, OptIn, Broadcast, Redirected, ByLease, ByLease]
 
 
 @unittest.skipUnless(have_ours(), "no resp_server was built")

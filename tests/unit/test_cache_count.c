@@ -15,37 +15,24 @@
 #include "alloc/clock.h"
 #include "client/local/cache_read.h"
 #include "server/store/internal.h"
-#include "tests/unit/cache_writer.h"
-#include "tests/unit/reader_fixture.h"
+#include "tests/unit/cache_fixture.h"
 
 #define THREADS 16u
 #define READS   20000u
 
-struct count_fixture {
-    struct pond_fixture *pond;
-    struct cache_writer writer;
-    struct sp_cache *cache;
-};
-
-static struct count_fixture f;
+static struct cache_fixture f;
 
 static int setup(void **state)
 {
-    people_setup(state);
-    f.pond = *state;
-    people_put(f.pond, 0, 10, 1);
-    assert_ok(cache_writer_open(&f.writer, f.pond->store));
+    cache_fixture_open(&f, state);
     assert_ok(cache_writer_put(&f.writer, "here", 4, "value", 5, 0));
     assert_ok(cache_writer_put(&f.writer, "over", 4, "value", 5, 1));
-    people_open(f.pond);
-    assert_ok(sp_cache_open(f.pond->pond, &f.cache));
     return 0;
 }
 
 static int teardown(void **state)
 {
-    cache_writer_close(&f.writer);
-    return people_teardown(state);
+    return cache_fixture_close(&f, state);
 }
 
 static int get(struct sp_cache *cache, const char *key, size_t cap)

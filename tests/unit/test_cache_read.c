@@ -15,36 +15,22 @@
 
 #include "client/local/cache_read.h"
 #include "server/store/internal.h"
-#include "tests/unit/cache_writer.h"
-#include "tests/unit/reader_fixture.h"
+#include "tests/unit/cache_fixture.h"
 
 #define KEYS      3000u
 #define READERS   3u
 #define VALUE_MAX 600u
 
-struct cache_fixture {
-    struct pond_fixture *pond;
-    struct cache_writer writer;
-    struct sp_cache *cache;
-};
-
 static struct cache_fixture f;
 
 static int setup(void **state)
 {
-    people_setup(state);
-    f.pond = *state;
-    people_put(f.pond, 0, 10, 1);
-    assert_ok(cache_writer_open(&f.writer, f.pond->store));
-    people_open(f.pond);
-    assert_ok(sp_cache_open(f.pond->pond, &f.cache));
-    return 0;
+    return cache_fixture_open(&f, state);
 }
 
 static int teardown(void **state)
 {
-    cache_writer_close(&f.writer);
-    return people_teardown(state);
+    return cache_fixture_close(&f, state);
 }
 
 static size_t make_key(uint32_t i, char *out)

@@ -319,6 +319,7 @@ static void test_cache_defaults(void **state)
     assert_null(cache->password_file);
     assert_int_equal(cache->slow_after_ms, 10);
     assert_int_equal(cache->slow_length, 128);
+    assert_int_equal(cache->tracked_keys, 1000000);
     assert_string_equal(cache->notify, "");
     assert_int_equal(config->source_count, 0);
     assert_int_equal(config->table_count, 0);
@@ -359,6 +360,7 @@ static void test_cache_full(void **state)
     assert_null(cache->password_file);
     assert_int_equal(cache->slow_after_ms, 1);
     assert_int_equal(cache->slow_length, 10);
+    assert_int_equal(cache->tracked_keys, 5000);
     assert_string_equal(cache->notify, "KEx");
     config_free(config);
 }
@@ -394,6 +396,7 @@ static void test_cache_explain(void **state)
         "Users and what they may do are in /etc/sidepond/users.acl.",
         "at most 500 clients with 4 threads, and disconnects those that are silent for 5m.",
         "A request may have 1MiB, and 2MiB may wait to be sent to one client.",
+        "For clients that keep copies at most 5000 keys are remembered.",
     };
     static const char *const tls[] = {
         "user 'default' is read from /etc/sidepond/default.password."};

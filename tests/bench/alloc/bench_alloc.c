@@ -29,10 +29,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "alloc/buddy.h"
+#include "common/bench.h"
 #include "textbook_buddy.h"
 
 #define UNIT_BYTES     16U
@@ -252,14 +252,6 @@ static uint32_t draw_bytes(const struct churn *churn)
     return bytes < 8 ? 8 : bytes > 65536 ? 65536 : (uint32_t)bytes;
 }
 
-static double now_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
 struct drawn {
     uint32_t *bytes;   /* SIZES sizes, used in turn */
     uint32_t *victims; /* SIZES objects, used in turn */
@@ -327,9 +319,9 @@ static int child(const struct peer *p, const struct churn *churn, uint64_t steps
         live_bytes += bytes;
     }
     live_bytes = run_steps(p, &d, whole ? 0 : steps / 4, live_bytes, whole); /* warm up */
-    double start = now_ns();
+    double start_s = bench_cpu_s();
     uint64_t most = run_steps(p, &d, steps, live_bytes, whole);
-    double ns = (now_ns() - start) / (double)steps;
+    double ns = (bench_cpu_s() - start_s) * 1e9 / (double)steps;
     printf("%.3f %.5f\n", ns, (double)p->peak_bytes() / (double)most);
     return 0;
 }

@@ -142,6 +142,11 @@ double bench_cpu_s(void)
     return clock_s(CLOCK_PROCESS_CPUTIME_ID);
 }
 
+double bench_thread_ns(void)
+{
+    return clock_s(CLOCK_THREAD_CPUTIME_ID) * 1e9;
+}
+
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a;

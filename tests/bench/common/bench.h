@@ -32,6 +32,8 @@ void bench_use_huge_pages(const char *pond_directory);
 
 double bench_now_s(void); /* CLOCK_MONOTONIC */
 double bench_cpu_s(void); /* processor time of this process */
+/* Processor time of this thread: what other work the machine does in between does not count. */
+double bench_thread_ns(void);
 double bench_median(const double *values, size_t count);
 double bench_max(const double *values, size_t count);
 

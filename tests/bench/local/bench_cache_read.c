@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "alloc/clock.h"
 #include "alloc/hints.h"
@@ -27,14 +26,6 @@
 #define BATCH       16u
 #define VALUE_BYTES 100u
 #define DAY_MS      INT64_C(86400000)
-
-/* Of this thread: what other work the machine does in between does not count. */
-static double now_ns(void)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &at);
-    return (double)at.tv_sec * 1e9 + (double)at.tv_nsec;
-}
 
 enum kind { PLAIN, NOTED, EXPIRING };
 
@@ -228,9 +219,9 @@ static void measure(const struct side *side, const char *what, enum way way, dou
     for (unsigned i = 0; i < rounds; i++) {
         uint64_t sum[2];
         for (unsigned cache = 0; cache < 2; cache++) {
-            double began = now_ns();
+            double began = bench_thread_ns();
             sum[cache] = run(side, cache, way, keys, count);
-            ns[cache][i] = (now_ns() - began) / count;
+            ns[cache][i] = (bench_thread_ns() - began) / count;
         }
         if (sum[0] != sum[1])
             bench_die("the values differ");

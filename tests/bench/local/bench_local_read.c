@@ -34,14 +34,6 @@
 #define WRITES_PER_SECOND 10000u
 #define WRITE_BATCH       100u
 
-/* Of this thread: what other work the machine does in between does not count. */
-static double now_ns(void)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &at);
-    return (double)at.tv_sec * 1e9 + (double)at.tv_nsec;
-}
-
 /* --- the three stores ----------------------------------------------------------------------------
  */
 
@@ -312,9 +304,9 @@ static void measure(const struct side *side, loop_function *const *loops, unsign
     uint64_t sum = 0;
     for (unsigned round = 0; round < rounds(); round++) {
         for (unsigned i = 0; i < n; i++) {
-            double began = now_ns();
+            double began = bench_thread_ns();
             uint64_t got = loops[i](side, keys, count);
-            ns[i][round] = (now_ns() - began) / count;
+            ns[i][round] = (bench_thread_ns() - began) / count;
             if (round + i > 0 && got != sum)
                 bench_die("the values differ");
             sum = got;
@@ -444,9 +436,9 @@ static double read_together(const struct side *side, loop_function *loop, unsign
         meeting->ready++;
         while (meeting->ready < readers)
             ;
-        double began = now_ns();
+        double began = bench_thread_ns();
         loop(side, keys, count);
-        meeting->ns[i] = (now_ns() - began) / count;
+        meeting->ns[i] = (bench_thread_ns() - began) / count;
         _exit(0);
     }
     double sum = 0;
@@ -520,9 +512,9 @@ static void bench_with_writer(const struct side *a, uint32_t count)
             meeting->go = writes;
             usleep(50000);
             for (unsigned i = 0; i < 2; i++) {
-                double began = now_ns();
+                double began = bench_thread_ns();
                 loops[i](a, keys, count);
-                ns[i][writes][round] = (now_ns() - began) / count;
+                ns[i][writes][round] = (bench_thread_ns() - began) / count;
             }
         }
     }

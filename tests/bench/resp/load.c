@@ -22,9 +22,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "alloc/clock.h"
 #include "common/bench.h"
 #include "common/rows.h"
 
@@ -62,13 +62,6 @@ struct run {
     bool counts, ends;
     int epoll;
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 /* --- the tape ------------------------------------------------------------------------------- */
 
@@ -157,7 +150,7 @@ static uint64_t due_ns(const struct run *run, const struct client *client, uint6
 
 static void send_due(struct run *run)
 {
-    uint64_t now = now_ns();
+    uint64_t now = clock_ns();
     while (!run->ends && run->start_ns + run->turns * run->interval_ns_x1024 / 1024 <= now) {
         struct client *client = &run->clients[run->turns++ % LOAD_CLIENTS];
         client->due++;
@@ -210,7 +203,7 @@ static uint32_t take_replies(struct run *run, struct client *client)
 /* The clock, for a request with a rate, and whether another is already due. */
 static void count_time(struct run *run, struct client *client)
 {
-    uint64_t now = now_ns();
+    uint64_t now = clock_ns();
     if (run->counts)
         histogram_add(&run->result->times, now - due_ns(run, client, client->done));
     client->done++;
@@ -270,7 +263,7 @@ static void turn_once(struct run *run, int wait_ms)
 static void run_until(struct run *run, uint64_t until_ns)
 {
     bool open = run->load->rate > 0;
-    while (now_ns() < until_ns) {
+    while (clock_ns() < until_ns) {
         if (open)
             send_due(run);
         turn_once(run, open ? 0 : 100);
@@ -297,17 +290,17 @@ void load_run(const struct peer *peer, const struct load *load, struct load_resu
     struct run run = {.load = load, .tape = load->tape, .result = out};
     *out = (struct load_result){0};
     connect_all(&run, peer);
-    run.start_ns = now_ns();
+    run.start_ns = clock_ns();
     if (load->rate > 0)
         run.interval_ns_x1024 = (uint64_t)(1024e9 / load->rate);
     for (uint32_t i = 0; load->rate <= 0 && i < LOAD_CLIENTS; i++)
         send_next(&run, &run.clients[i]);
     run_until(&run, run.start_ns + (uint64_t)(load->warm_s * 1e9));
-    uint64_t from_ns = now_ns();
+    uint64_t from_ns = clock_ns();
     double cpu_s = peer_cpu_s(peer);
     run.counts = true;
     run_until(&run, from_ns + (uint64_t)(load->seconds * 1e9));
-    out->per_s = (double)out->replies / ((double)(now_ns() - from_ns) * 1e-9);
+    out->per_s = (double)out->replies / ((double)(clock_ns() - from_ns) * 1e-9);
     if (out->replies > 0)
         out->server_cpu_us = (peer_cpu_s(peer) - cpu_s) / (double)out->replies * 1e6;
     finish(&run);
