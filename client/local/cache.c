@@ -290,6 +290,8 @@ static __attribute__((flatten)) void mget_group(struct sp_cache *cache, struct s
     for (size_t i = 0; i < count; i++)
         cache_probe_fetch(&batch, &probes[i]);
     for (size_t i = 0; i < count; i++)
+        cache_probe_fetch_rest(&batch, &probes[i]);
+    for (size_t i = 0; i < count; i++)
         mget_one(cache, &batch, &probes[i], &gets[i]);
 }
 

@@ -180,18 +180,29 @@ FIND_INLINE void cache_batch_begin(struct cache_batch *batch, struct sp_cache *c
     batch->now_ms = 0;
 }
 
-FIND_INLINE void cache_probe_begin(const struct cache_batch *batch, struct cache_probe *probe,
-                                   const void *key, size_t key_bytes)
+/* cache_probe_begin in two halves, for callers that have the hash. */
+FIND_INLINE void cache_probe_of(struct cache_probe *probe, const void *key, size_t key_bytes,
+                                uint64_t hash)
 {
-    struct quick_home home;
     probe->key = key;
     probe->key_bytes = key_bytes;
-    probe->hash = hash_key(&batch->binding->hash, key, key_bytes);
+    probe->hash = hash;
+}
+FIND_INLINE void cache_probe_home(const struct cache_batch *batch, struct cache_probe *probe)
+{
+    struct quick_home home;
     if (UNLIKELY(!quick_home(batch->binding, &batch->arena, probe->hash, &home)))
         home.bucket = NULL;
     __builtin_prefetch(home.bucket);
     home.meta = 0;
     probe->home = home;
+}
+
+FIND_INLINE void cache_probe_begin(const struct cache_batch *batch, struct cache_probe *probe,
+                                   const void *key, size_t key_bytes)
+{
+    cache_probe_of(probe, key, key_bytes, hash_key(&batch->binding->hash, key, key_bytes));
+    cache_probe_home(batch, probe);
 }
 
 FIND_INLINE void cache_probe_fetch(const struct cache_batch *batch, struct cache_probe *probe)
@@ -207,6 +218,7 @@ FIND_INLINE void cache_probe_fetch(const struct cache_batch *batch, struct cache
     __builtin_prefetch(batch->arena.base + probe->off);
 }
 
+/* Optional, for what is longer than a cache line. */
 FIND_INLINE void cache_probe_fetch_rest(const struct cache_batch *batch,
                                         const struct cache_probe *probe)
 {

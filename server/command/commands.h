@@ -146,7 +146,7 @@ COMMAND_FUNCTION(incrbyfloat);
 
 /* keys.c */
 /* Fetches where a probe's use will be noted. Needs no lock. */
-void key_fetch_touch(const struct session *session, const struct cache_probe *probe);
+void key_fetch_touch(const struct thread *thread, const struct cache_probe *probe);
 COMMAND_FUNCTION(del);
 COMMAND_FUNCTION(exists);
 COMMAND_FUNCTION(touch);

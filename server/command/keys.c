@@ -70,14 +70,13 @@ static void count_lookup(struct session *session, bool hit)
     stats_add(hit ? &stats->hits : &stats->misses, 1);
 }
 
-void key_fetch_touch(const struct session *session, const struct cache_probe *probe)
+void key_fetch_touch(const struct thread *thread, const struct cache_probe *probe)
 {
-    const struct service *service = session->service;
+    const struct service *service = thread->service;
     uint8_t bit;
     if (!probe->home.bucket)
         return;
-    uint64_t place =
-        cache_hint_place(session->thread->reads.binding, &probe->home, probe->hash, 0, &bit);
+    uint64_t place = cache_hint_place(thread->reads.binding, &probe->home, probe->hash, 0, &bit);
     if (place < service->places)
         __builtin_prefetch((const void *)&service->touched[place], 1);
 }

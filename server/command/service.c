@@ -131,6 +131,7 @@ static int serve(struct service *service, char *why)
     struct net_handler handler = {.context = service,
                                   .opened = session_opened,
                                   .input = session_input,
+                                  .ahead = session_ahead,
                                   .closed = session_closed,
                                   .thread_tick = session_tick};
     return net_start(&net, &handler, &service->net, why);

@@ -24,6 +24,8 @@
 #include "alloc/clock.h"
 #include "server/resp/number.h"
 
+static_assert(BATCH_MAX >= NET_AHEAD_MAX, "probes of a thread");
+
 /* --- what commands use ---------------------------------------------------------------------- */
 
 void thread_lock(struct thread *thread)
@@ -375,10 +377,11 @@ static const struct resp_arg *first_key(const struct call *call)
 }
 
 /* Finds the commands and their first keys; returns how many of them write. */
-static size_t find_commands(struct session *session, size_t count)
+static size_t find_commands(struct session *session, size_t count, size_t *reads)
 {
     struct thread *thread = session->thread;
     size_t writes = 0;
+    *reads = 0;
     for (size_t i = 0; i < count; i++) {
         struct batch_item *item = &thread->batch[i];
         struct call *call = &item->call;
@@ -388,40 +391,29 @@ static size_t find_commands(struct session *session, size_t count)
         const struct resp_arg *key = first_key(call);
         if (!key)
             continue;
+        call->hash = session_hash(session, key);
         call->writes_key = call->command->flags & COMMAND_WRITE;
-        if (call->writes_key)
-            call->hash = session_hash(session, key);
-        else
-            call->probe = &thread->probes[i];
         writes += call->writes_key;
+        if (call->writes_key)
+            continue;
+        call->probe = &thread->probes[(*reads)++];
+        cache_probe_of(call->probe, key->bytes, key->size, call->hash);
     }
     return writes;
 }
 
-/* Begins to look for the keys of reads. Each step is a loop of its own, as short as can be: what
- * takes time are the page walks and cache misses, and the shorter the loop the more of them does a
- * processor have on their way at once. */
-static void fetch_reads(struct session *session, size_t count)
+/* Begins to look for the keys of the thread's probes. Each step is a loop of its own, as short as
+ * can be: what takes time are page walks and cache misses, and the shorter the loop, the more of
+ * them does a processor have on their way at once. */
+static void fetch_reads(struct thread *thread, size_t count)
 {
-    struct thread *thread = session->thread;
-    struct batch_item *batch = thread->batch;
+    for (size_t i = 0; i < count; i++)
+        cache_probe_home(&thread->reads, &thread->probes[i]);
+    for (size_t i = 0; i < count; i++)
+        cache_probe_fetch(&thread->reads, &thread->probes[i]);
     for (size_t i = 0; i < count; i++) {
-        struct call *call = &batch[i].call;
-        if (!call->probe)
-            continue;
-        const struct resp_arg *key = first_key(call);
-        cache_probe_begin(&thread->reads, call->probe, key->bytes, key->size);
-        call->hash = call->probe->hash;
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (batch[i].call.probe)
-            cache_probe_fetch(&thread->reads, &thread->probes[i]);
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (!batch[i].call.probe)
-            continue;
         cache_probe_fetch_rest(&thread->reads, &thread->probes[i]);
-        key_fetch_touch(session, &thread->probes[i]);
+        key_fetch_touch(thread, &thread->probes[i]);
     }
 }
 
@@ -444,11 +436,29 @@ static void fetch_writes(struct session *session, size_t count)
 
 static void prepare_batch(struct session *session, size_t count)
 {
+    size_t reads;
     cache_batch_begin(&session->thread->reads, session->service->reader);
-    size_t writes = find_commands(session, count);
-    fetch_reads(session, count);
+    size_t writes = find_commands(session, count, &reads);
+    fetch_reads(session->thread, reads);
     if (writes > 1)
         fetch_writes(session, count);
+}
+
+/* Of requests that come one at a time on many connections the misses overlap so. Whether the second
+ * argument is a key is not asked, nor who may read it: nothing is told. */
+void session_ahead(void *context, unsigned number, const struct net_input *inputs, size_t count)
+{
+    struct service *service = context;
+    struct thread *thread = &service->threads[number];
+    struct resp_arg key;
+    size_t found = 0;
+    cache_batch_begin(&thread->reads, service->reader);
+    for (size_t i = 0; i < count; i++) {
+        if (resp_peek(inputs[i].bytes, inputs[i].size, &key))
+            cache_probe_of(&thread->probes[found++], key.bytes, key.size,
+                           cache_hash(service->cache, key.bytes, key.size));
+    }
+    fetch_reads(thread, found);
 }
 
 /* Runs them until one stops the rest; returns how many bytes those took that were run. */

@@ -90,6 +90,7 @@ enum mute { MUTE_NONE, MUTE_ALL, MUTE_THIS, MUTE_NEXT };
 void *session_opened(void *context, struct net_connection *connection);
 size_t session_input(void *session, uint8_t *bytes, size_t size);
 void session_closed(void *session);
+void session_ahead(void *context, unsigned thread, const struct net_input *inputs, size_t count);
 void session_tick(void *context, unsigned thread);
 
 /* Takes the cache's lock for this thread if it has not got it; it is let go when the batch ends,

@@ -6,6 +6,11 @@
  * thread's connections share, and only what the handler leaves of it is copied into the
  * connection's own; so a connection between requests has no memory but its struct, and its output
  * buffer up to OUT_KEPT_BYTES.
+ *
+ * Where several sockets are ready at once, up to NET_AHEAD_MAX of them are read before the handler
+ * is shown the first's input ("gathered"), so that it can look ahead. What was gathered is shown
+ * before anything else happens on the thread: thread_settle, which ends each callback, begins with
+ * it, and no connection is destroyed but there.
  */
 #include "server/net/internal.h"
 
@@ -139,17 +144,66 @@ static ssize_t receive(struct net_connection *connection, void *bytes, size_t ca
     return got;
 }
 
-/* Into the thread's buffer, and from there to the handler. True: there may be more. */
+/* What was read into the thread's buffer. */
+static void show_shared(struct net_connection *connection, uint8_t *bytes, size_t size)
+{
+    size_t used = may_read(connection) ? show(connection, bytes, size) : 0;
+    buffer_append(&connection->in, bytes + used, size - used);
+    check_rest(connection);
+}
+
+/* Into the thread's buffer, behind what was gathered, and from there to the handler. True: there
+ * may be more. */
 static bool read_shared(struct net_connection *connection)
 {
-    uint8_t *bytes = connection->thread->shared;
-    ssize_t got = receive(connection, bytes, NET_SHARED_BYTES);
+    struct net_thread *thread = connection->thread;
+    uint8_t *bytes = thread->shared + thread->shared_used;
+    size_t room = NET_SHARED_BYTES - thread->shared_used;
+    ssize_t got = receive(connection, bytes, room);
     if (got <= 0)
         return false;
-    size_t used = show(connection, bytes, (size_t)got);
-    buffer_append(&connection->in, bytes + used, (size_t)got - used);
-    check_rest(connection);
-    return got == NET_SHARED_BYTES || (connection->ssl && SSL_pending(connection->ssl) > 0);
+    show_shared(connection, bytes, (size_t)got);
+    return (size_t)got == room || (connection->ssl && SSL_pending(connection->ssl) > 0);
+}
+
+/* Into the thread's buffer, to be shown when others have been read, too. Where it fills the room,
+ * the socket is still ready, and has its turn again. */
+static void gather(struct net_connection *connection)
+{
+    struct net_thread *thread = connection->thread;
+    uint8_t *bytes = thread->shared + thread->shared_used;
+    ssize_t got = receive(connection, bytes, NET_SHARED_BYTES - thread->shared_used);
+    if (got > 0) {
+        thread->gathered[thread->gathered_count++] =
+            (struct gathered){connection, bytes, (size_t)got};
+        thread->shared_used += (size_t)got;
+    }
+    if (thread->gathered_count == NET_AHEAD_MAX ||
+        thread->shared_used > NET_SHARED_BYTES - ROOM_LEAST)
+        thread_settle(thread);
+}
+
+static void look_ahead(struct net_thread *thread)
+{
+    struct net_input inputs[NET_AHEAD_MAX];
+    for (unsigned i = 0; i < thread->gathered_count; i++) {
+        const struct gathered *from = &thread->gathered[i];
+        inputs[i] = (struct net_input){from->connection->session, from->bytes, from->size};
+    }
+    thread->net->handler.ahead(thread->net->handler.context, thread->index, inputs,
+                               thread->gathered_count);
+}
+
+void connections_show(struct net_thread *thread)
+{
+    if (thread->gathered_count > 1 && thread->net->handler.ahead)
+        look_ahead(thread);
+    for (unsigned i = 0; i < thread->gathered_count; i++) {
+        const struct gathered *from = &thread->gathered[i];
+        show_shared(from->connection, from->bytes, from->size);
+    }
+    thread->gathered_count = 0;
+    thread->shared_used = 0;
 }
 
 /* Behind what the handler has left. */
@@ -276,10 +330,21 @@ static void shake_hands(struct net_connection *connection)
         open_session(connection);
 }
 
+/* Whether its input can wait until others have been read: neither a rest nor TLS, whose own buffer
+ * wakes nobody, goes before it. */
+static bool may_gather(const struct net_connection *connection)
+{
+    return !connection->ssl && connection->in.size == 0 && may_read(connection);
+}
+
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct net_connection *connection = poll->data;
     mark_dirty(connection);
+    if (status == 0 && events == UV_READABLE && may_gather(connection)) {
+        gather(connection);
+        return;
+    }
     if (events & UV_WRITABLE) {
         connection->is_write_blocked = false;
         connection->tls_wants_write = false;

@@ -115,7 +115,16 @@ void connection_again(struct net_connection *connection);
 void connection_settle(struct net_connection *connection); /* after a callback */
 void connection_drop(struct net_connection *connection, enum net_drop drop);
 
+void connections_show(struct net_thread *thread); /* what was gathered */
+
 /* --- threads --------------------------------------------------------------------------------- */
+
+/* What was read of a connection and is shown to the handler a little later. */
+struct gathered {
+    struct net_connection *connection;
+    uint8_t *bytes; /* in the thread's buffer */
+    size_t size;
+};
 
 struct net_thread {
     struct net *net;
@@ -124,7 +133,8 @@ struct net_thread {
     uv_loop_t loop;
     uv_async_t wake;
     uv_timer_t tick;
-    uv_idle_t idle; /* started while `again` has any */
+    uv_idle_t idle;   /* started while `again` has any */
+    uv_check_t check; /* after the sockets' events */
     struct net_connection **connections;
     size_t connections_count, connections_cap;
     size_t walk_slot; /* where the next tick goes on */
@@ -134,6 +144,9 @@ struct net_thread {
     bool is_stopping;
     uint64_t stop_by_ms;
     uint8_t *shared; /* NET_SHARED_BYTES: what connections without a rest read into */
+    size_t shared_used;
+    struct gathered gathered[NET_AHEAD_MAX];
+    unsigned gathered_count;
 
     alignas(CACHE_LINE) pthread_mutex_t lock;
     struct item_list inbox; /* lock */

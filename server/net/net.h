@@ -29,6 +29,7 @@ enum {
     NET_TICK_MS = 100,
     NET_SHARED_BYTES = 64 << 10, /* what one read() can bring */
     NET_PRESS_BYTES = 256 << 10, /* net_output_pressed */
+    NET_AHEAD_MAX = 16,          /* connections that are read before the first is shown its input */
 };
 
 struct net;
@@ -72,6 +73,13 @@ struct net_tls {
     enum net_tls_clients clients;
 };
 
+/* Input that has come but was not shown yet. */
+struct net_input {
+    void *session;
+    const uint8_t *bytes;
+    size_t size;
+};
+
 /* Everything but `opened` and `input` may be NULL. */
 struct net_handler {
     void *context;
@@ -80,6 +88,9 @@ struct net_handler {
     /* What came in. Returns how many bytes were consumed; the rest is shown again, from its start,
      * with more behind it. The bytes may be changed, and are lent for the call. */
     size_t (*input)(void *session, uint8_t *bytes, size_t size);
+    /* Called before `input` where several sessions have input at once, at most NET_AHEAD_MAX: what
+     * will likely be shown to them next, so that the cache misses of all can be taken together. */
+    void (*ahead)(void *context, unsigned thread, const struct net_input *inputs, size_t count);
     void (*closed)(void *session);
     void (*thread_started)(void *context, unsigned thread);
     void (*thread_tick)(void *context, unsigned thread); /* each NET_TICK_MS */

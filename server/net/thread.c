@@ -39,6 +39,11 @@ static bool run_inbox(struct net_thread *thread)
     return any;
 }
 
+static void on_check(uv_check_t *check)
+{
+    thread_settle(check->data);
+}
+
 static void on_wake(uv_async_t *wake)
 {
     run_inbox(wake->data);
@@ -48,6 +53,7 @@ static void on_wake(uv_async_t *wake)
 
 void thread_settle(struct net_thread *thread)
 {
+    connections_show(thread);
     while (thread->dirty) {
         struct net_connection *connection = thread->dirty;
         thread->dirty = connection->next_dirty;
@@ -157,6 +163,7 @@ static void close_all(struct net_thread *thread)
     thread_settle(thread);
     uv_close((uv_handle_t *)&thread->tick, NULL);
     uv_close((uv_handle_t *)&thread->idle, NULL);
+    uv_close((uv_handle_t *)&thread->check, NULL);
     uv_close((uv_handle_t *)&thread->wake, NULL);
     /* uv_stop may have been called since the loop ended: then the first run ends at once. */
     while (uv_run(&thread->loop, UV_RUN_DEFAULT) != 0)
@@ -207,7 +214,9 @@ int thread_init(struct net_thread *thread, struct net *net, unsigned index)
     uv_async_init(&thread->loop, &thread->wake, on_wake);
     uv_timer_init(&thread->loop, &thread->tick);
     uv_idle_init(&thread->loop, &thread->idle);
-    thread->wake.data = thread->tick.data = thread->idle.data = thread;
+    uv_check_init(&thread->loop, &thread->check);
+    thread->wake.data = thread->tick.data = thread->idle.data = thread->check.data = thread;
+    uv_check_start(&thread->check, on_check);
     uv_timer_start(&thread->tick, on_tick, NET_TICK_MS, NET_TICK_MS);
     return SP_OK;
 }

@@ -355,6 +355,25 @@ enum resp_parse resp_parse(struct resp_parser *parser, const struct resp_limits 
     return result;
 }
 
+bool resp_peek(const uint8_t *bytes, size_t size, struct resp_arg *out)
+{
+    static const uint8_t types[] = {'*', '$', '$'};
+    uint64_t at = 0, length = 0;
+    for (unsigned i = 0; i < sizeof(types); i++) {
+        at += i == 2 ? length + 2 : 0; /* behind the first argument */
+        if (at >= size || bytes[at] != types[i])
+            return false;
+        size_t head = short_line(bytes + at, size - at, &length);
+        if (head == 0)
+            return false;
+        at += head;
+    }
+    if (at > size || length > size - at)
+        return false;
+    *out = (struct resp_arg){(const char *)bytes + at, (size_t)length};
+    return true;
+}
+
 void resp_fault_text(const struct resp_parser *parser, char text[RESP_FAULT_BYTES])
 {
     static const char *const texts[] = {

@@ -97,6 +97,10 @@ enum resp_parse resp_parse(struct resp_parser *parser, const struct resp_limits 
                            uint8_t *bytes, size_t size, struct resp_args *args,
                            struct resp_request *request);
 
+/* A look ahead, without a parser: the second argument of the request that begins here, which is the
+ * key of most, if it is complete and its length and those before it have three digits at most. */
+bool resp_peek(const uint8_t *bytes, size_t size, struct resp_arg *out);
+
 /* After RESP_MORE: so many bytes, at least 1, must come before the request can be complete. It is
  * what the client claims; if more than 1, then within limits.request_bytes_max. */
 static inline uint64_t resp_more_hint(const struct resp_parser *parser)

@@ -4,7 +4,7 @@
  * arguments lie within what was given; memory stays in proportion to what has come.
  * Method: the first bytes of the input choose limits and a seed, the rest is the stream. It is
  * parsed whole, and in random pieces that are copied to a new place of exactly their size for
- * each call. Both must give the same arguments, sizes and fault.
+ * each call. Both must give the same arguments, sizes and fault, and what is seen ahead too.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +51,21 @@ static void add_request(struct meaning *meaning, const struct resp_args *args,
     meaning->consumed += request->consumed;
 }
 
+/* What is seen ahead lies within the bytes, and is the second argument if there is such a request.
+ */
+static void check_ahead(const uint8_t *bytes, size_t size, const struct resp_args *args,
+                        const struct resp_request *request)
+{
+    struct resp_arg ahead;
+    if (!resp_peek(bytes, size, &ahead))
+        return;
+    size_t at = (size_t)(ahead.bytes - (const char *)bytes);
+    check(at <= size && ahead.size <= size - at);
+    if (request && request->count > 1)
+        check(args->items[request->first + 1].bytes == ahead.bytes &&
+              args->items[request->first + 1].size == ahead.size);
+}
+
 /* All requests that are in these bytes; answers how many bytes they were. */
 static size_t parse_all(struct resp_parser *parser, const struct resp_limits *limits,
                         uint8_t *bytes, size_t size, struct resp_args *args,
@@ -61,6 +76,7 @@ static size_t parse_all(struct resp_parser *parser, const struct resp_limits *li
         struct resp_request request;
         size_t before = args->count;
         meaning->end = resp_parse(parser, limits, bytes + at, size - at, args, &request);
+        check_ahead(bytes + at, size - at, args, meaning->end == RESP_DONE ? &request : NULL);
         if (meaning->end != RESP_DONE)
             check(args->count == before);
         if (meaning->end == RESP_MORE)

@@ -159,18 +159,31 @@ static int open_descriptors(void)
     return count;
 }
 
+static void on_ahead(void *context, unsigned thread, const struct net_input *inputs, size_t count)
+{
+    (void)context;
+    assert_true(thread < net_threads(f.net));
+    assert_in_range(count, 2, NET_AHEAD_MAX);
+    if (f.ahead)
+        f.ahead(inputs, count);
+}
+
 void net_up(const struct net_up *up)
 {
     char why[NET_WHY_BYTES];
     struct net_listen listens[4] = {{.address = TCP_AT}};
     size_t count = 1;
     struct net_tls tls = tls_of("cert", "key");
-    struct net_handler handler = {
-        .opened = on_opened, .input = on_input, .closed = on_closed, .thread_tick = on_tick};
+    struct net_handler handler = {.opened = on_opened,
+                                  .input = on_input,
+                                  .ahead = on_ahead,
+                                  .closed = on_closed,
+                                  .thread_tick = on_tick};
     f.fds_before = open_descriptors();
     f.opened = f.closed = f.inputs = f.largest_shown = 0;
     f.last = NULL;
     f.closing = NULL;
+    f.ahead = NULL;
     if (!f.input)
         f.input = echo;
     if (up->unix_too)

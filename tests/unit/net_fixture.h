@@ -34,6 +34,7 @@ struct net_fixture {
     char unix_at[96], unix_path[96];
     struct net *net;
     size_t (*input)(struct session *session, uint8_t *bytes, size_t size);
+    void (*ahead)(const struct net_input *inputs, size_t count); /* NULL: does nothing */
     void (*closing)(struct session *session); /* NULL: nothing more than to free it */
     int fds_before;
     _Atomic uint64_t opened, closed, ticks, inputs, largest_shown;

@@ -535,6 +535,76 @@ static void test_closed_appends(void **state)
     net_down(1000);
 }
 
+enum { CROWD = 40 };
+
+static _Atomic bool is_busy, may_go_on;
+static _Atomic unsigned seen_ahead;
+static struct session *_Atomic victim;
+
+/* 'w' keeps the thread busy, so that everything that is sent meanwhile is there at once; 'k' closes
+ * the victim. The rest is echoed. */
+static size_t by_crowd(struct session *session, uint8_t *bytes, size_t size)
+{
+    is_busy = bytes[0] == 'w';
+    while (bytes[0] == 'w' && !may_go_on)
+        turn();
+    if (bytes[0] == 'k')
+        net_close(victim->connection);
+    return echo(session, bytes, size);
+}
+
+static void note_ahead(const struct net_input *inputs, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        seen_ahead += inputs[i].session != NULL && inputs[i].size == 5 &&
+                      memcmp(inputs[i].bytes + 1, "ello", 4) == 0;
+}
+
+/* Keeps the only thread busy until all have spoken, and hears the answers of all but the last. */
+static void crowd_speaks(struct client *crowd, const char *first)
+{
+    char heard[5];
+    struct client busy = client_at(TCP_AT);
+    seen_ahead = 0;
+    may_go_on = false;
+    say(&busy, "w", 1);
+    AWAIT(is_busy);
+    for (unsigned i = 0; i < CROWD; i++)
+        say(&crowd[i], i == 0 ? first : "hello", 5);
+    may_go_on = true;
+    for (unsigned i = 0; i + 1 < CROWD; i++) {
+        hear(&crowd[i], heard, 5);
+        assert_memory_equal(heard, i == 0 ? first : "hello", 5);
+    }
+    hear(&busy, heard, 1);
+    hang_up(&busy);
+}
+
+/* Input that comes on many connections at once is shown ahead, then to each; also where one of them
+ * is closed by another in between. */
+static void test_ahead(void **state)
+{
+    struct client crowd[CROWD];
+    char heard[5];
+    (void)state;
+    f.input = by_crowd;
+    everything_up(1);
+    f.ahead = note_ahead;
+    for (unsigned i = 0; i < CROWD; i++) {
+        crowd[i] = client_at(i % 2 ? f.unix_at : TCP_AT);
+        round_trip(&crowd[i], "x");
+    }
+    victim = f.last;
+    crowd_speaks(crowd, "hello");
+    hear(&crowd[CROWD - 1], heard, 5);
+    assert_in_range(seen_ahead, CROWD / 2, CROWD);
+    crowd_speaks(crowd, "kello");
+    AWAIT(f.closed == 3);
+    for (unsigned i = 0; i < CROWD; i++)
+        hang_up(&crowd[i]);
+    net_down(1000);
+}
+
 /* --- main ------------------------------------------------------------------------------------- */
 
 #define TEST(test) cmocka_unit_test_teardown(test, net_after)
@@ -556,6 +626,7 @@ int main(void)
         TEST(test_close_after_flush),
         TEST(test_flushing_costs_nothing),
         TEST(test_closed_appends),
+        TEST(test_ahead),
     };
     return cmocka_run_group_tests(tests, net_group_setup, net_group_teardown);
 }

@@ -417,6 +417,32 @@ static void test_long_line_byte_by_byte(void **state)
     free(bytes);
 }
 
+static void test_peek(void **state)
+{
+    static const char whole[] = "*2\r\n$3\r\nGET\r\n$5\r\nkey:1\r\n";
+    static const char *const others[] = {"",
+                                         "*1\r\n$4\r\nPING\r\n",
+                                         "GET key:1\r\n",
+                                         "*2\r\n$3\r\nGET\r\n:5\r\n",
+                                         "*2\r\n$-1\r\n$5\r\nkey:1\r\n",
+                                         "*2\r\n$999\r\nGET\r\n$5\r\nkey:1\r\n",
+                                         "*2\r\n$3\r\nGET\r\n$999\r\nkey:1\r\n",
+                                         "*2\r\n$3\r\nGET\r\n$00005\r\nkey:1\r\n"};
+    struct resp_arg key = {0};
+    (void)state;
+    assert_true(resp_peek((const uint8_t *)whole, strlen(whole), &key));
+    assert_int_equal(key.size, 5);
+    assert_memory_equal(key.bytes, "key:1", 5);
+    for (size_t size = 0; size < strlen(whole) - 2; size++) {
+        uint8_t *cut = malloc(size + 1); /* so that a sanitizer sees a look beyond */
+        memcpy(cut, whole, size);
+        assert_false(resp_peek(cut, size, &key));
+        free(cut);
+    }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        assert_false(resp_peek((const uint8_t *)others[i], strlen(others[i]), &key));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -430,6 +456,7 @@ int main(void)
         cmocka_unit_test(test_small_pieces_cost_linear_time),
         cmocka_unit_test(test_big_bulk_in_small_pieces),
         cmocka_unit_test(test_long_line_byte_by_byte),
+        cmocka_unit_test(test_peek),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
