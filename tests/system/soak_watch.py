@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""soak_watch.py - what a daemon holds, once a moment; and whether that is flat.
+
+A sample is a dict of figures, of three origins: the kernel (/proc), the blocks that soak_heap counts
+in the daemon, and what the daemon says of itself and its pond (/metrics). LIMITS names the figures
+that may not grow, and by how much.
+
+Flat is said of two things. Under load, the median of the last third of the samples is compared with that
+of the first third: a load is never twice the same, so these limits are wide. At rest, when all clients have
+gone, what was there before the load is compared with what is there after it: these limits are a few
+blocks, and find what is lost once in a thousand connections.
+"""
+import os
+import re
+import statistics
+import struct
+import urllib.request
+
+MIB = 1 << 20
+HEAP_CLASSES = 100
+SMALL_CLASSES = 64
+
+
+class Limit:
+    """How much a figure may grow: `more` and a share of what it was; None: not compared."""
+
+    def __init__(self, name, loaded=None, resting=None, share=0.0, unit=1, lower=False):
+        self.name, self.loaded, self.resting = name, loaded, resting
+        self.share, self.unit, self.lower = share, unit, lower
+
+    def allows(self, before, after, more):
+        """With `lower`, it may not shrink by more."""
+        grown = before - after if self.lower else after - before
+        return more is None or grown <= more + self.share * abs(before)
+
+    def text(self, value):
+        return f"{value / self.unit:.3f}" if self.unit != 1 else f"{value:.1f}".removesuffix(".0")
+
+
+LIMITS = [
+    Limit("private MiB", 1.0 * MIB, 0.5 * MIB, 0.02, MIB),
+    Limit("heap blocks", 1500, 40, 0.05),
+    Limit("heap MiB", 0.5 * MIB, 0.05 * MIB, 0.05, MIB),
+    Limit("shared MiB", 2 * MIB, 2 * MIB, 0.02, MIB),
+    Limit("descriptors but connections", 5, 0),
+    Limit("threads", 3, 0),
+    Limit("pond committed MiB", 1 * MIB, 1 * MIB, 0.02, MIB),
+    Limit("pond used MiB", 1 * MIB, None, 0.05, MIB),
+    Limit("tables MiB", 0.3 * MIB, None, 0.05, MIB),
+    Limit("table bytes per byte", 0.05, 0.05, 0.05),
+    Limit("cache MiB", 0.5 * MIB, None, 0.02, MIB),
+    Limit("cache bytes per byte", 0.05, 0.05, 0.05),
+    Limit("pond of nobody MiB", 0.1 * MIB, 0.05 * MIB, 0, MIB),
+    Limit("free, largest MiB", 1 * MIB, None, 0.3, MIB, lower=True),
+    Limit("free blocks", 2000, None, 0.3),
+    Limit("connections", 30, 0),
+    Limit("tracked keys", 2000, 0, 0.3),
+    Limit("tracking clients", 10, 0),
+    Limit("blocked clients", 5, 0),
+    Limit("leases of keys", 20, 0),
+    Limit("snapshots", 10, 0),
+    Limit("versions held", 3000, 0, 0.5),
+    Limit("refresh ms", 5, None, 0.5),
+    Limit("GET us", 20, None, 0.5),
+]
+
+
+# --- sampling ---
+
+
+class Heap:
+    """What soak_heap counts, by class of size."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def read(self):
+        with open(self.path, "rb") as file:
+            blocks, size, *classes = struct.unpack(f"{HEAP_CLASSES + 2}q", file.read())
+        return blocks, size, classes
+
+
+def class_name(number):
+    if number < SMALL_CLASSES:
+        return f"{number * 16 + 8} bytes"
+    return f"{1 << (number - SMALL_CLASSES)} KiB to {2 << (number - SMALL_CLASSES)} KiB"
+
+
+def kernel(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        status = dict(re.findall(r"^(\w+):\s+(\d+)", file.read(), re.M))
+    return {"private MiB": int(status["RssAnon"]) * 1024,
+            "shared MiB": (int(status["RssFile"]) + int(status["RssShmem"])) * 1024,
+            "threads": int(status["Threads"]), "descriptors": len(os.listdir(f"/proc/{pid}/fd"))}
+
+
+def scrape(port):
+    """All samples of /metrics: {name with labels: value}."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = [line.rsplit(" ", 1) for line in answer.read().decode().split("\n")
+                 if line and line[0] != "#"]
+    return {name: float(value) for name, value in lines}
+
+
+def total(metrics, name):
+    return sum(value for full, value in metrics.items() if full.split("{")[0] == name)
+
+
+def of_pond(metrics):
+    used, tables = metrics['sidepond_pond_bytes{kind="used"}'], total(metrics, "sidepond_table_memory_bytes")
+    cache = metrics["sidepond_cache_memory_bytes"]
+    return {"pond committed MiB": metrics['sidepond_pond_bytes{kind="committed"}'],
+            "pond used MiB": used, "tables MiB": tables, "cache MiB": cache,
+            "table bytes per byte": tables / max(1, total(metrics, "sidepond_table_bytes")),
+            "cache bytes per byte": cache / max(1, metrics["sidepond_cache_bytes"]),
+            "pond of nobody MiB": used - tables - cache,
+            "free, largest MiB": metrics['sidepond_pond_bytes{kind="largest_free"}'],
+            "free blocks": total(metrics, "sidepond_pond_free_blocks"),
+            "snapshots": metrics["sidepond_pond_leases"],
+            "versions held": metrics["sidepond_pond_versions_held"]}
+
+
+def of_clients(metrics):
+    return {name: metrics[f"sidepond_cache_{metric}"] for name, metric in (
+        ("connections", "connections"), ("tracked keys", "tracked_keys"),
+        ("tracking clients", "tracking_clients"), ("blocked clients", "blocked_clients"),
+        ("leases of keys", "leases"))}
+
+
+# What is counted from the start, of which the mean since the last sample is told.
+MEANS = [("refresh ms", 1e3, "sidepond_refresh_duration_seconds", ""),
+         ("GET us", 1e6, "sidepond_cache_command_seconds", '{command="get"}')]
+
+
+class Watch:
+    """Takes samples of one daemon."""
+
+    def __init__(self, pid, port, heap):
+        self.pid, self.port, self.heap = pid, port, Heap(heap)
+        self.last = {}
+
+    def means(self, metrics):
+        means = {}
+        for name, scale, metric, labels in MEANS:
+            now = [metrics.get(f"{metric}_{part}{labels}", total(metrics, f"{metric}_{part}"))
+                   for part in ("sum", "count")]
+            spent, times = (a - b for a, b in zip(now, self.last.get(name, (0, 0))))
+            self.last[name] = now
+            means[name] = scale * spent / times if times > 0 else float("nan")
+        return means
+
+    def sample(self):
+        metrics = scrape(self.port)
+        blocks, size, _ = self.heap.read()
+        found = {**kernel(self.pid), "heap blocks": blocks, "heap MiB": size, **of_pond(metrics),
+                 **of_clients(metrics), **self.means(metrics)}
+        found["descriptors but connections"] = found["descriptors"] - found["connections"]
+        return found
+
+
+# --- judging ---
+
+
+def middle(samples, name):
+    values = [sample[name] for sample in samples if sample[name] == sample[name]]  # not NaN
+    return statistics.median(values) if values else float("nan")
+
+
+def thirds(samples):
+    third = max(1, len(samples) // 3)
+    return samples[:third], samples[third:-third] or samples, samples[-third:]
+
+
+def judge(samples, rested, rests):
+    """Prints the table; what is not flat, as sentences."""
+    complaints = []
+    print(f"{'':28}{'at rest':>11}{'start':>11}{'middle':>11}{'end':>11}{'at rest':>11}   may grow by")
+    for limit in LIMITS:
+        start, mid, end = (middle(part, limit.name) for part in thirds(samples))
+        before, after = rested[limit.name], rests[limit.name]
+        if not limit.allows(start, end, limit.loaded):
+            complaints.append(f"{limit.name}: {limit.text(start)} at the start of the load, "
+                              f"{limit.text(end)} at its end")
+        if not limit.allows(before, after, limit.resting):
+            complaints.append(f"{limit.name}: {limit.text(before)} at rest before the load, "
+                              f"{limit.text(after)} after it")
+        print(f"{limit.name:28}" + "".join(f"{limit.text(value):>11}" for value in
+                                           (before, start, mid, end, after))
+              + "   " + told(limit))
+    return complaints
+
+
+def told(limit):
+    parts = [f"{'-' if limit.lower else ''}{limit.text(limit.loaded)}"
+             + (f" and {limit.share:.0%}" if limit.share else "")]
+    if limit.resting is not None:
+        parts.append(f"at rest {limit.text(limit.resting)}")
+    return ", ".join(parts)
+
+
+def classes_grown(before, after):
+    """Which sizes of blocks have become more, the most first: where to look for a leak."""
+    grown = sorted(((b - a, number) for number, (a, b) in enumerate(zip(before, after)) if b > a),
+                   reverse=True)
+    return ", ".join(f"{more} of {class_name(number)}" for more, number in grown[:6])
