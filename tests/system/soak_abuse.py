@@ -126,16 +126,20 @@ def shakes_half_a_hand(load):
     leave(load, connection)
 
 
+GOOD = [b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /tables HTTP/1.1\r\nHost: x\r\n\r\n"]
+BAD = [b"POST /tables/people HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab", b"\0\r\n"]
+
+
 def asks_by_http(load):
-    connection = Connection(("127.0.0.1", load.places["http"]))
-    whole = load.rng.random() < 0.5
-    connection.send(load.rng.choice(
-        [b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /tables HTTP/1.1\r\nHost: x\r\n\r\n"] if whole
-        else [b"GET /met", b"POST /tables/people HTTP/1.1\r\nContent-Length: 9\r\n\r\nab", b"\0\r\n"]))
-    if whole:
-        connection.socket.recv(100)
-    leave(load, connection)
+    """Leaves before the request or the answer is whole, or is wrong. libmicrohttpd keeps some of these
+    connections until they have been idle for too long, which is ten seconds."""
+    http = Connection(("127.0.0.1", load.places["http"]))
+    way = load.rng.choice(["half", "torn", "wrong"])
+    http.send({"half": b"GET /met", "torn": load.rng.choice(GOOD), "wrong": load.rng.choice(BAD)}[way])
+    if way == "torn":
+        http.socket.recv(100)
+    leave(load, http)
 
 
 ACTIONS = {crowds: 2, leaves_halfway: 6, speaks_nonsense: 1, does_not_read: 0.3, torn_off: 2,
-           is_nobody: 1, encrypts: 2, shakes_half_a_hand: 1, asks_by_http: 0.5}
+           is_nobody: 1, encrypts: 2, shakes_half_a_hand: 1, asks_by_http: 0.1}

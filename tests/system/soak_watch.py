@@ -38,7 +38,7 @@ class Limit:
 
 
 LIMITS = [
-    Limit("private MiB", 1.0 * MIB, 0.5 * MIB, 0.02, MIB),
+    Limit("private MiB", 2 * MIB, 2 * MIB, 0.02, MIB),
     Limit("heap blocks", 1500, 40, 0.05),
     Limit("heap MiB", 0.5 * MIB, 0.05 * MIB, 0.05, MIB),
     Limit("shared MiB", 2 * MIB, 2 * MIB, 0.02, MIB),
@@ -54,6 +54,7 @@ LIMITS = [
     Limit("free, largest MiB", 1 * MIB, None, 0.3, MIB, lower=True),
     Limit("free blocks", 2000, None, 0.3),
     Limit("connections", 30, 0),
+    Limit("HTTP connections", 10, 0),
     Limit("tracked keys", 2000, 0, 0.3),
     Limit("tracking clients", 10, 0),
     Limit("blocked clients", 5, 0),
@@ -84,6 +85,13 @@ def class_name(number):
     if number < SMALL_CLASSES:
         return f"{number * 16 + 8} bytes"
     return f"{1 << (number - SMALL_CLASSES)} KiB to {2 << (number - SMALL_CLASSES)} KiB"
+
+
+def http_connections(pid, port):
+    """Also those whose client has gone."""
+    with open(f"/proc/{pid}/net/tcp", encoding="ascii") as file:
+        lines = [line.split() for line in file]
+    return sum(line[1].endswith(f":{port:04X}") and line[3] in ("01", "08") for line in lines)
 
 
 def kernel(pid):
@@ -150,11 +158,14 @@ class Watch:
         return means
 
     def sample(self):
+        """What the kernel and the heap say comes first: asking the daemon is itself a connection."""
+        found = kernel(self.pid)
+        found["heap blocks"], found["heap MiB"], _ = self.heap.read()
+        found["HTTP connections"] = http_connections(self.pid, self.port)
         metrics = scrape(self.port)
-        blocks, size, _ = self.heap.read()
-        found = {**kernel(self.pid), "heap blocks": blocks, "heap MiB": size, **of_pond(metrics),
-                 **of_clients(metrics), **self.means(metrics)}
-        found["descriptors but connections"] = found["descriptors"] - found["connections"]
+        found |= {**of_pond(metrics), **of_clients(metrics), **self.means(metrics)}
+        found["descriptors but connections"] = (found["descriptors"] - found["connections"]
+                                                - found["HTTP connections"])
         return found
 
 
