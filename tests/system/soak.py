@@ -239,8 +239,8 @@ def soak(python, seconds, rate):
         rests, blocks_after = rest(daemon, watch)
         print(f"{seconds:g} s of load after {warm_up:g} s to warm up, {len(samples)} samples\n"
               + ", ".join(f"{action} {count}" for action, count in counts.items()))
-        complaints = soak_watch.judge(samples, rested, rests)
-        print("blocks that are more at rest:", soak_watch.classes_grown(blocks, blocks_after) or "none")
+        complaints = soak_watch.judge(samples, rested, rests, counts.get("reloads", 0))
+        print("blocks at rest, more or fewer:", soak_watch.classes_grown(blocks, blocks_after) or "none")
         return complaints + check_pond(daemon)
 
 
