@@ -178,20 +178,22 @@ RESTING = ("descriptors but connections", "connections", "HTTP connections", "le
            "tracked keys", "snapshots", "versions held")
 
 
-def reload(daemon):
+def reload(daemon, config):
     def count():
         return soak_watch.total(soak_watch.scrape(daemon.port), "sidepond_config_reloads_total")
     before = count()
-    os.replace(soak_database.copy_of(daemon.configs[0]), daemon.config)
+    os.replace(soak_database.copy_of(config), daemon.config)
     daemon.signal(signal.SIGHUP)
     wait_for(lambda: count() > before, "the configuration is reloaded")
 
 
 def rest(daemon, watch):
-    """All have gone and all that waits to be done is done: the configuration is the first one again,
-    what commands leave on purpose is taken away, and the figures do not change any more. Returns
-    them, and the blocks by class."""
-    reload(daemon)
+    """All have gone and all that waits to be done is done: the configuration is the first one, just
+    after the other one, what commands leave on purpose is taken away, and the figures do not change
+    any more. Returns them, and the blocks by class."""
+    reload(daemon, daemon.configs[1])
+    reload(daemon, daemon.configs[0])
+    wait_for(lambda: daemon.rows("extra"), "the table that is in the first one only")
     with Connection(daemon.socket_path) as connection:
         for words in (["SLOWLOG", "RESET"], ["ACL", "LOG", "RESET"],
                       ["CONFIG", "SET", "tracking-table-max-keys", "1"]):
