@@ -42,7 +42,6 @@ from test_daemon_cache import make_certificate
 ROLES = ("writes", "writes", "listens", "abuses", "computes", "reads", "operates", "changes")
 CACHE_BYTES = 6 << 20
 REST_SECONDS = 15
-SETTLED_SECONDS = 180  # of load, after a third as many to warm up
 LIBRARY = os.path.abspath(os.path.join(BUILD, "lib", "libsoak_heap.so"))
 SEED = os.environ.get("SIDEPOND_SEED") or str(random.SystemRandom().randrange(1 << 32))
 
@@ -245,8 +244,7 @@ def soak(python, seconds, rate, breakage=""):
         rests, blocks_after = rest(daemon, watch)
         print(f"{seconds:g} s of load after {warm_up:g} s to warm up, {len(samples)} samples\n"
               + ", ".join(f"{action} {count}" for action, count in counts.items()))
-        complaints = soak_watch.judge(samples, rested, rests, counts.get("reloads", 0),
-                                       seconds < SETTLED_SECONDS)
+        complaints = soak_watch.judge(samples, rested, rests, counts.get("reloads", 0))
         print("blocks at rest, more or fewer:", soak_watch.classes_grown(blocks, blocks_after) or "none")
         complaints += check_pond(daemon)
     for complaint in complaints:
