@@ -35,7 +35,8 @@
 
 struct sp_schema {
     struct schema *parsed;
-    uint64_t root_unit, root_born; /* of the first root it was seen in */
+    bool is_shared;                /* parsed belongs to an older one, of equal content */
+    uint64_t root_unit, root_born; /* of the root it was seen in */
     struct sp_schema *next;
 };
 
@@ -77,7 +78,7 @@ struct sp_pond {
     struct sp_table *tables;
     struct sp_cache *cache; /* its table is one of tables */
     struct sp_scan *scans;
-    struct name_list *names;     /* handed out by sp_table_names */
+    struct known_name *names;    /* handed out by sp_table_names */
     _Atomic uint64_t checked_ms; /* when the directory was last looked at */
     uint64_t attach_failed_ms;   /* when the pond that replaces current was last not there */
     struct sp_pond *next, *prev; /* all ponds of the process, for fork */

@@ -5,9 +5,11 @@
  * The schema block of a root is copied out of the pond, validated, checked and parsed once. The
  * result lives until sp_close, since rows and views point to it. Which one belongs to a root is
  * remembered by the root's place and version; a binding remembers the one it used last, so that
- * a lookup compares two words.
+ * a lookup compares two words. Roots with equal schemas share what was parsed, so that a table that
+ * is dropped and loaded again and again costs 48 bytes each time.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "client/local/find.h"
 
@@ -55,6 +57,32 @@ static int read_schema(const struct find_path *p, struct schema **out)
     return status;
 }
 
+static bool is_equal(const struct schema *a, const struct schema *b)
+{
+    size_t bytes = schema_encoded_bytes(a);
+    if (schema_encoded_bytes(b) != bytes)
+        return false;
+    uint8_t *blocks = malloc(2 * bytes);
+    if (blocks == NULL)
+        return false; /* each has its own then */
+    schema_encode(a, blocks);
+    schema_encode(b, blocks + bytes);
+    bool equal = memcmp(blocks, blocks + bytes, bytes) == 0;
+    free(blocks);
+    return equal;
+}
+
+static void share_parsed(const struct sp_schema *list, struct sp_schema *fresh)
+{
+    while (list != NULL && (list->is_shared || !is_equal(list->parsed, fresh->parsed)))
+        list = list->next;
+    if (list == NULL)
+        return;
+    schema_free(fresh->parsed);
+    fresh->parsed = list->parsed;
+    fresh->is_shared = true;
+}
+
 static uint64_t root_unit_of(const struct find_path *p)
 {
     return (uint64_t)((const uint8_t *)p->root - p->b->arena) >> FORMAT_UNIT_SHIFT;
@@ -79,6 +107,7 @@ static NEVER_INLINE int schema_search(struct binding *binding, const struct find
             free(schema);
             return status;
         }
+        share_parsed(map->schemas, schema);
         schema->root_unit = unit;
         schema->root_born = p->born;
         schema->next = map->schemas;
@@ -107,7 +136,8 @@ void schemas_free(struct sp_schema *list)
 {
     while (list != NULL) {
         struct sp_schema *next = list->next;
-        schema_free(list->parsed);
+        if (!list->is_shared)
+            schema_free(list->parsed);
         free(list);
         list = next;
     }

@@ -7,9 +7,14 @@
 
 #include "client/local/find.h"
 
-/* Names handed out live as long as the pond: each list is kept. */
+/* Names handed out live as long as the pond, so each is kept, but once: a pond whose tables come
+ * and go takes no more memory for that. The pond's list is sorted. */
+struct known_name {
+    struct known_name *next;
+    char text[FORMAT_NAME_BYTES];
+};
+
 struct name_list {
-    struct name_list *older;
     size_t count;
     char names[FORMAT_TABLES_MAX][FORMAT_NAME_BYTES];
 };
@@ -118,9 +123,9 @@ void tables_free(struct sp_pond *pond)
         free(table);
     }
     while (pond->names != NULL) {
-        struct name_list *older = pond->names->older;
+        struct known_name *next = pond->names->next;
         free(pond->names);
-        pond->names = older;
+        pond->names = next;
     }
 }
 
@@ -175,6 +180,22 @@ static int compare_names(const void *a, const void *b)
     return strcmp(a, b);
 }
 
+/* Mutex held. The pond's own copy of a name, at *at or behind it; NULL: no memory. */
+static const char *keep_name(struct known_name ***at, const char *text)
+{
+    while (**at != NULL && strcmp((**at)->text, text) < 0)
+        *at = &(**at)->next;
+    if (**at != NULL && strcmp((**at)->text, text) == 0)
+        return (**at)->text;
+    struct known_name *name = malloc(sizeof *name);
+    if (name == NULL)
+        return NULL;
+    memcpy(name->text, text, FORMAT_NAME_BYTES);
+    name->next = **at;
+    **at = name;
+    return name->text;
+}
+
 size_t sp_table_names(struct sp_pond *pond, const char **names, size_t max)
 {
     struct name_list *list = calloc(1, sizeof *list);
@@ -183,18 +204,14 @@ size_t sp_table_names(struct sp_pond *pond, const char **names, size_t max)
     pthread_mutex_lock(&pond->mutex);
     collect_names(pond_mapping(pond), list);
     qsort(list->names, list->count, sizeof list->names[0], compare_names);
-    struct name_list *last = pond->names;
-    if (last != NULL && last->count == list->count &&
-        memcmp(last->names, list->names, list->count * sizeof list->names[0]) == 0) {
-        free(list);
-        list = last;
-    } else {
-        list->older = last;
-        pond->names = list;
-    }
-    for (size_t i = 0; i < list->count && i < max; i++)
-        names[i] = list->names[i];
+    struct known_name **at = &pond->names;
     size_t count = list->count;
+    for (size_t i = 0; i < list->count && i < max; i++) {
+        names[i] = keep_name(&at, list->names[i]);
+        if (names[i] == NULL)
+            count = max = 0;
+    }
     pthread_mutex_unlock(&pond->mutex);
+    free(list);
     return count;
 }

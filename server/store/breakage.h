@@ -2,7 +2,8 @@
  *
  * breakage.h - faults that can be compiled into the store, to see that the tests find them.
  *
- * Never defined but by targets of tests/mp. Each fault breaks one step of docs/CONCURRENCY.md.
+ * Never defined but by targets of tests/mp and tests/system. Each fault but the last breaks one
+ * step of docs/CONCURRENCY.md.
  */
 #ifndef SIDEPOND_BREAKAGE_H
 #define SIDEPOND_BREAKAGE_H
@@ -35,6 +36,12 @@
 #define BREAKS_ROUTE true
 #else
 #define BREAKS_ROUTE false
+#endif
+
+#ifdef SP_BREAK_SPACE /* blocks that begin at every 512th unit are never given back */
+#define BREAKS_SPACE true
+#else
+#define BREAKS_SPACE false
 #endif
 
 #endif

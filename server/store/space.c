@@ -17,6 +17,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "server/store/breakage.h"
+
 #define COLLAPSE_PER_TICK 16u /* huge pages that are asked for in one tick */
 
 static uint64_t chunk_count(const struct store *store)
@@ -141,6 +143,8 @@ void space_free(struct store *store, uint64_t unit, uint64_t count)
 {
     /* W7: whoever sees a byte of the block's next life sees what made it unreachable. */
     atomic_thread_fence(memory_order_release);
+    if (BREAKS_SPACE && unit % 512 == 0)
+        return;
     buddy_free(&store->buddy, unit, count);
 }
 
