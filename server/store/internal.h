@@ -181,6 +181,7 @@ struct store {
     uint8_t *chunk_punched;  /* by chunk */
     uint64_t *chunk_free_ms; /* by chunk: when it was first seen wholly free; 0: it is not */
     uint64_t punched_units;
+    uint64_t punch_chunk;  /* where the next tick looks for chunks to give back */
     uint64_t collapse_off; /* in the arena: huge pages were asked for up to here */
     struct table tables[FORMAT_TABLES_MAX];
     struct store_txn *txns;
@@ -205,7 +206,6 @@ struct store {
         uint64_t leases[FORMAT_LEASES_MAX]; /* as they were when the contents moved */
         bool leases_unknown;                /* they could not be read then */
     } moved;
-    uint64_t tick_slow_ms;
     uint64_t retired_punch_ms; /* when old ponds' memory may be given back; 0: none */
     int retired_fds[REGION_RETIRED_MAX];
     uint64_t cache_expiring; /* entries of the cache that have an expiry */

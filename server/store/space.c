@@ -15,11 +15,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "server/store/breakage.h"
 
-#define COLLAPSE_PER_TICK 16u /* huge pages that are asked for in one tick */
+/* A tick must not keep the processor, or the lock, from those who serve: the system takes some
+ * tenths of a millisecond for a punch, and milliseconds for a huge page. */
+#define PUNCHES_PER_TICK  16u
+#define PUNCH_REST_NS     200000
+#define COLLAPSE_PER_TICK 2u
+#define LOOKS_PER_TICK    4096u
 
 static uint64_t chunk_count(const struct store *store)
 {
@@ -164,20 +170,47 @@ int space_find_holes(struct store *store)
     return SP_OK;
 }
 
-static void punch_chunk(struct store *store, uint64_t chunk, uint64_t now_ms)
+/* Of a chunk that is wholly free. True: it was given back just now. */
+static bool punch_chunk(struct store *store, uint64_t chunk, uint64_t now_ms)
 {
     if (store->chunk_punched[chunk])
-        return;
+        return false;
     if (!store->chunk_free_ms[chunk]) {
         store->chunk_free_ms[chunk] = now_ms;
-        return;
+        return false;
     }
     if (now_ms - store->chunk_free_ms[chunk] < store->options.cooling_ms)
-        return;
+        return false;
     if (region_punch(&store->region, arena_off(store, chunk * CHUNK_UNITS), CHUNK_BYTES) != SP_OK)
-        return;
+        return false;
     store->chunk_punched[chunk] = 1;
     store->punched_units += CHUNK_UNITS;
+    return true;
+}
+
+/* Leaves the lock, and the processor, to others for a moment. */
+static void rest(struct store *store)
+{
+    const struct timespec moment = {.tv_nsec = PUNCH_REST_NS};
+    pthread_mutex_unlock(&store->lock);
+    nanosleep(&moment, NULL);
+    store_lock(store);
+}
+
+/* Goes on over the chunks from where the last tick stopped. */
+static void punch_some(struct store *store, uint64_t now_ms)
+{
+    uint64_t chunks = store->usable_units / CHUNK_UNITS;
+    unsigned punched = 0;
+    for (unsigned i = 0; i < LOOKS_PER_TICK && i < chunks && punched < PUNCHES_PER_TICK; i++) {
+        uint64_t chunk = store->punch_chunk < chunks ? store->punch_chunk : 0;
+        store->punch_chunk = chunk + 1;
+        if (!buddy_is_free(&store->buddy, chunk * CHUNK_UNITS, CHUNK_UNITS) ||
+            !punch_chunk(store, chunk, now_ms))
+            continue;
+        punched++;
+        rest(store);
+    }
 }
 
 /* Asks for huge pages under memory that has none yet, a little at a time: the system copies it,
@@ -206,10 +239,7 @@ static void collapse_pages(struct store *store)
 
 void space_tick(struct store *store, uint64_t now_ms)
 {
-    for (uint64_t c = 0; c < store->usable_units / CHUNK_UNITS; c++) {
-        if (buddy_is_free(&store->buddy, c * CHUNK_UNITS, CHUNK_UNITS))
-            punch_chunk(store, c, now_ms);
-    }
+    punch_some(store, now_ms);
     atomic_store_explicit(&store->region.super->punched_bytes,
                           store->punched_units * FORMAT_UNIT_BYTES, memory_order_relaxed);
     collapse_pages(store);

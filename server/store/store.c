@@ -413,8 +413,6 @@ void store_info(struct store *store, struct store_info *out)
 
 /* --- the tick ------------------------------------------------------------------------------- */
 
-#define SLOW_TICK_MS 1000u
-
 static void punch_retired(struct store *store, uint64_t now_ms)
 {
     if (store->retired_punch_ms != 0 && now_ms >= store->retired_punch_ms)
@@ -434,10 +432,7 @@ void store_tick(struct store *store)
     store_breathe(store);
     compact_tick(store);
     store_breathe(store);
-    if (now - store->tick_slow_ms >= SLOW_TICK_MS) {
-        store->tick_slow_ms = now;
-        space_tick(store, now);
-        punch_retired(store, now);
-    }
+    space_tick(store, now);
+    punch_retired(store, now);
     pthread_mutex_unlock(&store->lock);
 }

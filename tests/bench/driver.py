@@ -25,7 +25,7 @@ NAMES = {
     "refresh": "a refresh with nothing changed, and the way of 1,000 changed rows to a reader",
     "memory": "memory taken, everything counted, against key and value bytes",
     "alloc": "allocate and free against jemalloc, in time and in memory",
-    "hit-ratio": "eviction against that of Redis and memcached, simulated, at equal memory",
+    "hit-ratio": "the cache's hit ratio against Redis' and memcached's rules, simulated, at equal memory",
     "recovery": "from kill -9 of the daemon until it serves again",
     "resp": "GET and SET through sockets against Redis, memcached and a server that does nothing else",
     "latency": "p99 and p99.9 of GET and SET at half of Redis' peak rate",
