@@ -129,7 +129,8 @@ static enum find find_entry(struct find_path *p, uint64_t unit, const void *key,
         return FIND_OTHER;
     if (entry_born(born_word) <= p->version && (entry_flags(born_word) & ENTRY_TOMBSTONE) == 0)
         return FIND_HIT;
-    return find_version(p, unit, out);
+    result = find_version(p, unit, out);
+    return result == FIND_HIT && out->key_bytes != key_bytes ? FIND_ODD_ENTRY : result;
 }
 
 static enum find find_in_bucket(struct find_path *p, const struct bucket *bucket, uint64_t tag,

@@ -34,7 +34,7 @@ void sp_row_free(struct sp_row *row)
 
 int buffer_reserve(struct buffer *buffer, size_t bytes)
 {
-    if (bytes <= buffer->cap)
+    if (buffer->bytes != NULL && bytes <= buffer->cap)
         return SP_OK;
     size_t cap = buffer->cap < BUFFER_LEAST ? BUFFER_LEAST : buffer->cap;
     while (cap < bytes)
@@ -52,7 +52,7 @@ static int take_row(struct sp_table *table, struct binding *binding, const struc
                     const struct found *found, struct row_copy *out)
 {
     size_t bytes = found->key_bytes + found->value_bytes;
-    bool fits = bytes <= out->buffer->cap;
+    bool fits = out->buffer->bytes != NULL && bytes <= out->buffer->cap; /* none: no bytes fit */
     if (LIKELY(fits))
         race_copy(out->buffer->bytes, found->key, bytes);
     if (UNLIKELY(!find_valid(path)))
