@@ -287,10 +287,10 @@ static __attribute__((flatten)) void mget_group(struct sp_cache *cache, struct s
     cache_batch_begin(&batch, cache);
     for (size_t i = 0; i < count; i++)
         cache_probe_begin(&batch, &probes[i], gets[i].key, gets[i].key_bytes);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         cache_probe_fetch(&batch, &probes[i]);
-    for (size_t i = 0; i < count; i++)
         cache_probe_fetch_rest(&batch, &probes[i]);
+    }
     for (size_t i = 0; i < count; i++)
         mget_one(cache, &batch, &probes[i], &gets[i]);
 }
