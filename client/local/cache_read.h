@@ -7,6 +7,7 @@
  *   cache_batch_begin(&batch, cache);
  *   for each key:  cache_probe_begin(&batch, &probe[i], key, key_bytes);   buckets are fetched
  *   for each:      cache_probe_fetch(&batch, &probe[i]);                   entries are fetched
+ *                  cache_probe_fetch_rest(&batch, &probe[i]);       where they may be longer
  *   for each:      status = cache_probe_find(&batch, &probe[i]);
  *                  SP_OK: write the head of a reply with probe[i].value_bytes, then
  *                         cache_probe_copy(&batch, &probe[i], out, cap);

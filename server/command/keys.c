@@ -16,7 +16,7 @@ bool key_find(struct session *session, const struct resp_arg *key, struct cache_
     bool found =
         cache_find(cache, cache_hash(cache, key->bytes, key->size), key->bytes, key->size, out);
     if (session->thread->counts_lookups)
-        stats_add(found ? &session->thread->stats->hits : &session->thread->stats->misses, 1);
+        session_count_lookup(session, found);
     return found;
 }
 
@@ -64,12 +64,6 @@ void several_end(struct session *session)
 /* --- reading without the lock ------------------------------------------------------------------
  */
 
-static void count_lookup(struct session *session, bool hit)
-{
-    struct thread_stats *stats = session->thread->stats;
-    stats_add(hit ? &stats->hits : &stats->misses, 1);
-}
-
 void key_fetch_touch(const struct thread *thread, const struct cache_probe *probe)
 {
     const struct service *service = thread->service;
@@ -113,7 +107,7 @@ static bool reply_found(struct session *session, const struct cache_batch *reads
         return false;
     }
     touch(session, reads, probe);
-    count_lookup(session, true);
+    session_count_lookup(session, true);
     return true;
 }
 
@@ -126,7 +120,7 @@ static bool reply_probe(struct session *session, struct cache_probe *probe)
         return false;
     if (status == SP_ENOTFOUND) {
         reply_null(&session->reply);
-        count_lookup(session, false);
+        session_count_lookup(session, false);
         return true;
     }
     return reply_found(session, reads, probe);
@@ -147,7 +141,7 @@ static void reply_read_again(struct session *session, const struct resp_arg *key
         reply_null(&session->reply);
     else
         reply_store_error(session, status == SP_ERANGE ? SP_ENOMEM : status);
-    count_lookup(session, status == SP_OK);
+    session_count_lookup(session, status == SP_OK);
     buffer_free(&value);
 }
 

@@ -126,12 +126,6 @@ void lease_leave(struct session *session)
 
 /* --- one look --------------------------------------------------------------------------------- */
 
-static void count_lookup(struct session *session, bool hit)
-{
-    struct thread_stats *stats = session->thread->stats;
-    stats_add(hit ? &stats->hits : &stats->misses, 1);
-}
-
 /* With the lock, under which the entry was found. */
 static void reply_entry(struct session *session, const struct lease_call *call, const char *word,
                         const struct cache_entry *entry)
@@ -142,7 +136,7 @@ static void reply_entry(struct session *session, const struct lease_call *call, 
     reply_array(&session->reply, 2);
     reply_text(&session->reply, word);
     reply_bulk(&session->reply, entry->value, entry->value_bytes);
-    count_lookup(session, true);
+    session_count_lookup(session, true);
 }
 
 static void reply_lease(struct session *session, uint64_t token)
@@ -150,7 +144,7 @@ static void reply_lease(struct session *session, uint64_t token)
     reply_array(&session->reply, 2);
     reply_text(&session->reply, "lease");
     reply_integer(&session->reply, (int64_t)token);
-    count_lookup(session, false);
+    session_count_lookup(session, false);
 }
 
 static bool reply_fresh(struct session *session, const struct resp_arg *key, int64_t until_ms)
@@ -188,7 +182,7 @@ static bool take_or_wait(struct session *session, const struct lease_call *call,
         reply_entry(session, call, "stale", stale);
     } else if (!waits) {
         reply_null_array(&session->reply);
-        count_lookup(session, false);
+        session_count_lookup(session, false);
     }
     return status != SP_EBUSY || !waits;
 }
@@ -289,7 +283,7 @@ static void wake(struct session *session, bool over)
     thread_unlock(thread);
     if (!answered && over) {
         reply_null_array(&session->reply);
-        count_lookup(session, false);
+        session_count_lookup(session, false);
         answered = true;
     }
     const struct call late = {.command = session->leases->call.command};

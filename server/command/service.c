@@ -137,6 +137,7 @@ static int serve(struct service *service, char *why)
     return net_start(&net, &handler, &service->net, why);
 }
 
+/* The host of a TCP address, as Redis' `bind` has it. */
 static void add_bind(struct service_addresses *out, const char *address)
 {
     const char *colon = strrchr(address, ':');
@@ -258,7 +259,6 @@ void service_configure(struct service *service, const struct service_settings *s
     cache_unlock(service->cache);
 }
 
-/* The host of a TCP address, as Redis' `bind` has it. */
 void service_note_addresses(struct service *service, const struct net_listen *listens, size_t count)
 {
     cache_lock(service->cache, clock_wall_ms());

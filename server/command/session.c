@@ -376,7 +376,8 @@ static const struct resp_arg *first_key(const struct call *call)
     return key > 0 && key < call->count ? &call->args[key] : NULL;
 }
 
-/* Finds the commands and their first keys; returns how many of them write. */
+/* Finds the commands and their first keys: those that are read get a probe each, `reads` of them.
+ * Returns how many are written. */
 static size_t find_commands(struct session *session, size_t count, size_t *reads)
 {
     struct thread *thread = session->thread;

@@ -119,6 +119,13 @@ static inline uint64_t session_hash(const struct session *session, const struct 
     return cache_hash(session->service->cache, key->bytes, key->size);
 }
 
+/* Whether a key that was looked for was there. */
+static inline void session_count_lookup(struct session *session, bool hit)
+{
+    struct thread_stats *stats = session->thread->stats;
+    stats_add(hit ? &stats->hits : &stats->misses, 1);
+}
+
 /* The errors of Redis that many commands have. */
 void reply_wrong_arity(struct session *session, const struct command *command);
 /* A subcommand that takes less. */

@@ -29,10 +29,10 @@ static inline uint64_t stopwatch_now(const struct stopwatch *watch)
     return __builtin_expect(watch->scale != 0, 1) ? cycles_now() : clock_ns();
 }
 
-/* In nanoseconds. Right up to an hour. */
+/* In nanoseconds. Right up to an hour; 0 where the counter of another processor is behind. */
 static inline uint64_t stopwatch_between(const struct stopwatch *watch, uint64_t from, uint64_t to)
 {
-    uint64_t passed = to - from;
+    uint64_t passed = to > from ? to - from : 0;
     return __builtin_expect(watch->scale != 0, 1) ? passed * watch->scale >> STOPWATCH_SHIFT
                                                   : passed;
 }

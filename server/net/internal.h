@@ -162,7 +162,8 @@ void thread_destroy(struct net_thread *thread);   /* after it has ended, or wher
 void thread_come_back(struct net_thread *thread); /* to those of `again`, after other events */
 bool thread_give(struct net_thread *thread, struct item *item);   /* false: it has ended */
 void thread_stop(struct net_thread *thread, uint64_t stop_by_ms); /* on it */
-void thread_settle(struct net_thread *thread); /* at the end of each callback of libuv */
+/* At the end of each callback of libuv, but of one that has gathered. */
+void thread_settle(struct net_thread *thread);
 bool thread_keep(struct net_thread *thread, struct net_connection *connection);
 void thread_forget(struct net_thread *thread, struct net_connection *connection);
 

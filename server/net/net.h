@@ -175,8 +175,9 @@ void net_stats(const struct net *net, struct net_stats *out);
 
 /* --- one connection: on its thread only ------------------------------------------------------ */
 
-/* Where to append. After the callback what was appended is written at once, and what the socket
- * does not take, when it does. Only append: bytes already there may have been sent in part. */
+/* Where to append. After the callback, and those of sockets that were ready with it, what was
+ * appended is written at once, and what the socket does not take, when it does. Only append: bytes
+ * already there may have been sent in part. */
 struct buffer *net_output(struct net_connection *connection);
 
 /* Whether this callback has appended so much that `input` should return after this request, with

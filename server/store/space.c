@@ -213,8 +213,8 @@ static void punch_some(struct store *store, uint64_t now_ms)
     }
 }
 
-/* Asks for huge pages under memory that has none yet, a little at a time: the system copies it,
- * some tenths of a millisecond for each. What was given back meanwhile stays so. */
+/* Asks for huge pages under memory that has none yet, a little at a time, since the system copies
+ * it. What was given back meanwhile stays so. */
 static void collapse_pages(struct store *store)
 {
     uint64_t end = store->usable_units * FORMAT_UNIT_BYTES;
