@@ -50,7 +50,10 @@ extern "C" {
     X(EEXISTS, -29, "exists already")                                                              \
     X(ESYS, -30, "system call failed")                                                             \
     X(ENODAEMON, -31, "no connection to the daemon")                                               \
-    X(EREFUSED, -32, "the server refused the command")
+    X(EREFUSED, -32, "the server refused the command")                                             \
+    X(ENONODE, -33, "no copy of the key could be reached")                                         \
+    X(EUNKNOWN, -34, "no answer came: it is not known whether it was done")                        \
+    X(EPARTIAL, -35, "not all copies have it")
 
 enum sp_status {
 #define SP_STATUS_ENUM(name, value, text) SP_##name = (value),
