@@ -670,10 +670,12 @@ static void evicts_no_tombstones(void **state)
     value[sizeof(value) - 1] = 0;
     for (uint64_t i = 0; i < 30000; i++) {
         assert_ok(put(node, i, value, CACHE_NO_EXPIRY));
-        if (i % 3 == 0) /* in use: both hands have work */
-            assert_ok(put(node, i, value, CACHE_NO_EXPIRY));
         if (i % 10 == 0)
             assert_true(erase(node, i));
+    }
+    for (uint64_t i = 100000; i < 160000; i++) { /* in use: both hands go round */
+        assert_ok(put(node, i, value, CACHE_NO_EXPIRY));
+        assert_ok(put(node, i, value, CACHE_NO_EXPIRY));
     }
     for (uint64_t i = 0; i < 30000; i += 10)
         assert_true(has_tombstone(node, i));
