@@ -46,6 +46,7 @@ struct ring_options {
 /* SP_EINVAL, SP_ENOMEM, SP_ESYS with a sentence in `why` (MEMBER_WHY_BYTES). What options points to
  * is copied; the cache ends after the ring. */
 int ring_start(const struct ring_options *options, struct ring **out, char *why);
+/* Callbacks that are still due are called before it returns. */
 void ring_stop(struct ring *ring); /* NULL is fine */
 
 /* --- what the commands need ----------------------------------------------------------------- */
@@ -65,6 +66,7 @@ static inline bool ring_held_has(const struct ring_held *held, unsigned slot)
 struct ring_map *ring_map(struct ring *ring);
 uint64_t ring_epoch(const struct ring *ring); /* 0: no map yet */
 uint64_t ring_start_id(const struct ring *ring);
+struct ring_clock *ring_clock(struct ring *ring); /* by which this node stamps */
 
 /* How far the other copies have got, for who waits for them: a place in the order of writes. */
 typedef uint64_t ring_place;
@@ -95,10 +97,12 @@ struct ring_put {
 };
 int ring_apply(struct ring *ring, const struct ring_put *put, uint64_t *current, ring_place *place);
 
-/* A read that this node may not answer is asked of a holder: a request of RESP as bytes; its reply,
- * as bytes, is appended to *reply by the callback's thread. The callback is called once, on any
- * thread; `size` 0: nobody answered. SP_ENOMEM; SP_ENOTFOUND: there is nobody to ask. */
-int ring_ask(struct ring *ring, unsigned slot, const void *request, size_t size,
+/* What this node may not answer is asked of a holder, by an attached connection of RESP2: a request
+ * as bytes. The callback is called once, on any thread, with the reply as bytes, lent for the call;
+ * `size` 0: nobody answered. `once`: a request that must not be sent twice: the next holder is
+ * asked only if the one before cannot be reached or answers NOTHELD. SP_ENOMEM; SP_ENOTFOUND: there
+ * is nobody to ask. */
+int ring_ask(struct ring *ring, unsigned slot, bool once, const void *request, size_t size,
              void (*answered)(void *argument, const void *reply, size_t size), void *argument);
 
 /* MISS and MISSED. SP_ENOTFOUND: there is no such node. */
