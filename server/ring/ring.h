@@ -46,7 +46,9 @@ struct ring_options {
 /* SP_EINVAL, SP_ENOMEM, SP_ESYS with a sentence in `why` (MEMBER_WHY_BYTES). What options points to
  * is copied; the cache ends after the ring. */
 int ring_start(const struct ring_options *options, struct ring **out, char *why);
-/* Callbacks that are still due are called before it returns. */
+/* Takes this node out of ZooKeeper, and goes on serving. */
+void ring_leave(struct ring *ring);
+/* Leaves, if that is still to be done. Callbacks that are still due are called before it returns. */
 void ring_stop(struct ring *ring); /* NULL is fine */
 
 /* --- what the commands need ----------------------------------------------------------------- */
@@ -109,8 +111,14 @@ int ring_ask(struct ring *ring, unsigned slot, bool once, const void *request, s
 int ring_miss(struct ring *ring, const char *node, const uint64_t slots[RING_SLOT_WORDS]);
 int ring_missed(struct ring *ring, const char *node, unsigned *slots);
 
-/* The event loop has stood still so long: what this node holds may be old. */
+/* This node's process has stood still so long: what it holds may be old. */
 void ring_stalled(struct ring *ring, uint64_t ms);
+/* To be called ten times a second, by one thread, from which it is seen whether the process has
+ * stood still. */
+void ring_beat(struct ring *ring);
+/* Before reads are answered, once for all that have come together: if the process has stood still,
+ * nothing is held from now on until it is known to be current. A few nanoseconds. */
+void ring_look(struct ring *ring);
 
 /* --- what operators see --------------------------------------------------------------------- */
 
