@@ -67,7 +67,7 @@ static void fetch_map(struct sp_ring *ring, const struct view *view)
         if (node_kept_back(view->nodes[i]))
             continue;
         struct ring_map *map = fetch_from(ring, view, view->nodes[i]);
-        if (map != NULL && map->epoch > latest && view_set(ring, map) == SP_OK)
+        if (map != NULL && map->epoch > latest && view_install(ring, map) == SP_OK)
             latest = map->epoch;
         ring_map_unref(map);
     }

@@ -196,7 +196,7 @@ struct sp_ring;
 struct view *view_take(struct sp_ring *ring); /* NULL: there is none yet */
 void view_give(struct view *view);
 /* Makes a view of the map, resolves names, and puts it in the place of the one before. */
-int view_set(struct sp_ring *ring, const struct ring_map *map);
+int view_install(struct sp_ring *ring, const struct ring_map *map);
 
 /* --- ring.c ---------------------------------------------------------------------------------- */
 

@@ -138,7 +138,7 @@ static void swap_view(struct sp_ring *ring, struct view *view)
     }
 }
 
-int view_set(struct sp_ring *ring, const struct ring_map *map)
+int view_install(struct sp_ring *ring, const struct ring_map *map)
 {
     struct view *view = calloc(1, sizeof *view + map->node_count * sizeof(struct node *));
     if (view == NULL)

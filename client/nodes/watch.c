@@ -38,7 +38,7 @@ static int begin_list(struct sp_ring *ring)
     free(nodes);
     if (status != SP_OK)
         return error_set(status, "nodes: %s", why);
-    status = view_set(ring, map);
+    status = view_install(ring, map);
     ring_map_unref(map);
     return status;
 }
@@ -94,7 +94,7 @@ static void step_zookeeper(struct sp_ring *ring)
     pthread_mutex_unlock(&ring->mutex);
     if (news == NULL)
         return;
-    (void)view_set(ring, news);
+    (void)view_install(ring, news);
     ring_map_unref(news);
 }
 
@@ -127,7 +127,7 @@ static int step_pond(struct sp_ring *ring)
     int status = ring_map_load(path, &map);
     if (status != SP_OK)
         return error_set(status, "%s: %s", path, sp_status_text(status));
-    status = view_set(ring, map);
+    status = view_install(ring, map);
     ring_map_unref(map);
     return status;
 }
