@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * ring_fake.c - a node of a ring made of threads: one that accepts, and one for each connection.
- * Threads of connections end when the other side closes, or with the test.
+ * Threads of connections end when
+ * the other side closes, which fake_node_end waits for.
  */
 #include "tests/system/ring_fake.h"
 
@@ -227,6 +228,10 @@ static void *talk(void *context)
     }
     redisReaderFree(reader);
     close(with->fd);
+    pthread_mutex_lock(&with->node->mutex);
+    with->node->talking--;
+    pthread_cond_signal(&with->node->ended);
+    pthread_mutex_unlock(&with->node->mutex);
     free(with);
     return NULL;
 }
@@ -242,6 +247,9 @@ static void *serve(void *context)
         atomic_fetch_add(&node->connections, 1);
         struct talk *with = malloc(sizeof *with);
         *with = (struct talk){node, fd};
+        pthread_mutex_lock(&node->mutex);
+        node->talking++;
+        pthread_mutex_unlock(&node->mutex);
         if (pthread_create(&thread, NULL, talk, with) != 0)
             abort();
         pthread_detach(thread);
@@ -254,6 +262,7 @@ void fake_node_start(struct fake_node *node)
     socklen_t size = sizeof name;
     memset(node, 0, sizeof *node);
     pthread_mutex_init(&node->mutex, NULL);
+    pthread_cond_init(&node->ended, NULL);
     atomic_store(&node->epoch, 1);
     node->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(node->listener, (struct sockaddr *)&name, size), 0);
@@ -268,6 +277,12 @@ void fake_node_end(struct fake_node *node)
     shutdown(node->listener, SHUT_RDWR);
     pthread_join(node->thread, NULL);
     close(node->listener);
+    pthread_mutex_lock(&node->mutex);
+    while (node->talking > 0)
+        pthread_cond_wait(&node->ended, &node->mutex);
+    pthread_mutex_unlock(&node->mutex);
+    pthread_mutex_destroy(&node->mutex);
+    pthread_cond_destroy(&node->ended);
     ring_map_unref(node->map);
     node->map = NULL;
 }

@@ -27,6 +27,8 @@ struct fake_node {
     int listener, port;
     pthread_t thread;
     pthread_mutex_t mutex;
+    pthread_cond_t ended; /* a connection */
+    unsigned talking;     /* connections */
     struct fake_entry entries[FAKE_ENTRIES];
     char missed_node[RING_NAME_BYTES];      /* of the last MISS */
     uint64_t missed_slots[RING_SLOT_WORDS]; /* of all of them */
