@@ -5,8 +5,10 @@
  *     ring_load --client ring|cluster|sentinel --nodes LIST --log DIRECTORY [OPTION VALUE]...
  *
  * Each thread is a client and does gets, sets, deletes and increments of random keys, at a steady
- * rate, until --seconds are over or standard input ends. A thread writes only keys of its own
- * (key % threads), but for --shared percent of its writes, which go to any key; it reads any. With
+ * rate, until --seconds are over or standard input ends. A thread writes only keys of its own, but
+ * for --shared percent of its writes, which go to any key; it reads any. With --readers N the first
+ * N threads do nothing but read, and the others but write, so that neither waits for the other.
+ * With
  * --preload 1 all keys are set before. It says "ready" when the threads begin, and at the end a
  * line of JSON that counts the operations. --final 1 does nothing but read each key once, as the
  * client sees it, or, with a client that can, as each node that holds it has it.
@@ -28,22 +30,22 @@
 #include <time.h>
 #include <unistd.h>
 
-#define THREADS_MAX     64u
-#define NS_OF_S         1000000000u
-#define LOG_BYTES       (1u << 20)
+#define THREADS_MAX 64u
+#define NS_OF_S     1000000000u
+/* Whole records, and not many, so that who looks on sees them soon. */
+#define LOG_BYTES       (100 * sizeof(struct ring_log_record))
 #define COUNTERS_OF_TEN 2u /* of ten writes, where there are counters */
-#define COMPLAINTS_MAX  20u
 
 struct load {
     struct ring_load_options options;
     const struct ring_load_client *client;
     void *opened;
     const char *log;
-    uint64_t threads, keys, counters, rate, reads, deletes, shared, value_bytes, ttl_ms;
-    uint64_t first_writer, seed, preload, final;
+    uint64_t threads, readers, keys, counters, rate, reads, deletes, shared, value_bytes, ttl_ms;
+    uint64_t first_writer, seed, preload, final, complaints;
     double seconds;
     _Atomic bool over;
-    _Atomic uint32_t complaints;
+    _Atomic uint64_t complained;
 };
 
 struct writer {
@@ -97,7 +99,7 @@ static void complain(struct writer *writer, const struct ring_log_record *record
 {
     static const char *const ops[RING_LOG_OPS] = {"get", "set", "delete", "incr", "final"};
     if (record->outcome < RING_LOG_FAILED ||
-        atomic_fetch_add(&writer->load->complaints, 1) >= COMPLAINTS_MAX)
+        atomic_fetch_add(&writer->load->complained, 1) >= writer->load->complaints)
         return;
     fprintf(stderr, "ring_load: %.6f writer %u %s of key %u took %.1f ms: %s\n",
             (double)record->begin_ns * 1e-9, (unsigned)writer->name, ops[record->op],
@@ -207,14 +209,18 @@ static uint32_t draw_own_key(struct writer *writer)
     uint64_t key = draw(writer) % load->keys;
     if (draw(writer) % 100 < load->shared)
         return (uint32_t)key;
-    key = key - key % load->threads + writer->position;
-    return (uint32_t)(key < load->keys ? key : writer->position % load->keys);
+    const uint64_t writers = load->threads - load->readers;
+    const uint64_t position = writer->position - load->readers;
+    key = key - key % writers + position;
+    return (uint32_t)(key < load->keys ? key : position);
 }
 
 static void do_something(struct writer *writer)
 {
     const struct load *load = writer->load;
-    if (draw(writer) % 100 < load->reads)
+    bool reads =
+        load->readers ? writer->position < load->readers : draw(writer) % 100 < load->reads;
+    if (reads)
         do_get(writer, (uint32_t)(draw(writer) % load->keys), RING_LOG_GET);
     else if (load->counters > 0 && draw(writer) % 10 < COUNTERS_OF_TEN)
         do_incr(writer, RING_LOG_COUNTERS + (uint32_t)(draw(writer) % load->counters));
@@ -377,13 +383,20 @@ static bool set_number(struct load *load, const char *name, const char *text)
         const char *name;
         uint64_t *value;
     } numbers[] = {
-        {"threads", &load->threads},   {"keys", &load->keys},
-        {"counters", &load->counters}, {"rate", &load->rate},
-        {"reads", &load->reads},       {"deletes", &load->deletes},
-        {"shared", &load->shared},     {"value-bytes", &load->value_bytes},
-        {"ttl-ms", &load->ttl_ms},     {"first-writer", &load->first_writer},
-        {"seed", &load->seed},         {"preload", &load->preload},
-        {"final", &load->final},
+        {"threads", &load->threads},
+        {"keys", &load->keys},
+        {"counters", &load->counters},
+        {"rate", &load->rate},
+        {"reads", &load->reads},
+        {"readers", &load->readers},
+        {"deletes", &load->deletes},
+        {"shared", &load->shared},
+        {"value-bytes", &load->value_bytes},
+        {"ttl-ms", &load->ttl_ms},
+        {"first-writer", &load->first_writer},
+        {"seed", &load->seed},
+        {"preload", &load->preload},
+        {"final", &load->final}, {"complaints", &load->complaints},
     };
     char *end = NULL;
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
@@ -427,8 +440,8 @@ static void check(const struct load *load)
     if (!load->log || !load->options.client)
         die("options", "--client and --log are needed");
     if (load->threads == 0 || load->threads > THREADS_MAX || load->keys < load->threads ||
-        load->keys > RING_LOG_COUNTERS)
-        die("options", "threads are 1 to 64, and no more than keys");
+        load->readers >= load->threads || load->keys > RING_LOG_COUNTERS)
+        die("options", "threads are 1 to 64, more than readers, and no more than keys");
     if (load->value_bytes < RING_VALUE_BYTES_MIN || load->value_bytes > RING_VALUE_BYTES_MAX)
         die("options", "a value has 32 to 65536 bytes");
 }
@@ -442,7 +455,7 @@ int main(int argc, char **argv)
                                .deletes = 10,
                                .value_bytes = 100,
                                .seed = 1,
-                               .first_writer = 1};
+                               .first_writer = 1, .complaints = 20};
     for (int i = 1; i < argc; i += 2)
         if (strncmp(argv[i], "--", 2) != 0 || i + 1 == argc ||
             (!set_number(&load, argv[i] + 2, argv[i + 1]) &&
