@@ -285,12 +285,40 @@ static void preload(struct load *load, struct writer *writer)
         do_set(writer, key, RING_LOG_BASE);
 }
 
+/* False: there are not so many copies. */
+static bool do_get_copy(struct writer *writer, uint32_t key, unsigned copy)
+{
+    const struct ring_load_client *client = writer->load->client;
+    struct ring_log_record record = {.key = key, .op = RING_LOG_FINAL, .writer = (uint16_t)copy};
+    char name[RING_KEY_BYTES];
+    ring_key_name(key, name);
+    record.begin_ns = ring_load_now_ns();
+    int outcome =
+        client->get_copy(writer->connection, name, RING_KEY_BYTES - 1, copy, &writer->value);
+    if (outcome == RING_LOAD_NO_COPY)
+        return false;
+    if (outcome == RING_LOG_OK)
+        outcome = understand(&writer->value, &record);
+    note(writer, &record, outcome);
+    return true;
+}
+
+static void read_last_state(struct writer *writer, uint32_t key)
+{
+    unsigned copy = 0;
+    if (!writer->load->client->get_copy)
+        do_get(writer, key, RING_LOG_FINAL);
+    else
+        while (do_get_copy(writer, key, copy))
+            copy++;
+}
+
 static void read_final(struct load *load, struct writer *writer)
 {
     for (uint32_t key = 0; key < load->keys; key++)
-        do_get(writer, key, RING_LOG_FINAL);
+        read_last_state(writer, key);
     for (uint32_t i = 0; i < load->counters; i++)
-        do_get(writer, RING_LOG_COUNTERS + i, RING_LOG_FINAL);
+        read_last_state(writer, RING_LOG_COUNTERS + i);
 }
 
 static bool input_has_ended(int wait_ms)
@@ -369,8 +397,8 @@ static void load_run(struct load *load)
 
 static const struct ring_load_client *client_named(const char *name)
 {
-    static const struct ring_load_client *const clients[] = {&ring_load_redis_cluster,
-                                                             &ring_load_redis_sentinel};
+    static const struct ring_load_client *const clients[] = {
+        &ring_load_redis_cluster, &ring_load_ring, &ring_load_redis_sentinel};
     for (size_t i = 0; i < sizeof(clients) / sizeof(clients[0]); i++)
         if (strcmp(clients[i]->name, name) == 0)
             return clients[i];
@@ -396,7 +424,8 @@ static bool set_number(struct load *load, const char *name, const char *text)
         {"first-writer", &load->first_writer},
         {"seed", &load->seed},
         {"preload", &load->preload},
-        {"final", &load->final}, {"complaints", &load->complaints},
+        {"final", &load->final},
+        {"complaints", &load->complaints},
     };
     char *end = NULL;
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
@@ -455,7 +484,8 @@ int main(int argc, char **argv)
                                .deletes = 10,
                                .value_bytes = 100,
                                .seed = 1,
-                               .first_writer = 1, .complaints = 20};
+                               .first_writer = 1,
+                               .complaints = 20};
     for (int i = 1; i < argc; i += 2)
         if (strncmp(argv[i], "--", 2) != 0 || i + 1 == argc ||
             (!set_number(&load, argv[i] + 2, argv[i + 1]) &&

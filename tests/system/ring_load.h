@@ -31,6 +31,8 @@ struct ring_load_copies {
     uint8_t have, want;
 };
 
+#define RING_LOAD_NO_COPY (-1)
+
 /* What a client does. Operations return an enum ring_log_outcome. */
 struct ring_load_client {
     const char *name;
@@ -46,6 +48,10 @@ struct ring_load_client {
     int (*delete)(void *connection, const char *key, size_t bytes, struct ring_load_copies *copies);
     int (*incr)(void *connection, const char *key, size_t bytes, int64_t *count,
                 struct ring_load_copies *copies);
+    /* The copy of the key that one of its holders has; RING_LOAD_NO_COPY: there are not so many.
+     * NULL: the client knows of no copies. */
+    int (*get_copy)(void *connection, const char *key, size_t bytes, unsigned copy,
+                    struct ring_load_value *value);
     /* Why the last operation failed, for humans. */
     const char *(*why)(void *connection);
 };

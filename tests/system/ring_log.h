@@ -23,7 +23,7 @@ enum ring_log_op {
     RING_LOG_SET,
     RING_LOG_DELETE,
     RING_LOG_INCR,
-    /* A key as one node has it after all is over: `writer` is the node's position. */
+    /* A key as one node has it after all is over: `writer` is its place among the holders. */
     RING_LOG_FINAL,
     RING_LOG_OPS
 };
@@ -37,8 +37,8 @@ enum ring_log_outcome {
 };
 
 enum ring_log_flag {
-    RING_LOG_BASE = 1,  /* written before the run began, so that every client knows of it */
-    RING_LOG_OWNER = 2, /* RING_LOG_FINAL: the node is the key's owner */
+    RING_LOG_BASE = 1, /* written before the run began, so that every client knows of it */
+
 };
 
 /* Keys from here on are counters, which are only incremented. */
