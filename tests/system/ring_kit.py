@@ -18,6 +18,9 @@ from resp_wire import Closed, Connection, Malformed
 
 BUILD = os.environ.get("SIDEPOND_BUILD_DIR", "build/dev")
 LOAD = os.path.join(BUILD, "bin", "ring_load")
+PROXY = os.path.join(BUILD, "bin", "ring_proxy")
+DAEMON = os.path.join(BUILD, "bin", "sidepondd")
+CLOCK = os.path.join(BUILD, "lib", "ring_clock.so")
 CHECK = os.path.join(BUILD, "bin", "ring_check")
 AWAIT_SECONDS = 60
 PR_SET_PDEATHSIG = 1
@@ -258,6 +261,131 @@ class RedisSentinel:
         return self.nodes[0], list(range(keys))
 
 
+# --- rings ------------------------------------------------------------------------------------
+
+class Proxy:
+    """ring_proxy in front of a node."""
+
+    def __init__(self, port, node_port):
+        self.port = port
+        self.process = subprocess.Popen(  # pylint: disable=consider-using-with
+            [PROXY, str(port), str(node_port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True, preexec_fn=die_with_parent)
+        self._await_ok()
+
+    def _await_ok(self):
+        if self.process.stdout.readline() != "ok\n":
+            raise AssertionError("the proxy does not obey")
+
+    def order(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        self._await_ok()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+class Node:
+    """A node behind a proxy: others know it by the proxy's address."""
+
+    def __init__(self, ring, name, port, own_port):
+        self.ring, self.name, self.port, self.own_port = ring, name, port, own_port
+        self.address = f"127.0.0.1:{port}"
+        self.directory = ring.directory.sub(name)
+        self.proxy = Proxy(port, own_port)
+        self.process = None
+        self.environment = {}
+
+    def start(self):
+        if self.process is None:
+            self.process = self.ring.directory.process(
+                self.name, self.ring.arguments(self), self.environment)
+        self.process.start()
+        return self
+
+    def answers(self):
+        return self.process is not None and self.process.lives() and answers(self.own_port)
+
+    def await_answer(self):
+        def there():
+            if not self.process.lives():
+                raise AssertionError(f"{self.name} has ended:\n{self.process.log()}")
+            return answers(self.own_port)
+        wait_for(there, f"{self.name} answers")
+
+    def pond(self):
+        return os.path.join(self.directory, "pond")
+
+    def forget(self):
+        """What it holds is gone. It must not run."""
+        shutil.rmtree(self.pond(), ignore_errors=True)
+
+    def save(self):
+        """Puts what it holds aside; it is taken back by `restore`. It must not run."""
+        shutil.rmtree(self.pond() + ".old", ignore_errors=True)
+        shutil.copytree(self.pond(), self.pond() + ".old")
+
+    def restore(self):
+        self.forget()
+        shutil.copytree(self.pond() + ".old", self.pond())
+
+
+class Ring:
+    """Nodes that hold keys together, of a fixed list or by ZooKeeper."""
+
+    def __init__(self, directory, count, zookeeper=None, spare=0):
+        self.directory, self.zookeeper = directory, zookeeper
+        ports = free_ports(2 * (count + spare))
+        self.all = [Node(self, f"n{i}", ports[2 * i], ports[2 * i + 1])
+                    for i in range(count + spare)]
+        self.nodes = self.all[:count]
+        for node in self.nodes:
+            node.start()
+        for node in self.nodes:
+            node.await_answer()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *unused):
+        for node in self.all:
+            node.proxy.kill()
+            if node.process:
+                node.process.kill()
+            if kind is not None and node.process:
+                print(f"--- log of {node.name}\n{node.process.log()[-4000:]}")
+
+    def list(self):
+        return ",".join(f"{node.name}={node.address}" for node in self.nodes)
+
+    def load_options(self):
+        """How ring_load reaches it."""
+        options = {"client": "ring", "kind": self.kind}
+        if self.zookeeper:
+            return {**options, "zookeeper": self.zookeeper, "cluster": "main"}
+        return {**options, "nodes": self.list()}
+
+    def grow(self):
+        """Starts one of the spare nodes."""
+        node = self.all[len(self.nodes)]
+        self.nodes.append(node)
+        node.start()
+        node.await_answer()
+        return node
+
+
+class RedisRing(Ring):
+    """Stock Redis servers."""
+    kind = "redis"
+
+    def arguments(self, node):
+        return redis_arguments(node.own_port, node.directory)
+
+
 # --- the load and its judge ------------------------------------------------------------------
 
 class Load:
@@ -298,9 +426,9 @@ class Load:
             self.process.kill()
             self.process.wait()
 
-    def finals(self):
-        """Each key's last state is added to the log."""
-        options = {**self.options, "preload": 0, "final": 1,
+    def finals(self, by_client=False):
+        """Each key's last state is added to the log: as its nodes have it, or as the client sees it."""
+        options = {**self.options, "preload": 0, "final": 2 if by_client else 1,
                    "first_writer": self.options.get("first_writer", 1) + 1000}
         subprocess.run(self._arguments(options), check=True, stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL, timeout=300)

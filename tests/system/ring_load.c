@@ -11,7 +11,8 @@
  * With
  * --preload 1 all keys are set before. It says "ready" when the threads begin, and at the end a
  * line of JSON that counts the operations. --final 1 does nothing but read each key once, as the
- * client sees it, or, with a client that can, as each node that holds it has it.
+ * client sees it, or, with a client that can, as each node that holds it has it; with --final 2 as
+ * the client sees it.
  *
  * A thread that finds itself late does not catch up: a second without an answer is a second without
  * further operations of that thread. So more threads than one are needed to see what the other keys
@@ -35,6 +36,8 @@
 /* Whole records, and not many, so that who looks on sees them soon. */
 #define LOG_BYTES       (100 * sizeof(struct ring_log_record))
 #define COUNTERS_OF_TEN 2u /* of ten writes, where there are counters */
+
+#define FINAL_BY_CLIENT 2u
 
 struct load {
     struct ring_load_options options;
@@ -306,7 +309,7 @@ static bool do_get_copy(struct writer *writer, uint32_t key, unsigned copy)
 static void read_last_state(struct writer *writer, uint32_t key)
 {
     unsigned copy = 0;
-    if (!writer->load->client->get_copy)
+    if (!writer->load->client->get_copy || writer->load->final == FINAL_BY_CLIENT)
         do_get(writer, key, RING_LOG_FINAL);
     else
         while (do_get_copy(writer, key, copy))
