@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -20,7 +21,7 @@ BUILD = os.environ.get("SIDEPOND_BUILD_DIR", "build/dev")
 LOAD = os.path.join(BUILD, "bin", "ring_load")
 PROXY = os.path.join(BUILD, "bin", "ring_proxy")
 DAEMON = os.path.join(BUILD, "bin", "sidepondd")
-CLOCK = os.path.join(BUILD, "lib", "ring_clock.so")
+CLOCK = os.path.join(BUILD, "lib", "libring_clock.so")
 CHECK = os.path.join(BUILD, "bin", "ring_check")
 AWAIT_SECONDS = 60
 PR_SET_PDEATHSIG = 1
@@ -384,6 +385,111 @@ class RedisRing(Ring):
 
     def arguments(self, node):
         return redis_arguments(node.own_port, node.directory)
+
+
+class Map:
+    """What `SIDEPOND RING` says (docs/RING.md, "Encoding"): of each slot its holders and targets, by
+    name."""
+
+    def __init__(self, encoded):
+        head = "<8sQIHBBH"
+        magic, self.epoch, size, slots, self.replicas, _, nodes = struct.unpack_from(head, encoded)
+        assert magic[:6] == b"SPRING" and size == len(encoded)
+        self.at, self.bytes = struct.calcsize(head), encoded
+        self.names = []
+        for _ in range(nodes):
+            self.names.append(self._text())
+            self._text()
+            self._text()
+            self.at += 2 + 1 + 8
+        self.slots = [self._slot() for _ in range(slots)]
+
+    def _text(self):
+        size = self.bytes[self.at]
+        text = self.bytes[self.at + 1:self.at + 1 + size].decode()
+        self.at += 1 + size
+        return text
+
+    def _names(self, count):
+        found = struct.unpack_from(f"<{count}H", self.bytes, self.at)
+        self.at += 2 * count
+        return [self.names[position] for position in found]
+
+    def _slot(self):
+        counts = self.bytes[self.at]
+        self.at += 1
+        holders = self._names(counts & 15)
+        targets = self._names(counts >> 4) or holders
+        return holders, targets
+
+    def unsettled(self):
+        """How many slots have not their holders and targets, or too few of them."""
+        most = min(self.replicas, len(self.names))
+        return sum(holders != targets or len(holders) < most for holders, targets in self.slots)
+
+
+class SidepondRing(Ring):
+    """sidepondd nodes."""
+    kind = "sidepondd"
+
+    def __init__(self, directory, count, slots=64, memory="64MiB", extra=None, **more):
+        self.slots, self.memory, self.extra = slots, memory, extra or {}
+        super().__init__(directory, count, **more)
+
+    def _ring_section(self, node):
+        section = {"node": node.name, "address": node.address, "slots": self.slots, **self.extra}
+        if self.zookeeper:
+            section |= {"zookeeper": self.zookeeper, "session": "1s"}
+        else:
+            section["nodes"] = [{"name": n.name, "address": n.address} for n in self.nodes]
+        return section
+
+    def arguments(self, node):
+        config = os.path.join(node.directory, "node.yaml")
+        with open(config, "w", encoding="utf-8") as file:
+            # JSON is YAML.
+            json.dump({"pond": node.name, "directory": node.pond(), "memory": self.memory,
+                       "cache": {"listen": [f"127.0.0.1:{node.own_port}"]},
+                       "ring": self._ring_section(node)}, file)
+        return [DAEMON, config]
+
+    def load_options(self):
+        options = super().load_options()
+        return options if self.zookeeper else {**options, "slots": self.slots}
+
+    # --- whether all copies are there, and equal ---
+
+    def map(self):
+        """That of the node with the latest one; None: nobody has one."""
+        found = [ask(node.own_port, "SIDEPOND", "RING") for node in self.nodes]
+        maps = [Map(encoded) for encoded in found if encoded]
+        return max(maps, key=lambda m: m.epoch) if maps else None
+
+    def digests(self, node):
+        """Of each slot; None: it does not answer."""
+        rows = ask(node.own_port, "SIDEPOND", "DIGESTS", "0", str(self.slots), seconds=10)
+        return None if rows is None else [tuple(item[1] for item in row[1]) for row in rows]
+
+    def differing(self):
+        """How many slots' holders do not all have the same; None: a node does not answer."""
+        seen = self.map()
+        digests = {node.name: self.digests(node) for node in self.nodes}
+        if seen is None or None in digests.values():
+            return None
+        return sum(len({digests[name][slot] for name in holders if name in digests}) > 1
+                   for slot, (holders, _) in enumerate(seen.slots))
+
+    def is_clean(self):
+        """Every slot has all of its copies, where they shall be, and they are equal."""
+        seen = self.map()
+        return (seen is not None and set(seen.names) == {node.name for node in self.nodes} and
+                seen.unsettled() == 0 and self.differing() == 0)
+
+    def await_clean(self, seconds=AWAIT_SECONDS):
+        """Seconds that it took."""
+        begun = time.monotonic()
+        wait_for(self.is_clean, "all copies are there and equal", seconds)
+        return time.monotonic() - begun
 
 
 # --- the load and its judge ------------------------------------------------------------------

@@ -456,6 +456,8 @@ static bool set_text(struct load *load, const char *name, const char *text)
         options->need_all = strcmp(text, "all") == 0;
     else if (strcmp(name, "kind") == 0)
         options->redis = strcmp(text, "redis") == 0;
+    else if (strcmp(name, "slots") == 0)
+        options->slots = (uint16_t)strtoul(text, NULL, 10);
     else if (strcmp(name, "timeout-ms") == 0)
         options->timeout_ms = (uint32_t)strtoul(text, NULL, 10);
     else if (strcmp(name, "hedge-ms") == 0)

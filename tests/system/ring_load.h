@@ -18,6 +18,7 @@ struct ring_load_options {
     const char *zookeeper; /* of "ring", in the place of nodes */
     const char *cluster;   /* of "ring", in ZooKeeper */
     bool redis;            /* of "ring": the nodes are Redis */
+    uint16_t slots;        /* of "ring" with nodes; 0: as the library has it */
     bool need_all;
     uint32_t timeout_ms, hedge_ms; /* 0: as the library has it */
 };

@@ -49,6 +49,8 @@ static void *ring_open(const struct ring_load_options *from)
     options.nodes = from->nodes;
     options.zookeeper = from->zookeeper;
     options.redis = from->redis;
+    if (from->slots)
+        options.slots = from->slots;
     if (from->cluster)
         options.cluster = from->cluster;
     if (from->timeout_ms)
