@@ -1,0 +1,568 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ring_kit.py - processes of a ring or of its peers, the load on them, and what the checker says.
+
+Every process is one of this test's own, on free loopback ports, with a directory in that of the
+test, and is ended by its process id. Moments are time.monotonic_ns(), the clock of the load's logs.
+"""
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+
+from resp_wire import Closed, Connection, Malformed
+
+BUILD = os.environ.get("SIDEPOND_BUILD_DIR", "build/dev")
+LOAD = os.path.join(BUILD, "bin", "ring_load")
+PROXY = os.path.join(BUILD, "bin", "ring_proxy")
+DAEMON = os.path.join(BUILD, "bin", "sidepondd")
+CLOCK = os.path.join(BUILD, "lib", "libring_clock.so")
+CHECK = os.path.join(BUILD, "bin", "ring_check")
+AWAIT_SECONDS = 60
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
+
+
+def wait_for(condition, what, seconds=AWAIT_SECONDS):
+    """Returns the condition's first true value."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s for: {what}")
+        time.sleep(0.01)
+
+
+def free_ports(count):
+    """They differ from each other; those of a cluster's bus, 10000 above, are free as well."""
+    held, ports = [], []
+    try:
+        while len(ports) < count:
+            probe = socket.socket()
+            held.append(probe)
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+            bus = socket.socket()
+            held.append(bus)
+            try:
+                bus.bind(("127.0.0.1", port + 10000))
+            except (OSError, OverflowError):
+                continue
+            ports.append(port)
+    finally:
+        for probe in held:
+            probe.close()
+    return ports
+
+
+def die_with_parent():
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def slot_of(key):
+    """As Redis Cluster has it, of a key without a hash tag."""
+    crc = 0
+    for byte in key:
+        crc ^= byte << 8
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xffff
+    return crc % 16384
+
+
+def key_name(number):
+    """As ring_key_name() of ring_log.c."""
+    return b"ring:%010d" % number
+
+
+class Process:
+    """A server. `arguments` start it, again after a death, over what it left behind."""
+
+    def __init__(self, arguments, log, environment=None):
+        self.arguments, self.log_path = arguments, log
+        self.environment = {**os.environ, **(environment or {})}
+        self.process = None
+        self.stopped = False
+
+    def start(self):
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen(  # pylint: disable=consider-using-with
+                self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self.environment, preexec_fn=die_with_parent)
+        self.stopped = False
+        return self
+
+    def lives(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        self.stopped = False
+
+    def halt(self):
+        """SIGSTOP, until go_on."""
+        self.process.send_signal(signal.SIGSTOP)
+        self.stopped = True
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
+        self.stopped = False
+
+    def end(self, seconds=AWAIT_SECONDS):
+        """As a service manager does."""
+        if self.lives():
+            if self.stopped:
+                self.go_on()
+            self.process.terminate()
+            self.process.wait(seconds)
+
+    def log(self):
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+
+def ask(port, *arguments, seconds=2):
+    """The reply's content; None if there is no answer, or an error."""
+    try:
+        with Connection(("127.0.0.1", port), seconds) as connection:
+            kind, content = connection.command(*arguments)
+    except (OSError, Closed, Malformed):
+        return None
+    return None if kind == "-" else content
+
+
+def answers(port):
+    return ask(port, "PING") == b"PONG"
+
+
+class Directory:
+    """A temporary one in memory; what a test keeps in it ends with it."""
+
+    def __init__(self, name):
+        self.path = tempfile.mkdtemp(prefix=f"sidepond-{name}.", dir="/dev/shm")
+        self.processes = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        for process in self.processes:
+            process.kill()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def sub(self, name):
+        path = os.path.join(self.path, name)
+        os.makedirs(path, exist_ok=True)
+        return path
+
+    def process(self, name, arguments, environment=None):
+        process = Process(arguments, os.path.join(self.sub(name), "log"), environment)
+        self.processes.append(process)
+        return process
+
+
+# --- Redis' own ways -------------------------------------------------------------------------
+
+def redis_arguments(port, directory, *more):
+    return ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--dir", directory,
+            "--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0", *more]
+
+
+class RedisCluster:
+    """Three masters and a replica of each."""
+    name = "cluster"
+
+    def __init__(self, directory, timeout_ms):
+        self.ports = free_ports(6)
+        self.nodes = []
+        for port in self.ports:
+            process = directory.process(f"redis-{port}", redis_arguments(
+                port, directory.sub(f"redis-{port}"), "--cluster-enabled", "yes",
+                "--cluster-node-timeout", str(timeout_ms), "--cluster-announce-ip", "127.0.0.1"))
+            self.nodes.append(process.start())
+        for port in self.ports:
+            wait_for(lambda port=port: answers(port), f"Redis answers on {port}")
+        subprocess.run(["redis-cli", "--cluster", "create",
+                        *[f"127.0.0.1:{port}" for port in self.ports], "--cluster-replicas", "1",
+                        "--cluster-yes"], check=True, stdout=subprocess.DEVNULL)
+        self.seeds = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        wait_for(self.is_whole, "the cluster is whole and its replicas are in sync")
+
+    def is_whole(self):
+        for port in self.ports:
+            info = ask(port, "CLUSTER", "INFO") or b""
+            role = ask(port, "ROLE")
+            if b"cluster_state:ok" not in info or not role:
+                return False
+            if role[0][1] == b"slave" and role[3][1] != b"connected":
+                return False
+        slots = ask(self.ports[0], "CLUSTER", "SLOTS") or []
+        return len(slots) == 3 and all(len(row[1]) == 4 for row in slots)
+
+    def victim(self, keys):
+        """A master, and which of the keys are its own."""
+        for _, row in ask(self.ports[0], "CLUSTER", "SLOTS"):
+            port = row[2][1][1][1]
+            if port == self.ports[0]:
+                own = range(row[0][1], row[1][1] + 1)
+                return self.nodes[0], [k for k in range(keys) if slot_of(key_name(k)) in own]
+        raise AssertionError("the first node owns nothing")
+
+
+class RedisSentinel:
+    """A master, two replicas, three sentinels."""
+    name = "sentinel"
+
+    def __init__(self, directory, timeout_ms):
+        self.ports = free_ports(6)
+        self.nodes = []
+        for i, port in enumerate(self.ports[:3]):
+            follow = ["--replicaof", f"127.0.0.1 {self.ports[0]}"] if i else []
+            process = directory.process(f"redis-{port}", redis_arguments(
+                port, directory.sub(f"redis-{port}"), *follow))
+            self.nodes.append(process.start())
+            wait_for(lambda port=port: answers(port), f"Redis answers on {port}")
+        wait_for(self.is_in_sync, "the replicas are in sync")
+        for port in self.ports[3:]:
+            self._start_sentinel(directory, port, timeout_ms)
+        self.seeds = ",".join(f"127.0.0.1:{port}" for port in self.ports[3:])
+        wait_for(self.is_whole, "the sentinels know each other")
+
+    def _start_sentinel(self, directory, port, timeout_ms):
+        config = os.path.join(directory.sub(f"sentinel-{port}"), "sentinel.conf")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(f"port {port}\nbind 127.0.0.1\n"
+                       f"sentinel monitor ring 127.0.0.1 {self.ports[0]} 2\n"
+                       f"sentinel down-after-milliseconds ring {timeout_ms}\n"
+                       "sentinel failover-timeout ring 10000\n")
+        directory.process(f"sentinel-{port}", ["redis-server", config, "--sentinel"]).start()
+
+    def is_in_sync(self):
+        roles = [ask(port, "ROLE") for port in self.ports[1:3]]
+        return all(role and role[0][1] == b"slave" and role[3][1] == b"connected" for role in roles)
+
+    def is_whole(self):
+        for port in self.ports[3:]:
+            row = ask(port, "SENTINEL", "MASTER", "ring")
+            fields = [item[1] for item in row or []]
+            found = dict(zip(fields[::2], fields[1::2]))
+            if found.get(b"num-other-sentinels") != b"2" or found.get(b"num-slaves") != b"2":
+                return False
+        return True
+
+    def victim(self, keys):
+        return self.nodes[0], list(range(keys))
+
+
+# --- rings ------------------------------------------------------------------------------------
+
+class Proxy:
+    """ring_proxy in front of a node."""
+
+    def __init__(self, port, node_port):
+        self.port = port
+        self.process = subprocess.Popen(  # pylint: disable=consider-using-with
+            [PROXY, str(port), str(node_port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True, preexec_fn=die_with_parent)
+        self._await_ok()
+
+    def _await_ok(self):
+        if self.process.stdout.readline() != "ok\n":
+            raise AssertionError("the proxy does not obey")
+
+    def order(self, line):
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        self._await_ok()
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+class Node:
+    """A node behind a proxy: others know it by the proxy's address."""
+
+    def __init__(self, ring, name, port, own_port):
+        self.ring, self.name, self.port, self.own_port = ring, name, port, own_port
+        self.address = f"127.0.0.1:{port}"
+        self.directory = ring.directory.sub(name)
+        self.proxy = Proxy(port, own_port)
+        self.process = None
+        self.environment = {}
+
+    def start(self):
+        if self.process is None:
+            self.process = self.ring.directory.process(
+                self.name, self.ring.arguments(self), self.environment)
+        self.process.start()
+        return self
+
+    def answers(self):
+        return self.process is not None and self.process.lives() and answers(self.own_port)
+
+    def await_answer(self):
+        def there():
+            if not self.process.lives():
+                raise AssertionError(f"{self.name} has ended:\n{self.process.log()}")
+            return answers(self.own_port)
+        wait_for(there, f"{self.name} answers")
+
+    def pond(self):
+        return os.path.join(self.directory, "pond")
+
+    def forget(self):
+        """What it holds is gone. It must not run."""
+        shutil.rmtree(self.pond(), ignore_errors=True)
+
+    def save(self):
+        """Puts what it holds aside; it is taken back by `restore`. It must not run."""
+        shutil.rmtree(self.pond() + ".old", ignore_errors=True)
+        shutil.copytree(self.pond(), self.pond() + ".old")
+
+    def restore(self):
+        self.forget()
+        shutil.copytree(self.pond() + ".old", self.pond())
+
+
+class Ring:
+    """Nodes that hold keys together, of a fixed list or by ZooKeeper."""
+
+    def __init__(self, directory, count, zookeeper=None, spare=0):
+        self.directory, self.zookeeper = directory, zookeeper
+        ports = free_ports(2 * (count + spare))
+        self.all = [Node(self, f"n{i}", ports[2 * i], ports[2 * i + 1])
+                    for i in range(count + spare)]
+        self.nodes = self.all[:count]
+        for node in self.nodes:
+            node.start()
+        for node in self.nodes:
+            node.await_answer()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *unused):
+        for node in self.all:
+            node.proxy.kill()
+            if node.process:
+                node.process.kill()
+            if kind is not None and node.process:
+                print(f"--- log of {node.name}\n{node.process.log()[-4000:]}")
+
+    def list(self):
+        return ",".join(f"{node.name}={node.address}" for node in self.nodes)
+
+    def load_options(self):
+        """How ring_load reaches it."""
+        options = {"client": "ring", "kind": self.kind}
+        if self.zookeeper:
+            return {**options, "zookeeper": self.zookeeper, "cluster": "main"}
+        return {**options, "nodes": self.list()}
+
+    def grow(self):
+        """Starts one of the spare nodes."""
+        node = self.all[len(self.nodes)]
+        self.nodes.append(node)
+        node.start()
+        node.await_answer()
+        return node
+
+
+class RedisRing(Ring):
+    """Stock Redis servers."""
+    kind = "redis"
+
+    def arguments(self, node):
+        return redis_arguments(node.own_port, node.directory)
+
+
+class Map:
+    """What `SIDEPOND RING` says (docs/RING.md, "Encoding"): of each slot its holders and targets, by
+    name."""
+
+    def __init__(self, encoded):
+        head = "<8sQIHBBH"
+        magic, self.epoch, size, slots, self.replicas, _, nodes = struct.unpack_from(head, encoded)
+        assert magic[:6] == b"SPRING" and size == len(encoded)
+        self.at, self.bytes = struct.calcsize(head), encoded
+        self.names = []
+        for _ in range(nodes):
+            self.names.append(self._text())
+            self._text()
+            self._text()
+            self.at += 2 + 1 + 8
+        self.slots = [self._slot() for _ in range(slots)]
+
+    def _text(self):
+        size = self.bytes[self.at]
+        text = self.bytes[self.at + 1:self.at + 1 + size].decode()
+        self.at += 1 + size
+        return text
+
+    def _names(self, count):
+        found = struct.unpack_from(f"<{count}H", self.bytes, self.at)
+        self.at += 2 * count
+        return [self.names[position] for position in found]
+
+    def _slot(self):
+        counts = self.bytes[self.at]
+        self.at += 1
+        holders = self._names(counts & 15)
+        targets = self._names(counts >> 4) or holders
+        return holders, targets
+
+    def unsettled(self):
+        """How many slots have not their holders and targets, or too few of them."""
+        most = min(self.replicas, len(self.names))
+        return sum(holders != targets or len(holders) < most for holders, targets in self.slots)
+
+
+class SidepondRing(Ring):
+    """sidepondd nodes."""
+    kind = "sidepondd"
+
+    def __init__(self, directory, count, slots=64, memory="64MiB", extra=None, **more):
+        self.slots, self.memory, self.extra = slots, memory, extra or {}
+        super().__init__(directory, count, **more)
+
+    def _ring_section(self, node):
+        section = {"node": node.name, "address": node.address, "slots": self.slots, **self.extra}
+        if self.zookeeper:
+            section |= {"zookeeper": self.zookeeper, "session": "1s"}
+        else:
+            section["nodes"] = [{"name": n.name, "address": n.address} for n in self.nodes]
+        return section
+
+    def arguments(self, node):
+        config = os.path.join(node.directory, "node.yaml")
+        with open(config, "w", encoding="utf-8") as file:
+            # JSON is YAML.
+            json.dump({"pond": node.name, "directory": node.pond(), "memory": self.memory,
+                       "cache": {"listen": [f"127.0.0.1:{node.own_port}"]},
+                       "ring": self._ring_section(node)}, file)
+        return [DAEMON, config]
+
+    def load_options(self):
+        options = super().load_options()
+        return options if self.zookeeper else {**options, "slots": self.slots}
+
+    # --- whether all copies are there, and equal ---
+
+    def map(self):
+        """That of the node with the latest one; None: nobody has one."""
+        found = [ask(node.own_port, "SIDEPOND", "RING") for node in self.nodes]
+        maps = [Map(encoded) for encoded in found if encoded]
+        return max(maps, key=lambda m: m.epoch) if maps else None
+
+    def digests(self, node):
+        """Of each slot; None: it does not answer."""
+        rows = ask(node.own_port, "SIDEPOND", "DIGESTS", "0", str(self.slots), seconds=10)
+        return None if rows is None else [tuple(item[1] for item in row[1]) for row in rows]
+
+    def differing(self):
+        """How many slots' holders do not all have the same; None: a node does not answer."""
+        seen = self.map()
+        digests = {node.name: self.digests(node) for node in self.nodes}
+        if seen is None or None in digests.values():
+            return None
+        return sum(len({digests[name][slot] for name in holders if name in digests}) > 1
+                   for slot, (holders, _) in enumerate(seen.slots))
+
+    def is_clean(self):
+        """Every slot has all of its copies, where they shall be, and they are equal."""
+        seen = self.map()
+        return (seen is not None and set(seen.names) == {node.name for node in self.nodes} and
+                seen.unsettled() == 0 and self.differing() == 0)
+
+    def await_clean(self, seconds=AWAIT_SECONDS):
+        """Seconds that it took."""
+        begun = time.monotonic()
+        wait_for(self.is_clean, "all copies are there and equal", seconds)
+        return time.monotonic() - begun
+
+
+# --- the load and its judge ------------------------------------------------------------------
+
+class Load:
+    """ring_load, as a process; its options are keyword arguments, with _ for -."""
+
+    def __init__(self, log, **options):
+        self.log = log
+        os.makedirs(log, exist_ok=True)
+        self.options = options
+        self.process = None
+        self.counts = None
+
+    def _arguments(self, options):
+        words = [LOAD, "--log", self.log]
+        for name, value in options.items():
+            words += ["--" + name.replace("_", "-"), str(value)]
+        return words
+
+    def start(self):
+        """Returns when its threads begin."""
+        self.process = subprocess.Popen(  # pylint: disable=consider-using-with
+            self._arguments(self.options), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True, preexec_fn=die_with_parent)
+        if self.process.stdout.readline() != "ready\n":
+            raise AssertionError("the load does not begin")
+        return self
+
+    def end(self):
+        """What it has counted."""
+        output, _ = self.process.communicate(timeout=AWAIT_SECONDS)
+        if self.process.returncode != 0:
+            raise AssertionError(f"the load ended with {self.process.returncode}")
+        self.counts = json.loads(output)
+        return self.counts
+
+    def kill(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def finals(self, by_client=False):
+        """Each key's last state is added to the log: as its nodes have it, or as the client sees it."""
+        options = {**self.options, "preload": 0, "final": 2 if by_client else 1,
+                   "first_writer": self.options.get("first_writer", 1) + 1000}
+        subprocess.run(self._arguments(options), check=True, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, timeout=300)
+
+
+def check(log, *options):
+    """The checker's verdict."""
+    done = subprocess.run([CHECK, log, *options], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise AssertionError("the checker could not judge")
+    return json.loads(done.stdout)
+
+
+RULES = ("failed_reads", "failed_writes", "lost", "returned", "stale", "false_misses", "foreign",
+         "unequal", "counters")
+
+
+def objections(verdict, allowed=()):
+    return {rule: verdict[rule] for rule in RULES if verdict[rule] and rule not in allowed}
+
+
+def outage(log, from_ns, until_ns, keys=None):
+    """How long reads and writes had no success: see ring_check_main.c."""
+    arguments = [CHECK, log, "outage", str(from_ns), str(until_ns)]
+    if keys is not None:
+        path = os.path.join(log, "keys")
+        with open(path, "w", encoding="ascii") as file:
+            file.writelines(f"{key}\n" for key in keys)
+        arguments.append(path)
+    done = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout)

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ring_load.h - what ring_load needs of a client library: one for our ring, one for Redis Cluster
+ * and Sentinel, so that all of them do the same work and are judged by the same checker.
+ */
+#ifndef SIDEPOND_RING_LOAD_H
+#define SIDEPOND_RING_LOAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ring_log.h"
+
+struct ring_load_options {
+    const char *client;    /* "ring", "cluster", "sentinel" */
+    const char *nodes;     /* as the client wants them: see each */
+    const char *zookeeper; /* of "ring", in the place of nodes */
+    const char *cluster;   /* of "ring", in ZooKeeper */
+    bool redis;            /* of "ring": the nodes are Redis */
+    uint16_t slots;        /* of "ring" with nodes; 0: as the library has it */
+    bool need_all;
+    uint32_t timeout_ms, hedge_ms; /* 0: as the library has it */
+};
+
+struct ring_load_value {
+    uint8_t *data; /* grown by the client, freed by the caller */
+    size_t bytes, room;
+};
+
+struct ring_load_copies {
+    uint8_t have, want;
+};
+
+#define RING_LOAD_NO_COPY (-1)
+
+/* What a client does. Operations return an enum ring_log_outcome. */
+struct ring_load_client {
+    const char *name;
+    /* Before all threads; what it returns is handed to connect. NULL: it says why and fails. */
+    void *(*open)(const struct ring_load_options *options);
+    void (*close)(void *opened);
+    /* One for each thread. */
+    void *(*connect)(void *opened);
+    void (*disconnect)(void *connection);
+    int (*get)(void *connection, const char *key, size_t bytes, struct ring_load_value *value);
+    int (*set)(void *connection, const char *key, size_t bytes, const void *value,
+               size_t value_bytes, uint32_t ttl_ms, struct ring_load_copies *copies);
+    int (*delete)(void *connection, const char *key, size_t bytes, struct ring_load_copies *copies);
+    int (*incr)(void *connection, const char *key, size_t bytes, int64_t *count,
+                struct ring_load_copies *copies);
+    /* The copy of the key that one of its holders has; RING_LOAD_NO_COPY: there are not so many.
+     * NULL: the client knows of no copies. */
+    int (*get_copy)(void *connection, const char *key, size_t bytes, unsigned copy,
+                    struct ring_load_value *value);
+    /* Why the last operation failed, for humans. */
+    const char *(*why)(void *connection);
+};
+
+extern const struct ring_load_client ring_load_redis_cluster, ring_load_redis_sentinel;
+extern const struct ring_load_client ring_load_ring;
+
+/* Dies unless it could be had. */
+void ring_load_value_room(struct ring_load_value *value, size_t bytes);
+
+uint64_t ring_load_now_ns(void); /* CLOCK_MONOTONIC */
+
+#endif
