@@ -72,10 +72,15 @@ PyObject *ring_get(PyObject *self, PyObject *const *args, Py_ssize_t count)
     PyObject *result = NULL;
     if (handle != NULL) {
         int status;
-        Py_BEGIN_ALLOW_THREADS status = sp_ring_get(handle, key.data, key.size, &value);
-        Py_END_ALLOW_THREADS if (status == SP_OK) result = bytes_of(&value);
-        else if (status == SP_ENOTFOUND) result = Py_NewRef(count == 2 ? args[1] : Py_None);
-        else raise_status(ring->state, status, "get");
+        Py_BEGIN_ALLOW_THREADS;
+        status = sp_ring_get(handle, key.data, key.size, &value);
+        Py_END_ALLOW_THREADS;
+        if (status == SP_OK)
+            result = bytes_of(&value);
+        else if (status == SP_ENOTFOUND)
+            result = Py_NewRef(count == 2 ? args[1] : Py_None);
+        else
+            raise_status(ring->state, status, "get");
         ring_leave(ring);
     }
     sp_buffer_free(&value);
@@ -108,8 +113,10 @@ static PyObject *get_keys(struct ring_object *ring, PyObject *keys, const struct
     for (size_t i = 0; i < many->count; i++)
         gets[i] =
             (struct sp_ring_get){.key = many->octets[i].data, .key_bytes = many->octets[i].size};
-    Py_BEGIN_ALLOW_THREADS status = sp_ring_mget(handle, gets, many->count);
-    Py_END_ALLOW_THREADS PyObject *values = NULL;
+    Py_BEGIN_ALLOW_THREADS;
+    status = sp_ring_mget(handle, gets, many->count);
+    Py_END_ALLOW_THREADS;
+    PyObject *values = NULL;
     if (status == SP_OK)
         values = found(keys, gets, many->count);
     else
@@ -162,11 +169,14 @@ static PyObject *put(struct ring_object *ring, const struct octets *key, const s
     int status;
     if (handle == NULL)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS if (value != NULL) status =
-        sp_ring_set(handle, key->data, key->size, value->data, value->size, ttl_ms, need, &copies);
-    else status = sp_ring_delete(handle, key->data, key->size, need, &copies);
-    Py_END_ALLOW_THREADS PyObject *result =
-        copies_or_error(ring, status, copies.have, value != NULL ? "set" : "delete");
+    Py_BEGIN_ALLOW_THREADS;
+    if (value != NULL)
+        status = sp_ring_set(handle, key->data, key->size, value->data, value->size, ttl_ms, need,
+                             &copies);
+    else
+        status = sp_ring_delete(handle, key->data, key->size, need, &copies);
+    Py_END_ALLOW_THREADS;
+    PyObject *result = copies_or_error(ring, status, copies.have, value != NULL ? "set" : "delete");
     ring_leave(ring);
     return result;
 }
@@ -220,16 +230,20 @@ static PyObject *put_many(struct ring_object *ring, const struct many *many,
     int status;
     if (handle == NULL)
         return NULL;
+    /* Without a value a put is a deletion, and what is empty may have no address. */
     for (size_t i = 0; i < count; i++)
-        puts[i] = (struct sp_ring_put){.key = many->octets[2 * i].data,
-                                       .key_bytes = many->octets[2 * i].size,
-                                       .value = many->octets[2 * i + 1].data,
-                                       .value_bytes = many->octets[2 * i + 1].size,
-                                       .ttl_ms = ttl_ms};
-    Py_BEGIN_ALLOW_THREADS status = sp_ring_mput(handle, puts, count, need);
-    Py_END_ALLOW_THREADS for (size_t i = 0; i < count;
-                              i++) if (i == 0 || puts[i].copies.have < least) least =
-        puts[i].copies.have;
+        puts[i] = (struct sp_ring_put){
+            .key = many->octets[2 * i].data,
+            .key_bytes = many->octets[2 * i].size,
+            .value = many->octets[2 * i + 1].size ? many->octets[2 * i + 1].data : "",
+            .value_bytes = many->octets[2 * i + 1].size,
+            .ttl_ms = ttl_ms};
+    Py_BEGIN_ALLOW_THREADS;
+    status = sp_ring_mput(handle, puts, count, need);
+    Py_END_ALLOW_THREADS;
+    for (size_t i = 0; i < count; i++)
+        if (i == 0 || puts[i].copies.have < least)
+            least = puts[i].copies.have;
     PyObject *result = copies_or_error(ring, status, least, "set_many");
     ring_leave(ring);
     return result;
@@ -291,8 +305,10 @@ PyObject *ring_incr(PyObject *self, PyObject *args, PyObject *keywords)
     if (handle != NULL) {
         int64_t sum = 0;
         int status;
-        Py_BEGIN_ALLOW_THREADS status = sp_ring_incr(handle, key.data, key.size, by, &sum, NULL);
-        Py_END_ALLOW_THREADS result =
+        Py_BEGIN_ALLOW_THREADS;
+        status = sp_ring_incr(handle, key.data, key.size, by, &sum, NULL);
+        Py_END_ALLOW_THREADS;
+        result =
             status == SP_OK ? PyLong_FromLongLong(sum) : raise_status(ring->state, status, "incr");
         ring_leave(ring);
     }
@@ -369,10 +385,11 @@ static PyObject *call(struct ring_object *ring, const struct many *many, const c
         arguments[i] = many->octets[i].data;
         sizes[i] = many->octets[i].size;
     }
-    Py_BEGIN_ALLOW_THREADS status = sp_ring_call(handle, &one, 1);
-    Py_END_ALLOW_THREADS PyObject *result = status == SP_OK
-                                                ? reply_or_error(ring->state, one.reply)
-                                                : raise_status(ring->state, status, "execute");
+    Py_BEGIN_ALLOW_THREADS;
+    status = sp_ring_call(handle, &one, 1);
+    Py_END_ALLOW_THREADS;
+    PyObject *result = status == SP_OK ? reply_or_error(ring->state, one.reply)
+                                       : raise_status(ring->state, status, "execute");
     sp_reply_free(one.reply);
     ring_leave(ring);
     return result;

@@ -42,8 +42,9 @@ static void close_if_unused(struct ring_object *ring, unsigned ended, bool closi
     UNLOCK_OBJECT();
     if (unused == NULL)
         return;
-    Py_BEGIN_ALLOW_THREADS sp_ring_close(unused);
-    Py_END_ALLOW_THREADS
+    Py_BEGIN_ALLOW_THREADS;
+    sp_ring_close(unused);
+    Py_END_ALLOW_THREADS;
 }
 
 void ring_leave(struct ring_object *ring)
@@ -125,8 +126,11 @@ static PyObject *ring_new(PyTypeObject *type, PyObject *args, PyObject *keywords
     int status;
     if (state == NULL || options_get(args, keywords, &options) < 0)
         return NULL;
-    Py_BEGIN_ALLOW_THREADS status = sp_ring_open(&options, &handle);
-    Py_END_ALLOW_THREADS if (status != SP_OK) return raise_status(state, status, NULL);
+    Py_BEGIN_ALLOW_THREADS;
+    status = sp_ring_open(&options, &handle);
+    Py_END_ALLOW_THREADS;
+    if (status != SP_OK)
+        return raise_status(state, status, NULL);
     struct ring_object *ring = PyObject_New(struct ring_object, type);
     if (ring == NULL) {
         sp_ring_close(handle);
@@ -195,8 +199,10 @@ static PyObject *ring_where(PyObject *self, PyObject *object)
         return NULL;
     }
     int status;
-    Py_BEGIN_ALLOW_THREADS status = sp_ring_where(handle, key.data, key.size, &where);
-    Py_END_ALLOW_THREADS octets_release(&key);
+    Py_BEGIN_ALLOW_THREADS;
+    status = sp_ring_where(handle, key.data, key.size, &where);
+    Py_END_ALLOW_THREADS;
+    octets_release(&key);
     PyObject *place = NULL;
     if (status != SP_OK) {
         raise_status(ring->state, status, "where");
@@ -233,8 +239,11 @@ static int nodes_ask(struct ring_object *ring, struct sp_ring_node **nodes, size
     int status;
     if (handle == NULL)
         return 1;
-    Py_BEGIN_ALLOW_THREADS status = sp_ring_nodes(handle, nodes, count, state);
-    Py_END_ALLOW_THREADS if (status != SP_OK) raise_status(ring->state, status, "nodes");
+    Py_BEGIN_ALLOW_THREADS;
+    status = sp_ring_nodes(handle, nodes, count, state);
+    Py_END_ALLOW_THREADS;
+    if (status != SP_OK)
+        raise_status(ring->state, status, "nodes");
     ring_leave(ring);
     return status == SP_OK ? SP_OK : 1;
 }

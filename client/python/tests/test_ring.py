@@ -114,6 +114,8 @@ def test_many(ring):
     assert ring.set_many(entries, ttl=timedelta(minutes=1), need="all") == 2
     assert ring.get_many([*entries, "none"]) == entries
     assert ring.get_many([b"key:7", b"none"]) == {b"key:7": b"value 7"}
+    ring.set_many({"empty": bytearray(), "too": b""}, need="all")
+    assert ring.get_many(["empty", "too"]) == {"empty": b"", "too": b""}
     assert ring.get_many([]) == {} and ring.set_many({}) == 0
     assert 0 < ring.execute("PTTL", "key:7") <= 60000
 
