@@ -3,12 +3,17 @@
 """test_ring_map.py [--write] - docs/RING.md says everything that is needed to make the same maps.
 
 Method: ring_map.py, which was written from that page alone, comes to what docs/ring-vectors.json
-says; tests/unit/test_ring_vectors.c has client/ring do the same. --write makes the file, from the
-scenarios here and ring_map.py."""
+says; tests/unit/test_ring_vectors.c has client/ring do the same. Then random histories, from a
+printed seed (SIDEPOND_SEED repeats it), are run here and by that program. --write makes the file,
+from the scenarios here and ring_map.py."""
 import json
 import os
 import pathlib
+import random
+import subprocess
 import sys
+import tempfile
+import time
 
 import ring_map
 
@@ -141,6 +146,67 @@ def known():
     }
 
 
+# --- random histories ----------------------------------------------------------------------------
+
+def random_member(chance, name, of_zones):
+    zone = chance.choice(["", *of_zones]) if of_zones else ""
+    weight = chance.choice([100, 100, 100, 50, 1, chance.randint(1, 1000)])
+    return member(name, zone, weight, chance.choice(["ready"] * 9 + ["draining"]))
+
+
+def random_change(chance, present, names, of_zones):
+    """Changes a dictionary of members by name."""
+    name = chance.choice(names)
+    if name not in present:
+        present[name] = random_member(chance, name, of_zones)
+    elif chance.random() < 0.5 and len(present) > 1:
+        del present[name]
+    elif chance.random() < 0.5:
+        present[name] = {**present[name], "start": f"{chance.getrandbits(63) | 1:x}"}
+    else:
+        present[name] = {**random_member(chance, name, of_zones), "start": present[name]["start"]}
+
+
+def random_scenario(chance, number):
+    slots = 16 << chance.randrange(3)
+    names = [f"n{i}" for i in range(chance.choice([3, 5, 9, 20]))]
+    of_zones = "xyzw"[:chance.randrange(5)]
+    present, steps = {}, []
+    for _ in range(8):
+        if steps and chance.random() < 0.4:
+            numbers = chance.sample(range(slots), chance.randint(1, slots))
+            steps.append(holds(chance.choice(names), sorted(numbers)))
+            name = steps[-1]["hold"]["name"]
+            steps[-1]["hold"]["start"] = present.get(name, member(name))["start"]
+            continue
+        for _ in range(chance.randint(1, 4)):
+            random_change(chance, present, names, of_zones)
+        steps.append({"members": chance.sample(list(present.values()), len(present))})
+    return scenario(f"random {number}", slots, chance.randint(1, 3), *steps)
+
+
+def run_random():
+    """Both implementations come to the same."""
+    program = pathlib.Path(os.environ.get("SIDEPOND_BUILD_DIR", "")) / "bin/test_ring_vectors"
+    if not program.exists():
+        print(f"no {program}: no random histories")
+        return
+    seed = int(os.environ.get("SIDEPOND_SEED", random.getrandbits(32)))
+    print(f"SIDEPOND_SEED={seed}", flush=True)
+    chance, made = random.Random(seed), []
+    until = time.monotonic() + (60 if "SIDEPOND_LONG" in os.environ else 2)
+    while time.monotonic() < until:
+        made.append(random_scenario(chance, len(made)))
+        run_scenario(made[-1], True)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump({**known(), "maps": made}, file)
+        file.flush()
+        done = subprocess.run([str(program), file.name], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"client/ring comes to other maps:\n{(done.stdout + done.stderr)[-2000:]}")
+    print(f"ring_map: {len(made)} random histories agree")
+
+
 def main():
     write = "--write" in sys.argv[1:]
     if write:
@@ -158,6 +224,8 @@ def main():
         VECTORS.write_text("{\n" + lines + "\n}\n")
     steps = sum(len(of["steps"]) for of in vectors["maps"])
     print(f"ring_map: {len(vectors['maps'])} scenarios of {steps} steps agree")
+    if not write:
+        run_random()
 
 
 main()

@@ -2,9 +2,9 @@
  *
  * test_ring_vectors.c - client/ring makes what docs/ring-vectors.json says.
  *
- * Method: the file's checksums, slots, scores and maps, step by step; each map also encodes to the
- * bytes that it was decoded from. tests/system/test_ring_map.py has another implementation do the
- * same, which was written from docs/RING.md and made the file.
+ * Method: the file's (or another's, given as argument) checksums, slots, scores and maps, step by
+ * step; each map also encodes to the bytes that it was decoded from. tests/system/test_ring_map.py
+ * has another implementation do the same, which was written from docs/RING.md and made the file.
  */
 #include <inttypes.h>
 #include <setjmp.h>
@@ -181,7 +181,7 @@ static void maps(void **state)
     assert_true(i > 10);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(checksums_and_slots),
@@ -191,7 +191,10 @@ int main(void)
     const char *source = getenv("SIDEPOND_SOURCE_DIR");
     char path[4096];
     json_error_t error;
-    snprintf(path, sizeof path, "%s/docs/ring-vectors.json", source ? source : ".");
+    if (argc > 1)
+        snprintf(path, sizeof path, "%s", argv[1]);
+    else
+        snprintf(path, sizeof path, "%s/docs/ring-vectors.json", source ? source : ".");
     vectors = json_load_file(path, 0, &error);
     if (vectors == NULL) {
         fprintf(stderr, "%s: %s\n", path, error.text);
