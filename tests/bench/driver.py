@@ -33,6 +33,7 @@ NAMES = {
     "cache-memory": "memory that an entry takes, against Redis and memcached",
     "expiry": "a million entries that expire in the same second: the longest stall of a GET",
     "warm-restart": "from kill -9 with a million entries until a GET is answered right again",
+    "ring-balance": "the ring's map against virtual points: balance, movement and time",
 }
 COLUMNS = ("what", "ours", "peer", "unit", "ratio", "reach", "ok")
 
