@@ -274,6 +274,13 @@ class AgentTest(unittest.TestCase):
         self.assertEqual(wrong.process.wait(AWAIT_SECONDS), 78)
         self.assertIn("two nodes of the agent are called 'a'", wrong.log())
         self.assertIn("replicas", wrong.log())
+        path = os.path.join(self.directory, "one.yaml")
+        daemon = subprocess.run([DAEMON, path], capture_output=True, text=True, check=False,
+                                timeout=AWAIT_SECONDS)
+        self.assertEqual((daemon.returncode, "--agent" in daemon.stderr), (78, True))
+        checked = subprocess.run([DAEMON, "--check", path], capture_output=True, text=True,
+                                 check=True, timeout=AWAIT_SECONDS)
+        self.assertIn("keeps 1 Redis server in the ring", checked.stdout)
 
 
 if __name__ == "__main__":
