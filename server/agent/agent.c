@@ -52,7 +52,7 @@ static void on_status(void *context, const struct member_status *status)
 static bool answers(void *context, const struct ring_node *node)
 {
     struct redis redis = {0};
-    if (!redis_open(&redis, context, node->address, ANSWER_MS / 2))
+    if (!redis_open(&redis, context, node->address, ANSWER_MS / 3))
         return false;
     redisReply *pong = redis_ask(&redis, "PING");
     bool good = pong != NULL;

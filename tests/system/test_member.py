@@ -187,6 +187,29 @@ class NameTest(MemberTest):
         self.assertEqual(later.ask("status"), "SP_OK")
         self.assertTrue(later.status["registered"])
 
+    def test_two_of_one_start_id(self):
+        a = self.node("a", start="77").wait_registered()
+        # As after a restart of an agent, whose server runs on: the later one counts, and stays.
+        b = self.node("a", start="77").wait_registered()
+        a.wait_link("refused")
+        self.assertEqual(b.ask("status"), "SP_OK")
+        self.assertTrue(b.status["registered"])
+        b.close()
+        a.wait_registered()
+
+    def test_unknown_host(self):
+        a = self.node("a", servers="no-such-host.invalid:2181")
+        a.wait(lambda n: n.status.get("why"), "a reason")
+        self.assertEqual(a.status["link"], "connecting")
+        self.assertEqual(a.close(), 0)
+
+    def test_file_of_another_ring(self):
+        self.ring("a", "b", "c", cluster="other", file=self.file("map"))
+        b = self.ring("b")[0]
+        looker = self.node(file=self.file("map")).wait_nodes("b")
+        self.assertLessEqual(looker.map["epoch"], 2)
+        self.same_map(looker, b)
+
     def test_credential(self):
         a = self.ring("a", credential="ring:secret")[0]
         for credential in ("ring:wrong", None):
