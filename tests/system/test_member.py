@@ -302,6 +302,8 @@ class LossTest(MemberTest):
              "org.apache.zookeeper.ZooKeeperMain", "-server", self.zookeeper.servers, "delete",
              f"/sidepond/{self.cluster}/map"], capture_output=True, text=True, check=False)
         self.assertEqual(eraser.returncode, 0, eraser.stderr)
+        looker = self.node().wait_nodes("a", "b")
+        self.assertEqual(looker.map["sum"], before["sum"])
         c = self.node("c").wait_nodes("a", "b", "c")
         self.assertGreater(c.map["epoch"], before["epoch"])
         self.same_map(a, b, c)
