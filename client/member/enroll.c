@@ -12,6 +12,8 @@
  *   is of the same address                  an earlier process of this node: replaced
  *   is of the same address, but this one    a later process of this node: it is left alone
  *     has been registered before
+ *   is of another session, but this session another process that stands for this node: it is left
+ *     has been registered before              alone
  *   is of another address                   two nodes with one name: this one is refused, until
  *                                           the other's session has ended
  *
@@ -122,11 +124,12 @@ static int refuse(struct member *member, const struct seen *seen)
                        member->node.name, member->node.address);
 }
 
-/* Whether the other session's entry is one of an earlier self. */
+/* Whether the other session's entry is one of an earlier self. Not where this session has been
+ * registered already: then the other one came later, and two would take turns for ever. */
 static bool is_earlier(const struct member *member, const struct seen *seen,
-                       const struct ring_node *own)
+                       const struct ring_node *own, int64_t session)
 {
-    if (!seen->good)
+    if (!seen->good || member->enrolled_session == session)
         return false;
     if (seen->node.start == own->start)
         return true;
@@ -148,7 +151,7 @@ static int write_entry(struct member *member, const struct ring_node *own, const
         call = call_create(member, path, text, size, true, false);
     else if (seen->owner == session)
         call = call_set(member, path, text, size, seen->version);
-    else if (is_earlier(member, seen, own))
+    else if (is_earlier(member, seen, own, session))
         call = call_replace(member, path, text, size, seen->version);
     else
         return refuse(member, seen);
@@ -190,6 +193,7 @@ static int put_in(struct member *member, const struct ring_node *own, const stru
     if (status == SP_OK) {
         member->registered = true;
         member->enrolled_start = own->start;
+        member->enrolled_session = session;
         status = look(member); /* the map is changed with this node in it */
     }
     return status == SP_EEXISTS || status == SP_ENOTFOUND ? SP_EBUSY : status;

@@ -221,6 +221,7 @@ struct member {
     struct view view;
     struct ring_map *kept;           /* the last one known, from ZooKeeper or the file */
     bool registered;                 /* with this session, under enrolled_start */
+    int64_t enrolled_session;        /* in which it has been registered at some time */
     uint64_t enrolled_start;         /* under which it has been registered at some time; 0: none */
     bool agreed;                     /* the parents are there, and the parameters are ours */
     char turn_why[MEMBER_WHY_BYTES]; /* what went wrong in this turn */

@@ -144,16 +144,17 @@ static void follow_session(struct member *member, int64_t now)
     bool is_expired = session->expired, is_refused = session->refused;
     int64_t since_ms = session->since_ms;
     int error = session->error;
+    char line[MEMBER_WHY_BYTES];
     pthread_mutex_unlock(&member->box->mutex);
     member->session_phase = phase;
+    session_last_log(line);
     if (phase == SESSION_OPENING && now - member->opened_ms < OPEN_PATIENCE_MS)
         return;
     if (phase == SESSION_OPENING)
         drop_session(member, MEMBER_CONNECTING,
                      "the ZooKeeper client does not come back from opening a session");
     else if (phase == SESSION_FAILED)
-        drop_session(member, MEMBER_CONNECTING,
-                     error != 0 ? strerror(error) : "no session of ZooKeeper");
+        drop_session(member, MEMBER_CONNECTING, line[0] != '\0' ? line : strerror(error));
     else if (is_expired)
         expired(member);
     else if (is_refused)

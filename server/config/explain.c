@@ -250,8 +250,29 @@ static void explain_group(const struct config *config, const struct config_table
     fprintf(out, " (group '%s'), and committed together with it.\n", table->group);
 }
 
+static void explain_agent(const struct config_agent *agent, FILE *out)
+{
+    fprintf(out,
+            "The agent (--agent) keeps %u Redis server%s in the ring '%s' of ZooKeeper at %s:\n",
+            agent->node_count, agent->node_count == 1 ? "" : "s", agent->cluster, agent->zookeeper);
+    for (unsigned i = 0; i < agent->node_count; i++)
+        fprintf(out, "  '%s' at %s, with weight %u%s%s.\n", agent->nodes[i].name,
+                agent->nodes[i].address, agent->nodes[i].weight,
+                agent->nodes[i].zone ? ", in zone " : "",
+                agent->nodes[i].zone ? agent->nodes[i].zone : "");
+    fprintf(
+        out,
+        "  Each is asked every %u ms, and is out of the ring when it has not answered within %u "
+        "ms.\n",
+        agent->check_ms, agent->deadline_ms);
+}
+
 void config_explain(const struct config *config, FILE *out)
 {
+    if (config->agent.enabled)
+        explain_agent(&config->agent, out);
+    if (!config->cache.enabled && config->table_count == 0)
+        return;
     explain_pond(config, out);
     explain_cache(&config->cache, out);
     for (unsigned i = 0; i < config->source_count; i++)

@@ -18,7 +18,10 @@ int daemon_load_config(struct daemon *daemon, const char *path)
     daemon->config_path = path;
     if (config_load(path, stderr, &daemon->config) != SP_OK)
         return EXIT_CONFIG;
-    return EXIT_GOOD;
+    if (daemon->config->cache.enabled || daemon->config->table_count > 0)
+        return EXIT_GOOD;
+    fprintf(stderr, "%s: neither tables nor a cache: an 'agent' is run by --agent\n", path);
+    return EXIT_CONFIG;
 }
 
 int daemon_open_log(const struct config *config)
