@@ -27,7 +27,7 @@
 enum {
     QUEUE_MAX = 16384,                   /* writes */
     QUEUE_BYTES_MAX = 32 * 1024 * 1024,  /* of keys and values */
-    BATCH_MAX = 128,                     /* requests that go out together */
+    BATCH_MAX = 192,                     /* requests that go out together */
     BATCH_BYTES_MAX = 256 * 1024,        /* of keys and values there, but for the last one */
     RECENT_PLACES = 16384,               /* whose copies are counted */
     RECONNECT_MS = 50,                   /* the first time, then twice as long each time, up to */
@@ -185,7 +185,8 @@ struct ring {
     _Atomic uint64_t epoch;
     _Atomic uint64_t beat_ms; /* of the last ring_beat; 0: none yet */
     uint64_t start;
-    struct member *member; /* NULL: a static list, or it has left; with the lock */
+    struct member *member; /* NULL: a static list, or it has left */
+    pthread_mutex_t member_lock; /* of the pointer; never taken with the other lock */
     bool in_zookeeper;
     _Atomic int member_link; /* as last told */
     pthread_mutex_t beat_lock;

@@ -37,6 +37,9 @@ struct ring_options {
     size_t list_count;
     const char *file;            /* the last map; NULL: none is kept */
     const char *published;       /* the file by which processes of this host learn of the map */
+    /* Told of each time that it has been written, on a thread of the ring's; may be NULL. */
+    void (*on_published)(void *context, const char *path);
+    void *context;
     const char *user, *password; /* of the peers' cache servers; NULL: none */
     uint32_t ack_timeout_ms, compare_ms, clock_ahead_ms;
     uint64_t tombstone_ms;
