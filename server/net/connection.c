@@ -361,7 +361,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         shake_hands(connection);
     else if (events & (UV_READABLE | UV_WRITABLE))
         read_some(connection);
-    if ((events & UV_DISCONNECT) && is_waiting(connection))
+    if ((events & UV_DISCONNECT) && connection->is_paused)
         connection->is_closing = true;
     thread_settle(connection->thread);
 }
@@ -376,7 +376,7 @@ static int interest_of(const struct net_connection *connection)
         interest |= UV_READABLE;
     if (connection->is_write_blocked || connection->tls_wants_write)
         interest |= UV_WRITABLE;
-    if (is_waiting(connection) && !connection->ends_flushed)
+    if (connection->is_paused && !connection->ends_flushed)
         interest |= UV_DISCONNECT;
     return interest;
 }

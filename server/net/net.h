@@ -205,8 +205,9 @@ void net_pause(struct net_connection *connection);
 void net_resume(struct net_connection *connection);
 
 /* Output that is not to go out yet: what has been appended, and is until net_release, is kept.
- * Meanwhile it is as with net_pause; both may be at the same time, and end one without the other.
- * The limits of output hold. */
+ * Nothing is read and `input` is not called meanwhile, and it is not idle. Both this and net_pause
+ * may be at the same time, and end one without the other. A client that goes away is noticed at the
+ * release: so hold for a short time. The limits of output are kept. */
 void net_hold(struct net_connection *connection);
 void net_release(struct net_connection *connection);
 
