@@ -12,11 +12,11 @@
  * becomes missed slots, whoever waits is released, and writes only set bits until it has been
  * connected to again.
  *
- * NEWER is an answer as good as any if the peer's version is of somebody who wrote later. But it may
- * be that this node's clock was behind, and then a write would be lost that its client takes for
- * done. So within ack_timeout, while that client waits, the write is stamped again, above the
- * peer's version, unless another one has taken its place here. Not later: by then it would undo what
- * others have written since.
+ * NEWER is an answer as good as any if the peer's version is of somebody who wrote later. But it
+ * may be that this node's clock was behind, and then a write would be lost that its client takes
+ * for done. So within ack_timeout, while that client waits, the write is stamped again, above the
+ * peer's version, unless another one has taken its place here. Not later: by then it would undo
+ * what others have written since.
  *
  * Costs: a thread for each peer, a PING twice a second while there is nothing to send.
  */
@@ -174,8 +174,7 @@ static void visit(void *context, const struct cache_copy *copy)
     const struct cache_entry *entry = &copy->entry;
     unsigned slot = ring_slot_of(writer->ring, entry->key, entry->key_bytes);
     uint64_t hash = cache_hash(writer->ring->cache, entry->key, entry->key_bytes);
-    struct ring_write *write =
-        batch->count < BATCH_MAX ? write_new(hash, slot, copy) : NULL;
+    struct ring_write *write = batch->count < BATCH_MAX ? write_new(hash, slot, copy) : NULL;
     if (!write) {
         writer->push.failed = true; /* and is sent by the next walk */
         return;
@@ -274,15 +273,14 @@ static struct ring_write *stamp_again(struct ring *ring, const struct ring_write
     if (!cache_find_copy(ring->cache, old->hash, key, old->key_bytes, &copy) ||
         copy.entry.version != old->version)
         return NULL;
-    const struct cache_stamped stamped = {.hash = old->hash,
-                                          .version =
-                                              ring_clock_stamp(&ring->clock, clock_wall_ms()),
-                                          .key = key,
-                                          .key_bytes = old->key_bytes,
-                                          .value = old->tombstone ? NULL
-                                                                  : old->bytes + old->key_bytes,
-                                          .value_bytes = old->value_bytes,
-                                          .expiry_ms = old->expiry_ms};
+    const struct cache_stamped stamped = {
+        .hash = old->hash,
+        .version = ring_clock_stamp(&ring->clock, clock_wall_ms()),
+        .key = key,
+        .key_bytes = old->key_bytes,
+        .value = old->tombstone ? NULL : old->bytes + old->key_bytes,
+        .value_bytes = old->value_bytes,
+        .expiry_ms = old->expiry_ms};
     if (cache_apply(ring->cache, &stamped, NULL, &current) != SP_OK ||
         !cache_find_copy(ring->cache, old->hash, key, old->key_bytes, &copy))
         return NULL;

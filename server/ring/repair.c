@@ -33,8 +33,8 @@
 enum {
     DIGESTS_MAX = 1024, /* of one request */
     PAGE_BYTES = 512 * 1024,
-    APPLY_STEP = 32, /* entries under one lock */
-    ROUND_MS = 50,   /* between two looks while something is missing */
+    APPLY_STEP = 32,  /* entries under one lock */
+    ROUND_MS = 50,    /* between two looks while something is missing */
     MISSED_MS = 2000, /* so long for what others say that this node has missed */
     AFTER_MAP_MS = 500,
 };
@@ -324,8 +324,9 @@ static struct slots believe(const struct repair *repair, const struct slots *mis
     slots_drop(&alone, &verdicts->agreed);
     slots_drop(&alone, &verdicts->refused);
     if (!slots_none(&alone))
-        log_warning("ring", "no other holder of %u slots can be reached: this node believes what "
-                            "it has",
+        log_warning("ring",
+                    "no other holder of %u slots can be reached: this node believes what "
+                    "it has",
                     slots_count(&alone));
     return alone;
 }

@@ -54,8 +54,8 @@ static void wipe(const char *secret)
 
 static void free_options(struct ring_options *options)
 {
-    const char *texts[] = {options->cluster,   options->zookeeper, options->credential,
-                           options->file,      options->published, options->user,
+    const char *texts[] = {options->cluster, options->zookeeper, options->credential,
+                           options->file,    options->published, options->user,
                            options->password};
     wipe(options->credential);
     wipe(options->password);
@@ -80,8 +80,8 @@ static int take_list(struct ring *ring, char *why)
     const struct ring_options *options = &ring->options;
     struct ring_map *map = NULL;
     char wrong[RING_WHY_BYTES] = "out of memory";
-    int status = ring_map_next(NULL, &options->parameters, options->list, options->list_count, &map,
-                               wrong);
+    int status =
+        ring_map_next(NULL, &options->parameters, options->list, options->list_count, &map, wrong);
     if (status == SP_OK && (!map || ring_map_find(map, options->node.name) < 0)) {
         snprintf(wrong, sizeof(wrong), "the list of nodes has no %s, which is this node's name",
                  options->node.name);

@@ -39,8 +39,9 @@ static void save_map(struct ring *ring)
     const char *path = ring->options.published;
     int status = path ? ring_map_save(map, path) : SP_OK;
     if (status != SP_OK)
-        log_error("ring", "%s cannot be written, so processes of this host do not learn of the "
-                          "ring: %s",
+        log_error("ring",
+                  "%s cannot be written, so processes of this host do not learn of the "
+                  "ring: %s",
                   path, sp_status_text(status));
     else if (path && ring->options.on_published)
         ring->options.on_published(ring->options.context, path);
@@ -163,8 +164,8 @@ static void tell(struct ring *ring)
     for (unsigned i = 0; i < RING_SLOT_WORDS; i++)
         held += (unsigned)__builtin_popcountll(ring->held.words[i]);
     bool in_map = ring->map && ring->self >= 0;
-    bool whole = in_map && held > 0 && slots_none(&ring->targeted) &&
-                 held == slots_count(&ring->by_map);
+    bool whole =
+        in_map && held > 0 && slots_none(&ring->targeted) && held == slots_count(&ring->by_map);
     bool empty = in_map && slots_none(&ring->by_map) && slots_none(&ring->targeted) &&
                  ring->map->nodes[ring->self].state == RING_NODE_DRAINING;
     bool say_whole = whole && !ring->told_whole;
@@ -175,8 +176,9 @@ static void tell(struct ring *ring)
     uint64_t epoch = ring->map ? ring->map->epoch : 0;
     pthread_mutex_unlock(&ring->lock);
     if (say_whole)
-        log_info("ring", "holds all of its %u slots, by map %llu, %llu.%03llu s after it doubted "
-                         "them",
+        log_info("ring",
+                 "holds all of its %u slots, by map %llu, %llu.%03llu s after it doubted "
+                 "them",
                  held, (unsigned long long)epoch, (unsigned long long)took_ms / 1000,
                  (unsigned long long)took_ms % 1000);
     if (say_empty)
