@@ -13,7 +13,7 @@
 #include "client/ring/map_internal.h"
 
 #define FORMAT         1u
-#define HEAD_BYTES     28u
+#define HEAD_BYTES     26u
 #define CHECKSUM_BYTES 8u
 
 static const char magic[6] = {'S', 'P', 'R', 'I', 'N', 'G'};

@@ -77,30 +77,48 @@ struct plan {
     unsigned copies;         /* of each slot */
     unsigned zone_count;     /* of nodes that take copies */
     unsigned zone_copies;    /* of one slot that a zone may have */
-    unsigned words;          /* of a bitmap of slots */
     struct plan_node *nodes; /* as in the map */
-    uint64_t *has;           /* [node][word]: the slots whose target a node is */
+    /* Bitmaps of slots, `words` each. */
+    unsigned words;
+    uint64_t *has;   /* [node]: whose target it is */
+    uint64_t *holds; /* [node]: whose holder it is */
+    uint64_t *full;  /* [zone]: of which it has as many copies as it may */
     /* Room for what follows, by nodes, but for ranks, by slots. */
-    uint16_t *below;         /* nodes below their quota, */
+    uint16_t *below; /* nodes below their quota, */
+    unsigned below_count;
+    uint64_t *below_seeds;   /* and their seeds, */
     uint16_t *unreached;     /* those that a search has not reached, */
     uint16_t *queue;         /* those whose turn comes, */
     struct plan_step *steps; /* how each was reached, */
     struct plan_rank *ranks; /* a node's slots, */
     struct share *shares;    /* zones and nodes. */
-    unsigned below_count;
 };
+
+static inline uint64_t *plan_bitmap(const struct plan *plan, uint64_t *of, unsigned index)
+{
+    return of + (size_t)index * plan->words;
+}
+static inline bool plan_bit(const struct plan *plan, const uint64_t *of, unsigned index,
+                            unsigned slot)
+{
+    return of[(size_t)index * plan->words + slot / 64] >> slot % 64 & 1;
+}
 
 /* The map has its nodes, and holders and targets as far as they are known. SP_ENOMEM. */
 int plan_init(struct plan *plan, struct ring_map *map);
 void plan_free(struct plan *plan);
 
-static inline uint64_t *plan_has(const struct plan *plan, unsigned node)
-{
-    return plan->has + (size_t)node * plan->words;
-}
 /* The first of the node's slots from this one on; plan->slots: there is none. */
 unsigned plan_next_slot(const struct plan *plan, unsigned node, unsigned slot);
-uint64_t plan_score(const struct plan *plan, unsigned node, unsigned slot);
+/* How well a node of this seed and a slot fit: the finaliser of SplitMix64 (Steele, Lea, Flood,
+ * OOPSLA 2014). */
+static inline uint64_t plan_score(uint64_t seed, unsigned slot)
+{
+    uint64_t x = seed + (slot + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+    return x ^ x >> 31;
+}
 
 /* In proportion to the weights; the sum of `most` is no less than the total. At most
  * RING_NODES_MAX items. */
@@ -113,7 +131,15 @@ void plan_order(struct plan *plan);  /* chooses the first of each slot's targets
 
 /* --- chains (map_chain.c) -------------------------------------------------------------------- */
 
-bool plan_may_take(const struct plan *plan, unsigned node, unsigned slot, unsigned without);
+/* Whether the node may take a copy of the slot, if `without` gives up its own; RING_NOBODY. */
+static inline bool plan_may_take(const struct plan *plan, unsigned node, unsigned slot,
+                                 unsigned without)
+{
+    const unsigned zone = plan->nodes[node].zone;
+    return !plan_bit(plan, plan->has, node, slot) &&
+           (!plan_bit(plan, plan->full, zone, slot) ||
+            (without != RING_NOBODY && plan->nodes[without].zone == zone));
+}
 void plan_take(struct plan *plan, unsigned node, unsigned slot);
 void plan_replace(struct plan *plan, unsigned slot, unsigned from, unsigned to);
 

@@ -83,6 +83,36 @@ static bool order_chain(struct plan *plan, unsigned start, bool giving)
     return true;
 }
 
+/* Chains of one step, all in one walk: one that is possible later was possible before. */
+static void give_away(struct plan *plan, unsigned node)
+{
+    const struct plan_node *giver = &plan->nodes[node];
+    for (unsigned slot = plan_next_slot(plan, node, 0);
+         slot < plan->slots && giver->owned > giver->most_own;
+         slot = plan_next_slot(plan, node, slot + 1)) {
+        const struct ring_slot_copies *copies = &plan->map->slots[slot];
+        for (unsigned i = 1; copies->targets[0] == node && i < copies->target_count; i++)
+            if (plan->nodes[copies->targets[i]].owned < plan->nodes[copies->targets[i]].most_own)
+                make_owner(plan, slot, copies->targets[i]);
+    }
+    while (giver->owned > giver->most_own && order_chain(plan, node, true))
+        ;
+}
+
+static void take_over(struct plan *plan, unsigned node)
+{
+    const struct plan_node *taker = &plan->nodes[node];
+    for (unsigned slot = plan_next_slot(plan, node, 0);
+         slot < plan->slots && taker->owned < taker->least_own;
+         slot = plan_next_slot(plan, node, slot + 1)) {
+        const struct plan_node *owner = &plan->nodes[plan->map->slots[slot].targets[0]];
+        if (owner != taker && owner->owned > owner->least_own)
+            make_owner(plan, slot, node);
+    }
+    while (taker->owned < taker->least_own && order_chain(plan, node, false))
+        ;
+}
+
 void plan_order(struct plan *plan)
 {
     for (unsigned slot = 0; slot < plan->slots; slot++)
@@ -92,9 +122,7 @@ void plan_order(struct plan *plan)
         plan->nodes[i].most_own = (plan->nodes[i].copies + plan->copies - 1) / plan->copies;
     }
     for (unsigned i = 0; i < plan->node_count; i++)
-        while (plan->nodes[i].owned > plan->nodes[i].most_own && order_chain(plan, i, true))
-            ;
+        give_away(plan, i);
     for (unsigned i = 0; i < plan->node_count; i++)
-        while (plan->nodes[i].owned < plan->nodes[i].least_own && order_chain(plan, i, false))
-            ;
+        take_over(plan, i);
 }

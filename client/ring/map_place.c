@@ -49,8 +49,10 @@ static void find_below(struct plan *plan)
 {
     plan->below_count = 0;
     for (unsigned i = 0; i < plan->node_count; i++)
-        if (is_below(plan, i))
+        if (is_below(plan, i)) {
+            plan->below_seeds[plan->below_count] = plan->nodes[i].seed;
             plan->below[plan->below_count++] = (uint16_t)i;
+        }
 }
 
 static void fill_by_holders(struct plan *plan, unsigned slot)
@@ -68,7 +70,7 @@ static unsigned best_below(const struct plan *plan, unsigned slot)
     uint64_t best_score = 0;
     unsigned best = RING_NOBODY;
     for (unsigned i = 0; i < plan->below_count; i++) {
-        const uint64_t score = plan_score(plan, plan->below[i], slot);
+        const uint64_t score = plan_score(plan->below_seeds[i], slot);
         if ((best == RING_NOBODY || score > best_score) &&
             plan_may_take(plan, plan->below[i], slot, RING_NOBODY)) {
             best = plan->below[i];
@@ -103,13 +105,17 @@ static int compare_ranks(const void *one, const void *other)
     return a->slot < b->slot ? -1 : 1;
 }
 
-/* The node's slots, from the one that it fits least. */
+/* The node's slots in the order in which it gives them up: by the score that it would have for the
+ * slot if there were as many slots more before it. That of the slot itself would tell the slots
+ * that it owns from others. */
 static unsigned rank_slots(struct plan *plan, unsigned node)
 {
     unsigned count = 0;
     for (unsigned slot = plan_next_slot(plan, node, 0); slot < plan->slots;
-         slot = plan_next_slot(plan, node, slot + 1))
-        plan->ranks[count++] = (struct plan_rank){plan_score(plan, node, slot), (uint16_t)slot};
+         slot = plan_next_slot(plan, node, slot + 1)) {
+        plan->ranks[count].score = plan_score(plan->nodes[node].seed, plan->slots + slot);
+        plan->ranks[count++].slot = (uint16_t)slot;
+    }
     qsort(plan->ranks, count, sizeof *plan->ranks, compare_ranks);
     return count;
 }
@@ -126,7 +132,7 @@ static unsigned best_receiver(const struct plan *plan, unsigned slot, unsigned g
         const unsigned node = plan->below[i];
         if (giver_cost + !ring_is_holder(copies, node) != cost)
             continue;
-        const uint64_t score = plan_score(plan, node, slot);
+        const uint64_t score = plan_score(plan->below_seeds[i], slot);
         if ((best == RING_NOBODY || score > best_score) && plan_may_take(plan, node, slot, giver)) {
             best = node;
             best_score = score;
@@ -140,7 +146,7 @@ static void give(struct plan *plan, unsigned giver, unsigned rank_count, unsigne
     const struct plan_node *node = &plan->nodes[giver];
     for (unsigned i = 0; i < rank_count && node->copies > node->quota; i++) {
         const unsigned slot = plan->ranks[i].slot;
-        if (!(plan_has(plan, giver)[slot / 64] >> slot % 64 & 1))
+        if (!plan_bit(plan, plan->has, giver, slot))
             continue;
         const unsigned receiver = best_receiver(plan, slot, giver, cost);
         if (receiver == RING_NOBODY)
