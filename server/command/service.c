@@ -256,6 +256,8 @@ void service_tick(struct service *service)
     cache_tick(service->cache, clock_wall_ms());
     tracking_tick(service);
     stats_tick(service);
+    if (service->ring)
+        ring_beat(service->ring);
 }
 
 void service_set_operators(struct service *service, const struct operators *operators)
