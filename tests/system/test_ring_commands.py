@@ -45,6 +45,10 @@ class Node(Ours):
         return (info["ring_suspect_slots"] == "0" and info["ring_pulling_slots"] == "0"
                 and int(info["ring_held_slots"]) > 0 and self.reaches_all(info))
 
+    def state(self):
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:
+            return file.read().rpartition(")")[2].split()[0]
+
     @staticmethod
     def reaches_all(info):
         return all("reachable=1" in info[f"ring_peer{p}"] and "missed=0" in info[f"ring_peer{p}"]
@@ -223,11 +227,11 @@ class RingTest(RingCase):
         other = next(n for n in self.holders(key) if n != 0)
         there = self.attached(other)
         for delete in (("DEL", key), ("GETDEL", key), ("EXPIRE", key, "-1"), ("UNLINK", key)):
-            there.command("SIDEPOND", "PUT", self.epoch, now_version(), 0, key, "only there")
+            latest = max(self.plain(n).command("SIDEPOND", "ATTACH", 0)[1][2][1] for n in (0, other))
+            there.command("SIDEPOND", "PUT", self.epoch, latest + 1, 0, key, "only there")
             self.assertEqual(there.command("GET", key), ("$", b"only there"))
             self.plain(0).command(*delete)
             self.assertEqual(there.command("GET", key), ("$", None), delete)
-            time.sleep(0.002)  # the next version is to be later
 
     def test_asking_holders(self):
         c, key, here = self.plain(0), self.key(but=0), self.key(held_by=0)
@@ -392,11 +396,12 @@ class StandstillTest(RingCase):
         waiter = self.plain(0)
         c.command("SET", key, "before")
         os.kill(node.process.pid, signal.SIGSTOP)
+        wait_for(lambda: node.state() == "T", "the node stands still")
         try:
             since = time.monotonic()
             c.send(request(["SET", key, "during"]))
-            self.assertEqual(reader.command("GET", key), ("$", b"during"))
-            self.assertLess(time.monotonic() - since, ACK_SECONDS)  # others are served meanwhile
+            wait_for(lambda: reader.command("GET", key) == ("$", b"during"), "others are served")
+            self.assertLess(time.monotonic() - since, ACK_SECONDS)
             self.assertEqual(c.read(), ("+", b"OK"))
             self.assertGreater(time.monotonic() - since, ACK_SECONDS * 0.8)
             wait_for(lambda: c.command("SIDEPOND", "MISSED", node.node)[1] > 0, "the slot is missed", 10)
