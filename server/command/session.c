@@ -23,6 +23,7 @@
 
 #include "alloc/clock.h"
 #include "server/resp/number.h"
+#include "server/ring/ring.h"
 
 static_assert(BATCH_MAX >= NET_AHEAD_MAX, "probes of a thread");
 
@@ -517,7 +518,7 @@ size_t session_input(void *context, uint8_t *bytes, size_t size)
     bool more;
     session->thread->now_ms = clock_wall_ms();
     if (in_ring)
-        ring_thread_runs(session->thread);
+        ring_look(session->service->ring);
     do {
         size_t parsed = parse_batch(session, bytes + at, size - at, &count, &more);
         prepare_batch(session, count);
@@ -539,8 +540,6 @@ void session_tick(void *context, unsigned thread)
 {
     struct service *service = context;
     stopwatch_tune(&service->threads[thread].watch);
-    if (service->ring)
-        ring_thread_runs(&service->threads[thread]);
 }
 
 /* --- opening and closing -------------------------------------------------------------------- */
