@@ -53,7 +53,7 @@ static void lane_fail(struct lanes *lanes, struct lane *lane, int error)
         status = SP_ESYS;
     else if (error == EACCES || error == EPERM)
         status = SP_EACCESS;
-    if (status == SP_ENODAEMON && node_failed(lane->node, error == ETIMEDOUT))
+    if (status == SP_ENODAEMON && node_failed(lane->node, error == ETIMEDOUT || error == EAGAIN))
         ring_wake(lanes->ring);
     lane_lose(lanes, lane, status,
               error == ECONNRESET ? "the connection was closed" : strerror(error));
@@ -269,10 +269,12 @@ static void lane_step(struct lanes *lanes, struct lane *lane, short events)
     int error = 0;
     if (lane->channel->connecting) {
         error = channel_connected(lane->channel);
-        if (error != 0) {
+        if (error != 0)
+            error = pool_next_address(lanes->ring, lane->node, lane->channel, error);
+        if (error != 0)
             lane_fail(lanes, lane, error);
+        if (error != 0 || lane->channel->connecting)
             return;
-        }
     }
     if (lane->channel->sent < lane->channel->out.size)
         error = channel_send(lane->channel);

@@ -104,7 +104,7 @@ static void test_candidates(void **state)
     make(&fixture);
     for (unsigned states = 0; states < 64; states++) {
         become(&fixture, states);
-        assert_int_equal(view_candidates(fixture.view, SLOT, got), 3);
+        assert_int_equal(view_candidates(fixture.view, SLOT, false, got), 3);
         unsigned at = 0;
         for (unsigned rank = 0; rank < 3; rank++)
             for (unsigned i = 0; i < 3; i++)
@@ -113,7 +113,7 @@ static void test_candidates(void **state)
         assert_int_equal(at, 3);
     }
     become(&fixture, 7u << 3); /* of another slot */
-    assert_int_equal(view_candidates(fixture.view, SLOT + 1, got), 0);
+    assert_int_equal(view_candidates(fixture.view, SLOT + 1, false, got), 0);
     free(fixture.view);
 }
 
@@ -132,13 +132,14 @@ static void test_breaker(void **state)
     assert_false(node_failed(node, true)); /* not in a row */
     assert_false(node_kept_back(node));
     assert_true(node_failed(node, true));
-    assert_true(node_kept_back(node));
-    assert_false(node_failed(node, true)); /* is open already */
+    assert_true(node_kept_back(node) && !node_down(node)); /* only slow */
+    assert_false(node_failed(node, true));                 /* is open already */
     node_answered(node, 10, 1);
     assert_false(node_kept_back(node));
     assert_true(node_failed(node, false)); /* refused: at once */
+    assert_true(node_kept_back(node) && node_down(node));
     node_close_breaker(node);
-    assert_false(node_kept_back(node));
+    assert_false(node_kept_back(node) || node_down(node));
     for (uint32_t i = 1; i <= NODE_LATENCIES; i++)
         node_answered(node, i * 10, 1);
     node_latencies(node, &median, &p99);
