@@ -370,6 +370,12 @@ class Ring:
             return {**options, "zookeeper": self.zookeeper, "cluster": "main"}
         return {**options, "nodes": self.list()}
 
+    def keys_of(self, node, count):
+        """Those of the first `count` keys that the node owns."""
+        load = Load(self.directory.sub("owners"), keys=count, owners=1, **self.load_options())
+        names = load.run_to_its_end().split("\n")
+        return [key for key in range(count) if names[key] == node.name]
+
     def grow(self):
         """Starts one of the spare nodes."""
         node = self.all[len(self.nodes)]
@@ -526,6 +532,12 @@ class Load:
             raise AssertionError(f"the load ended with {self.process.returncode}")
         self.counts = json.loads(output)
         return self.counts
+
+    def run_to_its_end(self):
+        """What it has printed."""
+        done = subprocess.run(self._arguments(self.options), check=True, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, text=True, timeout=300)
+        return done.stdout
 
     def kill(self):
         if self.process and self.process.poll() is None:

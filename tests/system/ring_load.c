@@ -12,7 +12,7 @@
  * --preload 1 all keys are set before. It says "ready" when the threads begin, and at the end a
  * line of JSON that counts the operations. --final 1 does nothing but read each key once, as the
  * client sees it, or, with a client that can, as each node that holds it has it; with --final 2 as
- * the client sees it.
+ * the client sees it. --owners 1 does nothing but print each key's owner.
  *
  * A thread that finds itself late does not catch up: a second without an answer is a second without
  * further operations of that thread. So more threads than one are needed to see what the other keys
@@ -45,7 +45,7 @@ struct load {
     void *opened;
     const char *log;
     uint64_t threads, readers, keys, counters, rate, reads, deletes, shared, value_bytes, ttl_ms;
-    uint64_t first_writer, seed, preload, final, complaints;
+    uint64_t first_writer, seed, preload, final, owners, complaints;
     double seconds;
     _Atomic bool over;
     _Atomic uint64_t complained;
@@ -324,6 +324,15 @@ static void read_final(struct load *load, struct writer *writer)
         read_last_state(writer, RING_LOG_COUNTERS + i);
 }
 
+static void print_owners(const struct load *load, struct writer *writer)
+{
+    char name[RING_KEY_BYTES];
+    for (uint32_t key = 0; key < load->keys; key++) {
+        ring_key_name(key, name);
+        printf("%s\n", load->client->owner(writer->connection, name, RING_KEY_BYTES - 1));
+    }
+}
+
 static bool input_has_ended(int wait_ms)
 {
     char byte;
@@ -385,7 +394,9 @@ static void load_run(struct load *load)
         writer_open(&writers[i], load, i);
     if (load->preload)
         preload(load, extra);
-    if (load->final)
+    if (load->owners && load->client->owner)
+        print_owners(load, extra);
+    else if (load->final)
         read_final(load, extra);
     else
         run_threads(load, writers);
@@ -428,6 +439,7 @@ static bool set_number(struct load *load, const char *name, const char *text)
         {"seed", &load->seed},
         {"preload", &load->preload},
         {"final", &load->final},
+        {"owners", &load->owners},
         {"complaints", &load->complaints},
     };
     char *end = NULL;

@@ -53,6 +53,8 @@ struct ring_load_client {
      * NULL: the client knows of no copies. */
     int (*get_copy)(void *connection, const char *key, size_t bytes, unsigned copy,
                     struct ring_load_value *value);
+    /* The name of the key's owner, valid until the next call. NULL where the client knows none. */
+    const char *(*owner)(void *connection, const char *key, size_t bytes);
     /* Why the last operation failed, for humans. */
     const char *(*why)(void *connection);
 };

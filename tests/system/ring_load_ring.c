@@ -39,6 +39,7 @@ struct ring_connection {
     struct sp_buffer buffer;
     struct ring_node_connection nodes[NODES_MAX];
     size_t node_count;
+    struct sp_ring_where where;
     char why[WHY_MAX];
 };
 
@@ -247,6 +248,13 @@ static int ring_get_copy(void *argument, const char *key, size_t bytes, unsigned
     return outcome;
 }
 
+static const char *ring_owner(void *argument, const char *key, size_t bytes)
+{
+    struct ring_connection *connection = argument;
+    int status = sp_ring_where(connection->opened->ring, key, bytes, &connection->where);
+    return status == SP_OK && connection->where.count > 0 ? connection->where.names[0] : "";
+}
+
 const struct ring_load_client ring_load_ring = {
     .name = "ring",
     .open = ring_open,
@@ -258,5 +266,6 @@ const struct ring_load_client ring_load_ring = {
     .delete = ring_delete,
     .incr = ring_incr,
     .get_copy = ring_get_copy,
+    .owner = ring_owner,
     .why = ring_why,
 };
