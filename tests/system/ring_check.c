@@ -375,6 +375,7 @@ bool ring_outage(struct ring_log_record *records, size_t count,
             last_ns = record->end_ns;
         took[out->done + out->failed] = record->end_ns - record->begin_ns;
         out->done += good;
+        out->absent += record->outcome == RING_LOG_ABSENT;
         out->failed += !good;
     }
     size_t all = out->done + out->failed;

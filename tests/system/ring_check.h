@@ -53,6 +53,7 @@ struct ring_outage_options {
 };
 struct ring_outage {
     uint64_t done, failed;
+    uint64_t absent;     /* of the reads that were done: misses */
     uint64_t longest_ns; /* from one good operation's end to the next one's, or to the last end */
     uint64_t slowest_ns, p50_ns, p99_ns;
 };

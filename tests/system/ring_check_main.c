@@ -146,10 +146,10 @@ static int outage(struct logs *logs, int argc, char **argv)
     for (unsigned writes = 0; writes < 2; writes++) {
         if (!ring_outage(logs->records, logs->count, &options, writes == 1, &found))
             die("the outage", "no memory");
-        printf("%s\"%s\": {\"done\": %" PRIu64 ", \"failed\": %" PRIu64
+        printf("%s\"%s\": {\"done\": %" PRIu64 ", \"failed\": %" PRIu64 ", \"absent\": %" PRIu64
                ", \"longest_ms\": %.3f, \"slowest_ms\": %.3f, \"p50_ms\": %.4f, \"p99_ms\": %.4f}",
                writes ? ", " : "", writes ? "writes" : "reads", found.done, found.failed,
-               (double)found.longest_ns * 1e-6, (double)found.slowest_ns * 1e-6,
+               found.absent, (double)found.longest_ns * 1e-6, (double)found.slowest_ns * 1e-6,
                (double)found.p50_ns * 1e-6, (double)found.p99_ns * 1e-6);
     }
     printf("}\n");

@@ -438,14 +438,15 @@ class SidepondRing(Ring):
     """sidepondd nodes."""
     kind = "sidepondd"
 
-    def __init__(self, directory, count, slots=64, memory="64MiB", extra=None, **more):
-        self.slots, self.memory, self.extra = slots, memory, extra or {}
+    def __init__(self, directory, count, slots=64, memory="64MiB", session="1s", extra=None, **more):
+        self.slots, self.memory, self.session = slots, memory, session
+        self.extra = extra or {}
         super().__init__(directory, count, **more)
 
     def _ring_section(self, node):
         section = {"node": node.name, "address": node.address, "slots": self.slots, **self.extra}
         if self.zookeeper:
-            section |= {"zookeeper": self.zookeeper, "session": "1s"}
+            section |= {"zookeeper": self.zookeeper, "session": self.session}
         else:
             section["nodes"] = [{"name": n.name, "address": n.address} for n in self.nodes]
         return section

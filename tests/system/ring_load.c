@@ -282,10 +282,41 @@ static void writer_close(struct writer *writer)
 
 /* --- the whole ------------------------------------------------------------------------------ */
 
+static void preload_many(struct writer *writer, uint32_t first, uint32_t count)
+{
+    const struct load *load = writer->load;
+    const struct ring_load_many many = {.first = first,
+                                        .count = count,
+                                        .number = writer->number + 1,
+                                        .writer = writer->name,
+                                        .value_bytes = load->value_bytes};
+    uint8_t outcomes[RING_LOAD_MANY];
+    const uint64_t begin_ns = ring_load_now_ns();
+    load->client->set_many(writer->connection, &many, outcomes);
+    writer->number += count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct ring_log_record record = {.key = first + i,
+                                         .op = RING_LOG_SET,
+                                         .flags = RING_LOG_BASE,
+                                         .number = many.number + i,
+                                         .begin_ns = begin_ns};
+        note(writer, &record, outcomes[i]);
+    }
+}
+
 static void preload(struct load *load, struct writer *writer)
 {
-    for (uint32_t key = 0; key < load->keys; key++)
-        do_set(writer, key, RING_LOG_BASE);
+    for (uint32_t key = 0, count; key < load->keys; key += count) {
+        bool many = load->client->set_many && load->ttl_ms == 0;
+        count = many && load->keys - key > RING_LOAD_MANY ? RING_LOAD_MANY
+                : many                                    ? (uint32_t)load->keys - key
+                                                          : 1;
+        if (many)
+            preload_many(writer, key, count);
+        else
+            do_set(writer, key, RING_LOG_BASE);
+    }
+    (void)fflush(writer->log);
 }
 
 /* False: there are not so many copies. */
