@@ -5,6 +5,7 @@ nothing is lost. Method: rings under load, a fault, repair, another fault, repai
 (ring_check.c) judges what every client wrote down, and what each node has in the end.
 
     ring_faults.py [--runs N] [--seed S] [--kind sidepondd|redis] [--fault NAME] [--long]
+                   [--broken]
 
 Each run draws its faults, the node that has them, their lengths and the load from its seed, which is
 printed; --seed with --runs 1 repeats a run, but for what the machine's scheduling decides. Without
@@ -15,7 +16,8 @@ reset, silence, delay and loss can be made. `cut` is silence: a node then still 
 nobody reaches it.
 
 Rings of stock Redis have no versions and nobody who repairs: a node that has failed stays away to
-the end, and what is judged is what clients saw, and that the other copies have all.
+the end, and what is judged is what clients saw, and that the other copies have all. With --broken
+such nodes come back, empty or with what they had before, and the checker has to find that in each run.
 """
 import argparse
 import os
@@ -35,9 +37,10 @@ QUIET_SECONDS = 0.3
 class Run:
     """One ring, its load, and the faults that it has."""
 
-    def __init__(self, seed, kind, long):
+    def __init__(self, seed, options):
         self.random = random.Random(seed)
-        self.seed, self.kind, self.long = seed, kind, long
+        self.seed, self.kind, self.long = seed, options.kind, options.long
+        self.broken = options.broken
         self.directory = self.ring = self.load = None
 
     def note(self, text):
@@ -137,13 +140,29 @@ class Run:
     def redis_cut(self, node):
         node.proxy.order("cut")
 
+    # --- what a ring without versions and repair cannot bear: the checker has to object ---
+
+    def redis_empty(self, node):
+        node.process.kill()
+        self.pause(0.1, 1)
+        node.start().await_answer()
+
+    def redis_return(self, node):
+        node.process.halt()
+        self.pause(0.8, 3)
+        node.process.go_on()
+
     SIDEPOND = (kill_warm, kill_empty, stop, refuse, reset, cut, slow, lose, restart, rolling,
                 old_data, skew)
     REDIS = (redis_kill, redis_refuse, redis_reset, redis_stop, redis_cut)
+    BROKEN = (redis_empty, redis_return)
 
     # --- a run ---
 
     def plan(self, fault):
+        if self.broken:
+            return [f for f in self.BROKEN if f.__name__ == fault] or [
+                self.random.choice(self.BROKEN)]
         known = self.SIDEPOND if self.kind == "sidepondd" else self.REDIS
         if fault:
             return [next(f for f in known if f.__name__ == fault)]
@@ -199,7 +218,7 @@ class Run:
                     self.load.end()
                     if self.kind == "sidepondd":
                         self.ring.await_clean()
-                    self.load.finals(by_client=self.kind == "redis")
+                    self.load.finals(by_client=self.kind == "redis" and not self.broken)
                 finally:
                     self.load.kill()
                 return self.judge()
@@ -207,7 +226,7 @@ class Run:
 
 def attempt(seed, options):
     try:
-        return Run(seed, options.kind, options.long).go(options.fault)
+        return Run(seed, options).go(options.fault)
     except (AssertionError, OSError, subprocess.SubprocessError):
         traceback.print_exc()
         return {"run": "did not come to its end"}
@@ -220,7 +239,10 @@ def main():
     parser.add_argument("--kind", choices=sorted(LONG_RUNS), default="sidepondd")
     parser.add_argument("--fault", help="this one in each run")
     parser.add_argument("--long", action="store_true", default=bool(os.environ.get("SIDEPOND_LONG")))
+    parser.add_argument("--broken", action="store_true",
+                        help="rings of Redis whose nodes come back empty or old: each is to be found")
     options = parser.parse_args()
+    options.kind = "redis" if options.broken else options.kind
     runs = options.runs or (LONG_RUNS[options.kind] if options.long else 4)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 30)
     print(f"seed {seed}, {runs} runs, {options.kind}", flush=True)
@@ -232,6 +254,8 @@ def main():
     print(f"{runs - len(broken)} of {runs} runs are right")
     for failed, found in broken.items():
         print(f"seed {failed}: {found}")
+    if options.broken:
+        return 0 if len(broken) == runs and all("run" not in found for found in broken.values()) else 1
     return 1 if broken else 0
 
 

@@ -265,9 +265,9 @@ static void a_late_write_of_the_same_client_is_seen(void **state)
 static void a_false_miss_is_seen(void **state)
 {
     (void)state;
-    for (uint8_t flags = 0; flags <= RING_LOG_BASE; flags++) {
+    for (unsigned flags = 0; flags <= RING_LOG_BASE; flags++) {
         struct forged log = {.count = 0};
-        set(&log, ANN, 1, 10, 11)->flags = flags;
+        set(&log, ANN, 1, 10, 11)->flags = (uint8_t)flags;
         found(&log, flags ? BOB : ANN, RING_LOG_GET, 0, 0, 20);
         finals(&log, ANN, 1);
         expect(&log, RING_RULE_FALSE_MISS);
