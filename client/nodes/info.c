@@ -89,23 +89,43 @@ int sp_ring_nodes(struct sp_ring *ring, struct sp_ring_node **out, size_t *count
     return nodes != NULL ? SP_OK : error_plain(SP_ENOMEM);
 }
 
+static void fill_where(const struct view *view, unsigned slot, struct sp_ring_where *out)
+{
+    uint16_t positions[CANDIDATES_MAX];
+    *out = (struct sp_ring_where){.slot = slot};
+    out->holder_count = view->map->slots[slot].holder_count;
+    out->count = ring_map_union(view->map, slot, positions);
+    for (unsigned i = 0; i < out->count; i++)
+        memcpy(out->names[i], view->map->nodes[positions[i]].name, RING_NAME_BYTES);
+}
+
 int sp_ring_where(struct sp_ring *ring, const void *key, size_t key_bytes,
                   struct sp_ring_where *out)
 {
-    uint16_t positions[CANDIDATES_MAX];
     struct view *view;
     int status = ring_check_key(key, key_bytes);
     if (status == SP_OK)
         status = ring_view(ring, &view);
     if (status != SP_OK)
         return status;
-    *out = (struct sp_ring_where){.slot = ring_slot(key, key_bytes, view->map->parameters.slots)};
-    out->holder_count = view->map->slots[out->slot].holder_count;
-    out->count = ring_map_union(view->map, out->slot, positions);
-    for (unsigned i = 0; i < out->count; i++)
-        memcpy(out->names[i], view->map->nodes[positions[i]].name, RING_NAME_BYTES);
+    fill_where(view, ring_slot(key, key_bytes, view->map->parameters.slots), out);
     view_give(view);
     return SP_OK;
+}
+
+int sp_ring_where_slot(struct sp_ring *ring, uint32_t slot, struct sp_ring_where *out)
+{
+    struct view *view;
+    int status = ring_view(ring, &view);
+    if (status != SP_OK)
+        return status;
+    if (slot < view->map->parameters.slots)
+        fill_where(view, slot, out);
+    else
+        status = error_set(SP_EINVAL, "the ring has %u slots, and no slot %u",
+                           view->map->parameters.slots, slot);
+    view_give(view);
+    return status;
 }
 
 int sp_ring_wait(struct sp_ring *ring, uint64_t epoch, uint32_t ms)

@@ -250,6 +250,7 @@ static int finish(struct arena *arena, struct tree *tree, struct config *config)
         if (status != SP_OK)
             return status;
     }
+    config->agent.enabled = config_tree_value(tree, config_tree_root(tree), "agent") != NULL;
     if (!config->directory)
         config->directory = config_arena_format(arena, "/dev/shm/sidepond/%s", config->pond);
     return config->directory ? finish_cache(arena, tree, config) : SP_ENOMEM;

@@ -110,6 +110,30 @@ struct config_cache {
     const char *notify;    /* letters of keyspace events, "" for none */
 };
 
+/* A Redis server that the agent watches. */
+struct config_agent_node {
+    const char *name, *address;
+    const char *user;          /* NULL: the default user */
+    const char *password_file; /* NULL: none */
+    const char *zone;          /* NULL: one of its own */
+    uint32_t weight;
+};
+
+struct config_agent {
+    bool enabled; /* the file has the section */
+    const char *cluster;
+    const char *zookeeper;
+    const char *zookeeper_user; /* NULL: none */
+    const char *zookeeper_password_file;
+    uint32_t session_ms;
+    uint32_t replicas, slots;
+    uint32_t check_ms, deadline_ms;
+    uint64_t throttle_bytes; /* a second */
+    const char *file;        /* NULL: none */
+    const struct config_agent_node *nodes;
+    unsigned node_count;
+};
+
 struct config {
     const char *file;      /* the path it came from */
     const char *pond;      /* name */
@@ -122,6 +146,7 @@ struct config {
     uint32_t lease_limit_ms;    /* how long a reader's snapshot may pin old versions */
     const char *http_listen;    /* "127.0.0.1:9180"; NULL: off */
     struct config_cache cache;
+    struct config_agent agent;
     enum config_log_level log_level;
     enum config_log_format log_format;
     enum config_log_target log_target;

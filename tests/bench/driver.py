@@ -36,6 +36,7 @@ NAMES = {
     "ring-join": "an empty node joins a ring under load: misses that are wrong, and the hit ratio",
     "ring-repair": "a node of a ring is lost: how long until each of a million keys has two copies again",
     "warm-restart": "from kill -9 with a million entries until a GET is answered right again",
+    "ring-balance": "the ring's map against virtual points: balance, movement and time",
 }
 COLUMNS = ("what", "ours", "peer", "unit", "ratio", "reach", "ok")
 

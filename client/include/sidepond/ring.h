@@ -204,6 +204,8 @@ struct sp_ring_where {
 };
 SP_API int sp_ring_where(struct sp_ring *ring, const void *key, size_t key_bytes,
                          struct sp_ring_where *out);
+/* The same of a slot. SP_EINVAL: the ring has no such slot. */
+SP_API int sp_ring_where_slot(struct sp_ring *ring, uint32_t slot, struct sp_ring_where *out);
 
 /* Waits until the epoch is another one than `epoch`. SP_ETIMEDOUT. */
 SP_API int sp_ring_wait(struct sp_ring *ring, uint64_t epoch, uint32_t ms);
