@@ -25,18 +25,18 @@
 #include "server/store/cache_ring.h"
 
 enum {
-    QUEUE_MAX = 16384,                   /* writes */
-    QUEUE_BYTES_MAX = 32 * 1024 * 1024,  /* of keys and values */
-    BATCH_MAX = 128,                     /* requests that go out together */
-    BATCH_BYTES_MAX = 256 * 1024,        /* of keys and values there, but for the last one */
-    RECENT_PLACES = 16384,               /* whose copies are counted */
-    RECONNECT_MS = 50,                   /* the first time, then twice as long each time, up to */
-    RECONNECT_MAX_MS = 500,              /* this; half of it is chance */
-    PING_MS = 500,                       /* a connection that has nothing to do */
-    PUSH_AGAIN_MS = 1000,                /* after an entry that a peer refused */
-    TICK_MS = 50,                        /* of the control thread */
+    QUEUE_MAX = 16384,                  /* writes */
+    QUEUE_BYTES_MAX = 32 * 1024 * 1024, /* of keys and values */
+    BATCH_MAX = 192,                    /* requests that go out together */
+    BATCH_BYTES_MAX = 256 * 1024,       /* of keys and values there, but for the last one */
+    RECENT_PLACES = 16384,              /* whose copies are counted */
+    RECONNECT_MS = 50,                  /* the first time, then twice as long each time, up to */
+    RECONNECT_MAX_MS = 500,             /* this; half of it is chance */
+    PING_MS = 500,                      /* a connection that has nothing to do */
+    PUSH_AGAIN_MS = 1000,               /* after an entry that a peer refused */
+    TICK_MS = 50,                       /* of the control thread */
     REPAIR_TIMEOUT_MS = 1000,
-    ALONE_MS = 2000,  /* with no other holder in reach for so long, a node believes itself */
+    ALONE_MS = 2000, /* with no other holder in reach for so long, a node believes itself */
     SECOND_LOOK_MS = 300,
     FOREIGN_MS = 10 * 1000, /* how long entries of others' slots stay */
     STALL_MS = 500,
@@ -180,12 +180,13 @@ struct ring {
     struct ring_options options; /* with copies of all that it points to */
     struct cache *cache;
     struct ring_clock clock;
-    struct ring_held held;     /* by_map and trusted */
-    struct ring_held mine;     /* slots that this node is holder or target of */
+    struct ring_held held; /* by_map and trusted */
+    struct ring_held mine; /* slots that this node is holder or target of */
     _Atomic uint64_t epoch;
     _Atomic uint64_t beat_ms; /* of the last ring_beat; 0: none yet */
     uint64_t start;
-    struct member *member; /* NULL: a static list, or it has left; with the lock */
+    struct member *member;       /* NULL: a static list, or it has left */
+    pthread_mutex_t member_lock; /* of the pointer; never taken with the other lock */
     bool in_zookeeper;
     _Atomic int member_link; /* as last told */
     pthread_mutex_t beat_lock;
@@ -196,7 +197,7 @@ struct ring {
     bool control_runs, repair_runs;
     _Atomic bool stopping;
     struct ring_map *map;
-    int self; /* position in the map under this start id, or -1 */
+    int self;                           /* position in the map under this start id, or -1 */
     struct peer *peers[RING_NODES_MAX]; /* by position in the map; NULL: this node */
     struct peer *reap;
     struct slots by_map, targeted; /* a holder by the map; a target that is no holder */

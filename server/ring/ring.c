@@ -208,8 +208,9 @@ void ring_suspect(struct ring *ring, const char *why)
     ring_update_held(ring);
     pthread_cond_signal(&ring->repair_wake);
     pthread_mutex_unlock(&ring->lock);
-    log_warning("ring", "%s: this node answers no reads of the ring until the others say that it "
-                        "has missed nothing",
+    log_warning("ring",
+                "%s: this node answers no reads of the ring until the others say that it "
+                "has missed nothing",
                 why);
 }
 

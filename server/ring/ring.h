@@ -35,8 +35,11 @@ struct ring_options {
     uint32_t session_ms;
     const struct ring_node *list; /* all nodes of a ring without ZooKeeper, this one among them */
     size_t list_count;
-    const char *file;            /* the last map; NULL: none is kept */
-    const char *published;       /* the file by which processes of this host learn of the map */
+    const char *file;      /* the last map; NULL: none is kept */
+    const char *published; /* the file by which processes of this host learn of the map */
+    /* Told of each time that it has been written, on a thread of the ring's; may be NULL. */
+    void (*on_published)(void *context, const char *path);
+    void *context;
     const char *user, *password; /* of the peers' cache servers; NULL: none */
     uint32_t ack_timeout_ms, compare_ms, clock_ahead_ms;
     uint64_t tombstone_ms;
@@ -48,7 +51,8 @@ struct ring_options {
 int ring_start(const struct ring_options *options, struct ring **out, char *why);
 /* Takes this node out of ZooKeeper, and goes on serving. */
 void ring_leave(struct ring *ring);
-/* Leaves, if that is still to be done. Callbacks that are still due are called before it returns. */
+/* Leaves, if that is still to be done. Callbacks that are still due are called before it returns.
+ */
 void ring_stop(struct ring *ring); /* NULL is fine */
 
 /* --- what the commands need ----------------------------------------------------------------- */

@@ -54,8 +54,8 @@ static void wipe(const char *secret)
 
 static void free_options(struct ring_options *options)
 {
-    const char *texts[] = {options->cluster,   options->zookeeper, options->credential,
-                           options->file,      options->published, options->user,
+    const char *texts[] = {options->cluster, options->zookeeper, options->credential,
+                           options->file,    options->published, options->user,
                            options->password};
     wipe(options->credential);
     wipe(options->password);
@@ -80,8 +80,8 @@ static int take_list(struct ring *ring, char *why)
     const struct ring_options *options = &ring->options;
     struct ring_map *map = NULL;
     char wrong[RING_WHY_BYTES] = "out of memory";
-    int status = ring_map_next(NULL, &options->parameters, options->list, options->list_count, &map,
-                               wrong);
+    int status =
+        ring_map_next(NULL, &options->parameters, options->list, options->list_count, &map, wrong);
     if (status == SP_OK && (!map || ring_map_find(map, options->node.name) < 0)) {
         snprintf(wrong, sizeof(wrong), "the list of nodes has no %s, which is this node's name",
                  options->node.name);
@@ -145,9 +145,9 @@ static int open_member(struct ring *ring, char *why)
     struct member *opened = NULL;
     atomic_store(&ring->member_link, MEMBER_CONNECTING);
     int status = member_open(&member, &opened, why);
-    pthread_mutex_lock(&ring->lock);
+    pthread_mutex_lock(&ring->member_lock);
     ring->member = opened;
-    pthread_mutex_unlock(&ring->lock);
+    pthread_mutex_unlock(&ring->member_lock);
     return status;
 }
 
@@ -164,6 +164,7 @@ static void init_locks(struct ring *ring)
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&ring->lock, NULL);
     pthread_mutex_init(&ring->beat_lock, NULL);
+    pthread_mutex_init(&ring->member_lock, NULL);
 }
 
 static struct ring *new_ring(const struct ring_options *options)
@@ -228,10 +229,10 @@ int ring_start(const struct ring_options *options, struct ring **out, char *why)
 
 void ring_leave(struct ring *ring)
 {
-    pthread_mutex_lock(&ring->lock);
+    pthread_mutex_lock(&ring->member_lock);
     struct member *member = ring->member;
     ring->member = NULL;
-    pthread_mutex_unlock(&ring->lock);
+    pthread_mutex_unlock(&ring->member_lock);
     member_close(member);
 }
 
@@ -304,6 +305,7 @@ void ring_stop(struct ring *ring)
     pthread_cond_destroy(&ring->repair_wake);
     pthread_cond_destroy(&ring->quiet);
     pthread_mutex_destroy(&ring->beat_lock);
+    pthread_mutex_destroy(&ring->member_lock);
     pthread_mutex_destroy(&ring->lock);
     free(ring);
 }

@@ -25,18 +25,11 @@
 
 /* --- digests -------------------------------------------------------------------------------- */
 
-static struct slot_sum *sum_of(const struct cache *cache, const struct entry_view *view)
+static uint64_t digest_of(const struct entry *entry, uint64_t key_hash)
 {
-    struct cache_slots *slots = cache->slots;
-    return &slots->sums[ring_slot(view->key, view->key_bytes, slots->count)];
-}
-
-static uint64_t digest_of(const struct entry *entry, const struct entry_view *view)
-{
-    const uint64_t parts[] = {hash_bytes(view->key, view->key_bytes),
-                              atomic_load_explicit(&entry->born_word, memory_order_relaxed),
-                              atomic_load_explicit(&entry->prev_word, memory_order_relaxed),
-                              entry->checksum};
+    const uint64_t parts[] = {
+        key_hash, atomic_load_explicit(&entry->born_word, memory_order_relaxed),
+        atomic_load_explicit(&entry->prev_word, memory_order_relaxed), entry->checksum};
     return hash_bytes(parts, sizeof(parts));
 }
 
@@ -48,25 +41,23 @@ static void add32(_Atomic uint32_t *counter, uint32_t by)
 }
 
 /* `by` is 1, or -1 as an unsigned number. */
-static void change(struct slot_sum *sum, const struct entry *entry, const struct entry_view *view,
-                   uint32_t by)
+static void change(struct slot_sum *sum, const struct entry *entry, uint64_t key_hash, uint32_t by)
 {
     uint64_t digest = atomic_load_explicit(&sum->digest, memory_order_relaxed);
-    atomic_store_explicit(&sum->digest, digest ^ digest_of(entry, view), memory_order_relaxed);
-    add32(view->flags & ENTRY_TOMBSTONE ? &sum->tombstones : &sum->entries, by);
+    atomic_store_explicit(&sum->digest, digest ^ digest_of(entry, key_hash), memory_order_relaxed);
+    add32(cache_is_tombstone(entry) ? &sum->tombstones : &sum->entries, by);
 }
 
 void cache_slots_changed(struct cache *cache, uint64_t out, uint64_t in)
 {
-    const struct entry *entry = store_entry(cache->store, in ? in : out);
-    struct entry_view view = entry_view(entry);
-    struct slot_sum *sum = sum_of(cache, &view);
-    change(sum, entry, &view, in ? 1 : UINT32_MAX);
-    if (in && out) {
-        entry = store_entry(cache->store, out);
-        view = entry_view(entry);
-        change(sum, entry, &view, UINT32_MAX);
-    }
+    struct cache_slots *slots = cache->slots;
+    struct entry_view view = entry_view(store_entry(cache->store, in ? in : out));
+    struct slot_sum *sum = &slots->sums[ring_slot(view.key, view.key_bytes, slots->count)];
+    uint64_t key_hash = hash_bytes(view.key, view.key_bytes);
+    if (out)
+        change(sum, store_entry(cache->store, out), key_hash, UINT32_MAX);
+    if (in)
+        change(sum, store_entry(cache->store, in), key_hash, 1);
 }
 
 void cache_slots_reset(struct cache *cache)
