@@ -19,6 +19,7 @@ from resp_wire import Closed, Connection, Malformed
 
 BUILD = os.environ.get("SIDEPOND_BUILD_DIR", "build/dev")
 LOAD = os.path.join(BUILD, "bin", "ring_load")
+NODE = os.path.join(BUILD, "bin", "ring_node")
 PROXY = os.path.join(BUILD, "bin", "ring_proxy")
 DAEMON = os.path.join(BUILD, "bin", "sidepondd")
 CLOCK = os.path.join(BUILD, "lib", "libring_clock.so")
@@ -438,7 +439,9 @@ class SidepondRing(Ring):
     """sidepondd nodes."""
     kind = "sidepondd"
 
-    def __init__(self, directory, count, slots=64, memory="64MiB", session="1s", extra=None, **more):
+    def __init__(self, directory, count, slots=64, memory="64MiB", session="1s", extra=None,
+                 daemon=True, **more):
+        self.daemon = daemon
         self.slots, self.memory, self.session = slots, memory, session
         self.extra = extra or {}
         super().__init__(directory, count, **more)
@@ -452,6 +455,8 @@ class SidepondRing(Ring):
         return section
 
     def arguments(self, node):
+        if not self.daemon:
+            return self.node_arguments(node)
         config = os.path.join(node.directory, "node.yaml")
         with open(config, "w", encoding="utf-8") as file:
             # JSON is YAML.
@@ -459,6 +464,13 @@ class SidepondRing(Ring):
                        "cache": {"listen": [f"127.0.0.1:{node.own_port}"]},
                        "ring": self._ring_section(node)}, file)
         return [DAEMON, config]
+
+    def node_arguments(self, node):
+        memory = str(int(self.memory.removesuffix("MiB")) << 20)
+        others = (["zookeeper", self.zookeeper, "1000"] if self.zookeeper else
+                  ["nodes", self.list()])
+        return [NODE, node.pond(), str(node.own_port), node.name, node.address, str(self.slots),
+                memory, *others]
 
     def load_options(self):
         options = super().load_options()
