@@ -57,7 +57,7 @@ def measure(ring, keys, directory):
 def main():
     options = ring_bench.options()
     keys = QUICK_KEYS if options.quick else KEYS
-    memory = "256MiB" if options.quick else "1GiB"
+    memory = "256MiB" if options.quick else "1024MiB"
     with zookeeper_kit.Ensemble(1) as zookeeper, ring_kit.Directory("bench-repair") as directory:
         with ring_kit.SidepondRing(directory, 3, slots=16384, memory=memory, session="4s",
                                    zookeeper=zookeeper.servers) as ring:

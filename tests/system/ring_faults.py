@@ -40,7 +40,7 @@ class Run:
     def __init__(self, seed, options):
         self.random = random.Random(seed)
         self.seed, self.kind, self.long = seed, options.kind, options.long
-        self.broken, self.daemon = options.broken, not options.node
+        self.broken = options.broken
         self.directory = self.ring = self.load = None
 
     def note(self, text):
@@ -183,7 +183,7 @@ class Run:
     def make_ring(self):
         if self.kind == "redis":
             return ring_kit.RedisRing(self.directory, 3)
-        ring = ring_kit.SidepondRing(self.directory, 3, daemon=self.daemon)
+        ring = ring_kit.SidepondRing(self.directory, 3)
         ring.await_clean()
         return ring
 
@@ -241,8 +241,6 @@ def main():
     parser.add_argument("--long", action="store_true", default=bool(os.environ.get("SIDEPOND_LONG")))
     parser.add_argument("--broken", action="store_true",
                         help="rings of Redis whose nodes come back empty or old: each is to be found")
-    parser.add_argument("--node", action="store_true",
-                        help="of sidepondd: ring_node, which is the cache server and the ring alone")
     options = parser.parse_args()
     options.kind = "redis" if options.broken else options.kind
     runs = options.runs or (LONG_RUNS[options.kind] if options.long else 4)

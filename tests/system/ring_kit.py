@@ -38,7 +38,7 @@ def wait_for(condition, what, seconds=AWAIT_SECONDS):
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds} s for: {what}")
-        time.sleep(0.01)
+        time.sleep(0.02)
 
 
 def free_ports(count):
@@ -436,12 +436,12 @@ class Map:
 
 
 class SidepondRing(Ring):
-    """sidepondd nodes."""
+    """sidepondd nodes; with SIDEPOND_RING_NODE in the environment ring_node, which is the cache server
+    and the ring alone."""
     kind = "sidepondd"
+    daemon = "SIDEPOND_RING_NODE" not in os.environ
 
-    def __init__(self, directory, count, slots=64, memory="64MiB", session="1s", extra=None,
-                 daemon=True, **more):
-        self.daemon = daemon
+    def __init__(self, directory, count, slots=64, memory="64MiB", session="1s", extra=None, **more):
         self.slots, self.memory, self.session = slots, memory, session
         self.extra = extra or {}
         super().__init__(directory, count, **more)
@@ -467,7 +467,8 @@ class SidepondRing(Ring):
 
     def node_arguments(self, node):
         memory = str(int(self.memory.removesuffix("MiB")) << 20)
-        others = (["zookeeper", self.zookeeper, "1000"] if self.zookeeper else
+        session = str(int(self.session.removesuffix("s")) * 1000)
+        others = (["zookeeper", self.zookeeper, session] if self.zookeeper else
                   ["nodes", self.list()])
         return [NODE, node.pond(), str(node.own_port), node.name, node.address, str(self.slots),
                 memory, *others]
@@ -489,25 +490,38 @@ class SidepondRing(Ring):
         rows = ask(node.own_port, "SIDEPOND", "DIGESTS", "0", str(self.slots), seconds=10)
         return None if rows is None else [tuple(item[1] for item in row[1]) for row in rows]
 
-    def differing(self):
-        """How many slots' holders do not all have the same; None: a node does not answer."""
+    def doubts(self, node):
+        """Whether the node does not answer, or not for all slots that it holds by the map."""
+        info = (ask(node.own_port, "INFO", "ring") or b"").decode()
+        figures = dict(line.split(":", 1) for line in info.split("\r\n") if ":" in line)
+        return figures.get("ring_suspect_slots", "1") != "0"
+
+    def is_settled(self):
+        """Every slot has all of its holders, where they shall be, and all of them answer for it."""
+        seen = self.map()
+        return (seen is not None and set(seen.names) == {node.name for node in self.nodes} and
+                seen.unsettled() == 0 and not any(self.doubts(node) for node in self.nodes))
+
+    def equal_slots(self):
+        """Those whose holders have the same."""
         seen = self.map()
         digests = {node.name: self.digests(node) for node in self.nodes}
         if seen is None or None in digests.values():
-            return None
-        return sum(len({digests[name][slot] for name in holders if name in digests}) > 1
-                   for slot, (holders, _) in enumerate(seen.slots))
-
-    def is_clean(self):
-        """Every slot has all of its copies, where they shall be, and they are equal."""
-        seen = self.map()
-        return (seen is not None and set(seen.names) == {node.name for node in self.nodes} and
-                seen.unsettled() == 0 and self.differing() == 0)
+            return set()
+        return {slot for slot, (holders, _) in enumerate(seen.slots)
+                if len({digests[name][slot] for name in holders if name in digests}) == 1}
 
     def await_clean(self, seconds=AWAIT_SECONDS):
-        """Seconds that it took."""
+        """Until all is settled and each slot has been seen to be equal: at once they are not, while
+        they are written. Seconds that it took."""
         begun = time.monotonic()
-        wait_for(self.is_clean, "all copies are there and equal", seconds)
+        wait_for(self.is_settled, "all copies are there", seconds)
+        left = set(range(self.slots))
+
+        def none_is_left():
+            left.difference_update(self.equal_slots())
+            return not left
+        wait_for(none_is_left, "all copies are equal", seconds)
         return time.monotonic() - begun
 
 
