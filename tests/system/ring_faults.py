@@ -5,7 +5,7 @@ nothing is lost. Method: rings under load, a fault, repair, another fault, repai
 (ring_check.c) judges what every client wrote down, and what each node has in the end.
 
     ring_faults.py [--runs N] [--seed S] [--kind sidepondd|redis] [--fault NAME] [--long]
-                   [--broken]
+                   [--zookeeper] [--broken]
 
 Each run draws its faults, the node that has them, their lengths and the load from its seed, which is
 printed; --seed with --runs 1 repeats a run, but for what the machine's scheduling decides. Without
@@ -20,6 +20,7 @@ the end, and what is judged is what clients saw, and that the other copies have 
 such nodes come back, empty or with what they had before, and the checker has to find that in each run.
 """
 import argparse
+import contextlib
 import os
 import random
 import subprocess
@@ -28,16 +29,19 @@ import time
 import traceback
 
 import ring_kit
+import zookeeper_kit
 
 LONG_RUNS = {"sidepondd": 200, "redis": 50}
 KEYS = 600
 QUIET_SECONDS = 0.3
+SESSION_SECONDS = 1
 
 
 class Run:
     """One ring, its load, and the faults that it has."""
 
-    def __init__(self, seed, options):
+    def __init__(self, seed, options, zookeeper=None):
+        self.zookeeper = zookeeper
         self.random = random.Random(seed)
         self.seed, self.kind, self.long = seed, options.kind, options.long
         self.broken = options.broken
@@ -123,6 +127,32 @@ class Run:
             del node.process.environment[name]
         self.restart(node)
 
+    # --- of rings that are found through ZooKeeper ---
+
+    def zookeeper_restart(self, _):
+        self.zookeeper.kill()
+        self.pause(0.3, 6)
+        self.zookeeper.start()
+        self.zookeeper.await_serving()
+
+    def session_lost(self, node):
+        """The node stands still for longer than its session lasts, and is taken out of the map."""
+        node.process.halt()
+        time.sleep(SESSION_SECONDS + self.between(0.8, 2))
+        node.process.go_on()
+
+    def grow(self, _):
+        """Two nodes join, one after the other or at once, and leave again."""
+        at_once = self.random.random() < 0.5
+        for _ in range(2):
+            self.ring.grow()
+            if not at_once:
+                self.ring.await_clean()
+        self.ring.await_clean()
+        for _ in range(2):
+            self.ring.shrink()
+            self.ring.await_clean()
+
     # --- of Redis: the node stays away ---
 
     def redis_kill(self, node):
@@ -154,6 +184,8 @@ class Run:
 
     SIDEPOND = (kill_warm, kill_empty, stop, refuse, reset, cut, slow, lose, restart, rolling,
                 old_data, skew)
+    ZOOKEEPER = (zookeeper_restart, session_lost, grow, kill_warm, kill_empty, stop, cut, restart,
+                 rolling, old_data)
     REDIS = (redis_kill, redis_refuse, redis_reset, redis_stop, redis_cut)
     BROKEN = (redis_empty, redis_return)
 
@@ -163,7 +195,8 @@ class Run:
         if self.broken:
             return [f for f in self.BROKEN if f.__name__ == fault] or [
                 self.random.choice(self.BROKEN)]
-        known = self.SIDEPOND if self.kind == "sidepondd" else self.REDIS
+        known = (self.REDIS if self.kind == "redis" else
+                 self.ZOOKEEPER if self.zookeeper else self.SIDEPOND)
         if fault:
             return [next(f for f in known if f.__name__ == fault)]
         count = 2 if self.long and self.kind == "sidepondd" else 1
@@ -183,7 +216,10 @@ class Run:
     def make_ring(self):
         if self.kind == "redis":
             return ring_kit.RedisRing(self.directory, 3)
-        ring = ring_kit.SidepondRing(self.directory, 3)
+        # A place of its own for each run: the paths before this one's are other rings.
+        where = self.zookeeper and f"{self.zookeeper.servers}/run{self.seed}"
+        ring = ring_kit.SidepondRing(self.directory, 3, zookeeper=where, spare=2 if where else 0,
+                                     session=f"{SESSION_SECONDS}s")
         ring.await_clean()
         return ring
 
@@ -224,9 +260,9 @@ class Run:
                 return self.judge()
 
 
-def attempt(seed, options):
+def attempt(seed, options, zookeeper):
     try:
-        return Run(seed, options).go(options.fault)
+        return Run(seed, options, zookeeper).go(options.fault)
     except (AssertionError, OSError, subprocess.SubprocessError):
         traceback.print_exc()
         return {"run": "did not come to its end"}
@@ -241,16 +277,20 @@ def main():
     parser.add_argument("--long", action="store_true", default=bool(os.environ.get("SIDEPOND_LONG")))
     parser.add_argument("--broken", action="store_true",
                         help="rings of Redis whose nodes come back empty or old: each is to be found")
+    parser.add_argument("--zookeeper", action="store_true",
+                        help="the nodes find each other through a real ZooKeeper")
     options = parser.parse_args()
     options.kind = "redis" if options.broken else options.kind
     runs = options.runs or (LONG_RUNS[options.kind] if options.long else 4)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 30)
     print(f"seed {seed}, {runs} runs, {options.kind}", flush=True)
     broken = {}
-    for i in range(runs):
-        found = attempt(seed + i, options)
-        if found:
-            broken[seed + i] = found
+    with contextlib.ExitStack() as stack:
+        zookeeper = stack.enter_context(zookeeper_kit.Ensemble(1)) if options.zookeeper else None
+        for i in range(runs):
+            found = attempt(seed + i, options, zookeeper)
+            if found:
+                broken[seed + i] = found
     print(f"{runs - len(broken)} of {runs} runs are right")
     for failed, found in broken.items():
         print(f"seed {failed}: {found}")

@@ -386,6 +386,14 @@ class Ring:
         return node
 
 
+    def shrink(self):
+        """The last of them ends in good order, and what it held is gone."""
+        node = self.nodes.pop()
+        node.process.end()
+        node.forget()
+        return node
+
+
 class RedisRing(Ring):
     """Stock Redis servers."""
     kind = "redis"
