@@ -35,6 +35,7 @@ struct ring_verdict {
     uint64_t single_copy_writes; /* acknowledged with fewer copies than were wanted */
     /* Not promised, and so not judged: reads older than what another client had acknowledged. */
     uint64_t older_than_others;
+    uint64_t counter_conflicts; /* what RING_RULE_COUNTER is about, with no_counters */
 };
 
 /* Sorts the records in their place. False: no memory. */

@@ -95,9 +95,10 @@ static int judge(struct logs *logs, int argc, char **argv)
         die("the check", "no memory");
     printf("{\"reads\": %" PRIu64 ", \"writes\": %" PRIu64 ", \"finals\": %" PRIu64
            ", \"keys\": %" PRIu64 ", \"unknown_increments\": %" PRIu64
-           ", \"single_copy_writes\": %" PRIu64 ", \"older_than_others\": %" PRIu64,
+           ", \"single_copy_writes\": %" PRIu64 ", \"older_than_others\": %" PRIu64
+           ", \"counter_conflicts\": %" PRIu64,
            verdict.reads, verdict.writes, verdict.finals, verdict.keys, verdict.unknown_increments,
-           verdict.single_copy_writes, verdict.older_than_others);
+           verdict.single_copy_writes, verdict.older_than_others, verdict.counter_conflicts);
     for (unsigned rule = 0; rule < RING_RULES; rule++)
         printf(", \"%s\": %" PRIu64, ring_rule_name(rule), verdict.counts[rule]);
     printf(", \"first\": {");

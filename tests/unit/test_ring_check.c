@@ -321,6 +321,8 @@ static void lost_increments_are_seen(void **state)
     for (size_t i = 3; i < log.count; i++)
         log.records[i].number = 2;
     expect(&log, RING_RULE_COUNTER);
+    log.options.no_counters = true;
+    expect(&log, RING_RULES);
 }
 
 /* --- values, and outages -------------------------------------------------------------------- */
