@@ -35,6 +35,7 @@ LONG_RUNS = {"sidepondd": 200, "redis": 50}
 KEYS = 600
 QUIET_SECONDS = 0.3
 SESSION_SECONDS = 1
+BROKEN_SECONDS = 3
 
 
 class Run:
@@ -44,7 +45,9 @@ class Run:
         self.zookeeper = zookeeper
         self.random = random.Random(seed)
         self.seed, self.kind, self.long = seed, options.kind, options.long
-        self.broken = options.broken
+        self.broken, self.program = options.broken, None
+        if options.broken_node:
+            self.program = os.path.join(ring_kit.BUILD, "bin", options.broken_node)
         self.directory = self.ring = self.load = None
         self.parted = False
 
@@ -208,13 +211,15 @@ class Run:
     def load_options(self):
         """Of Redis nothing is deleted: a copy that is silent answers neither that a key is there nor
         that it is not."""
+        often = {"rate": 6000, "reads": 30, "deletes": 30} if self.program else {}
         return {"preload": 1, "keys": KEYS, "threads": 4, "seed": self.random.randrange(1 << 30),
                 "counters": 8 if self.kind == "sidepondd" else 0,
                 "rate": self.random.choice((500, 2000, 6000)),
                 "reads": self.random.choice((30, 70, 90)),
                 "deletes": self.random.choice((5, 30)) if self.kind == "sidepondd" else 0,
                 "shared": self.random.choice((0, 20)),
-                "value_bytes": self.random.choice((32, 100, 3000)), **self.ring.load_options()}
+                "value_bytes": self.random.choice((32, 100, 3000)), **often,
+                **self.ring.load_options()}
 
     def make_ring(self):
         if self.kind == "redis":
@@ -222,9 +227,19 @@ class Run:
         # A place of its own for each run: the paths before this one's are other rings.
         where = self.zookeeper and f"{self.zookeeper.servers}/run{self.seed}"
         ring = ring_kit.SidepondRing(self.directory, 3, zookeeper=where, spare=2 if where else 0,
+                                     program=self.program,
                                      session=f"{SESSION_SECONDS}s")
         ring.await_clean()
         return ring
+
+    def await_clean(self):
+        """What is broken may never be clean, and is judged as it is then."""
+        if not self.program:
+            return self.ring.await_clean()
+        try:
+            return self.ring.await_clean(BROKEN_SECONDS)
+        except AssertionError:
+            return BROKEN_SECONDS
 
     def disturb(self, fault):
         plan = self.plan(fault)
@@ -237,7 +252,7 @@ class Run:
             if self.kind == "redis":
                 self.pause(0.5, 3)
             else:
-                self.note(f"clean after {self.ring.await_clean():.2f} s")
+                self.note(f"clean after {self.await_clean():.2f} s")
         time.sleep(QUIET_SECONDS)
 
     def judge(self):
@@ -259,7 +274,7 @@ class Run:
                     self.disturb(fault)
                     self.load.end()
                     if self.kind == "sidepondd":
-                        self.ring.await_clean()
+                        self.await_clean()
                     self.load.finals(by_client=self.kind == "redis" and not self.broken)
                 finally:
                     self.load.kill()
@@ -283,6 +298,8 @@ def main():
     parser.add_argument("--long", action="store_true", default=bool(os.environ.get("SIDEPOND_LONG")))
     parser.add_argument("--broken", action="store_true",
                         help="rings of Redis whose nodes come back empty or old: each is to be found")
+    parser.add_argument("--broken-node", metavar="PROGRAM",
+                        help="nodes that are broken on purpose: each run is to be found")
     parser.add_argument("--zookeeper", action="store_true",
                         help="the nodes find each other through a real ZooKeeper")
     options = parser.parse_args()
@@ -300,7 +317,7 @@ def main():
     print(f"{runs - len(broken)} of {runs} runs are right")
     for failed, found in broken.items():
         print(f"seed {failed}: {found}")
-    if options.broken:
+    if options.broken or options.broken_node:
         return 0 if len(broken) == runs and all("run" not in found for found in broken.values()) else 1
     return 1 if broken else 0
 

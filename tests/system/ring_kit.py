@@ -19,7 +19,6 @@ from resp_wire import Closed, Connection, Malformed
 
 BUILD = os.environ.get("SIDEPOND_BUILD_DIR", "build/dev")
 LOAD = os.path.join(BUILD, "bin", "ring_load")
-NODE = os.path.join(BUILD, "bin", "ring_node")
 PROXY = os.path.join(BUILD, "bin", "ring_proxy")
 DAEMON = os.path.join(BUILD, "bin", "sidepondd")
 CLOCK = os.path.join(BUILD, "lib", "libring_clock.so")
@@ -444,12 +443,12 @@ class Map:
 
 
 class SidepondRing(Ring):
-    """sidepondd nodes; with SIDEPOND_RING_NODE in the environment ring_node, which is the cache server
-    and the ring alone."""
+    """sidepondd nodes, or others: `program` is called as ring_node is."""
     kind = "sidepondd"
-    daemon = "SIDEPOND_RING_NODE" not in os.environ
 
-    def __init__(self, directory, count, slots=64, memory="64MiB", session="1s", extra=None, **more):
+    def __init__(self, directory, count, slots=64, memory="64MiB", session="1s", extra=None,
+                 program=None, **more):
+        self.program = program
         self.slots, self.memory, self.session = slots, memory, session
         self.extra = extra or {}
         super().__init__(directory, count, **more)
@@ -463,7 +462,7 @@ class SidepondRing(Ring):
         return section
 
     def arguments(self, node):
-        if not self.daemon:
+        if self.program:
             return self.node_arguments(node)
         config = os.path.join(node.directory, "node.yaml")
         with open(config, "w", encoding="utf-8") as file:
@@ -478,7 +477,7 @@ class SidepondRing(Ring):
         session = str(int(self.session.removesuffix("s")) * 1000)
         others = (["zookeeper", self.zookeeper, session] if self.zookeeper else
                   ["nodes", self.list()])
-        return [NODE, node.pond(), str(node.own_port), node.name, node.address, str(self.slots),
+        return [self.program, node.pond(), str(node.own_port), node.name, node.address, str(self.slots),
                 memory, *others]
 
     def load_options(self):
