@@ -2,8 +2,8 @@
  *
  * breakage.h - faults that can be compiled into the store, to see that the tests find them.
  *
- * Never defined but by targets of tests/mp and tests/system. Each fault but the last two breaks one
- * step of docs/CONCURRENCY.md.
+ * Never defined but by targets of tests/mp and tests/system. Each fault but the last two breaks
+ * one step of docs/CONCURRENCY.md.
  */
 #ifndef SIDEPOND_BREAKAGE_H
 #define SIDEPOND_BREAKAGE_H
@@ -38,16 +38,16 @@
 #define BREAKS_ROUTE false
 #endif
 
+#ifdef SP_BREAK_VERSIONS /* docs/RING.md: an older entry takes the place of a newer one */
+#define BREAKS_VERSIONS true
+#else
+#define BREAKS_VERSIONS false
+#endif
+
 #ifdef SP_BREAK_SPACE /* blocks that begin at every 512th unit are never given back */
 #define BREAKS_SPACE true
 #else
 #define BREAKS_SPACE false
-#endif
-
-#ifdef SP_BREAK_TOMBSTONE /* recovery lets the cache's tombstones go as those of tables do */
-#define BREAKS_TOMBSTONE true
-#else
-#define BREAKS_TOMBSTONE false
 #endif
 
 #endif

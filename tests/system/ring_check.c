@@ -227,6 +227,14 @@ static void check_equal(struct checker *checker)
     }
 }
 
+static void object_to_count(struct checker *checker, const struct ring_log_record *record)
+{
+    if (checker->options->no_counters)
+        checker->verdict->counter_conflicts++;
+    else
+        object(checker, RING_RULE_COUNTER, record);
+}
+
 /* Each client sees the count grow, and at the end all acknowledged increments are in it. */
 static void check_counter(struct checker *checker)
 {
@@ -239,16 +247,15 @@ static void check_counter(struct checker *checker)
             const struct ring_log_record *before = checker->last[record->writer];
             checker->verdict->writes++;
             checker->verdict->unknown_increments += !good;
-            if (good && before && record->number <= before->number &&
-                !checker->options->no_counters)
-                object(checker, RING_RULE_COUNTER, record);
+            if (good && before && record->number <= before->number)
+                object_to_count(checker, record);
             if (good)
                 checker->last[record->writer] = record;
             acknowledged += good;
         } else if (record->op == RING_LOG_FINAL) {
             checker->verdict->finals++;
-            if ((good ? record->number : 0) < acknowledged && !checker->options->no_counters)
-                object(checker, RING_RULE_COUNTER, record);
+            if ((good ? record->number : 0) < acknowledged)
+                object_to_count(checker, record);
         }
     }
 }
@@ -375,6 +382,7 @@ bool ring_outage(struct ring_log_record *records, size_t count,
             last_ns = record->end_ns;
         took[out->done + out->failed] = record->end_ns - record->begin_ns;
         out->done += good;
+        out->absent += record->outcome == RING_LOG_ABSENT;
         out->failed += !good;
     }
     size_t all = out->done + out->failed;

@@ -35,6 +35,7 @@ struct ring_verdict {
     uint64_t single_copy_writes; /* acknowledged with fewer copies than were wanted */
     /* Not promised, and so not judged: reads older than what another client had acknowledged. */
     uint64_t older_than_others;
+    uint64_t counter_conflicts; /* what RING_RULE_COUNTER is about, with no_counters */
 };
 
 /* Sorts the records in their place. False: no memory. */
@@ -53,6 +54,7 @@ struct ring_outage_options {
 };
 struct ring_outage {
     uint64_t done, failed;
+    uint64_t absent;     /* of the reads that were done: misses */
     uint64_t longest_ns; /* from one good operation's end to the next one's, or to the last end */
     uint64_t slowest_ns, p50_ns, p99_ns;
 };

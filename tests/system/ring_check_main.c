@@ -95,9 +95,10 @@ static int judge(struct logs *logs, int argc, char **argv)
         die("the check", "no memory");
     printf("{\"reads\": %" PRIu64 ", \"writes\": %" PRIu64 ", \"finals\": %" PRIu64
            ", \"keys\": %" PRIu64 ", \"unknown_increments\": %" PRIu64
-           ", \"single_copy_writes\": %" PRIu64 ", \"older_than_others\": %" PRIu64,
+           ", \"single_copy_writes\": %" PRIu64 ", \"older_than_others\": %" PRIu64
+           ", \"counter_conflicts\": %" PRIu64,
            verdict.reads, verdict.writes, verdict.finals, verdict.keys, verdict.unknown_increments,
-           verdict.single_copy_writes, verdict.older_than_others);
+           verdict.single_copy_writes, verdict.older_than_others, verdict.counter_conflicts);
     for (unsigned rule = 0; rule < RING_RULES; rule++)
         printf(", \"%s\": %" PRIu64, ring_rule_name(rule), verdict.counts[rule]);
     printf(", \"first\": {");
@@ -146,10 +147,10 @@ static int outage(struct logs *logs, int argc, char **argv)
     for (unsigned writes = 0; writes < 2; writes++) {
         if (!ring_outage(logs->records, logs->count, &options, writes == 1, &found))
             die("the outage", "no memory");
-        printf("%s\"%s\": {\"done\": %" PRIu64 ", \"failed\": %" PRIu64
+        printf("%s\"%s\": {\"done\": %" PRIu64 ", \"failed\": %" PRIu64 ", \"absent\": %" PRIu64
                ", \"longest_ms\": %.3f, \"slowest_ms\": %.3f, \"p50_ms\": %.4f, \"p99_ms\": %.4f}",
                writes ? ", " : "", writes ? "writes" : "reads", found.done, found.failed,
-               (double)found.longest_ns * 1e-6, (double)found.slowest_ns * 1e-6,
+               found.absent, (double)found.longest_ns * 1e-6, (double)found.slowest_ns * 1e-6,
                (double)found.p50_ns * 1e-6, (double)found.p99_ns * 1e-6);
     }
     printf("}\n");

@@ -5,6 +5,7 @@ nothing is lost. Method: rings under load, a fault, repair, another fault, repai
 (ring_check.c) judges what every client wrote down, and what each node has in the end.
 
     ring_faults.py [--runs N] [--seed S] [--kind sidepondd|redis] [--fault NAME] [--long]
+                   [--zookeeper] [--broken]
 
 Each run draws its faults, the node that has them, their lengths and the load from its seed, which is
 printed; --seed with --runs 1 repeats a run, but for what the machine's scheduling decides. Without
@@ -15,9 +16,11 @@ reset, silence, delay and loss can be made. `cut` is silence: a node then still 
 nobody reaches it.
 
 Rings of stock Redis have no versions and nobody who repairs: a node that has failed stays away to
-the end, and what is judged is what clients saw, and that the other copies have all.
+the end, and what is judged is what clients saw, and that the other copies have all. With --broken
+such nodes come back, empty or with what they had before, and the checker has to find that in each run.
 """
 import argparse
+import contextlib
 import os
 import random
 import subprocess
@@ -26,19 +29,27 @@ import time
 import traceback
 
 import ring_kit
+import zookeeper_kit
 
 LONG_RUNS = {"sidepondd": 200, "redis": 50}
 KEYS = 600
 QUIET_SECONDS = 0.3
+SESSION_SECONDS = 1
+BROKEN_SECONDS = 3
 
 
 class Run:
     """One ring, its load, and the faults that it has."""
 
-    def __init__(self, seed, kind, long):
+    def __init__(self, seed, options, zookeeper=None):
+        self.zookeeper = zookeeper
         self.random = random.Random(seed)
-        self.seed, self.kind, self.long = seed, kind, long
+        self.seed, self.kind, self.long = seed, options.kind, options.long
+        self.broken, self.program = options.broken, None
+        if options.broken_node:
+            self.program = os.path.join(ring_kit.BUILD, "bin", options.broken_node)
         self.directory = self.ring = self.load = None
+        self.parted = False
 
     def note(self, text):
         print(f"run {self.seed}: {text}", flush=True)
@@ -120,6 +131,32 @@ class Run:
             del node.process.environment[name]
         self.restart(node)
 
+    # --- of rings that are found through ZooKeeper ---
+
+    def zookeeper_restart(self, _):
+        self.zookeeper.kill()
+        self.pause(0.3, 6)
+        self.zookeeper.start()
+        self.zookeeper.await_serving()
+
+    def session_lost(self, node):
+        """The node stands still for longer than its session lasts, and is taken out of the map."""
+        node.process.halt()
+        time.sleep(SESSION_SECONDS + self.between(0.8, 2))
+        node.process.go_on()
+
+    def grow(self, _):
+        """Two nodes join, one after the other or at once, and leave again."""
+        at_once = self.random.random() < 0.5
+        for _ in range(2):
+            self.ring.grow()
+            if not at_once:
+                self.ring.await_clean()
+        self.ring.await_clean()
+        for _ in range(2):
+            self.ring.shrink()
+            self.ring.await_clean()
+
     # --- of Redis: the node stays away ---
 
     def redis_kill(self, node):
@@ -137,14 +174,35 @@ class Run:
     def redis_cut(self, node):
         node.proxy.order("cut")
 
+    # --- what a ring without versions and repair cannot bear: the checker has to object ---
+
+    def redis_empty(self, node):
+        node.process.kill()
+        self.pause(0.1, 1)
+        node.start().await_answer()
+
+    def redis_return(self, node):
+        node.process.halt()
+        self.pause(0.8, 3)
+        node.process.go_on()
+
     SIDEPOND = (kill_warm, kill_empty, stop, refuse, reset, cut, slow, lose, restart, rolling,
                 old_data, skew)
+    ZOOKEEPER = (zookeeper_restart, session_lost, grow, kill_warm, kill_empty, stop, cut, restart,
+                 rolling, old_data)
+    # Clients are parted from a node that lives, and knows of nothing: see RING.md, what is not promised.
+    PARTED = {"refuse", "reset", "cut", "slow", "lose"}
     REDIS = (redis_kill, redis_refuse, redis_reset, redis_stop, redis_cut)
+    BROKEN = (redis_empty, redis_return)
 
     # --- a run ---
 
     def plan(self, fault):
-        known = self.SIDEPOND if self.kind == "sidepondd" else self.REDIS
+        if self.broken:
+            return [f for f in self.BROKEN if f.__name__ == fault] or [
+                self.random.choice(self.BROKEN)]
+        known = (self.REDIS if self.kind == "redis" else
+                 self.ZOOKEEPER if self.zookeeper else self.SIDEPOND)
         if fault:
             return [next(f for f in known if f.__name__ == fault)]
         count = 2 if self.long and self.kind == "sidepondd" else 1
@@ -153,23 +211,40 @@ class Run:
     def load_options(self):
         """Of Redis nothing is deleted: a copy that is silent answers neither that a key is there nor
         that it is not."""
+        often = {"rate": 6000, "reads": 30, "deletes": 30} if self.program else {}
         return {"preload": 1, "keys": KEYS, "threads": 4, "seed": self.random.randrange(1 << 30),
                 "counters": 8 if self.kind == "sidepondd" else 0,
                 "rate": self.random.choice((500, 2000, 6000)),
                 "reads": self.random.choice((30, 70, 90)),
                 "deletes": self.random.choice((5, 30)) if self.kind == "sidepondd" else 0,
                 "shared": self.random.choice((0, 20)),
-                "value_bytes": self.random.choice((32, 100, 3000)), **self.ring.load_options()}
+                "value_bytes": self.random.choice((32, 100, 3000)), **often,
+                **self.ring.load_options()}
 
     def make_ring(self):
         if self.kind == "redis":
             return ring_kit.RedisRing(self.directory, 3)
-        ring = ring_kit.SidepondRing(self.directory, 3)
+        # A place of its own for each run: the paths before this one's are other rings.
+        where = self.zookeeper and f"{self.zookeeper.servers}/run{self.seed}"
+        ring = ring_kit.SidepondRing(self.directory, 3, zookeeper=where, spare=2 if where else 0,
+                                     program=self.program,
+                                     session=f"{SESSION_SECONDS}s")
         ring.await_clean()
         return ring
 
+    def await_clean(self):
+        """What is broken may never be clean, and is judged as it is then."""
+        if not self.program:
+            return self.ring.await_clean()
+        try:
+            return self.ring.await_clean(BROKEN_SECONDS)
+        except AssertionError:
+            return BROKEN_SECONDS
+
     def disturb(self, fault):
-        for what in self.plan(fault):
+        plan = self.plan(fault)
+        self.parted = any(what.__name__ in self.PARTED for what in plan)
+        for what in plan:
             node = self.random.choice(self.ring.nodes)
             self.note(f"{what.__name__} {node.name}")
             time.sleep(QUIET_SECONDS)
@@ -177,15 +252,16 @@ class Run:
             if self.kind == "redis":
                 self.pause(0.5, 3)
             else:
-                self.note(f"clean after {self.ring.await_clean():.2f} s")
+                self.note(f"clean after {self.await_clean():.2f} s")
         time.sleep(QUIET_SECONDS)
 
     def judge(self):
         """What the checker objects to; {}: nothing."""
-        verdict = ring_kit.check(self.load.log)
+        verdict = ring_kit.check(self.load.log, *(["no-counters"] if self.parted else []))
         found = ring_kit.objections(verdict)
         self.note(f"{verdict['reads']} reads, {verdict['writes']} writes, "
-                  f"{verdict['single_copy_writes']} of them on one copy: "
+                  f"{verdict['single_copy_writes']} of them on one copy, "
+                  f"{verdict['counter_conflicts']} counts behind: "
                   + (f"BROKEN {found} {verdict['first']}" if found else "right"))
         return found
 
@@ -198,16 +274,16 @@ class Run:
                     self.disturb(fault)
                     self.load.end()
                     if self.kind == "sidepondd":
-                        self.ring.await_clean()
-                    self.load.finals(by_client=self.kind == "redis")
+                        self.await_clean()
+                    self.load.finals(by_client=self.kind == "redis" and not self.broken)
                 finally:
                     self.load.kill()
                 return self.judge()
 
 
-def attempt(seed, options):
+def attempt(seed, options, zookeeper):
     try:
-        return Run(seed, options.kind, options.long).go(options.fault)
+        return Run(seed, options, zookeeper).go(options.fault)
     except (AssertionError, OSError, subprocess.SubprocessError):
         traceback.print_exc()
         return {"run": "did not come to its end"}
@@ -220,18 +296,29 @@ def main():
     parser.add_argument("--kind", choices=sorted(LONG_RUNS), default="sidepondd")
     parser.add_argument("--fault", help="this one in each run")
     parser.add_argument("--long", action="store_true", default=bool(os.environ.get("SIDEPOND_LONG")))
+    parser.add_argument("--broken", action="store_true",
+                        help="rings of Redis whose nodes come back empty or old: each is to be found")
+    parser.add_argument("--broken-node", metavar="PROGRAM",
+                        help="nodes that are broken on purpose: each run is to be found")
+    parser.add_argument("--zookeeper", action="store_true",
+                        help="the nodes find each other through a real ZooKeeper")
     options = parser.parse_args()
+    options.kind = "redis" if options.broken else options.kind
     runs = options.runs or (LONG_RUNS[options.kind] if options.long else 4)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 30)
     print(f"seed {seed}, {runs} runs, {options.kind}", flush=True)
     broken = {}
-    for i in range(runs):
-        found = attempt(seed + i, options)
-        if found:
-            broken[seed + i] = found
+    with contextlib.ExitStack() as stack:
+        zookeeper = stack.enter_context(zookeeper_kit.Ensemble(1)) if options.zookeeper else None
+        for i in range(runs):
+            found = attempt(seed + i, options, zookeeper)
+            if found:
+                broken[seed + i] = found
     print(f"{runs - len(broken)} of {runs} runs are right")
     for failed, found in broken.items():
         print(f"seed {failed}: {found}")
+    if options.broken or options.broken_node:
+        return 0 if len(broken) == runs and all("run" not in found for found in broken.values()) else 1
     return 1 if broken else 0
 
 

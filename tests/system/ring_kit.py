@@ -37,7 +37,7 @@ def wait_for(condition, what, seconds=AWAIT_SECONDS):
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds} s for: {what}")
-        time.sleep(0.01)
+        time.sleep(0.02)
 
 
 def free_ports(count):
@@ -370,12 +370,26 @@ class Ring:
             return {**options, "zookeeper": self.zookeeper, "cluster": "main"}
         return {**options, "nodes": self.list()}
 
+    def keys_of(self, node, count):
+        """Those of the first `count` keys that the node owns."""
+        load = Load(self.directory.sub("owners"), keys=count, owners=1, **self.load_options())
+        names = load.run_to_its_end().split("\n")
+        return [key for key in range(count) if names[key] == node.name]
+
     def grow(self):
         """Starts one of the spare nodes."""
         node = self.all[len(self.nodes)]
         self.nodes.append(node)
         node.start()
         node.await_answer()
+        return node
+
+
+    def shrink(self):
+        """The last of them ends in good order, and what it held is gone."""
+        node = self.nodes.pop()
+        node.process.end()
+        node.forget()
         return node
 
 
@@ -429,22 +443,27 @@ class Map:
 
 
 class SidepondRing(Ring):
-    """sidepondd nodes."""
+    """sidepondd nodes, or others: `program` is called as ring_node is."""
     kind = "sidepondd"
 
-    def __init__(self, directory, count, slots=64, memory="64MiB", extra=None, **more):
-        self.slots, self.memory, self.extra = slots, memory, extra or {}
+    def __init__(self, directory, count, slots=64, memory="64MiB", session="1s", extra=None,
+                 program=None, **more):
+        self.program = program
+        self.slots, self.memory, self.session = slots, memory, session
+        self.extra = extra or {}
         super().__init__(directory, count, **more)
 
     def _ring_section(self, node):
         section = {"node": node.name, "address": node.address, "slots": self.slots, **self.extra}
         if self.zookeeper:
-            section |= {"zookeeper": self.zookeeper, "session": "1s"}
+            section |= {"zookeeper": self.zookeeper, "session": self.session}
         else:
             section["nodes"] = [{"name": n.name, "address": n.address} for n in self.nodes]
         return section
 
     def arguments(self, node):
+        if self.program:
+            return self.node_arguments(node)
         config = os.path.join(node.directory, "node.yaml")
         with open(config, "w", encoding="utf-8") as file:
             # JSON is YAML.
@@ -452,6 +471,14 @@ class SidepondRing(Ring):
                        "cache": {"listen": [f"127.0.0.1:{node.own_port}"]},
                        "ring": self._ring_section(node)}, file)
         return [DAEMON, config]
+
+    def node_arguments(self, node):
+        memory = str(int(self.memory.removesuffix("MiB")) << 20)
+        session = str(int(self.session.removesuffix("s")) * 1000)
+        others = (["zookeeper", self.zookeeper, session] if self.zookeeper else
+                  ["nodes", self.list()])
+        return [self.program, node.pond(), str(node.own_port), node.name, node.address, str(self.slots),
+                memory, *others]
 
     def load_options(self):
         options = super().load_options()
@@ -470,25 +497,38 @@ class SidepondRing(Ring):
         rows = ask(node.own_port, "SIDEPOND", "DIGESTS", "0", str(self.slots), seconds=10)
         return None if rows is None else [tuple(item[1] for item in row[1]) for row in rows]
 
-    def differing(self):
-        """How many slots' holders do not all have the same; None: a node does not answer."""
+    def doubts(self, node):
+        """Whether the node does not answer, or not for all slots that it holds by the map."""
+        info = (ask(node.own_port, "INFO", "ring") or b"").decode()
+        figures = dict(line.split(":", 1) for line in info.split("\r\n") if ":" in line)
+        return figures.get("ring_suspect_slots", "1") != "0"
+
+    def is_settled(self):
+        """Every slot has all of its holders, where they shall be, and all of them answer for it."""
+        seen = self.map()
+        return (seen is not None and set(seen.names) == {node.name for node in self.nodes} and
+                seen.unsettled() == 0 and not any(self.doubts(node) for node in self.nodes))
+
+    def equal_slots(self):
+        """Those whose holders have the same."""
         seen = self.map()
         digests = {node.name: self.digests(node) for node in self.nodes}
         if seen is None or None in digests.values():
-            return None
-        return sum(len({digests[name][slot] for name in holders if name in digests}) > 1
-                   for slot, (holders, _) in enumerate(seen.slots))
-
-    def is_clean(self):
-        """Every slot has all of its copies, where they shall be, and they are equal."""
-        seen = self.map()
-        return (seen is not None and set(seen.names) == {node.name for node in self.nodes} and
-                seen.unsettled() == 0 and self.differing() == 0)
+            return set()
+        return {slot for slot, (holders, _) in enumerate(seen.slots)
+                if len({digests[name][slot] for name in holders if name in digests}) == 1}
 
     def await_clean(self, seconds=AWAIT_SECONDS):
-        """Seconds that it took."""
+        """Until all is settled and each slot has been seen to be equal: at once they are not, while
+        they are written. Seconds that it took."""
         begun = time.monotonic()
-        wait_for(self.is_clean, "all copies are there and equal", seconds)
+        wait_for(self.is_settled, "all copies are there", seconds)
+        left = set(range(self.slots))
+
+        def none_is_left():
+            left.difference_update(self.equal_slots())
+            return not left
+        wait_for(none_is_left, "all copies are equal", seconds)
         return time.monotonic() - begun
 
 
@@ -526,6 +566,12 @@ class Load:
             raise AssertionError(f"the load ended with {self.process.returncode}")
         self.counts = json.loads(output)
         return self.counts
+
+    def run_to_its_end(self):
+        """What it has printed."""
+        done = subprocess.run(self._arguments(self.options), check=True, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, text=True, timeout=300)
+        return done.stdout
 
     def kill(self):
         if self.process and self.process.poll() is None:

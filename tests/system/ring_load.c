@@ -12,7 +12,7 @@
  * --preload 1 all keys are set before. It says "ready" when the threads begin, and at the end a
  * line of JSON that counts the operations. --final 1 does nothing but read each key once, as the
  * client sees it, or, with a client that can, as each node that holds it has it; with --final 2 as
- * the client sees it.
+ * the client sees it. --owners 1 does nothing but print each key's owner.
  *
  * A thread that finds itself late does not catch up: a second without an answer is a second without
  * further operations of that thread. So more threads than one are needed to see what the other keys
@@ -45,7 +45,7 @@ struct load {
     void *opened;
     const char *log;
     uint64_t threads, readers, keys, counters, rate, reads, deletes, shared, value_bytes, ttl_ms;
-    uint64_t first_writer, seed, preload, final, complaints;
+    uint64_t first_writer, seed, preload, final, owners, complaints;
     double seconds;
     _Atomic bool over;
     _Atomic uint64_t complained;
@@ -282,10 +282,41 @@ static void writer_close(struct writer *writer)
 
 /* --- the whole ------------------------------------------------------------------------------ */
 
+static void preload_many(struct writer *writer, uint32_t first, uint32_t count)
+{
+    const struct load *load = writer->load;
+    const struct ring_load_many many = {.first = first,
+                                        .count = count,
+                                        .number = writer->number + 1,
+                                        .writer = writer->name,
+                                        .value_bytes = load->value_bytes};
+    uint8_t outcomes[RING_LOAD_MANY];
+    const uint64_t begin_ns = ring_load_now_ns();
+    load->client->set_many(writer->connection, &many, outcomes);
+    writer->number += count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct ring_log_record record = {.key = first + i,
+                                         .op = RING_LOG_SET,
+                                         .flags = RING_LOG_BASE,
+                                         .number = many.number + i,
+                                         .begin_ns = begin_ns};
+        note(writer, &record, outcomes[i]);
+    }
+}
+
 static void preload(struct load *load, struct writer *writer)
 {
-    for (uint32_t key = 0; key < load->keys; key++)
-        do_set(writer, key, RING_LOG_BASE);
+    for (uint32_t key = 0, count; key < load->keys; key += count) {
+        bool many = load->client->set_many && load->ttl_ms == 0;
+        count = many && load->keys - key > RING_LOAD_MANY ? RING_LOAD_MANY
+                : many                                    ? (uint32_t)load->keys - key
+                                                          : 1;
+        if (many)
+            preload_many(writer, key, count);
+        else
+            do_set(writer, key, RING_LOG_BASE);
+    }
+    (void)fflush(writer->log);
 }
 
 /* False: there are not so many copies. */
@@ -322,6 +353,15 @@ static void read_final(struct load *load, struct writer *writer)
         read_last_state(writer, key);
     for (uint32_t i = 0; i < load->counters; i++)
         read_last_state(writer, RING_LOG_COUNTERS + i);
+}
+
+static void print_owners(const struct load *load, struct writer *writer)
+{
+    char name[RING_KEY_BYTES];
+    for (uint32_t key = 0; key < load->keys; key++) {
+        ring_key_name(key, name);
+        printf("%s\n", load->client->owner(writer->connection, name, RING_KEY_BYTES - 1));
+    }
 }
 
 static bool input_has_ended(int wait_ms)
@@ -385,7 +425,9 @@ static void load_run(struct load *load)
         writer_open(&writers[i], load, i);
     if (load->preload)
         preload(load, extra);
-    if (load->final)
+    if (load->owners && load->client->owner)
+        print_owners(load, extra);
+    else if (load->final)
         read_final(load, extra);
     else
         run_threads(load, writers);
@@ -428,6 +470,7 @@ static bool set_number(struct load *load, const char *name, const char *text)
         {"seed", &load->seed},
         {"preload", &load->preload},
         {"final", &load->final},
+        {"owners", &load->owners},
         {"complaints", &load->complaints},
     };
     char *end = NULL;

@@ -32,6 +32,14 @@ struct ring_load_copies {
     uint8_t have, want;
 };
 
+struct ring_load_many {
+    uint32_t first, count; /* keys; at most RING_LOAD_MANY */
+    uint32_t number;
+    uint16_t writer;
+    size_t value_bytes;
+};
+#define RING_LOAD_MANY 512u
+
 #define RING_LOAD_NO_COPY (-1)
 
 /* What a client does. Operations return an enum ring_log_outcome. */
@@ -46,6 +54,9 @@ struct ring_load_client {
     int (*get)(void *connection, const char *key, size_t bytes, struct ring_load_value *value);
     int (*set)(void *connection, const char *key, size_t bytes, const void *value,
                size_t value_bytes, uint32_t ttl_ms, struct ring_load_copies *copies);
+    /* Keys `first` to `first` + `count` - 1 with values of this writer, at once, numbered from
+     * `number` on; *outcome of each. NULL: they are set one by one. */
+    void (*set_many)(void *connection, const struct ring_load_many *many, uint8_t *outcomes);
     int (*delete)(void *connection, const char *key, size_t bytes, struct ring_load_copies *copies);
     int (*incr)(void *connection, const char *key, size_t bytes, int64_t *count,
                 struct ring_load_copies *copies);
@@ -53,6 +64,8 @@ struct ring_load_client {
      * NULL: the client knows of no copies. */
     int (*get_copy)(void *connection, const char *key, size_t bytes, unsigned copy,
                     struct ring_load_value *value);
+    /* The name of the key's owner, valid until the next call. NULL where the client knows none. */
+    const char *(*owner)(void *connection, const char *key, size_t bytes);
     /* Why the last operation failed, for humans. */
     const char *(*why)(void *connection);
 };

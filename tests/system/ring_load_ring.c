@@ -39,6 +39,7 @@ struct ring_connection {
     struct sp_buffer buffer;
     struct ring_node_connection nodes[NODES_MAX];
     size_t node_count;
+    struct sp_ring_where where;
     char why[WHY_MAX];
 };
 
@@ -134,6 +135,32 @@ static int ring_set(void *argument, const char *key, size_t bytes, const void *v
     int status = sp_ring_set(connection->opened->ring, key, bytes, value, value_bytes, ttl_ms,
                              need_of(connection), &told);
     return outcome_of_write(connection, status, &told, copies);
+}
+
+static void ring_set_many(void *argument, const struct ring_load_many *many, uint8_t *outcomes)
+{
+    struct ring_connection *connection = argument;
+    struct sp_ring_put puts[RING_LOAD_MANY];
+    static _Thread_local char names[RING_LOAD_MANY][RING_KEY_BYTES];
+    uint8_t *values = malloc(many->count * many->value_bytes);
+    for (uint32_t i = 0; i < many->count; i++) {
+        uint8_t *value = values ? values + i * many->value_bytes : NULL;
+        outcomes[i] = RING_LOG_FAILED;
+        if (!value)
+            continue;
+        ring_key_name(many->first + i, names[i]);
+        ring_value_make(many->first + i, many->writer, many->number + i, value, many->value_bytes);
+        puts[i] = (struct sp_ring_put){.key = names[i],
+                                       .key_bytes = RING_KEY_BYTES - 1,
+                                       .value = value,
+                                       .value_bytes = many->value_bytes};
+    }
+    if (values)
+        remember(connection,
+                 sp_ring_mput(connection->opened->ring, puts, many->count, need_of(connection)));
+    for (uint32_t i = 0; values && i < many->count; i++)
+        outcomes[i] = puts[i].status == SP_OK ? RING_LOG_OK : RING_LOG_UNKNOWN;
+    free(values);
 }
 
 static int ring_delete(void *argument, const char *key, size_t bytes,
@@ -247,6 +274,13 @@ static int ring_get_copy(void *argument, const char *key, size_t bytes, unsigned
     return outcome;
 }
 
+static const char *ring_owner(void *argument, const char *key, size_t bytes)
+{
+    struct ring_connection *connection = argument;
+    int status = sp_ring_where(connection->opened->ring, key, bytes, &connection->where);
+    return status == SP_OK && connection->where.count > 0 ? connection->where.names[0] : "";
+}
+
 const struct ring_load_client ring_load_ring = {
     .name = "ring",
     .open = ring_open,
@@ -255,8 +289,10 @@ const struct ring_load_client ring_load_ring = {
     .disconnect = ring_disconnect,
     .get = ring_get,
     .set = ring_set,
+    .set_many = ring_set_many,
     .delete = ring_delete,
     .incr = ring_incr,
     .get_copy = ring_get_copy,
+    .owner = ring_owner,
     .why = ring_why,
 };
