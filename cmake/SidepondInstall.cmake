@@ -24,7 +24,8 @@ function(sidepond_install_library)
     target_include_directories(sidepond_static INTERFACE
         $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
     target_link_libraries(sidepond_static INTERFACE
-        $<INSTALL_INTERFACE:xxhash> $<INSTALL_INTERFACE:hiredis>)
+        $<INSTALL_INTERFACE:xxhash> $<INSTALL_INTERFACE:hiredis>
+        $<INSTALL_INTERFACE:jansson> $<INSTALL_INTERFACE:zookeeper_mt>)
     install(TARGETS sidepond sidepond_static EXPORT Sidepond FILE_SET HEADERS)
     install(EXPORT Sidepond NAMESPACE sidepond:: DESTINATION ${sidepond_cmake_dir}
         FILE SidepondConfig.cmake)

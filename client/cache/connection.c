@@ -40,8 +40,7 @@ static bool is_unix(const char *address)
     return strncmp(address, unix_prefix, UNIX_PREFIX) == 0;
 }
 
-/* "HOST:PORT" or "[ADDRESS]:PORT" in its two parts. */
-static bool split_address(const char *address, char host[LINK_ADDRESS_BYTES], const char **port)
+bool connection_split_address(const char *address, char host[LINK_ADDRESS_BYTES], const char **port)
 {
     const char *colon = strrchr(address, ':');
     if (colon == NULL || colon[1] == '\0')
@@ -71,7 +70,7 @@ int connection_check_address(const char *address)
             return error_set(SP_EINVAL,
                              "the path of a Unix socket has 1 to %zu bytes, and that of %s has %zu",
                              sizeof name.sun_path - 1, address, size - UNIX_PREFIX);
-    } else if (size >= LINK_ADDRESS_BYTES || !split_address(address, host, &port)) {
+    } else if (size >= LINK_ADDRESS_BYTES || !connection_split_address(address, host, &port)) {
         return error_set(SP_EINVAL,
                          "an address is unix:/PATH, HOST:PORT or [ADDRESS]:PORT, not \"%.80s\"",
                          address);
@@ -153,7 +152,7 @@ static int connect_tcp(struct connection *connection)
     char host[LINK_ADDRESS_BYTES];
     const char *port;
     const int on = 1;
-    if (!split_address(connection->address, host, &port))
+    if (!connection_split_address(connection->address, host, &port))
         return SP_EINVAL;
     int failed = getaddrinfo(host, port, &hints, &found);
     if (failed != 0)

@@ -68,6 +68,9 @@ struct exchange {
 
 /* SP_EINVAL, with a detail, if it is none of the three forms of an address. */
 int connection_check_address(const char *address);
+/* "HOST:PORT" or "[ADDRESS]:PORT" in its two parts; false if it is neither. */
+bool connection_split_address(const char *address, char host[LINK_ADDRESS_BYTES],
+                              const char **port);
 /* Opens the socket of a connection that is zero but for its fd of -1, and logs in. SP_ENODAEMON,
  * SP_ETIMEDOUT, SP_EACCESS, ... with a detail. On failure what there is must still be closed. */
 int connection_open(struct connection *connection, const struct link_settings *settings);
@@ -140,6 +143,8 @@ int request_run(struct sp_cache *cache, const struct request *request, redisRepl
 /* The same once, on a connection that the caller keeps. */
 int request_run_on(struct connection *connection, const struct request *request,
                    redisReply **replies);
+/* What an error of the server stands for. */
+int error_status(const char *text);
 /* The status that an error of the server stands for, with its text as detail; SP_OK if the reply is
  * of one of the types asked for, a bit 1 << REDIS_REPLY_X for each. */
 int reply_status(const redisReply *reply, unsigned types, const char *address);

@@ -141,7 +141,7 @@ int request_run(struct sp_cache *cache, const struct request *request, redisRepl
 /* --- replies ------------------------------------------------------------------------------------
  */
 
-static int error_status(const char *text)
+int error_status(const char *text)
 {
     static const struct {
         const char *begin;

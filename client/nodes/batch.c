@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * batch.c - many questions, each to be answered by one of its slot's nodes.
+ *
+ * In a round, each item goes to the first of its candidates; those for one node go there in one
+ * piece. An item whose node is refused, reset, or says that the next one should be asked, goes to
+ * the next candidate. Where the hedging delay passes without an answer, it goes to the next one as
+ * well, and the first answer counts. So all candidates have been asked before an item fails.
+ *
+ * What is not to be done twice is never sent to a second node unless it is certain that the first
+ * has not done it: nothing of it was sent, or the node said so.
+ *
+ * Nodes that say that they do not know whether what they hold is current (NOTHELD) may know in a
+ * moment: if that is why an item failed, it is asked again in another round until the time is over.
+ *
+ * Costs: for one item whose node answers, nothing is allocated beyond a list of one item, and the
+ * time is that of lane.c.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "alloc/clock.h"
+#include "client/cache/link.h"
+#include "client/nodes/nodes.h"
+
+#define PAUSE_FIRST_MS 1u
+#define PAUSE_MAX_MS   16u
+
+/* --- items --------------------------------------------------------------------------------------
+ */
+
+static void finish(struct batch *batch, struct item *item, int status)
+{
+    if (item->pending)
+        batch->waiting--;
+    item->pending = false;
+    item->done = true;
+    item->status = status;
+    batch->left--;
+}
+
+static void set_pending(struct batch *batch, struct item *item)
+{
+    batch->waiting += !item->pending;
+    item->pending = true;
+}
+
+/* Any nodes, those first that are not kept back. */
+static unsigned any_candidates(const struct view *view, uint16_t out[CANDIDATES_MAX])
+{
+    unsigned count = 0;
+    for (int kept_back = 0; kept_back < 2; kept_back++)
+        for (uint32_t i = 0; i < view->map->node_count && count < CANDIDATES_MAX; i++)
+            if (node_kept_back(view->nodes[i]) == (kept_back != 0))
+                out[count++] = (uint16_t)i;
+    return count;
+}
+
+static void prepare_round(struct batch *batch)
+{
+    batch->waiting = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        struct item *item = &batch->items[i];
+        if (item->done)
+            continue;
+        item->candidate_count =
+            (uint8_t)(item->keyless ? any_candidates(batch->view, item->candidates)
+                                    : view_candidates(batch->view, item->slot, item->candidates));
+        item->tried = item->live = 0;
+        item->unsure = item->absent = item->pending = false;
+        item->status = SP_ENONODE;
+        set_pending(batch, item);
+        batch->once |= item->once;
+    }
+}
+
+/* The lane that it was in will not answer it. */
+static void go_on(struct batch *batch, struct item *item)
+{
+    item->live--;
+    if (!item->done && item->live == 0)
+        set_pending(batch, item);
+}
+
+/* --- replies ------------------------------------------------------------------------------------
+ */
+
+static void on_prepare(struct lane *lane, struct answer *answer)
+{
+    struct batch *batch = lane->context;
+    uint32_t item = lane->items[lane->item_at];
+    batch->rules->prepare(batch, item, lane->part, answer);
+    if (batch->items[item].done)
+        answer->value = NULL;
+}
+
+static void take_verdict(struct batch *batch, struct item *item, enum verdict verdict)
+{
+    item->absent |= verdict == VERDICT_ABSENT;
+    item->unsure |= verdict == VERDICT_UNSURE;
+    if (verdict == VERDICT_DONE) {
+        item->live--;
+        finish(batch, item, item->status);
+    } else {
+        go_on(batch, item);
+    }
+}
+
+static void on_answer(struct lane *lane, struct answer *answer)
+{
+    struct batch *batch = lane->context;
+    uint32_t at = lane->items[lane->item_at];
+    struct item *item = &batch->items[at];
+    unsigned part = lane->part++;
+    bool last = lane->part == item->parts;
+    if (last) {
+        lane->item_at++;
+        lane->part = 0;
+    }
+    if (item->done) {
+        if (answer->tree)
+            sp_reply_free(answer->reply);
+        item->live -= last;
+        return;
+    }
+    enum verdict verdict = batch->rules->answered(batch, at, part, answer, lane->node);
+    if (last)
+        take_verdict(batch, item, verdict);
+}
+
+static const struct lane_rules lane_rules = {on_prepare, on_answer};
+
+/* --- sending ------------------------------------------------------------------------------------
+ */
+
+static void note_lost(struct batch *batch, struct item *item, const struct lane *lane)
+{
+    if (lane->status == SP_EACCESS || lane->status == SP_ENOMEM || lane->status == SP_ESYS ||
+        lane->status == SP_EREFUSED)
+        item->status = lane->status;
+    memcpy(batch->why, lane->why, sizeof lane->why);
+}
+
+/* The lane of this wave to a node; NULL: no memory. */
+static struct lane *lane_to(struct batch *batch, size_t wave, struct node *node)
+{
+    for (size_t i = batch->lanes.count; i > wave; i--)
+        if (batch->lanes.at[i - 1].node == node)
+            return &batch->lanes.at[i - 1];
+    return lanes_add(&batch->lanes, node, batch->once, false, &lane_rules, batch);
+}
+
+static int put_item(struct batch *batch, struct lane *lane, uint32_t at)
+{
+    struct item *item = &batch->items[at];
+    item->parts = 1;
+    int status = lane_add_item(lane, at);
+    if (status == SP_OK)
+        status = batch->rules->put(batch, at, &lane->channel->out);
+    if (status != SP_OK)
+        return status;
+    lane->wanted += item->parts;
+    item->live++;
+    item->pending = false;
+    batch->waiting--;
+    return SP_OK;
+}
+
+/* To the next candidate to which a lane can be opened. */
+static int send_item(struct batch *batch, size_t wave, uint32_t at)
+{
+    struct item *item = &batch->items[at];
+    while (item->tried < item->candidate_count) {
+        uint16_t position = item->candidates[item->tried++];
+        struct lane *lane = lane_to(batch, wave, batch->view->nodes[position]);
+        if (lane == NULL)
+            return error_plain(SP_ENOMEM);
+        if (lane->state == LANE_ACTIVE)
+            return put_item(batch, lane, at);
+        note_lost(batch, item, lane);
+    }
+    if (item->live > 0) {
+        item->pending = false;
+        batch->waiting--;
+    } else {
+        finish(batch, item, item->absent ? SP_ENOTFOUND : item->status);
+    }
+    return SP_OK;
+}
+
+static int send_waiting(struct batch *batch)
+{
+    size_t wave = batch->lanes.count;
+    int status = SP_OK;
+    for (uint32_t i = 0; batch->waiting > 0 && i < batch->count && status == SP_OK; i++)
+        if (batch->items[i].pending)
+            status = send_item(batch, wave, i);
+    for (size_t i = wave; i < batch->lanes.count; i++)
+        if (batch->lanes.at[i].state == LANE_ACTIVE)
+            lane_start(&batch->lanes, &batch->lanes.at[i], batch->lanes.at[i].wanted);
+    return status;
+}
+
+/* --- waiting ------------------------------------------------------------------------------------
+ */
+
+static void settle_lost(struct batch *batch, struct lane *lane)
+{
+    lane->settled = true;
+    for (; lane->item_at < lane->item_count; lane->item_at++) {
+        struct item *item = &batch->items[lane->items[lane->item_at]];
+        if (!item->done) {
+            note_lost(batch, item, lane);
+            if (item->once && lane->sent)
+                finish(batch, item, SP_EUNKNOWN);
+        }
+        go_on(batch, item);
+    }
+}
+
+/* The hedging delay has passed: what can be asked of another one is. */
+static void hedge(struct batch *batch, struct lane *lane)
+{
+    bool hedged = false;
+    lane->late = true;
+    for (size_t i = lane->item_at; i < lane->item_count; i++) {
+        struct item *item = &batch->items[lane->items[i]];
+        if (item->done || item->once || item->tried == item->candidate_count)
+            continue;
+        set_pending(batch, item);
+        hedged = true;
+    }
+    if (hedged)
+        atomic_fetch_add_explicit(&lane->node->hedged, 1, memory_order_relaxed);
+}
+
+static void look_at_lanes(struct batch *batch)
+{
+    uint64_t hedge_us = batch->ring->settings.hedge_ms * UINT64_C(1000);
+    uint64_t now = 0;
+    for (size_t i = 0; i < batch->lanes.count; i++) {
+        struct lane *lane = &batch->lanes.at[i];
+        if (lane->state == LANE_LOST && !lane->settled) {
+            settle_lost(batch, lane);
+        } else if (lane->state == LANE_ACTIVE && !lane->late && hedge_us != 0) {
+            now = now != 0 ? now : clock_us();
+            if (now >= lane->began_us + hedge_us)
+                hedge(batch, lane);
+        }
+    }
+}
+
+/* Until when there is nothing to do but to wait. */
+static uint64_t wake_us(const struct batch *batch)
+{
+    uint64_t hedge_us = batch->ring->settings.hedge_ms * UINT64_C(1000);
+    uint64_t wake = batch->deadline_us;
+    for (size_t i = 0; i < batch->lanes.count && hedge_us != 0; i++) {
+        const struct lane *lane = &batch->lanes.at[i];
+        if (lane->state == LANE_ACTIVE && !lane->late && lane->began_us + hedge_us < wake)
+            wake = lane->began_us + hedge_us;
+    }
+    return wake;
+}
+
+static void time_is_over(struct batch *batch)
+{
+    for (size_t i = 0; i < batch->lanes.count; i++)
+        batch->lanes.at[i].late = true;
+    snprintf(batch->why, sizeof batch->why, "no answer within %u ms",
+             batch->ring->settings.timeout_ms);
+    for (size_t i = 0; i < batch->count; i++) {
+        struct item *item = &batch->items[i];
+        if (!item->done)
+            finish(batch, item,
+                   item->absent ? SP_ENOTFOUND
+                   : item->once ? SP_EUNKNOWN
+                                : SP_ETIMEDOUT);
+    }
+}
+
+static int run_round(struct batch *batch)
+{
+    prepare_round(batch);
+    lanes_begin(&batch->lanes, batch->ring, batch->view);
+    int status = SP_OK;
+    while (batch->left > 0 && status == SP_OK) {
+        if (batch->waiting > 0)
+            status = send_waiting(batch);
+        look_at_lanes(batch);
+        if (batch->waiting > 0 || batch->left == 0 || status != SP_OK)
+            continue;
+        (void)lanes_wait(&batch->lanes, wake_us(batch));
+        look_at_lanes(batch);
+        if (batch->left > 0 && batch->waiting == 0 && clock_us() >= batch->deadline_us)
+            time_is_over(batch);
+    }
+    lanes_end(&batch->lanes);
+    return status;
+}
+
+/* --- rounds -------------------------------------------------------------------------------------
+ */
+
+/* Those that another round may help. */
+static size_t take_up_unsure(struct batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        struct item *item = &batch->items[i];
+        if (!item->done || !item->unsure || item->status != SP_ENONODE)
+            continue;
+        item->done = false;
+        batch->left++;
+    }
+    return batch->left;
+}
+
+int batch_run(struct batch *batch)
+{
+    uint32_t pause_ms = PAUSE_FIRST_MS;
+    int status = ring_view(batch->ring, &batch->view);
+    batch->deadline_us = clock_us() + batch->ring->settings.timeout_ms * UINT64_C(1000);
+    batch->left = batch->count;
+    batch->once = false;
+    while (status == SP_OK) {
+        status = run_round(batch);
+        if (status != SP_OK || clock_us() + pause_ms * UINT64_C(1000) >= batch->deadline_us ||
+            take_up_unsure(batch) == 0)
+            break;
+        const struct timespec pause = {.tv_nsec = pause_ms * 1000000L};
+        nanosleep(&pause, NULL);
+        pause_ms = pause_ms < PAUSE_MAX_MS ? pause_ms * 2 : pause_ms;
+        view_give(batch->view);
+        status = ring_view(batch->ring, &batch->view);
+    }
+    return status;
+}

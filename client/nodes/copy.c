@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * copy.c - what a Redis node missed: keys are kept, and copied to it by DUMP and RESTORE when it
+ * answers again.
+ *
+ * Redis entries carry no versions. So that a write which comes in between is not undone, a key is
+ * dumped once more after it has been restored, and restored again if it is another value by then;
+ * what remains is the time between the arrivals of one write at two nodes.
+ *
+ * Limits: KEYS_MAX keys and KEYS_BYTES_MAX bytes of them for each node. What is beyond is not
+ * copied, and the node is then not trusted in those slots by this handle, until it leaves the map
+ * or the handle is closed; `sidepond repair` makes the copies equal.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/cache/link.h"
+#include "client/nodes/nodes.h"
+
+#define KEYS_MAX       65536u
+#define KEYS_BYTES_MAX (16u << 20)
+#define KEYS_AT_ONCE   256u /* then probes and changes of the map have their turn */
+#define BUCKETS        4096u
+#define COPY_TRIES     4u
+#define COPY_MS        500u
+
+struct missed_key {
+    struct missed_key *next, *bucket_next;
+    unsigned slot;
+    uint32_t hash;
+    size_t size;
+    char bytes[];
+};
+
+struct missed_keys {
+    struct missed_key *first, **last;
+    size_t count, bytes;
+    bool overflown;
+    struct missed_key *buckets[BUCKETS];
+};
+
+/* --- the set of keys; the mutex is held ---------------------------------------------------------
+ */
+
+static uint32_t hash_of(const char *bytes, size_t size)
+{
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < size; i++)
+        hash = (hash ^ (uint8_t)bytes[i]) * 16777619u;
+    return hash;
+}
+
+static bool keys_have(const struct missed_keys *keys, uint32_t hash, const void *bytes, size_t size)
+{
+    const struct missed_key *key = keys->buckets[hash % BUCKETS];
+    while (key != NULL && (key->hash != hash || key->size != size ||
+                           (size > 0 && memcmp(key->bytes, bytes, size) != 0)))
+        key = key->bucket_next;
+    return key != NULL;
+}
+
+static void keys_append(struct missed_keys *keys, struct missed_key *key)
+{
+    key->next = NULL;
+    *keys->last = key;
+    keys->last = &key->next;
+    key->bucket_next = keys->buckets[key->hash % BUCKETS];
+    keys->buckets[key->hash % BUCKETS] = key;
+    keys->count++;
+    keys->bytes += key->size;
+}
+
+static struct missed_key *keys_pop(struct missed_keys *keys)
+{
+    struct missed_key *key = keys->first;
+    if (key == NULL)
+        return NULL;
+    keys->first = key->next;
+    if (keys->first == NULL)
+        keys->last = &keys->first;
+    struct missed_key **at = &keys->buckets[key->hash % BUCKETS];
+    while (*at != key)
+        at = &(*at)->bucket_next;
+    *at = key->bucket_next;
+    keys->count--;
+    keys->bytes -= key->size;
+    return key;
+}
+
+static struct missed_keys *keys_of(struct node *node)
+{
+    if (node->keys == NULL) {
+        node->keys = calloc(1, sizeof *node->keys);
+        if (node->keys != NULL)
+            node->keys->last = &node->keys->first;
+    }
+    return node->keys;
+}
+
+void copy_missed(struct sp_ring *ring, struct node *node, unsigned slot, const void *bytes,
+                 size_t size)
+{
+    struct missed_key *key = malloc(sizeof *key + size);
+    pthread_mutex_lock(&ring->mutex);
+    struct missed_keys *keys = keys_of(node);
+    if (keys == NULL || key == NULL) {
+        if (keys != NULL)
+            keys->overflown = true;
+    } else {
+        key->slot = slot;
+        key->size = size;
+        if (size > 0)
+            memcpy(key->bytes, bytes, size);
+        key->hash = hash_of(key->bytes, size);
+        if (!keys_have(keys, key->hash, bytes, size)) {
+            bool room = keys->count < KEYS_MAX && keys->bytes + size <= KEYS_BYTES_MAX;
+            keys->overflown |= !room;
+            if (room) {
+                keys_append(keys, key);
+                key = NULL;
+            }
+        }
+    }
+    pthread_mutex_unlock(&ring->mutex);
+    free(key);
+}
+
+void copy_forget(struct node *node)
+{
+    struct missed_key *key;
+    while (node->keys != NULL && (key = keys_pop(node->keys)) != NULL)
+        free(key);
+    free(node->keys);
+    node->keys = NULL;
+}
+
+/* --- copying ------------------------------------------------------------------------------------
+ */
+
+/* The key's value as DUMP has it, and its time to live (0: none), of the first other node that
+ * answers. SP_ENOTFOUND: it is not there. */
+static int fetch(struct sp_ring *ring, const struct view *view, struct node *from,
+                 const struct missed_key *key, struct sp_buffer *dump, int64_t *ttl_ms)
+{
+    struct answer answer = {.value = dump};
+    const struct argument dump_of[] = {{"DUMP", 4}, {key->bytes, key->size}};
+    const struct argument ttl_of[] = {{"PTTL", 4}, {key->bytes, key->size}};
+    int status = node_ask(ring, view, from, dump_of, 2, COPY_MS, &answer);
+    if (status != SP_OK)
+        return status;
+    if (answer.type == SP_REPLY_NULL)
+        return SP_ENOTFOUND;
+    if (answer.type != SP_REPLY_TEXT)
+        return SP_EREFUSED;
+    answer = (struct answer){0};
+    status = node_ask(ring, view, from, ttl_of, 2, COPY_MS, &answer);
+    *ttl_ms = answer.numbers[0] > 0 ? answer.numbers[0] : 0;
+    return status == SP_OK && answer.type != SP_REPLY_INTEGER ? SP_EREFUSED : status;
+}
+
+static int restore(struct sp_ring *ring, const struct view *view, struct node *to,
+                   const struct missed_key *key, const struct sp_buffer *dump, int64_t ttl_ms)
+{
+    char digits[PUT_NUMBER_BYTES];
+    struct answer answer = {0};
+    const struct argument del[] = {{"DEL", 3}, {key->bytes, key->size}};
+    const struct argument restore_it[] = {
+        {"RESTORE", 7},
+        {key->bytes, key->size},
+        {digits, put_digits(digits, (uint64_t)ttl_ms)},
+        {dump != NULL ? dump->data : "", dump != NULL ? dump->size : 0},
+        {"REPLACE", 7}};
+    int status = dump == NULL ? node_ask(ring, view, to, del, 2, COPY_MS, &answer)
+                              : node_ask(ring, view, to, restore_it, 5, COPY_MS, &answer);
+    return status == SP_OK && answer.type == SP_REPLY_ERROR ? SP_EREFUSED : status;
+}
+
+/* Until two fetches in a row are the same. */
+static int copy_from(struct sp_ring *ring, const struct view *view, struct node *from,
+                     struct node *to, const struct missed_key *key)
+{
+    struct sp_buffer dumps[2] = {{0}, {0}};
+    int64_t ttl_ms = 0;
+    int before = SP_OK;
+    int status = fetch(ring, view, from, key, &dumps[0], &ttl_ms);
+    for (unsigned i = 0; i < COPY_TRIES && (status == SP_OK || status == SP_ENOTFOUND); i++) {
+        struct sp_buffer *old = &dumps[i % 2], *now = &dumps[1 - i % 2];
+        before = status;
+        status = restore(ring, view, to, key, before == SP_OK ? old : NULL, ttl_ms);
+        if (status != SP_OK)
+            break;
+        status = fetch(ring, view, from, key, now, &ttl_ms);
+        if (status == before &&
+            (status == SP_ENOTFOUND ||
+             (old->size == now->size && memcmp(old->data, now->data, old->size) == 0)))
+            break;
+    }
+    sp_buffer_free(&dumps[0]);
+    sp_buffer_free(&dumps[1]);
+    return status == SP_ENOTFOUND ? SP_OK : status;
+}
+
+/* From the first other copy that has missed nothing of the slot itself. */
+static bool copy_key(struct sp_ring *ring, const struct view *view, struct node *to,
+                     const struct missed_key *key)
+{
+    uint16_t positions[CANDIDATES_MAX];
+    unsigned count = view_candidates(view, key->slot, positions);
+    for (unsigned i = 0; i < count; i++) {
+        struct node *from = view->nodes[positions[i]];
+        if (from == to || node_kept_back(from) || node_distrusted(from, key->slot))
+            continue;
+        if (copy_from(ring, view, from, to, key) == SP_OK)
+            return true;
+    }
+    return false;
+}
+
+static struct missed_key *pop_locked(struct sp_ring *ring, struct node *node)
+{
+    pthread_mutex_lock(&ring->mutex);
+    struct missed_key *key = node->keys != NULL ? keys_pop(node->keys) : NULL;
+    pthread_mutex_unlock(&ring->mutex);
+    return key;
+}
+
+static void put_back(struct sp_ring *ring, struct node *node, struct missed_key *key)
+{
+    pthread_mutex_lock(&ring->mutex);
+    if (keys_have(node->keys, key->hash, key->bytes, key->size)) {
+        free(key);
+    } else {
+        keys_append(node->keys, key);
+    }
+    pthread_mutex_unlock(&ring->mutex);
+}
+
+/* True: there is nothing left. */
+static bool copy_some(struct sp_ring *ring, const struct view *view, struct node *node,
+                      uint64_t *missed)
+{
+    struct missed_key *key = NULL;
+    for (unsigned i = 0; i < KEYS_AT_ONCE; i++) {
+        pthread_mutex_lock(&ring->mutex);
+        *missed = node->missed_count;
+        pthread_mutex_unlock(&ring->mutex);
+        key = pop_locked(ring, node);
+        if (key == NULL)
+            return true;
+        if (!copy_key(ring, view, node, key)) {
+            put_back(ring, node, key);
+            return false;
+        }
+        free(key);
+    }
+    return false;
+}
+
+bool copy_keep(struct sp_ring *ring, const struct view *view)
+{
+    bool more = false;
+    if (view->map->parameters.kind != RING_REDIS)
+        return false;
+    for (uint32_t i = 0; i < view->map->node_count; i++) {
+        struct node *node = view->nodes[i];
+        uint64_t missed = 0;
+        if (!atomic_load_explicit(&node->distrusted, memory_order_relaxed) || node_kept_back(node))
+            continue;
+        if (!copy_some(ring, view, node, &missed)) {
+            more = true;
+            continue;
+        }
+        pthread_mutex_lock(&ring->mutex);
+        bool all = node->keys != NULL && !node->keys->overflown;
+        pthread_mutex_unlock(&ring->mutex);
+        if (all)
+            trust_clear(ring, node, missed);
+    }
+    return more;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * keeper.c - the one thread of a handle: it follows the map, PINGs nodes that are kept back, tells
+ * witnesses what a node missed, and brings Redis nodes what they missed.
+ *
+ * It turns once every probe_ms, give or take a quarter so that many processes do not probe in step,
+ * and at once when a call has something for it. Each turn waits for silent nodes no longer than
+ * PING_MS, for all of them at the same time.
+ */
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "alloc/clock.h"
+#include "client/cache/link.h"
+#include "client/nodes/nodes.h"
+
+#define PING_MS   100u
+#define PING_MANY 64u /* nodes that are probed in one turn */
+#define FETCH_MS  500u
+#define SOON_MS   5u
+
+/* --- probing ------------------------------------------------------------------------------------
+ */
+
+static void probe(struct sp_ring *ring, const struct view *view)
+{
+    struct node *nodes[PING_MANY];
+    bool answered[PING_MANY];
+    size_t count = 0;
+    for (uint32_t i = 0; i < view->map->node_count && count < PING_MANY; i++)
+        if (node_kept_back(view->nodes[i]))
+            nodes[count++] = view->nodes[i];
+    if (count == 0)
+        return;
+    nodes_ping(ring, view, nodes, count, PING_MS, answered);
+    for (size_t i = 0; i < count; i++)
+        if (answered[i])
+            node_close_breaker(nodes[i]);
+}
+
+/* --- a later map, of a node ---------------------------------------------------------------------
+ */
+
+static struct ring_map *fetch_from(struct sp_ring *ring, const struct view *view, struct node *node)
+{
+    static const struct argument arguments[] = {{"SIDEPOND", 8}, {"RING", 4}};
+    struct sp_buffer bytes = {0};
+    struct answer answer = {.value = &bytes};
+    struct ring_map *map = NULL;
+    int status = node_ask(ring, view, node, arguments, 2, FETCH_MS, &answer);
+    if (status == SP_OK && answer.type == SP_REPLY_TEXT &&
+        ring_map_decode(bytes.data, bytes.size, &map) != SP_OK)
+        map = NULL;
+    sp_buffer_free(&bytes);
+    return map;
+}
+
+/* Of the nodes that answer, until one has a map as late as was spoken of. */
+static void fetch_map(struct sp_ring *ring, const struct view *view)
+{
+    uint64_t wanted = atomic_load_explicit(&ring->later_epoch, memory_order_acquire);
+    uint64_t latest = view->map->epoch;
+    if (view->map->parameters.kind != RING_SIDEPOND || wanted <= latest)
+        return;
+    for (uint32_t i = 0; i < view->map->node_count && latest < wanted; i++) {
+        if (node_kept_back(view->nodes[i]))
+            continue;
+        struct ring_map *map = fetch_from(ring, view, view->nodes[i]);
+        if (map != NULL && map->epoch > latest && view_install(ring, map) == SP_OK)
+            latest = map->epoch;
+        ring_map_unref(map);
+    }
+    if (latest < wanted) /* nobody has it: who speaks of it once more will be believed again */
+        atomic_compare_exchange_strong(&ring->later_epoch, &wanted, latest);
+}
+
+/* --- turns --------------------------------------------------------------------------------------
+ */
+
+static bool turn(struct sp_ring *ring)
+{
+    watch_step(ring);
+    struct view *view = view_take(ring);
+    if (view == NULL)
+        return false;
+    fetch_map(ring, view);
+    bool more = trust_keep(ring, view);
+    more |= copy_keep(ring, view);
+    probe(ring, view);
+    view_give(view);
+    return more;
+}
+
+static void rest(struct sp_ring *ring, uint32_t ms)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)(ms % 1000) * 1000000L;
+    until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    int waited = 0;
+    while (!ring->stopping && !ring->work && waited == 0)
+        waited = pthread_cond_timedwait(&ring->woken, &ring->mutex, &until);
+    ring->work = false;
+}
+
+void *keeper_main(void *context)
+{
+    struct sp_ring *ring = context;
+    uint64_t seed = clock_ns();
+    pthread_mutex_lock(&ring->mutex);
+    while (!ring->stopping) {
+        pthread_mutex_unlock(&ring->mutex);
+        bool more = turn(ring);
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        uint32_t probe_ms = ring->settings.probe_ms;
+        uint32_t jitter = (uint32_t)(seed >> 33) % (probe_ms / 2 + 1);
+        pthread_mutex_lock(&ring->mutex);
+        if (!ring->stopping)
+            rest(ring, more ? SOON_MS : probe_ms - probe_ms / 4 + jitter);
+    }
+    pthread_mutex_unlock(&ring->mutex);
+    return NULL;
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * view.c - the map in use with its nodes, and the order in which a slot's nodes are asked.
+ *
+ * Nodes outlive maps: one that is in the next map under the same name and address stays what it is,
+ * with its connections, breaker and missed slots.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/cache/link.h"
+#include "client/nodes/nodes.h"
+
+/* --- candidates ---------------------------------------------------------------------------------
+ */
+
+enum rank { RANK_GOOD, RANK_KEPT_BACK, RANK_DISTRUSTED, RANKS };
+
+static enum rank rank_of(const struct node *node, unsigned slot)
+{
+    if (node_distrusted(node, slot))
+        return RANK_DISTRUSTED;
+    return node_kept_back(node) ? RANK_KEPT_BACK : RANK_GOOD;
+}
+
+unsigned view_candidates(const struct view *view, unsigned slot, uint16_t out[CANDIDATES_MAX])
+{
+    uint16_t all[CANDIDATES_MAX];
+    enum rank ranks[CANDIDATES_MAX];
+    unsigned count = ring_map_union(view->map, slot, all), good = 0;
+    for (unsigned i = 0; i < count; i++) {
+        ranks[i] = rank_of(view->nodes[all[i]], slot);
+        if (ranks[i] == RANK_GOOD)
+            out[good++] = all[i];
+    }
+    for (int rank = RANK_KEPT_BACK; good < count && rank < RANKS; rank++)
+        for (unsigned i = 0; i < count; i++)
+            if (ranks[i] == (enum rank)rank)
+                out[good++] = all[i];
+    return count;
+}
+
+/* --- views --------------------------------------------------------------------------------------
+ */
+
+struct view *view_take(struct sp_ring *ring)
+{
+    pthread_mutex_lock(&ring->mutex);
+    struct view *view = ring->view;
+    if (view != NULL)
+        atomic_fetch_add_explicit(&view->references, 1, memory_order_relaxed);
+    pthread_mutex_unlock(&ring->mutex);
+    return view;
+}
+
+void view_give(struct view *view)
+{
+    if (view == NULL || atomic_fetch_sub_explicit(&view->references, 1, memory_order_acq_rel) != 1)
+        return;
+    for (uint32_t i = 0; i < view->map->node_count; i++)
+        if (view->nodes[i] != NULL)
+            node_unref(view->nodes[i]);
+    ring_map_unref(view->map);
+    free(view);
+}
+
+/* The mutex need not be held: only the keeper, or who opens the ring, changes the list. */
+static struct node *find_node(const struct sp_ring *ring, const struct ring_node *wanted)
+{
+    struct node *node = ring->nodes;
+    while (node != NULL &&
+           (strcmp(node->name, wanted->name) != 0 || strcmp(node->address, wanted->address) != 0))
+        node = node->next;
+    return node;
+}
+
+/* A name that cannot be resolved is one of a node that cannot be reached; what is known stays. */
+static struct node *obtain_node(struct sp_ring *ring, const struct ring_node *wanted)
+{
+    struct node_addresses addresses;
+    struct node *node = find_node(ring, wanted);
+    bool found = node != NULL;
+    if (!found)
+        node = node_new(wanted);
+    if (node == NULL)
+        return NULL;
+    bool resolved = node_resolve(wanted->address, &addresses) == SP_OK;
+    pthread_mutex_lock(&ring->mutex);
+    if (resolved)
+        node->addresses = addresses;
+    if (!found) {
+        node->next = ring->nodes;
+        ring->nodes = node;
+    }
+    pthread_mutex_unlock(&ring->mutex);
+    return node;
+}
+
+static bool in_view(const struct view *view, const struct node *node)
+{
+    for (uint32_t i = 0; i < view->map->node_count; i++)
+        if (view->nodes[i] == node)
+            return true;
+    return false;
+}
+
+/* Takes nodes out that the view does not have; the mutex is held. */
+static struct node *take_gone(struct sp_ring *ring, const struct view *view)
+{
+    struct node *gone = NULL, **at = &ring->nodes;
+    while (*at != NULL) {
+        struct node *node = *at;
+        if (in_view(view, node)) {
+            at = &node->next;
+            continue;
+        }
+        *at = node->next;
+        node->gone = true;
+        node->next = gone;
+        gone = node;
+    }
+    return gone;
+}
+
+static void swap_view(struct sp_ring *ring, struct view *view)
+{
+    pthread_mutex_lock(&ring->mutex);
+    struct view *before = ring->view;
+    struct node *gone = take_gone(ring, view);
+    ring->view = view;
+    pthread_cond_broadcast(&ring->changed);
+    pthread_mutex_unlock(&ring->mutex);
+    view_give(before);
+    while (gone != NULL) {
+        struct node *next = gone->next;
+        node_unref(gone);
+        gone = next;
+    }
+}
+
+int view_install(struct sp_ring *ring, const struct ring_map *map)
+{
+    struct view *view = calloc(1, sizeof *view + map->node_count * sizeof(struct node *));
+    if (view == NULL)
+        return error_plain(SP_ENOMEM);
+    atomic_init(&view->references, 1);
+    view->map = ring_map_ref(map);
+    for (uint32_t i = 0; i < map->node_count; i++) {
+        view->nodes[i] = obtain_node(ring, &map->nodes[i]);
+        if (view->nodes[i] == NULL) {
+            view_give(view);
+            return error_plain(SP_ENOMEM);
+        }
+        node_ref(view->nodes[i]);
+    }
+    swap_view(ring, view);
+    return SP_OK;
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * test_ring_wire.c - what the ring's client says to nodes that are sidepondd, and makes of what
+ * they say.
+ *
+ * Goal: writes are stamped, later than what a node knows, and have one version and expiry on all
+ * nodes; what a node missed is told to the others, and it is not read from until they are content;
+ * refused reads go to the next copy; a later map is fetched; what must not be done twice is not.
+ * Method: two false nodes (ring_fake.c) that refuse at will and count what they are asked.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "alloc/clock.h"
+#include "client/ring/clock.h"
+#include "tests/system/ring_fake.h"
+#include "tests/system/ring_servers.h"
+
+#define K(text)   (text), (sizeof(text) - 1)
+#define WITHIN_MS 5000u
+
+struct two {
+    struct fake_node nodes[2];
+    char list[128];
+    struct sp_ring *ring;
+};
+
+static int begin(void **state)
+{
+    static struct two two;
+    struct sp_ring_options options = SP_RING_OPTIONS_INIT;
+    *state = &two;
+    for (unsigned i = 0; i < 2; i++)
+        fake_node_start(&two.nodes[i]);
+    snprintf(two.list, sizeof two.list, "a=127.0.0.1:%d,b=127.0.0.1:%d", two.nodes[0].port,
+             two.nodes[1].port);
+    options.nodes = two.list;
+    options.timeout_ms = 400;
+    options.probe_ms = 10;
+    options.hedge_ms = 20;
+    assert_ok(sp_ring_open(&options, &two.ring));
+    return 0;
+}
+
+static int end(void **state)
+{
+    struct two *two = *state;
+    sp_ring_close(two->ring);
+    for (unsigned i = 0; i < 2; i++)
+        fake_node_end(&two->nodes[i]);
+    return 0;
+}
+
+static struct fake_node *copy_of(struct two *two, const char *key, unsigned copy)
+{
+    struct sp_ring_where where;
+    assert_ok(sp_ring_where(two->ring, key, strlen(key), &where));
+    assert_int_equal(where.count, 2);
+    return &two->nodes[where.names[copy][0] - 'a'];
+}
+
+static void assert_value(struct sp_ring *ring, const char *key, const char *expected)
+{
+    struct sp_buffer value = {0};
+    assert_ok(sp_ring_get(ring, key, strlen(key), &value));
+    assert_int_equal(value.size, strlen(expected));
+    assert_memory_equal(value.data, expected, value.size);
+    sp_buffer_free(&value);
+}
+
+static void await(bool (*what)(struct two *), struct two *two)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    uint64_t until = clock_ms() + WITHIN_MS;
+    while (!what(two)) {
+        assert_true(clock_ms() < until);
+        nanosleep(&pause, NULL);
+    }
+}
+
+static bool all_trusted(struct two *two)
+{
+    struct sp_ring_node *nodes;
+    size_t count;
+    assert_ok(sp_ring_nodes(two->ring, &nodes, &count, NULL));
+    bool all = true;
+    for (size_t i = 0; i < count; i++)
+        all &= !nodes[i].kept_back && !nodes[i].distrusted;
+    free(nodes);
+    return all;
+}
+
+/* --- writes -------------------------------------------------------------------------------------
+ */
+
+static void test_stamps(void **state)
+{
+    struct two *two = *state;
+    struct fake_entry entries[2];
+    struct sp_ring_copies copies;
+    assert_ok(sp_ring_set(two->ring, K("k"), K("v1"), 60000, SP_RING_ALL, &copies));
+    assert_int_equal(copies.have, 2);
+    for (unsigned i = 0; i < 2; i++)
+        assert_true(fake_node_find(&two->nodes[i], "k", &entries[i]));
+    assert_int_equal(entries[0].version, entries[1].version);
+    assert_int_equal(entries[0].expiry, entries[1].expiry);
+    assert_in_range(entries[0].expiry, (uint64_t)clock_wall_ms() + 50000,
+                    (uint64_t)clock_wall_ms() + 60000);
+    atomic_store(&two->nodes[1].clock, 1000000); /* an answer moves the client's clock on */
+    assert_ok(sp_ring_set(two->ring, K("k"), K("v2"), 0, SP_RING_ALL, NULL));
+    assert_ok(sp_ring_set(two->ring, K("k"), K("v3"), 0, SP_RING_ALL, NULL));
+    assert_true(fake_node_find(&two->nodes[0], "k", &entries[0]));
+    assert_true(entries[0].version > entries[1].version + 1000000);
+    assert_ok(sp_ring_delete(two->ring, K("k"), SP_RING_ALL, &copies));
+    assert_int_equal(copies.have, 2);
+    assert_false(fake_node_find(&two->nodes[0], "k", &entries[1]));
+    assert_true(entries[1].version > entries[0].version);
+}
+
+static void test_newer(void **state)
+{
+    struct two *two = *state;
+    struct fake_entry entries[2];
+    uint64_t newer = ring_clock_of(clock_wall_ms()) + 5000000;
+    atomic_store(&two->nodes[1].newer, newer);
+    assert_ok(sp_ring_set(two->ring, K("k"), K("v"), 0, SP_RING_ALL, NULL));
+    for (unsigned i = 0; i < 2; i++) {
+        assert_true(fake_node_find(&two->nodes[i], "k", &entries[i]));
+        assert_true(entries[i].version > newer);
+    }
+    assert_int_equal(entries[0].version, entries[1].version);
+}
+
+static bool told(struct two *two)
+{
+    return atomic_load(&two->nodes[0].misses) + atomic_load(&two->nodes[1].misses) > 0;
+}
+
+/* The node that did not take it is not read from, until the other says that it has caught up. */
+static void test_missed(void **state)
+{
+    struct two *two = *state;
+    struct sp_ring_copies copies;
+    struct fake_node *owner = copy_of(two, "k", 0), *next = copy_of(two, "k", 1);
+    struct sp_ring_where where;
+    assert_ok(sp_ring_set(two->ring, K("k"), K("old"), 0, SP_RING_ALL, NULL));
+    atomic_store(&next->missed, 1);
+    atomic_store(&owner->full, 1);
+    assert_ok(sp_ring_set(two->ring, K("k"), K("new"), 0, SP_RING_ONE, &copies));
+    assert_int_equal(copies.have, 1);
+    for (unsigned i = 0; i < 50; i++)
+        assert_value(two->ring, "k", "new");
+    await(told, two);
+    assert_int_equal(atomic_load(&owner->misses), 0);
+    assert_ok(sp_ring_where(two->ring, K("k"), &where));
+    pthread_mutex_lock(&next->mutex);
+    assert_string_equal(next->missed_node, where.names[0]);
+    assert_true((next->missed_slots[where.slot / 64] >> (where.slot % 64) & 1) != 0);
+    pthread_mutex_unlock(&next->mutex);
+    assert_false(all_trusted(two));
+    unsigned gets = atomic_load(&owner->gets);
+    assert_value(two->ring, "k", "new");
+    assert_int_equal(atomic_load(&owner->gets), gets);
+    atomic_store(&next->missed, 0);
+    await(all_trusted, two);
+    assert_value(two->ring, "k", "old"); /* as nobody has repaired it here */
+    atomic_store(&owner->full, 1);
+    assert_status(SP_EPARTIAL, sp_ring_set(two->ring, K("k"), K("new"), 0, SP_RING_ALL, &copies));
+    atomic_store(&owner->full, 1);
+    atomic_store(&next->full, 1);
+    assert_status(SP_ENOSPC, sp_ring_set(two->ring, K("k"), K("new"), 0, SP_RING_ONE, &copies));
+    assert_int_equal(copies.have, 0);
+}
+
+/* --- reads --------------------------------------------------------------------------------------
+ */
+
+static void test_not_held(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *owner = copy_of(two, "k", 0), *next = copy_of(two, "k", 1);
+    int64_t sum;
+    assert_ok(sp_ring_set(two->ring, K("k"), K("v"), 0, SP_RING_ALL, NULL));
+    atomic_store(&owner->not_held, 1);
+    assert_value(two->ring, "k", "v");
+    assert_int_equal(atomic_load(&next->gets), 1);
+    atomic_store(&owner->not_held, 3); /* both know better in a moment */
+    atomic_store(&next->not_held, 3);
+    assert_value(two->ring, "k", "v");
+    atomic_store(&owner->not_held, 1);
+    assert_ok(sp_ring_incr(two->ring, K("n"), 2, &sum, NULL));
+    assert_int_equal(sum, 2);
+    atomic_store(&owner->not_held, 1000000);
+    atomic_store(&next->not_held, 1000000);
+    struct sp_buffer value = {0};
+    uint64_t began = clock_ms();
+    assert_status(SP_ENONODE, sp_ring_get(two->ring, K("k"), &value));
+    assert_in_range(clock_ms() - began, 300, 600);
+}
+
+/* Where it was sent and the answer does not come, it is not done again anywhere. */
+static void test_once(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *owner = copy_of(two, "n", 0), *next = copy_of(two, "n", 1);
+    struct sp_ring_copies copies;
+    int64_t sum;
+    assert_ok(sp_ring_incr(two->ring, K("n"), 5, &sum, &copies));
+    assert_int_equal(copies.have, 2);
+    atomic_store(&owner->silent, true);
+    assert_status(SP_EUNKNOWN, sp_ring_incr(two->ring, K("n"), 1, &sum, NULL));
+    atomic_store(&owner->silent, false);
+    atomic_store(&owner->hangs_up, true);
+    assert_status(SP_EUNKNOWN, sp_ring_incr(two->ring, K("n"), 1, &sum, NULL));
+    assert_int_equal(atomic_load(&next->incrs), 0);
+    /* The breaker is open now, and the next copy is the one to be asked. */
+    assert_ok(sp_ring_incr(two->ring, K("n"), 1, &sum, NULL));
+    assert_int_equal(atomic_load(&next->incrs), 1);
+}
+
+/* A silent owner: the next copy answers after the delay, and at once when the breaker is open. */
+static void test_hedge(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *owner = copy_of(two, "k", 0);
+    struct sp_ring_node *nodes;
+    size_t count;
+    uint64_t hedged = 0;
+    assert_ok(sp_ring_set(two->ring, K("k"), K("v"), 0, SP_RING_ALL, NULL));
+    atomic_store(&owner->silent, true);
+    uint64_t began = clock_us();
+    assert_value(two->ring, "k", "v");
+    assert_in_range(clock_us() - began, 18000, 120000);
+    assert_ok(sp_ring_nodes(two->ring, &nodes, &count, NULL));
+    for (size_t i = 0; i < count; i++)
+        hedged += nodes[i].hedged;
+    free(nodes);
+    assert_int_equal(hedged, 1);
+    atomic_store(&owner->silent, false);
+    assert_value(two->ring, "k", "v");
+}
+
+/* --- the map ------------------------------------------------------------------------------------
+ */
+
+static void give_map(struct two *two, uint64_t epoch, bool only_b)
+{
+    const struct ring_parameters parameters = RING_PARAMETERS_INIT;
+    struct ring_node nodes[2] = {{.name = "a", .weight = 100, .start = 1},
+                                 {.name = "b", .weight = 100, .start = 1}};
+    char why[RING_WHY_BYTES];
+    for (unsigned i = 0; i < 2; i++)
+        snprintf(nodes[i].address, sizeof nodes[i].address, "127.0.0.1:%d", two->nodes[i].port);
+    for (unsigned i = 0; i < 2; i++) {
+        struct ring_map *map;
+        assert_ok(ring_map_next(NULL, &parameters, only_b ? nodes + 1 : nodes, only_b ? 1 : 2, &map,
+                                why));
+        map->epoch = epoch;
+        pthread_mutex_lock(&two->nodes[i].mutex);
+        two->nodes[i].map = map;
+        pthread_mutex_unlock(&two->nodes[i].mutex);
+    }
+}
+
+static void test_moved(void **state)
+{
+    struct two *two = *state;
+    struct sp_ring_where where;
+    struct sp_ring_copies copies;
+    assert_ok(sp_ring_set(two->ring, K("k"), K("v"), 0, SP_RING_ALL, NULL));
+    give_map(two, 7, true);
+    atomic_store(&two->nodes[0].moved, 7);
+    assert_ok(sp_ring_set(two->ring, K("k"), K("w"), 0, SP_RING_ALL, &copies));
+    assert_int_equal(copies.have, 1);
+    assert_ok(sp_ring_where(two->ring, K("k"), &where));
+    assert_int_equal(where.count, 1);
+    assert_string_equal(where.names[0], "b");
+    assert_value(two->ring, "k", "w");
+}
+
+static void test_later_epoch(void **state)
+{
+    struct two *two = *state;
+    assert_ok(sp_ring_set(two->ring, K("k"), K("v"), 0, SP_RING_ALL, NULL));
+    give_map(two, 9, false);
+    atomic_store(&two->nodes[0].epoch, 9);
+    atomic_store(&two->nodes[1].epoch, 9);
+    assert_ok(sp_ring_set(two->ring, K("k"), K("v"), 0, SP_RING_ALL, NULL));
+    assert_ok(sp_ring_wait(two->ring, 1, WITHIN_MS));
+    struct sp_ring_node *nodes;
+    size_t count;
+    struct sp_ring_state ring;
+    assert_ok(sp_ring_nodes(two->ring, &nodes, &count, &ring));
+    assert_int_equal(ring.epoch, 9);
+    free(nodes);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_stamps), TEST(test_newer), TEST(test_missed), TEST(test_not_held),
+        TEST(test_once),   TEST(test_hedge), TEST(test_moved),  TEST(test_later_epoch)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
