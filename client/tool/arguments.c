@@ -31,8 +31,10 @@ static const struct tool_option *option_find(const struct tool *tool, const char
     const struct tool_option *found = NULL;
     if (tool->command != NULL)
         found = option_in(tool->command->options, name, size, letter);
-    if (found == NULL && tool->command != NULL)
-        found = option_in(tool_shared_options(tool->command), name, size, letter);
+    if (found == NULL) /* those of ring may stand before it */
+        found = option_in(tool->command != NULL ? tool_shared_options(tool->command)
+                                                : tool_ring_options,
+                          name, size, letter);
     return found != NULL ? found : option_in(tool_global_options, name, size, letter);
 }
 
