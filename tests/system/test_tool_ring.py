@@ -82,7 +82,7 @@ class Redis:
             raise RuntimeError(line)
         return int(line[1:]) if line[0] == ":" else line[1:]
 
-    def end(self, how=signal.SIGTERM):
+    def end(self, how=signal.SIGKILL):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(how)
