@@ -207,16 +207,17 @@ struct member {
 
     /* The thread's. */
     struct session *session;
-    bool connected;     /* and the session's handle may be used */
-    bool authenticated; /* this session */
-    bool tell_lost;     /* a session has ended, and the next one is to say so */
-    bool was_connected; /* this session */
-    int64_t opened_ms;  /* when it was begun */
-    int64_t open_ms;    /* when the next one may be */
-    int64_t full_ms;    /* when everything is read anew */
-    int64_t look_ms;    /* when there is something to do; INT64_MAX: nothing */
-    int64_t change_ms;  /* when the map is changed, if it still is to be; 0: it is not */
-    int64_t file_ms;    /* when the file's map is used; INT64_MAX: it is not */
+    enum session_phase session_phase; /* as it was last seen */
+    bool connected;                   /* and the session's handle may be used */
+    bool authenticated;               /* this session */
+    bool tell_lost;                   /* a session has ended, and the next one is to say so */
+    bool was_connected;               /* this session */
+    int64_t opened_ms;                /* when it was begun */
+    int64_t open_ms;                  /* when the next one may be */
+    int64_t full_ms;                  /* when everything is read anew */
+    int64_t look_ms;                  /* when there is something to do; INT64_MAX: nothing */
+    int64_t change_ms; /* when the map is changed, if it still is to be; 0: it is not */
+    int64_t file_ms;   /* when the file's map is used; INT64_MAX: it is not */
     struct view view;
     struct ring_map *kept;           /* the last one known, from ZooKeeper or the file */
     bool registered;                 /* with this session, under enrolled_start */

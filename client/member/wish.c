@@ -87,6 +87,7 @@ static int serve(struct member *member, struct wish *wish)
 {
     if (wish->write)
         return serve_write(member, wish);
+    member->view.wanted_fresh = false; /* others may have written it just now */
     int status = look_wanted(member);
     if (status == SP_OK)
         wish->value = wish_of(member->view.wanted, wish->node);

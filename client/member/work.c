@@ -145,6 +145,7 @@ static void follow_session(struct member *member, int64_t now)
     int64_t since_ms = session->since_ms;
     int error = session->error;
     pthread_mutex_unlock(&member->box->mutex);
+    member->session_phase = phase;
     if (phase == SESSION_OPENING && now - member->opened_ms < OPEN_PATIENCE_MS)
         return;
     if (phase == SESSION_OPENING)
@@ -262,6 +263,18 @@ static bool wait_for_work(struct member *member, int64_t until_ms)
     return !stopping;
 }
 
+/* What hinders a session that has never been connected is told as it comes. */
+static int64_t wait_for_connection(struct member *member, int64_t now)
+{
+    char line[MEMBER_WHY_BYTES];
+    if (member->was_connected)
+        return INT64_MAX;
+    session_last_log(line);
+    if (line[0] != '\0' && member->session_phase == SESSION_OPEN)
+        set_status(member, MEMBER_CONNECTING, false, line);
+    return now + OPEN_AGAIN_MS;
+}
+
 /* Does what is due; returns when the next thing is. */
 static int64_t do_work(struct member *member)
 {
@@ -276,8 +289,7 @@ static int64_t do_work(struct member *member)
     if (member->session == NULL)
         return earlier(next, member->open_ms);
     if (!member->connected)
-        return earlier(next,
-                       member->was_connected ? INT64_MAX : member->opened_ms + OPEN_PATIENCE_MS);
+        return earlier(next, wait_for_connection(member, now));
     wish_serve(member);
     if (member->look_ms <= now || member->full_ms <= now ||
         (member->change_ms != 0 && member->change_ms <= now))

@@ -171,7 +171,8 @@ static void check_needed(const struct config *config, struct tree *tree,
     static const char *const lists[] = {"sources", "tables"};
     yaml_node_t *root = config_tree_root(tree);
     for (unsigned i = 0; i < 2; i++)
-        if (!config->cache.enabled && !config_tree_value(tree, root, lists[i]))
+        if (!config->cache.enabled && !config->agent.enabled &&
+            !config_tree_value(tree, root, lists[i]))
             config_complain(complaints, AT(root),
                             "the file needs '%s', or a 'cache' for a pond without tables",
                             lists[i]);

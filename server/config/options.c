@@ -11,28 +11,7 @@
 #include <string.h>
 
 #include "server/config/config.h"
-
-#define MEMBER(type, member) .offset = offsetof(type, member), .bytes = sizeof(((type *)0)->member)
-
-#define SECTION(name, type, path_text, help_text)                                                  \
-    static_assert(sizeof(name##_options) / sizeof(name##_options[0]) <= OPTION_COUNT_MAX,          \
-                  "raise OPTION_COUNT_MAX");                                                       \
-    static const struct section name##_section = {                                                 \
-        .path = (path_text),                                                                       \
-        .help = (help_text),                                                                       \
-        .options = name##_options,                                                                 \
-        .option_count = sizeof(name##_options) / sizeof(name##_options[0]),                        \
-        .struct_bytes = sizeof(type),                                                              \
-    }
-
-#define MS(n)      ((uint64_t)(n))
-#define SECONDS(n) (MS(1000) * (n))
-#define MINUTES(n) (SECONDS(60) * (n))
-#define HOURS(n)   (MINUTES(60) * (n))
-#define DAYS(n)    (HOURS(24) * (n))
-#define KIB(n)     ((uint64_t)(n) << 10)
-#define MIB(n)     ((uint64_t)(n) << 20)
-#define TIB(n)     ((uint64_t)(n) << 40)
+#include "server/config/option_table.h"
 
 static const char *const source_types[] = {"sqlite", "postgresql", NULL};
 static const char *const refresh_modes[] = {"full", "incremental", "notified", NULL};
@@ -92,6 +71,129 @@ static const struct option log_options[] = {
      .help = "Standard error, or the systemd journal with fields."},
 };
 SECTION(log, struct config, "log", "What the daemon says of itself.");
+
+static const struct option agent_node_options[] = {
+    {.key = "name",
+     .kind = OPTION_NAME,
+     .required = true,
+     MEMBER(struct config_agent_node, name),
+     .help = "What the ring calls it; no other node of the ring has this name."},
+    {.key = "address",
+     .kind = OPTION_TEXT,
+     .required = true,
+     MEMBER(struct config_agent_node, address),
+     .min = 3,
+     .max = 127,
+     .help = "Where the agent and all clients reach it: HOST:PORT, [ADDRESS]:PORT or unix:/PATH."},
+    {.key = "user",
+     .kind = OPTION_TEXT,
+     MEMBER(struct config_agent_node, user),
+     .min = 1,
+     .max = 255,
+     .otherwise = "the default user",
+     .help = "Who the agent logs in as, here and at the nodes that it copies from."},
+    {.key = "password_file",
+     .kind = OPTION_PATH,
+     MEMBER(struct config_agent_node, password_file),
+     .help = "A file with the password and nothing else."},
+    {.key = "zone",
+     .kind = OPTION_TEXT,
+     MEMBER(struct config_agent_node, zone),
+     .min = 1,
+     .max = 31,
+     .otherwise = "one of its own",
+     .help = "No two copies of a key lie in one zone, where there are enough zones."},
+    {.key = "weight",
+     .kind = OPTION_NUMBER,
+     MEMBER(struct config_agent_node, weight),
+     .min = 1,
+     .max = 1000,
+     .fallback = "100",
+     .help = "Its share of the keys, in proportion to the other nodes' weights."},
+};
+SECTION(agent_node, struct config_agent_node, "agent.nodes[]", "The Redis servers it watches.");
+
+static const struct option agent_options[] = {
+    {.key = "cluster",
+     .kind = OPTION_NAME,
+     MEMBER(struct config_agent, cluster),
+     .fallback = "main",
+     .help = "The ring's name in ZooKeeper."},
+    {.key = "zookeeper",
+     .kind = OPTION_TEXT,
+     .required = true,
+     MEMBER(struct config_agent, zookeeper),
+     .min = 3,
+     .max = KIB(1),
+     .help = "HOST:PORT,HOST:PORT/CHROOT of the servers of ZooKeeper."},
+    {.key = "zookeeper_user",
+     .kind = OPTION_NAME,
+     MEMBER(struct config_agent, zookeeper_user),
+     .otherwise = "none",
+     .help = "The user of the digest ACL of what the ring writes there."},
+    {.key = "zookeeper_password_file",
+     .kind = OPTION_PATH,
+     MEMBER(struct config_agent, zookeeper_password_file),
+     .help = "A file with that user's password and nothing else."},
+    {.key = "session",
+     .kind = OPTION_DURATION,
+     MEMBER(struct config_agent, session_ms),
+     .min = MS(100),
+     .max = MINUTES(5),
+     .fallback = "4s",
+     .help = "How long ZooKeeper waits for an agent before it takes its nodes out."},
+    {.key = "replicas",
+     .kind = OPTION_NUMBER,
+     MEMBER(struct config_agent, replicas),
+     .min = 1,
+     .max = 3,
+     .fallback = "2",
+     .help = "Copies of each key. All nodes of a ring agree on it."},
+    {.key = "slots",
+     .kind = OPTION_NUMBER,
+     MEMBER(struct config_agent, slots),
+     .min = 16,
+     .max = 16384,
+     .fallback = "16384",
+     .help = "Slots of the ring, a power of two. All nodes of a ring agree on it."},
+    {.key = "check",
+     .kind = OPTION_DURATION,
+     MEMBER(struct config_agent, check_ms),
+     .min = MS(50),
+     .max = MINUTES(1),
+     .fallback = "500ms",
+     .help = "How often each node is asked whether it is well."},
+    {.key = "deadline",
+     .kind = OPTION_DURATION,
+     MEMBER(struct config_agent, deadline_ms),
+     .min = MS(10),
+     .max = MINUTES(1),
+     .fallback = "1s",
+     .help = "A node that has not answered by then is taken out of the ring until it does."},
+    {.key = "throttle",
+     .kind = OPTION_SIZE,
+     MEMBER(struct config_agent, throttle_bytes),
+     .min = KIB(64),
+     .max = TIB(1),
+     .fallback = "64MiB",
+     .help = "The most bytes a second that are copied to a node."},
+    {.key = "file",
+     .kind = OPTION_PATH,
+     MEMBER(struct config_agent, file),
+     .otherwise = "none",
+     .help = "Where the ring's last map is kept, for starts while ZooKeeper is away."},
+    {.key = "nodes",
+     .kind = OPTION_SECTIONS,
+     .required = true,
+     MEMBER(struct config_agent, nodes),
+     .count_offset = offsetof(struct config_agent, node_count),
+     .min = 1,
+     .max = 64,
+     .section = &agent_node_section,
+     .help = "The Redis servers it watches."},
+};
+SECTION(agent, struct config_agent, "agent",
+        "Redis servers as nodes of a ring, for `sidepondd --agent`.");
 
 static const struct option source_options[] = {
     {.key = "name",
@@ -519,6 +621,18 @@ static const struct option top_options[] = {
      .section = &cache_section,
      .otherwise = "off",
      .help = "The cache server."},
+    {.key = "agent",
+     .kind = OPTION_SECTION,
+     .section = &agent_section,
+     MEMBER(struct config, agent),
+     .otherwise = "off",
+     .help = "Redis servers in a ring; with `--agent` only."},
+    {.key = "ring",
+     .kind = OPTION_SECTION,
+     MEMBER(struct config, ring),
+     .section = &config_ring_section,
+     .otherwise = "off",
+     .help = "This node's part in a ring."},
     {.key = "log", .kind = OPTION_SECTION, .section = &log_section, .help = "Logging."},
     {.key = "sources",
      .kind = OPTION_SECTIONS,

@@ -17,6 +17,7 @@ struct argument {
 static const struct argument arguments[] = {
     {"config", 'c', true,
      "the configuration (FILE may stand alone too); default " ARGUMENTS_CONFIG_DEFAULT},
+    {"agent", 0, false, "watch Redis servers and keep them in a ring, in place of a pond"},
     {"check", 0, false, "check the configuration, explain it, and end"},
     {"connect", 0, false, "with --check: ask the databases whether tables and columns are there"},
     {"json", 'j', false, "with plan: print JSON"},
@@ -32,6 +33,7 @@ void arguments_help(FILE *out)
     fprintf(out,
             "Keeps database tables in shared memory, for any process of this host to read.\n\n"
             "  sidepondd [OPTION...] [FILE]       fill the pond and keep it fresh\n"
+            "  sidepondd --agent [FILE]           keep Redis servers in a ring\n"
             "  sidepondd plan [OPTION...] [FILE]  read the tables once, estimate the memory\n\n");
     for (int i = 0; i < ARGUMENT_COUNT; i++) {
         char name[32];
@@ -72,6 +74,8 @@ static bool take(const char *name, const char *value, struct arguments *out)
         out->connect = true;
     else if (strcmp(name, "json") == 0)
         out->json = true;
+    else if (strcmp(name, "agent") == 0)
+        out->command = COMMAND_AGENT;
     else if (strcmp(name, "check") == 0)
         out->command = COMMAND_CHECK;
     else if (strcmp(name, "reference") == 0)

@@ -12,6 +12,7 @@
 
 enum command {
     COMMAND_RUN,
+    COMMAND_AGENT,
     COMMAND_CHECK,
     COMMAND_PLAN,
     COMMAND_VERSION,

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "alloc/clock.h"
+#include "server/daemon/agent.h"
 #include "server/daemon/arguments.h"
 #include "server/daemon/daemon.h"
 #include "server/daemon/plan.h"
@@ -122,6 +123,8 @@ int main(int argc, char **argv)
     case COMMAND_METRICS:
         http_metrics_reference(stdout);
         return EXIT_GOOD;
+    case COMMAND_AGENT:
+        return daemon_agent(arguments.config);
     case COMMAND_CHECK:
         return check(&arguments);
     case COMMAND_PLAN:

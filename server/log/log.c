@@ -152,7 +152,7 @@ static void write_anywhere(struct log_record *record)
     pthread_mutex_unlock(&output.mutex);
 }
 
-void log_message(int level, const char *component, unsigned suppressed, const char *format, ...)
+void log_put(int level, const char *component, unsigned suppressed, const char *format, ...)
 {
     int saved = errno;
     char message[MESSAGE_BYTES];

@@ -80,7 +80,7 @@ struct log_field {
 #define log_at(level, component, ...)                                                              \
     do {                                                                                           \
         if (log_enabled(level))                                                                    \
-            log_message(level, component, 0, __VA_ARGS__);                                         \
+            log_put(level, component, 0, __VA_ARGS__);                                             \
     } while (0)
 
 /* log_event(level, component, message, field, ...): a constant message and at least one field. */
@@ -98,7 +98,7 @@ struct log_field {
         static struct log_limit log_limit_here;                                                    \
         unsigned log_limit_count;                                                                  \
         if (log_enabled(level) && log_limit_pass(&log_limit_here, seconds, &log_limit_count))      \
-            log_message(level, component, log_limit_count, __VA_ARGS__);                           \
+            log_put(level, component, log_limit_count, __VA_ARGS__);                               \
     } while (0)
 
 /* What the macros call. */
@@ -107,7 +107,8 @@ struct log_limit {
     _Atomic unsigned suppressed;
 };
 bool log_limit_pass(struct log_limit *limit, unsigned seconds, unsigned *suppressed);
-void log_message(int level, const char *component, unsigned suppressed, const char *format, ...)
+/* Not log_message: libzookeeper_mt has one, and would call this. */
+void log_put(int level, const char *component, unsigned suppressed, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 void log_fields(int level, const char *component, const char *message,
                 const struct log_field *fields);

@@ -11,8 +11,8 @@
  * {"status": ...}, {"lost": true}, {"asked": NAME}. Does what standard input says, and answers by
  * {"done": COMMAND, "status": ...}:
  *
- *   status | map | register START | unregister | hold | want NAME DRAIN WEIGHT | wanted NAME |
- *   answers NAMES | fork | quit
+ *   status | map | slots | register START | unregister | hold | want NAME DRAIN WEIGHT | wanted
+ * NAME | answers NAMES | fork | quit
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -99,6 +99,22 @@ static void print_map(struct program *program, const struct ring_map *map)
     }
     printf("}}}\n");
     fflush(stdout);
+    pthread_mutex_unlock(&program->mutex);
+}
+
+/* The holders of each slot. */
+static void print_slots(struct program *program, const struct ring_map *map)
+{
+    pthread_mutex_lock(&program->mutex);
+    printf("{\"slots\": [");
+    for (unsigned slot = 0; slot < map->parameters.slots; slot++) {
+        const struct ring_slot_copies *copies = &map->slots[slot];
+        printf("%s[", slot > 0 ? ", " : "");
+        for (unsigned i = 0; i < copies->holder_count; i++)
+            printf("%s\"%s\"", i > 0 ? ", " : "", map->nodes[copies->holders[i]].name);
+        printf("]");
+    }
+    printf("]}\n");
     pthread_mutex_unlock(&program->mutex);
 }
 
@@ -235,14 +251,18 @@ static int run_query(struct program *program, const char *command)
     struct ring_map *map = member_map(program->member);
     if (map == NULL)
         return SP_ENOTREADY;
-    print_map(program, map);
+    if (strcmp(command, "slots") == 0)
+        print_slots(program, map);
+    else
+        print_map(program, map);
     ring_map_unref(map);
     return SP_OK;
 }
 
 static int run_command(struct program *program, const char *command, const char *argument)
 {
-    if (strcmp(command, "status") == 0 || strcmp(command, "map") == 0)
+    if (strcmp(command, "status") == 0 || strcmp(command, "map") == 0 ||
+        strcmp(command, "slots") == 0)
         return run_query(program, command);
     if (strcmp(command, "hold") == 0)
         return hold_all(program);

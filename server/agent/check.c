@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * check.c - whether a Redis server is well, and its registration by that.
+ *
+ * Well is a server that answers PING and INFO before the deadline, is not loading, and is a master.
+ * Its run_id makes the start id, so that a server that was started anew is known as such however
+ * fast that was. Between two checks the connection is listened to: when it breaks, the next check
+ * comes at once. A server that is not well is taken out at the first check that fails; only where
+ * nothing but the connection has broken, it is asked once more on a new one.
+ *
+ * Costs: a PING and an INFO for each check.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "alloc/hash.h"
+#include "server/agent/internal.h"
+#include "server/log/log.h"
+
+#define AGAIN_MS 100 /* a server that is not well */
+
+bool server_stopping(struct watched *server)
+{
+    pthread_mutex_lock(&server->mutex);
+    bool stopping = server->stopping;
+    pthread_mutex_unlock(&server->mutex);
+    return stopping;
+}
+
+bool server_pause(struct watched *server, uint32_t ms)
+{
+    struct pollfd wake = {.fd = server->wake, .events = POLLIN};
+    (void)poll(&wake, 1, (int)ms);
+    return !server_stopping(server);
+}
+
+/* --- one check ---------------------------------------------------------------------------------
+ */
+
+/* The value of a line "KEY:VALUE" of INFO. */
+static bool info_value(const char *info, const char *key, char *out, size_t room)
+{
+    size_t size = strlen(key);
+    for (const char *line = info; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, key, size) != 0 || line[size] != ':')
+            continue;
+        size_t value = strcspn(line + size + 1, "\r\n");
+        snprintf(out, room, "%.*s", (int)value, line + size + 1);
+        return true;
+    }
+    return false;
+}
+
+/* The start id, or 0 with why. */
+static uint64_t judge(struct redis *redis, const char *info)
+{
+    char loading[16] = "0", role[32] = "", run_id[64];
+    if (!info_value(info, "run_id", run_id, sizeof run_id)) {
+        snprintf(redis->why, sizeof redis->why, "its INFO has no run_id");
+        return 0;
+    }
+    (void)info_value(info, "loading", loading, sizeof loading);
+    (void)info_value(info, "role", role, sizeof role);
+    if (strcmp(loading, "0") != 0)
+        snprintf(redis->why, sizeof redis->why, "it is loading its data");
+    else if (strcmp(role, "master") != 0)
+        snprintf(redis->why, sizeof redis->why, "its role is %s, not master", role);
+    else
+        return hash_bytes(run_id, strlen(run_id)) | 1;
+    return 0;
+}
+
+static uint64_t check_once(struct watched *server, struct redis *redis)
+{
+    uint64_t start = 0;
+    if (redis->context == NULL &&
+        !redis_open(redis, server, server->node.address, server->settings->deadline_ms))
+        return 0;
+    redisReply *pong = redis_ask(redis, "PING");
+    redisReply *info = pong != NULL ? redis_ask(redis, "INFO") : NULL;
+    if (info != NULL && info->type == REDIS_REPLY_STRING)
+        start = judge(redis, info->str);
+    freeReplyObject(pong);
+    freeReplyObject(info);
+    return start;
+}
+
+static uint64_t check(struct watched *server, struct redis *redis)
+{
+    bool had = redis->context != NULL;
+    uint64_t start = check_once(server, redis);
+    bool broke = had && redis->context == NULL && !redis->late;
+    return start == 0 && broke ? check_once(server, redis) : start;
+}
+
+/* --- registering -------------------------------------------------------------------------------
+ */
+
+static void apply(struct watched *server, uint64_t start, const char *why)
+{
+    pthread_mutex_lock(&server->mutex);
+    uint64_t before = server->start;
+    server->start = start;
+    pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->mutex);
+    if (start == before) {
+        if (start == 0)
+            log_limited(LOG_WARNING, "agent", 60, "%s at %s is not in the ring: %s",
+                        server->node.name, server->node.address, why);
+        return;
+    }
+    member_register(server->member, start != 0, start != 0 ? start : before);
+    if (start == 0)
+        log_warning("agent", "%s at %s is taken out of the ring: %s", server->node.name,
+                    server->node.address, why);
+    else
+        log_info("agent", "%s at %s is well%s", server->node.name, server->node.address,
+                 before != 0 ? ", and has been started anew" : "");
+}
+
+/* Until the next check: less than that where the connection breaks. */
+static bool listen_to(struct watched *server, const struct redis *redis, uint32_t ms)
+{
+    struct pollfd fds[2] = {
+        {.fd = server->wake, .events = POLLIN},
+        {.fd = redis->context != NULL ? redis->context->fd : -1, .events = POLLIN | POLLRDHUP}};
+    (void)poll(fds, 2, (int)ms);
+    return !server_stopping(server);
+}
+
+void *check_server(void *argument)
+{
+    struct watched *server = argument;
+    struct redis redis = {0};
+    uint64_t start;
+    do {
+        start = check(server, &redis);
+        apply(server, start, redis.why);
+    } while (listen_to(server, &redis, start != 0 ? server->settings->check_ms : AGAIN_MS));
+    redis_close(&redis);
+    return NULL;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * internal.h - what the files of server/agent share.
+ *
+ *   agent.c      starting and ending; the members' calls
+ *   check.c      a thread for each server: whether it is well; registering it
+ *   copy.c       another one: what it lacks of its slots, copied from the holders
+ *   copy_key.c   how keys are compared and brought over
+ *   redis.c      a connection with deadlines
+ *
+ * A server has a member of its own, so that its entry in ZooKeeper goes when it is not well, and
+ * the others' stay. Lock: a server's mutex guards what is marked; it is never held while anything
+ * is waited for.
+ */
+#ifndef SIDEPOND_AGENT_INTERNAL_H
+#define SIDEPOND_AGENT_INTERNAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <hiredis/hiredis.h>
+
+#include "client/member/member.h"
+#include "server/agent/agent.h"
+
+struct watched {
+    const struct config_agent *settings;
+    const struct config_agent_node *config;
+    struct ring_node node;
+    char *password; /* NULL: none */
+    struct member *member;
+    pthread_t checker, copier;
+    bool has_checker, has_copier;
+    int wake; /* an eventfd, readable when the threads are to end */
+
+    pthread_mutex_t mutex; /* of what follows */
+    pthread_cond_t changed;
+    bool stopping;
+    bool map_changed;
+    uint64_t start; /* under which it is registered; 0: it is not */
+    struct ring_map *map;
+};
+
+struct agent {
+    unsigned count;
+    struct watched *servers;
+};
+
+/* --- redis.c --------------------------------------------------------------------------------- */
+
+struct redis {
+    redisContext *context; /* NULL: not connected */
+    char why[256];         /* what went wrong last */
+    bool late;             /* that was a deadline */
+};
+
+/* Connects and logs in with the server's user. */
+bool redis_open(struct redis *redis, const struct watched *server, const char *address,
+                uint32_t deadline_ms);
+void redis_close(struct redis *redis);
+/* Sends a command without waiting. Arguments are a format of hiredis. */
+void redis_send(struct redis *redis, const char *format, ...);
+/* The next reply, to be freed; NULL: the connection is lost, and why is said. */
+redisReply *redis_receive(struct redis *redis);
+/* Both; an error of the server is NULL too, and why is its text. */
+redisReply *redis_ask(struct redis *redis, const char *format, ...);
+
+/* --- check.c, copy.c ------------------------------------------------------------------------- */
+
+void *check_server(void *argument);
+void *copy_to_server(void *argument);
+bool server_stopping(struct watched *server);
+/* Waits; false: the threads are to end. */
+bool server_pause(struct watched *server, uint32_t ms);
+
+/* --- copy_key.c ------------------------------------------------------------------------------ */
+
+struct copy {
+    struct watched *server;
+    struct redis from, to;
+    unsigned slot_count;             /* of the ring */
+    uint64_t slots[RING_SLOT_WORDS]; /* that are copied */
+    uint64_t keys, bytes;            /* brought over */
+    uint64_t removed;                /* that the holder no longer had */
+    int64_t begun_ms;
+};
+
+/* Those keys of a reply of SCAN that are in the slots; false: `from.why` or `to.why` says. */
+bool copy_keys(struct copy *copy, const redisReply *keys);
+bool copy_remove_strangers(struct copy *copy, const redisReply *keys);
+
+#endif
