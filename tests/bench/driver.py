@@ -32,6 +32,7 @@ NAMES = {
     "cache-read": "get and batches of the cache from shared memory, against those of a table",
     "cache-memory": "memory that an entry takes, against Redis and memcached",
     "expiry": "a million entries that expire in the same second: the longest stall of a GET",
+    "ring-client": "the ring's client against plain hiredis, many keys against one, two copies against one",
     "warm-restart": "from kill -9 with a million entries until a GET is answered right again",
 }
 COLUMNS = ("what", "ours", "peer", "unit", "ratio", "reach", "ok")
