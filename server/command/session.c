@@ -23,6 +23,7 @@
 
 #include "alloc/clock.h"
 #include "server/resp/number.h"
+#include "server/ring/ring.h"
 
 static_assert(BATCH_MAX >= NET_AHEAD_MAX, "probes of a thread");
 
@@ -516,8 +517,10 @@ size_t session_input(void *context, uint8_t *bytes, size_t size)
     size_t at = 0, count;
     bool more;
     session->thread->now_ms = clock_wall_ms();
-    if (in_ring)
+    if (in_ring) {
+        ring_look(session->service->ring);
         ring_thread_runs(session->thread);
+    }
     do {
         size_t parsed = parse_batch(session, bytes + at, size - at, &count, &more);
         prepare_batch(session, count);
