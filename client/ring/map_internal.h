@@ -110,6 +110,7 @@ void plan_free(struct plan *plan);
 
 /* The first of the node's slots from this one on; plan->slots: there is none. */
 unsigned plan_next_slot(const struct plan *plan, unsigned node, unsigned slot);
+uint64_t plan_seed(const char *name);
 /* How well a node of this seed and a slot fit: the finaliser of SplitMix64 (Steele, Lea, Flood,
  * OOPSLA 2014). */
 static inline uint64_t plan_score(uint64_t seed, unsigned slot)

@@ -120,7 +120,8 @@ void plan_quotas(struct plan *plan)
 
 /* --- the plan -------------------------------------------------------------------------------- */
 
-static uint64_t fnv1a64(const char *text)
+/* FNV-1a. */
+uint64_t plan_seed(const char *text)
 {
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
     for (; *text; text++)
@@ -214,7 +215,7 @@ int plan_init(struct plan *plan, struct ring_map *map)
     plan->copies = replicas < plan->taking ? replicas : plan->taking;
     plan->zone_copies = (plan->copies + plan->zone_count - 1) / plan->zone_count;
     for (unsigned i = 0; i < plan->node_count; i++)
-        plan->nodes[i].seed = fnv1a64(map->nodes[i].name);
+        plan->nodes[i].seed = plan_seed(map->nodes[i].name);
     count_slots(plan);
     return SP_OK;
 }

@@ -34,6 +34,7 @@ NAMES = {
     "expiry": "a million entries that expire in the same second: the longest stall of a GET",
     "ring-client": "the ring's client against plain hiredis, many keys against one, two copies against one",
     "warm-restart": "from kill -9 with a million entries until a GET is answered right again",
+    "ring-balance": "the ring's map against virtual points: balance, movement and time",
 }
 COLUMNS = ("what", "ours", "peer", "unit", "ratio", "reach", "ok")
 
