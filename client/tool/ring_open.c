@@ -7,8 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "ring_nodes.h"
+
+#define SETTLE_LOOKS 100 /* each 2 ms */
 
 static const char *environment(const char *name)
 {
@@ -82,6 +85,22 @@ static int cannot_open(const struct sp_ring_options *options, int status)
                        options->pond != NULL ? options->pond : "main");
 }
 
+/* The map comes a moment before the word that ZooKeeper is there. */
+static void settle(struct sp_ring *ring)
+{
+    const struct timespec pause = {.tv_nsec = 2000000};
+    struct sp_ring_state state = {.zookeeper_away = true};
+    for (int i = 0; i < SETTLE_LOOKS && state.zookeeper_away; i++) {
+        struct sp_ring_node *nodes = NULL;
+        size_t count;
+        if (i > 0)
+            nanosleep(&pause, NULL);
+        if (sp_ring_nodes(ring, &nodes, &count, &state) != SP_OK)
+            return;
+        free(nodes);
+    }
+}
+
 int tool_ring_open(struct tool *tool)
 {
     struct sp_ring_options options = SP_RING_OPTIONS_INIT;
@@ -96,6 +115,8 @@ int tool_ring_open(struct tool *tool)
         options.credential = credential;
         int status = sp_ring_open(&options, &tool->ring);
         code = status == SP_OK ? TOOL_OK : cannot_open(&options, status);
+        if (code == TOOL_OK)
+            settle(tool->ring);
     }
     tool_secret_free(password);
     tool_secret_free(credential);
