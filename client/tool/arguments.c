@@ -31,6 +31,10 @@ static const struct tool_option *option_find(const struct tool *tool, const char
     const struct tool_option *found = NULL;
     if (tool->command != NULL)
         found = option_in(tool->command->options, name, size, letter);
+    if (found == NULL) /* those of ring may stand before it */
+        found = option_in(tool->command != NULL ? tool_shared_options(tool->command)
+                                                : tool_ring_options,
+                          name, size, letter);
     return found != NULL ? found : option_in(tool_global_options, name, size, letter);
 }
 
@@ -120,6 +124,17 @@ static int command_set(struct tool *tool, const char *name)
     return TOOL_USAGE;
 }
 
+/* The first word after `ring` may make another command of it. */
+static bool subcommand_set(struct tool *tool, const char *word)
+{
+    const struct tool_command *found = NULL;
+    if (tool->arg_count == 0)
+        found = tool_subcommand_find(tool->command->name, word);
+    if (found != NULL)
+        tool->command = found;
+    return found != NULL;
+}
+
 static int count_check(const struct tool *tool)
 {
     const struct tool_command *command = tool->command;
@@ -128,6 +143,11 @@ static int count_check(const struct tool *tool)
     if (tool->arg_count >= command->args_min &&
         (command->args_max < 0 || tool->arg_count <= command->args_max))
         return TOOL_OK;
+    if (command->args_max == 0 && command->words != NULL) {
+        tool_error("unknown subcommand \"%s\" of %s; there are: %s", tool->args[0], command->name,
+                   command->words);
+        return TOOL_USAGE;
+    }
     tool_error("%s arguments; usage: sidepond %s %s",
                tool->arg_count < command->args_min ? "missing" : "too many", command->name,
                command->arguments);
@@ -147,7 +167,7 @@ int tool_parse(struct tool *tool, int argc, char **argv)
             code = option_take(tool, argc, argv, &at);
         else if (tool->command == NULL)
             code = command_set(tool, word);
-        else
+        else if (!options || !subcommand_set(tool, word))
             tool->args[tool->arg_count++] = word;
         if (code != TOOL_OK)
             return code;

@@ -40,6 +40,16 @@ static const char *bash_action(enum tool_complete complete, const char *words, c
     }
 }
 
+/* A command's name as a pattern of bash: "ring\ get". */
+static const char *bash_name(const struct tool_command *command, char *room, size_t room_bytes)
+{
+    const char *space = strchr(command->name, ' ');
+    if (space == NULL)
+        return command->name;
+    snprintf(room, room_bytes, "%.*s\\ %s", (int)(space - command->name), command->name, space + 1);
+    return room;
+}
+
 static void bash_option_cases(const struct tool_option *options, const char *command)
 {
     char room[512];
@@ -54,9 +64,77 @@ static void bash_option_cases(const struct tool_option *options, const char *com
     }
 }
 
+/* The pattern of the options whose arguments are no words of the command line. */
+static void bash_skips(void)
+{
+    const char *between = "        ";
+    for (const struct tool_option *o = tool_ring_options; o->name != NULL; o++) {
+        if (o->argument == NULL)
+            continue;
+        printf("%s--%s", between, o->name);
+        if (o->letter != 0)
+            printf(" | -%c", o->letter);
+        between = " | ";
+    }
+    puts(") ((at++)) ;;");
+}
+
+/* The pattern of the commands of two words. */
+static void bash_subcommands(void)
+{
+    char name[64];
+    const char *between = "            ";
+    for (const struct tool_command *c = tool_commands; c->name != NULL; c++)
+        if (strchr(c->name, ' ') != NULL) {
+            printf("%s%s", between, bash_name(c, name, sizeof name));
+            between = " | ";
+        }
+    puts(") command+=\" ${COMP_WORDS[at]}\" ;;");
+}
+
+static void bash_words_read(void)
+{
+    puts("    for ((at = 1; at < COMP_CWORD; at++)); do\n"
+         "        case ${COMP_WORDS[at]} in\n"
+         "        -p | --pond) pond=(--pond \"${COMP_WORDS[at + 1]}\") && ((at++)) ;;");
+    bash_skips();
+    puts("        -*) ;;\n"
+         "        *)\n"
+         "            case $command${command:+ ${COMP_WORDS[at]}} in\n"
+         "            '') command=${COMP_WORDS[at]} ;;");
+    bash_subcommands();
+    puts("            *) ((arguments++)) ;;\n"
+         "            esac\n"
+         "            ;;\n"
+         "        esac\n"
+         "    done\n"
+         "    # shellcheck disable=SC2207\n"
+         "    case $command:$before in");
+}
+
+static void bash_options_print(void)
+{
+    char name[64];
+    puts("    local options=\"\" names=\"\"\n"
+         "    case $command in");
+    for (const struct tool_command *c = tool_commands; c->name != NULL; c++) {
+        printf("    %s) options=\"", bash_name(c, name, sizeof name));
+        bash_words(c->options);
+        bash_words(tool_shared_options(c));
+        puts("\" ;;");
+    }
+    fputs("    esac\n    options+=\"", stdout);
+    bash_words(tool_global_options);
+    fputs("\"\n    names=\"", stdout);
+    for (const struct tool_command *c = tool_commands; c->name != NULL; c++)
+        if (strchr(c->name, ' ') == NULL)
+            printf("%s%s", c == tool_commands ? "" : " ", c->name);
+    puts("\"");
+}
+
 static void bash_print(void)
 {
-    char room[512];
+    char room[512], name[64];
     puts("# " LICENCE "\n# shellcheck shell=bash\n"
          "# Completion of the sidepond tool for bash; printed by: sidepond completion bash\n"
          "_sidepond_ponds() {\n"
@@ -67,42 +145,21 @@ static void bash_print(void)
          "}\n"
          "_sidepond() {\n"
          "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}\n"
-         "    local command='' arguments=0 at pond=()\n"
-         "    for ((at = 1; at < COMP_CWORD; at++)); do\n"
-         "        case ${COMP_WORDS[at]} in\n"
-         "        -p | --pond) pond=(--pond \"${COMP_WORDS[at + 1]}\") && ((at++)) ;;\n"
-         "        -*) ;;\n"
-         "        *) if [ -z \"$command\" ]; then command=${COMP_WORDS[at]}; else ((arguments++)); "
-         "fi "
-         ";;\n"
-         "        esac\n"
-         "    done\n"
-         "    # shellcheck disable=SC2207\n"
-         "    case $command:$before in");
+         "    local command='' arguments=0 at pond=()");
+    bash_words_read();
     bash_option_cases(tool_global_options, "*");
     for (const struct tool_command *c = tool_commands; c->name != NULL; c++)
-        bash_option_cases(c->options, c->name);
-    puts("    esac\n"
-         "    local options=\"\" names=\"\"\n"
-         "    case $command in");
-    for (const struct tool_command *c = tool_commands; c->name != NULL; c++) {
-        printf("    %s) options=\"", c->name);
-        bash_words(c->options);
-        puts("\" ;;");
-    }
-    fputs("    esac\n    options+=\"", stdout);
-    bash_words(tool_global_options);
-    fputs("\"\n    names=\"", stdout);
-    for (const struct tool_command *c = tool_commands; c->name != NULL; c++)
-        printf("%s%s", c == tool_commands ? "" : " ", c->name);
-    puts("\"\n"
-         "    # shellcheck disable=SC2207\n"
+        bash_option_cases(c->options, bash_name(c, name, sizeof name));
+    bash_option_cases(tool_ring_options, "ring*");
+    puts("    esac");
+    bash_options_print();
+    puts("    # shellcheck disable=SC2207\n"
          "    case $command:$arguments:$word in\n"
          "    *:*:-*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\")) ;;\n"
          "    :*) COMPREPLY=($(compgen -W \"$names\" -- \"$word\")) ;;");
     for (const struct tool_command *c = tool_commands; c->name != NULL; c++)
         if (c->complete != TOOL_COMPLETE_NONE)
-            printf("    %s:0:*) %s ;;\n", c->name,
+            printf("    %s:0:*) %s ;;\n", bash_name(c, name, sizeof name),
                    bash_action(c->complete, c->words, room, sizeof room));
     puts("    *) COMPREPLY=() ;;\n"
          "    esac\n"
@@ -167,6 +224,36 @@ static void zsh_options(const struct tool_option *options)
     }
 }
 
+static void zsh_arguments(const struct tool_command *command)
+{
+    fputs("_arguments", stdout);
+    zsh_options(command->options);
+    zsh_options(tool_shared_options(command));
+    zsh_options(tool_global_options);
+    if (command->complete == TOOL_COMPLETE_NONE)
+        return;
+    fputs(" \\\n        '1:", stdout);
+    quoted_print(command->arguments[0] != '\0' ? command->arguments : "SUBCOMMAND");
+    putchar(':');
+    zsh_action(command->complete, command->words);
+    putchar('\'');
+}
+
+static void zsh_command(const struct tool_command *command, const char *pattern)
+{
+    printf("        %s) ", pattern);
+    zsh_arguments(command);
+    puts(" ;;");
+}
+
+/* Once the second word is there, it is as if the two were one. */
+static void zsh_subcommand(const struct tool_command *command)
+{
+    printf("        '%s') if ((CURRENT > 2)); then shift words; ((CURRENT--)); ", command->name);
+    zsh_arguments(command);
+    puts("; return; fi ;;");
+}
+
 static void zsh_print(void)
 {
     puts("#compdef sidepond\n# " LICENCE "\n"
@@ -186,6 +273,8 @@ static void zsh_print(void)
          "    local -a commands\n"
          "    commands=(");
     for (const struct tool_command *c = tool_commands; c->name != NULL; c++) {
+        if (strchr(c->name, ' ') != NULL)
+            continue;
         printf("        '%s:", c->name);
         quoted_print(c->summary);
         puts("'");
@@ -196,20 +285,16 @@ static void zsh_print(void)
          "    case $state in\n"
          "    command) _describe command commands ;;\n"
          "    arguments)\n"
+         "        local both=\"$words[1] $words[2]\"\n"
+         "        case $both in");
+    for (const struct tool_command *c = tool_commands; c->name != NULL; c++)
+        if (strchr(c->name, ' ') != NULL)
+            zsh_subcommand(c);
+    puts("        esac\n"
          "        case $line[1] in");
-    for (const struct tool_command *c = tool_commands; c->name != NULL; c++) {
-        printf("        %s) _arguments", c->name);
-        zsh_options(c->options);
-        zsh_options(tool_global_options);
-        if (c->complete != TOOL_COMPLETE_NONE) {
-            fputs(" \\\n        '1:", stdout);
-            quoted_print(c->arguments);
-            putchar(':');
-            zsh_action(c->complete, c->words);
-            putchar('\'');
-        }
-        puts(" ;;");
-    }
+    for (const struct tool_command *c = tool_commands; c->name != NULL; c++)
+        if (strchr(c->name, ' ') == NULL)
+            zsh_command(c, c->name);
     puts("        esac ;;\n    esac\n}\n_sidepond \"$@\"");
 }
 
@@ -244,12 +329,27 @@ static void fish_action(enum tool_complete complete, const char *words)
     }
 }
 
-static void fish_options(const struct tool_option *options, const char *command)
+/* When the command has been typed. One whose name is a subcommand of ring as well is meant only
+ * where ring is not. */
+static void fish_condition(const struct tool_command *command)
+{
+    const char *space = strchr(command->name, ' ');
+    printf(" -n '__fish_seen_subcommand_from ");
+    if (space != NULL)
+        printf("%.*s; and __fish_seen_subcommand_from %s'", (int)(space - command->name),
+               command->name, space + 1);
+    else if (tool_subcommand_find("ring", command->name) != NULL)
+        printf("%s; and not __fish_seen_subcommand_from ring'", command->name);
+    else
+        printf("%s'", command->name);
+}
+
+static void fish_options(const struct tool_option *options, const struct tool_command *command)
 {
     for (; options != NULL && options->name != NULL; options++) {
         printf("complete -c sidepond");
         if (command != NULL)
-            printf(" -n '__fish_seen_subcommand_from %s'", command);
+            fish_condition(command);
         printf(" -l %s", options->name);
         if (options->letter != 0)
             printf(" -s %c", options->letter);
@@ -280,15 +380,23 @@ static void fish_print(void)
          "complete -c sidepond -f");
     fish_options(tool_global_options, NULL);
     for (const struct tool_command *c = tool_commands; c->name != NULL; c++) {
-        printf("complete -c sidepond -n __fish_use_subcommand -a %s -d ", c->name);
+        const char *space = strchr(c->name, ' ');
+        if (space == NULL)
+            printf("complete -c sidepond -n __fish_use_subcommand -a %s -d ", c->name);
+        else
+            printf("complete -c sidepond -n '__fish_seen_subcommand_from %.*s' -a %s -d ",
+                   (int)(space - c->name), c->name, space + 1);
         fish_quoted(c->summary);
         putchar('\n');
-        if (c->complete != TOOL_COMPLETE_NONE) {
-            printf("complete -c sidepond -n '__fish_seen_subcommand_from %s'", c->name);
+        if (c->complete != TOOL_COMPLETE_NONE && tool_shared_options(c) == NULL) {
+            printf("complete -c sidepond");
+            fish_condition(c);
             fish_action(c->complete, c->words);
             putchar('\n');
         }
-        fish_options(c->options, c->name);
+        fish_options(c->options, c);
+        if (space == NULL)
+            fish_options(tool_shared_options(c), c);
     }
 }
 

@@ -25,7 +25,8 @@ static void options_print(const struct tool_option *options)
 static void commands_print(void)
 {
     puts("usage: sidepond COMMAND [options] [arguments]\n\n"
-         "Looks into ponds: database tables that sidepondd keeps in shared memory.\n");
+         "Looks into ponds, database tables that sidepondd keeps in shared memory, and into "
+         "rings.\n");
     for (const struct tool_command *command = tool_commands; command->name != NULL; command++)
         printf("  %-26s %s\n", command->name, command->summary);
     puts("\noptions of all commands:");
@@ -45,6 +46,10 @@ void tool_help_print(const struct tool_command *command)
     if (command->options != NULL) {
         puts("\noptions:");
         options_print(command->options);
+    }
+    if (tool_shared_options(command) != NULL) {
+        puts("\noptions of all ring commands:");
+        options_print(tool_shared_options(command));
     }
     puts("\noptions of all commands:");
     options_print(tool_global_options);
@@ -67,8 +72,9 @@ static int help_json(void)
                                               "arguments", command->arguments, "summary",
                                               command->summary, "details", command->details,
                                               "options", options_json(command->options)));
-    return json_print(
-        json_pack("{s:o, s:o}", "commands", list, "options", options_json(tool_global_options)));
+    return json_print(json_pack("{s:o, s:o, s:o}", "commands", list, "ring_options",
+                                options_json(tool_ring_options), "options",
+                                options_json(tool_global_options)));
 }
 
 int tool_help(struct tool *tool)
@@ -76,11 +82,12 @@ int tool_help(struct tool *tool)
     const struct tool_command *command = NULL;
     if (tool->json)
         return help_json();
-    if (tool->arg_count == 1) {
-        command = tool_command_find(tool->args[0]);
+    if (tool->arg_count > 0) {
+        command = tool->arg_count == 1 ? tool_command_find(tool->args[0])
+                                       : tool_subcommand_find(tool->args[0], tool->args[1]);
         if (command == NULL) {
             tool_error("unknown command \"%s\"; commands are listed by: sidepond help",
-                       tool->args[0]);
+                       tool->args[tool->arg_count - 1]);
             return TOOL_USAGE;
         }
     }

@@ -3,6 +3,7 @@
  * commands.c - every subcommand and every option of the tool. Parser, help, completion and
  * `sidepond help --json` follow from these tables.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "tool.h"
@@ -68,6 +69,82 @@ static const struct tool_option bench_options[] = {
      TOOL_COMPLETE_NONE, NULL},
     {0}};
 
+const struct tool_option tool_ring_options[] = {
+    {"zookeeper", 'z', "HOSTS", "the ring is found there: HOST:PORT,...[/CHROOT]",
+     TOOL_COMPLETE_NONE, NULL},
+    {"cluster", 0, "NAME", "the ring's name in ZooKeeper (default: main)", TOOL_COMPLETE_NONE,
+     NULL},
+    {"credential-file", 0, "FILE", "USER:PASSWORD of ZooKeeper is the first line of this file",
+     TOOL_COMPLETE_FILE, NULL},
+    {"nodes", 0, "LIST", "a ring without ZooKeeper: NAME=ADDRESS[@ZONE][*WEIGHT],...",
+     TOOL_COMPLETE_NONE, NULL},
+    {"redis", 0, NULL, "with --nodes: they are Redis servers", TOOL_COMPLETE_NONE, NULL},
+    {"replicas", 0, "COUNT", "with --nodes: copies of each key, 1 to 3 (default 2)",
+     TOOL_COMPLETE_NONE, NULL},
+    {"slots", 0, "COUNT", "with --nodes: slots, a power of two (default 16384)", TOOL_COMPLETE_NONE,
+     NULL},
+    {"user", 'u', "NAME", "the user of the nodes (default: default)", TOOL_COMPLETE_NONE, NULL},
+    {"password-file", 0, "FILE", "the nodes' password is the first line of this file",
+     TOOL_COMPLETE_FILE, NULL},
+    {"timeout", 0, "TIME", "how long a call may take (default 1s)", TOOL_COMPLETE_NONE, NULL},
+    {0}};
+
+static const struct tool_option ring_options[] = {
+    {"wait", 'w', "TIME", "wait until redundancy is complete, at most so long", TOOL_COMPLETE_NONE,
+     NULL},
+    {0}};
+
+static const struct tool_option ring_watch_options[] = {
+    {"interval", 'i', "TIME", "look so often (default 1s)", TOOL_COMPLETE_NONE, NULL},
+    {"count", 'n', "COUNT", "end after so many pictures or lines", TOOL_COMPLETE_NONE, NULL},
+    {0}};
+
+static const struct tool_option ring_get_options[] = {
+    {"raw", 0, NULL, "print the value as it is, without a line end", TOOL_COMPLETE_NONE, NULL},
+    {0}};
+
+static const struct tool_option ring_set_options[] = {
+    {"ttl", 't', "TIME", "the key is gone after so long", TOOL_COMPLETE_NONE, NULL},
+    {"need", 0, "COPIES", "what the write needs to be good: all copies (default) or one",
+     TOOL_COMPLETE_WORDS, "all one"},
+    {0}};
+
+static const struct tool_option ring_del_options[] = {
+    {"need", 0, "COPIES", "what the deletion needs to be good: all copies (default) or one",
+     TOOL_COMPLETE_WORDS, "all one"},
+    {0}};
+
+static const struct tool_option ring_drain_options[] = {
+    {"wait", 'w', "TIME", "wait until the node holds nothing any more, at most so long",
+     TOOL_COMPLETE_NONE, NULL},
+    {0}};
+
+static const struct tool_option ring_repair_options[] = {
+    {"check", 'c', NULL, "only compare; exit code 1 if something differs", TOOL_COMPLETE_NONE,
+     NULL},
+    {"dry-run", 0, NULL, "count what would be copied, and copy nothing", TOOL_COMPLETE_NONE, NULL},
+    {"rate", 'r', "COUNT", "copy at most so many keys a second (default 10000)", TOOL_COMPLETE_NONE,
+     NULL},
+    {"stray", 0, NULL, "copy also keys that only nodes have that are none of their copies",
+     TOOL_COMPLETE_NONE, NULL},
+    {"wait", 'w', "TIME", "of sidepondd nodes: wait until all copies are equal, at most so long",
+     TOOL_COMPLETE_NONE, NULL},
+    {0}};
+
+static const struct tool_option ring_drill_options[] = {
+    {"node", 0, "NAME", "stop this node; it must run on this host", TOOL_COMPLETE_NONE, NULL},
+    {"pid", 0, "PID", "its process, if it cannot be asked for that", TOOL_COMPLETE_NONE, NULL},
+    {"kill", 0, NULL, "kill it, instead of stopping it for a while", TOOL_COMPLETE_NONE, NULL},
+    {"time", 't', "TIME",
+     "how long it stands still, or how long to go on after a kill (default "
+     "3s)",
+     TOOL_COMPLETE_NONE, NULL},
+    {"wait", 'w', "TIME", "how long redundancy may take to be complete again (default 30s)",
+     TOOL_COMPLETE_NONE, NULL},
+    {"yes-this-is-a-test-ring", 0, NULL, "nobody else depends on this ring", TOOL_COMPLETE_NONE,
+     NULL},
+    {0}};
+
 const struct tool_command tool_commands[] = {
     {"status", "", "the pond, its daemon, its memory and its tables",
      "Prints the pond's state and version, whether its daemon is alive, how much memory it takes,\n"
@@ -128,14 +205,66 @@ const struct tool_command tool_commands[] = {
      "Reads random existing keys of a table (default: the one with the most rows) one by one and\n"
      "in batches, and the same keys from a private hash table in this process for comparison.",
      0, 1, TOOL_COMPLETE_TABLE, NULL, bench_options, tool_bench},
+    {"ring", "", "the nodes of a ring: state, share, keys, memory, lag",
+     "Prints the nodes of a ring, and whether each slot has all its copies. With --wait exit code "
+     "1\n"
+     "if it has not by then; without, the answer is 1 as well where copies are missing. The ring "
+     "is\n"
+     "found by --nodes, by --zookeeper, or else by the daemon of the pond.",
+     0, 0, TOOL_COMPLETE_WORDS, "watch get set del call where drain undrain weight repair drill",
+     ring_options, tool_ring},
+    {"ring watch", "", "the nodes of a ring, live",
+     "On a terminal draws the ring again and again; elsewhere prints a line for each change, and\n"
+     "with --json an object.",
+     0, 0, TOOL_COMPLETE_NONE, NULL, ring_watch_options, tool_ring_watch},
+    {"ring get", "KEY", "a key's value",
+     "Prints the value of a key, from its owner or from the next copy. Exit code 1 if there is\n"
+     "none.",
+     1, 1, TOOL_COMPLETE_NONE, NULL, ring_get_options, tool_ring_get},
+    {"ring set", "KEY VALUE", "write a key to all its copies",
+     "Writes a key and says how many copies have it. Exit code 4 if some copies have it but fewer\n"
+     "than are needed, 3 if none could be reached.",
+     2, 2, TOOL_COMPLETE_NONE, NULL, ring_set_options, tool_ring_set},
+    {"ring del", "KEY...", "delete keys",
+     "Deletes keys from all copies, whether or not they were there.", 1, -1, TOOL_COMPLETE_NONE,
+     NULL, ring_del_options, tool_ring_del},
+    {"ring call", "COMMAND [ARG...]", "any command of Redis, at the node of its key",
+     "Prints the reply as redis-cli does. What reads is asked of the next copy if one does not\n"
+     "answer; what depends on what is there runs at the owner, once.",
+     1, -1, TOOL_COMPLETE_NONE, NULL, NULL, tool_ring_call},
+    {"ring where", "KEY", "where a key lies, and which nodes have it",
+     "Prints the key's slot, its holders in the order in which they are asked, its other targets,\n"
+     "and what each of them says when asked for the key. Exit code 1 if no node has it.",
+     1, 1, TOOL_COMPLETE_NONE, NULL, NULL, tool_ring_where},
+    {"ring drain", "NODE", "move a node's data away",
+     "Tells the ring to move all data of a node to others. With --wait exit code 1 if it still\n"
+     "holds some by then. It goes on serving until then. Needs ZooKeeper.",
+     1, 1, TOOL_COMPLETE_NONE, NULL, ring_drain_options, tool_ring_drain},
+    {"ring undrain", "NODE", "let a node have data again", "Ends ring drain. Needs ZooKeeper.", 1,
+     1, TOOL_COMPLETE_NONE, NULL, NULL, tool_ring_undrain},
+    {"ring weight", "NODE WEIGHT", "change a node's share",
+     "Sets the weight of a node, 1 to 1000, where 100 is usual; 0: as its configuration says. "
+     "Needs\n"
+     "ZooKeeper.",
+     2, 2, TOOL_COMPLETE_NONE, NULL, NULL, tool_ring_weight},
+    {"ring repair", "", "compare all copies, and copy what is missing",
+     "Compares the copies of each slot on all nodes, and prints what differs. Nodes that are\n"
+     "sidepondd make their copies equal by themselves; on Redis keys that a copy lacks are copied\n"
+     "to it, with their times to live. Exit code 1 if something differs after that.",
+     0, 0, TOOL_COMPLETE_NONE, NULL, ring_repair_options, tool_ring_repair},
+    {"ring drill", "", "rehearsal: stop a node of a test ring, and see what clients see",
+     "Reads and writes without a pause while a node is stopped or killed, and prints what failed,\n"
+     "what took longest, and how soon all was as before. Exit code 1 if a call failed, an\n"
+     "acknowledged write was lost, or redundancy was not complete again in time.",
+     0, 0, TOOL_COMPLETE_NONE, NULL, ring_drill_options, tool_ring_drill},
     {"completion", "SHELL", "print the completion script for a shell",
      "For bash, zsh or fish: e.g. source <(sidepond completion bash)", 1, 1, TOOL_COMPLETE_WORDS,
      "bash zsh fish", NULL, tool_completion},
     {"version", "", "print the version", "Prints the version of the tool and its library.", 0, 0,
      TOOL_COMPLETE_NONE, NULL, NULL, tool_version},
-    {"help", "[COMMAND]", "print help", "Prints help on the tool or on one command.", 0, 1,
+    {"help", "[COMMAND]", "print help", "Prints help on the tool or on one command.", 0, 2,
      TOOL_COMPLETE_WORDS,
-     "status tables get scan watch top readers check refresh confirm hold stat plan bench "
+     "status tables get scan watch top readers check refresh confirm hold stat plan bench ring "
      "completion version help",
      NULL, tool_help},
     {0}};
@@ -146,4 +275,18 @@ const struct tool_command *tool_command_find(const char *name)
         if (strcmp(command->name, name) == 0)
             return command;
     return NULL;
+}
+
+const struct tool_command *tool_subcommand_find(const char *name, const char *word)
+{
+    char both[64];
+    int size = snprintf(both, sizeof both, "%s %s", name, word);
+    return size > 0 && (size_t)size < sizeof both ? tool_command_find(both) : NULL;
+}
+
+const struct tool_option *tool_shared_options(const struct tool_command *command)
+{
+    bool ring = strncmp(command->name, "ring", 4) == 0 &&
+                (command->name[4] == '\0' || command->name[4] == ' ');
+    return ring ? tool_ring_options : NULL;
 }

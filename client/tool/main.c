@@ -51,5 +51,6 @@ int main(int argc, char **argv)
     }
     code = tool.command->run(&tool);
     sp_close(tool.pond);
+    sp_ring_close(tool.ring);
     return output_finish(code);
 }

@@ -40,6 +40,8 @@ static int exit_code(int status)
     case SP_EFORMAT:
     case SP_EOLD:
     case SP_ENOLEASE:
+    case SP_ENODAEMON:
+    case SP_ENONODE:
         return TOOL_UNAVAILABLE;
     default:
         return TOOL_FAILED;

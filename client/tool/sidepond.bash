@@ -13,8 +13,15 @@ _sidepond() {
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
         -p | --pond) pond=(--pond "${COMP_WORDS[at + 1]}") && ((at++)) ;;
+        --zookeeper | -z | --cluster | --credential-file | --nodes | --replicas | --slots | --user | -u | --password-file | --timeout) ((at++)) ;;
         -*) ;;
-        *) if [ -z "$command" ]; then command=${COMP_WORDS[at]}; else ((arguments++)); fi ;;
+        *)
+            case $command${command:+ ${COMP_WORDS[at]}} in
+            '') command=${COMP_WORDS[at]} ;;
+            ring\ watch | ring\ get | ring\ set | ring\ del | ring\ call | ring\ where | ring\ drain | ring\ undrain | ring\ weight | ring\ repair | ring\ drill) command+=" ${COMP_WORDS[at]}" ;;
+            *) ((arguments++)) ;;
+            esac
+            ;;
         esac
     done
     # shellcheck disable=SC2207
@@ -38,6 +45,28 @@ _sidepond() {
         confirm:--wait | confirm:-w) COMPREPLY=(); return ;;
         bench:--time | bench:-t) COMPREPLY=(); return ;;
         bench:--keys | bench:-n) COMPREPLY=(); return ;;
+        ring:--wait | ring:-w) COMPREPLY=(); return ;;
+        ring\ watch:--interval | ring\ watch:-i) COMPREPLY=(); return ;;
+        ring\ watch:--count | ring\ watch:-n) COMPREPLY=(); return ;;
+        ring\ set:--ttl | ring\ set:-t) COMPREPLY=(); return ;;
+        ring\ set:--need) COMPREPLY=($(compgen -W "all one" -- "$word")); return ;;
+        ring\ del:--need) COMPREPLY=($(compgen -W "all one" -- "$word")); return ;;
+        ring\ drain:--wait | ring\ drain:-w) COMPREPLY=(); return ;;
+        ring\ repair:--rate | ring\ repair:-r) COMPREPLY=(); return ;;
+        ring\ repair:--wait | ring\ repair:-w) COMPREPLY=(); return ;;
+        ring\ drill:--node) COMPREPLY=(); return ;;
+        ring\ drill:--pid) COMPREPLY=(); return ;;
+        ring\ drill:--time | ring\ drill:-t) COMPREPLY=(); return ;;
+        ring\ drill:--wait | ring\ drill:-w) COMPREPLY=(); return ;;
+        ring*:--zookeeper | ring*:-z) COMPREPLY=(); return ;;
+        ring*:--cluster) COMPREPLY=(); return ;;
+        ring*:--credential-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
+        ring*:--nodes) COMPREPLY=(); return ;;
+        ring*:--replicas) COMPREPLY=(); return ;;
+        ring*:--slots) COMPREPLY=(); return ;;
+        ring*:--user | ring*:-u) COMPREPLY=(); return ;;
+        ring*:--password-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
+        ring*:--timeout) COMPREPLY=(); return ;;
     esac
     local options="" names=""
     case $command in
@@ -55,12 +84,24 @@ _sidepond() {
     stat) options="" ;;
     plan) options="" ;;
     bench) options=" --time -t --keys -n" ;;
+    ring) options=" --wait -w --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
+    ring\ watch) options=" --interval -i --count -n --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
+    ring\ get) options=" --raw --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
+    ring\ set) options=" --ttl -t --need --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
+    ring\ del) options=" --need --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
+    ring\ call) options=" --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
+    ring\ where) options=" --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
+    ring\ drain) options=" --wait -w --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
+    ring\ undrain) options=" --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
+    ring\ weight) options=" --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
+    ring\ repair) options=" --check -c --dry-run --rate -r --stray --wait -w --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
+    ring\ drill) options=" --node --pid --kill --time -t --wait -w --yes-this-is-a-test-ring --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
     completion) options="" ;;
     version) options="" ;;
     help) options="" ;;
     esac
     options+=" --pond -p --json -j --color --help -h"
-    names="status tables get scan watch top readers check refresh confirm hold stat plan bench completion version help"
+    names="status tables get scan watch top readers check refresh confirm hold stat plan bench ring completion version help"
     # shellcheck disable=SC2207
     case $command:$arguments:$word in
     *:*:-*) COMPREPLY=($(compgen -W "$options" -- "$word")) ;;
@@ -73,8 +114,9 @@ _sidepond() {
     hold:0:*) COMPREPLY=($(compgen -W "$(sidepond "${pond[@]}" tables --names 2>/dev/null)" -- "$word")) ;;
     plan:0:*) COMPREPLY=($(compgen -f -- "$word")) ;;
     bench:0:*) COMPREPLY=($(compgen -W "$(sidepond "${pond[@]}" tables --names 2>/dev/null)" -- "$word")) ;;
+    ring:0:*) COMPREPLY=($(compgen -W "watch get set del call where drain undrain weight repair drill" -- "$word")) ;;
     completion:0:*) COMPREPLY=($(compgen -W "bash zsh fish" -- "$word")) ;;
-    help:0:*) COMPREPLY=($(compgen -W "status tables get scan watch top readers check refresh confirm hold stat plan bench completion version help" -- "$word")) ;;
+    help:0:*) COMPREPLY=($(compgen -W "status tables get scan watch top readers check refresh confirm hold stat plan bench ring completion version help" -- "$word")) ;;
     *) COMPREPLY=() ;;
     esac
 }

@@ -29,6 +29,7 @@ _sidepond() {
         'stat:where the memory is\: free blocks by size, tables'
         'plan:estimate the memory that a configuration needs'
         'bench:measure reads of existing keys'
+        'ring:the nodes of a ring\: state, share, keys, memory, lag'
         'completion:print the completion script for a shell'
         'version:print the version'
         'help:print help'
@@ -45,6 +46,256 @@ _sidepond() {
     case $state in
     command) _describe command commands ;;
     arguments)
+        local both="$words[1] $words[2]"
+        case $both in
+        'ring watch') if ((CURRENT > 2)); then shift words; ((CURRENT--)); _arguments \
+        '*--interval[look so often (default 1s)]:TIME:' \
+        '*-i[look so often (default 1s)]:TIME:' \
+        '*--count[end after so many pictures or lines]:COUNT:' \
+        '*-n[end after so many pictures or lines]:COUNT:' \
+        '*--zookeeper[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*-z[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*--cluster[the ring'\''s name in ZooKeeper (default\: main)]:NAME:' \
+        '*--credential-file[USER\:PASSWORD of ZooKeeper is the first line of this file]:FILE:_files' \
+        '*--nodes[a ring without ZooKeeper\: NAME=ADDRESS\[@ZONE\]\[*WEIGHT\],...]:LIST:' \
+        '*--redis[with --nodes\: they are Redis servers]' \
+        '*--replicas[with --nodes\: copies of each key, 1 to 3 (default 2)]:COUNT:' \
+        '*--slots[with --nodes\: slots, a power of two (default 16384)]:COUNT:' \
+        '*--user[the user of the nodes (default\: default)]:NAME:' \
+        '*-u[the user of the nodes (default\: default)]:NAME:' \
+        '*--password-file[the nodes'\'' password is the first line of this file]:FILE:_files' \
+        '*--timeout[how long a call may take (default 1s)]:TIME:' \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]'; return; fi ;;
+        'ring get') if ((CURRENT > 2)); then shift words; ((CURRENT--)); _arguments \
+        '*--raw[print the value as it is, without a line end]' \
+        '*--zookeeper[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*-z[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*--cluster[the ring'\''s name in ZooKeeper (default\: main)]:NAME:' \
+        '*--credential-file[USER\:PASSWORD of ZooKeeper is the first line of this file]:FILE:_files' \
+        '*--nodes[a ring without ZooKeeper\: NAME=ADDRESS\[@ZONE\]\[*WEIGHT\],...]:LIST:' \
+        '*--redis[with --nodes\: they are Redis servers]' \
+        '*--replicas[with --nodes\: copies of each key, 1 to 3 (default 2)]:COUNT:' \
+        '*--slots[with --nodes\: slots, a power of two (default 16384)]:COUNT:' \
+        '*--user[the user of the nodes (default\: default)]:NAME:' \
+        '*-u[the user of the nodes (default\: default)]:NAME:' \
+        '*--password-file[the nodes'\'' password is the first line of this file]:FILE:_files' \
+        '*--timeout[how long a call may take (default 1s)]:TIME:' \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]'; return; fi ;;
+        'ring set') if ((CURRENT > 2)); then shift words; ((CURRENT--)); _arguments \
+        '*--ttl[the key is gone after so long]:TIME:' \
+        '*-t[the key is gone after so long]:TIME:' \
+        '*--need[what the write needs to be good\: all copies (default) or one]:COPIES:(all one)' \
+        '*--zookeeper[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*-z[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*--cluster[the ring'\''s name in ZooKeeper (default\: main)]:NAME:' \
+        '*--credential-file[USER\:PASSWORD of ZooKeeper is the first line of this file]:FILE:_files' \
+        '*--nodes[a ring without ZooKeeper\: NAME=ADDRESS\[@ZONE\]\[*WEIGHT\],...]:LIST:' \
+        '*--redis[with --nodes\: they are Redis servers]' \
+        '*--replicas[with --nodes\: copies of each key, 1 to 3 (default 2)]:COUNT:' \
+        '*--slots[with --nodes\: slots, a power of two (default 16384)]:COUNT:' \
+        '*--user[the user of the nodes (default\: default)]:NAME:' \
+        '*-u[the user of the nodes (default\: default)]:NAME:' \
+        '*--password-file[the nodes'\'' password is the first line of this file]:FILE:_files' \
+        '*--timeout[how long a call may take (default 1s)]:TIME:' \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]'; return; fi ;;
+        'ring del') if ((CURRENT > 2)); then shift words; ((CURRENT--)); _arguments \
+        '*--need[what the deletion needs to be good\: all copies (default) or one]:COPIES:(all one)' \
+        '*--zookeeper[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*-z[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*--cluster[the ring'\''s name in ZooKeeper (default\: main)]:NAME:' \
+        '*--credential-file[USER\:PASSWORD of ZooKeeper is the first line of this file]:FILE:_files' \
+        '*--nodes[a ring without ZooKeeper\: NAME=ADDRESS\[@ZONE\]\[*WEIGHT\],...]:LIST:' \
+        '*--redis[with --nodes\: they are Redis servers]' \
+        '*--replicas[with --nodes\: copies of each key, 1 to 3 (default 2)]:COUNT:' \
+        '*--slots[with --nodes\: slots, a power of two (default 16384)]:COUNT:' \
+        '*--user[the user of the nodes (default\: default)]:NAME:' \
+        '*-u[the user of the nodes (default\: default)]:NAME:' \
+        '*--password-file[the nodes'\'' password is the first line of this file]:FILE:_files' \
+        '*--timeout[how long a call may take (default 1s)]:TIME:' \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]'; return; fi ;;
+        'ring call') if ((CURRENT > 2)); then shift words; ((CURRENT--)); _arguments \
+        '*--zookeeper[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*-z[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*--cluster[the ring'\''s name in ZooKeeper (default\: main)]:NAME:' \
+        '*--credential-file[USER\:PASSWORD of ZooKeeper is the first line of this file]:FILE:_files' \
+        '*--nodes[a ring without ZooKeeper\: NAME=ADDRESS\[@ZONE\]\[*WEIGHT\],...]:LIST:' \
+        '*--redis[with --nodes\: they are Redis servers]' \
+        '*--replicas[with --nodes\: copies of each key, 1 to 3 (default 2)]:COUNT:' \
+        '*--slots[with --nodes\: slots, a power of two (default 16384)]:COUNT:' \
+        '*--user[the user of the nodes (default\: default)]:NAME:' \
+        '*-u[the user of the nodes (default\: default)]:NAME:' \
+        '*--password-file[the nodes'\'' password is the first line of this file]:FILE:_files' \
+        '*--timeout[how long a call may take (default 1s)]:TIME:' \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]'; return; fi ;;
+        'ring where') if ((CURRENT > 2)); then shift words; ((CURRENT--)); _arguments \
+        '*--zookeeper[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*-z[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*--cluster[the ring'\''s name in ZooKeeper (default\: main)]:NAME:' \
+        '*--credential-file[USER\:PASSWORD of ZooKeeper is the first line of this file]:FILE:_files' \
+        '*--nodes[a ring without ZooKeeper\: NAME=ADDRESS\[@ZONE\]\[*WEIGHT\],...]:LIST:' \
+        '*--redis[with --nodes\: they are Redis servers]' \
+        '*--replicas[with --nodes\: copies of each key, 1 to 3 (default 2)]:COUNT:' \
+        '*--slots[with --nodes\: slots, a power of two (default 16384)]:COUNT:' \
+        '*--user[the user of the nodes (default\: default)]:NAME:' \
+        '*-u[the user of the nodes (default\: default)]:NAME:' \
+        '*--password-file[the nodes'\'' password is the first line of this file]:FILE:_files' \
+        '*--timeout[how long a call may take (default 1s)]:TIME:' \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]'; return; fi ;;
+        'ring drain') if ((CURRENT > 2)); then shift words; ((CURRENT--)); _arguments \
+        '*--wait[wait until the node holds nothing any more, at most so long]:TIME:' \
+        '*-w[wait until the node holds nothing any more, at most so long]:TIME:' \
+        '*--zookeeper[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*-z[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*--cluster[the ring'\''s name in ZooKeeper (default\: main)]:NAME:' \
+        '*--credential-file[USER\:PASSWORD of ZooKeeper is the first line of this file]:FILE:_files' \
+        '*--nodes[a ring without ZooKeeper\: NAME=ADDRESS\[@ZONE\]\[*WEIGHT\],...]:LIST:' \
+        '*--redis[with --nodes\: they are Redis servers]' \
+        '*--replicas[with --nodes\: copies of each key, 1 to 3 (default 2)]:COUNT:' \
+        '*--slots[with --nodes\: slots, a power of two (default 16384)]:COUNT:' \
+        '*--user[the user of the nodes (default\: default)]:NAME:' \
+        '*-u[the user of the nodes (default\: default)]:NAME:' \
+        '*--password-file[the nodes'\'' password is the first line of this file]:FILE:_files' \
+        '*--timeout[how long a call may take (default 1s)]:TIME:' \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]'; return; fi ;;
+        'ring undrain') if ((CURRENT > 2)); then shift words; ((CURRENT--)); _arguments \
+        '*--zookeeper[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*-z[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*--cluster[the ring'\''s name in ZooKeeper (default\: main)]:NAME:' \
+        '*--credential-file[USER\:PASSWORD of ZooKeeper is the first line of this file]:FILE:_files' \
+        '*--nodes[a ring without ZooKeeper\: NAME=ADDRESS\[@ZONE\]\[*WEIGHT\],...]:LIST:' \
+        '*--redis[with --nodes\: they are Redis servers]' \
+        '*--replicas[with --nodes\: copies of each key, 1 to 3 (default 2)]:COUNT:' \
+        '*--slots[with --nodes\: slots, a power of two (default 16384)]:COUNT:' \
+        '*--user[the user of the nodes (default\: default)]:NAME:' \
+        '*-u[the user of the nodes (default\: default)]:NAME:' \
+        '*--password-file[the nodes'\'' password is the first line of this file]:FILE:_files' \
+        '*--timeout[how long a call may take (default 1s)]:TIME:' \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]'; return; fi ;;
+        'ring weight') if ((CURRENT > 2)); then shift words; ((CURRENT--)); _arguments \
+        '*--zookeeper[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*-z[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*--cluster[the ring'\''s name in ZooKeeper (default\: main)]:NAME:' \
+        '*--credential-file[USER\:PASSWORD of ZooKeeper is the first line of this file]:FILE:_files' \
+        '*--nodes[a ring without ZooKeeper\: NAME=ADDRESS\[@ZONE\]\[*WEIGHT\],...]:LIST:' \
+        '*--redis[with --nodes\: they are Redis servers]' \
+        '*--replicas[with --nodes\: copies of each key, 1 to 3 (default 2)]:COUNT:' \
+        '*--slots[with --nodes\: slots, a power of two (default 16384)]:COUNT:' \
+        '*--user[the user of the nodes (default\: default)]:NAME:' \
+        '*-u[the user of the nodes (default\: default)]:NAME:' \
+        '*--password-file[the nodes'\'' password is the first line of this file]:FILE:_files' \
+        '*--timeout[how long a call may take (default 1s)]:TIME:' \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]'; return; fi ;;
+        'ring repair') if ((CURRENT > 2)); then shift words; ((CURRENT--)); _arguments \
+        '*--check[only compare; exit code 1 if something differs]' \
+        '*-c[only compare; exit code 1 if something differs]' \
+        '*--dry-run[count what would be copied, and copy nothing]' \
+        '*--rate[copy at most so many keys a second (default 10000)]:COUNT:' \
+        '*-r[copy at most so many keys a second (default 10000)]:COUNT:' \
+        '*--stray[copy also keys that only nodes have that are none of their copies]' \
+        '*--wait[of sidepondd nodes\: wait until all copies are equal, at most so long]:TIME:' \
+        '*-w[of sidepondd nodes\: wait until all copies are equal, at most so long]:TIME:' \
+        '*--zookeeper[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*-z[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*--cluster[the ring'\''s name in ZooKeeper (default\: main)]:NAME:' \
+        '*--credential-file[USER\:PASSWORD of ZooKeeper is the first line of this file]:FILE:_files' \
+        '*--nodes[a ring without ZooKeeper\: NAME=ADDRESS\[@ZONE\]\[*WEIGHT\],...]:LIST:' \
+        '*--redis[with --nodes\: they are Redis servers]' \
+        '*--replicas[with --nodes\: copies of each key, 1 to 3 (default 2)]:COUNT:' \
+        '*--slots[with --nodes\: slots, a power of two (default 16384)]:COUNT:' \
+        '*--user[the user of the nodes (default\: default)]:NAME:' \
+        '*-u[the user of the nodes (default\: default)]:NAME:' \
+        '*--password-file[the nodes'\'' password is the first line of this file]:FILE:_files' \
+        '*--timeout[how long a call may take (default 1s)]:TIME:' \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]'; return; fi ;;
+        'ring drill') if ((CURRENT > 2)); then shift words; ((CURRENT--)); _arguments \
+        '*--node[stop this node; it must run on this host]:NAME:' \
+        '*--pid[its process, if it cannot be asked for that]:PID:' \
+        '*--kill[kill it, instead of stopping it for a while]' \
+        '*--time[how long it stands still, or how long to go on after a kill (default 3s)]:TIME:' \
+        '*-t[how long it stands still, or how long to go on after a kill (default 3s)]:TIME:' \
+        '*--wait[how long redundancy may take to be complete again (default 30s)]:TIME:' \
+        '*-w[how long redundancy may take to be complete again (default 30s)]:TIME:' \
+        '*--yes-this-is-a-test-ring[nobody else depends on this ring]' \
+        '*--zookeeper[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*-z[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*--cluster[the ring'\''s name in ZooKeeper (default\: main)]:NAME:' \
+        '*--credential-file[USER\:PASSWORD of ZooKeeper is the first line of this file]:FILE:_files' \
+        '*--nodes[a ring without ZooKeeper\: NAME=ADDRESS\[@ZONE\]\[*WEIGHT\],...]:LIST:' \
+        '*--redis[with --nodes\: they are Redis servers]' \
+        '*--replicas[with --nodes\: copies of each key, 1 to 3 (default 2)]:COUNT:' \
+        '*--slots[with --nodes\: slots, a power of two (default 16384)]:COUNT:' \
+        '*--user[the user of the nodes (default\: default)]:NAME:' \
+        '*-u[the user of the nodes (default\: default)]:NAME:' \
+        '*--password-file[the nodes'\'' password is the first line of this file]:FILE:_files' \
+        '*--timeout[how long a call may take (default 1s)]:TIME:' \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]'; return; fi ;;
+        esac
         case $line[1] in
         status) _arguments \
         '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
@@ -204,6 +455,29 @@ _sidepond() {
         '*--help[print what a command does and takes]' \
         '*-h[print what a command does and takes]' \
         '1:\[TABLE\]:_sidepond_tables' ;;
+        ring) _arguments \
+        '*--wait[wait until redundancy is complete, at most so long]:TIME:' \
+        '*-w[wait until redundancy is complete, at most so long]:TIME:' \
+        '*--zookeeper[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*-z[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
+        '*--cluster[the ring'\''s name in ZooKeeper (default\: main)]:NAME:' \
+        '*--credential-file[USER\:PASSWORD of ZooKeeper is the first line of this file]:FILE:_files' \
+        '*--nodes[a ring without ZooKeeper\: NAME=ADDRESS\[@ZONE\]\[*WEIGHT\],...]:LIST:' \
+        '*--redis[with --nodes\: they are Redis servers]' \
+        '*--replicas[with --nodes\: copies of each key, 1 to 3 (default 2)]:COUNT:' \
+        '*--slots[with --nodes\: slots, a power of two (default 16384)]:COUNT:' \
+        '*--user[the user of the nodes (default\: default)]:NAME:' \
+        '*-u[the user of the nodes (default\: default)]:NAME:' \
+        '*--password-file[the nodes'\'' password is the first line of this file]:FILE:_files' \
+        '*--timeout[how long a call may take (default 1s)]:TIME:' \
+        '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
+        '*--json[print JSON]' \
+        '*-j[print JSON]' \
+        '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
+        '*--help[print what a command does and takes]' \
+        '*-h[print what a command does and takes]' \
+        '1:SUBCOMMAND:(watch get set del call where drain undrain weight repair drill)' ;;
         completion) _arguments \
         '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
         '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
@@ -229,7 +503,7 @@ _sidepond() {
         '*--color[auto (default\: on a terminal, unless NO_COLOR is set), always, never]:WHEN:(auto always never)' \
         '*--help[print what a command does and takes]' \
         '*-h[print what a command does and takes]' \
-        '1:\[COMMAND\]:(status tables get scan watch top readers check refresh confirm hold stat plan bench completion version help)' ;;
+        '1:\[COMMAND\]:(status tables get scan watch top readers check refresh confirm hold stat plan bench ring completion version help)' ;;
         esac ;;
     esac
 }

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "sidepond/ring.h"
 #include "sidepond/sidepond.h"
 
 /* Exit codes, part of the tool's contract (sidepond(1)). */
@@ -45,7 +46,7 @@ struct tool_option {
 struct tool;
 
 struct tool_command {
-    const char *name;
+    const char *name;      /* "get", or with a subcommand "ring get" */
     const char *arguments; /* "TABLE KEY...", for the usage line */
     const char *summary;   /* half a sentence, for the list of commands */
     const char *details;   /* some sentences for the command's help */
@@ -72,6 +73,7 @@ struct tool {
     bool json;     /* --json */
     bool terminal; /* standard output is a terminal */
     bool color;
+    struct sp_ring *ring;  /* after tool_ring_open; closed by main */
     const char *pond_name; /* as given with --pond; NULL: the default */
     struct sp_pond *pond;  /* after tool_open; closed by main */
 };
@@ -79,7 +81,12 @@ struct tool {
 /* --- commands.c ------------------------------------------------------------------------------ */
 extern const struct tool_command tool_commands[]; /* ends with a NULL name */
 extern const struct tool_option tool_global_options[];
+extern const struct tool_option tool_ring_options[]; /* of `ring` and its subcommands */
 const struct tool_command *tool_command_find(const char *name);
+/* "ring get" of "ring" and "get"; NULL: there is none. */
+const struct tool_command *tool_subcommand_find(const char *name, const char *word);
+/* The options that a command has in common with others of its kind; NULL: none. */
+const struct tool_option *tool_shared_options(const struct tool_command *command);
 
 /* --- arguments.c ----------------------------------------------------------------------------- */
 /* Takes the command line apart: fills the command, its options and its arguments. TOOL_USAGE after
@@ -99,6 +106,11 @@ int tool_option_ms(const struct tool *tool, const char *name, uint32_t otherwise
 void tool_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Says that `what` failed with a status, with the library's detail, and gives the exit code. */
 int tool_failed(int status, const char *what, ...) __attribute__((format(printf, 2, 3)));
+
+/* --- secret.c -------------------------------------------------------------------------------- */
+/* The first line of a file that holds a `what`, for tool_secret_free. */
+int tool_secret_read(const char *path, const char *what, char **out);
+void tool_secret_free(char *secret); /* NULL is fine */
 
 /* --- open.c ---------------------------------------------------------------------------------- */
 #define TOOL_PATH_BYTES 4096
@@ -133,6 +145,18 @@ int tool_hold(struct tool *tool);
 int tool_plan(struct tool *tool);
 int tool_readers(struct tool *tool);
 int tool_refresh(struct tool *tool);
+int tool_ring(struct tool *tool);
+int tool_ring_call(struct tool *tool);
+int tool_ring_del(struct tool *tool);
+int tool_ring_drain(struct tool *tool);
+int tool_ring_drill(struct tool *tool);
+int tool_ring_get(struct tool *tool);
+int tool_ring_repair(struct tool *tool);
+int tool_ring_set(struct tool *tool);
+int tool_ring_undrain(struct tool *tool);
+int tool_ring_watch(struct tool *tool);
+int tool_ring_weight(struct tool *tool);
+int tool_ring_where(struct tool *tool);
 int tool_scan(struct tool *tool);
 int tool_stat(struct tool *tool);
 int tool_status(struct tool *tool);

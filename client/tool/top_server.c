@@ -17,34 +17,12 @@
 
 #define SOCKET_NAME  "socket"
 #define ANSWER_MS    1000
-#define PASSWORD_MAX 1024
 #define DEFAULT_USER "default"
 #define INFO_SECTIONS                                                                              \
     "server", "clients", "memory", "stats", "commandstats", "latencybuckets", "keyspace"
 
 /* --- who we are --------------------------------------------------------------------------------
  */
-
-/* The first line of a file. */
-static int read_password(const char *path, char **out)
-{
-    char line[PASSWORD_MAX + 2];
-    FILE *file = fopen(path, "re");
-    if (file == NULL) {
-        tool_error("cannot read the password file %s: %s", path, strerror(errno));
-        return TOOL_USAGE;
-    }
-    bool got = fgets(line, sizeof line, file) != NULL;
-    fclose(file);
-    line[got ? strcspn(line, "\r\n") : 0] = '\0';
-    if (line[0] == '\0' || strlen(line) > PASSWORD_MAX) {
-        tool_error("the password file %s has no password in its first line", path);
-        return TOOL_USAGE;
-    }
-    *out = strdup(line);
-    explicit_bzero(line, sizeof line);
-    return *out != NULL ? TOOL_OK : tool_failed(SP_ENOMEM, "password");
-}
 
 int top_server_init(struct top_server *server, const struct tool *tool)
 {
@@ -59,7 +37,7 @@ int top_server_init(struct top_server *server, const struct tool *tool)
         tool_error("--user needs --password-file");
         return TOOL_USAGE;
     }
-    return file != NULL ? read_password(file, &server->password) : TOOL_OK;
+    return file != NULL ? tool_secret_read(file, "password", &server->password) : TOOL_OK;
 }
 
 static void hang_up(struct top_server *server)
@@ -72,9 +50,7 @@ static void hang_up(struct top_server *server)
 void top_server_free(struct top_server *server)
 {
     hang_up(server);
-    if (server->password != NULL)
-        explicit_bzero(server->password, strlen(server->password));
-    free(server->password);
+    tool_secret_free(server->password);
     server->password = NULL;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * metrics_ring.c - the metrics of a node of a ring, declared once like those of metrics.c, which
- * writes them behind its own. None of them is there without a ring; those of peers have the other
- * node's name as label.
+ * writes them behind its own. None of them has a value without a ring; those of peers have the
+ * other node's name as label.
  */
 #include "server/http/metrics_ring.h"
 
@@ -174,7 +174,7 @@ static void emit(const struct ring_metric *metric, const struct ring_figures *fi
 {
     text_add(out, "# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help, metric->name,
              metric->type);
-    if (metric->value)
+    if (metric->value && figures)
         text_add(out, "%s %.17g\n", metric->name, metric->value(figures));
     for (size_t i = 0; metric->peer_value && i < peer_count; i++)
         text_add(out, "%s{peer=\"%s\"} %.17g\n", metric->name, peers[i].name,
@@ -185,13 +185,12 @@ void ring_metrics_text(const struct observation *seen, struct text *out)
 {
     struct ring *ring = seen->service ? service_ring(seen->service) : NULL;
     struct ring_figures figures;
-    if (!ring)
-        return;
-    struct ring_peer_figures *peers = calloc(RING_NODES_MAX, sizeof(*peers));
-    ring_figures(ring, &figures);
+    struct ring_peer_figures *peers = ring ? calloc(RING_NODES_MAX, sizeof(*peers)) : NULL;
     size_t count = peers ? ring_peer_figures(ring, peers, RING_NODES_MAX) : 0;
+    if (ring)
+        ring_figures(ring, &figures);
     for (size_t i = 0; i < RING_METRICS; i++)
-        emit(&ring_metrics[i], &figures, peers, count, out);
+        emit(&ring_metrics[i], ring ? &figures : NULL, peers, count, out);
     free(peers);
 }
 

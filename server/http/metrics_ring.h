@@ -9,7 +9,7 @@
 
 #include "server/http/observe.h"
 
-/* Nothing without a ring. */
+/* Without a ring, what they are, and no values. */
 void ring_metrics_text(const struct observation *seen, struct text *out);
 void ring_metrics_reference(FILE *out);
 

@@ -313,10 +313,13 @@ class ToolTest(unittest.TestCase):
         for command in commands:
             self.assertIn(f".It Cm {command['name']}", page)
             self.assertIn(command["summary"], self.text("help"))
-            self.assertIn(command["details"], self.text("help", command["name"]))
+            self.assertIn(command["details"], self.text("help", *command["name"].split()))
             for option in command["options"]:
                 self.assertIn(f"Fl {option['name']}", page, command["name"])
-                self.assertIn(f"--{option['name']}", self.text(command["name"], "--help"))
+                self.assertIn(f"--{option['name']}", self.text(*command["name"].split(), "--help"))
+        for option in self.json("help")["ring_options"]:
+            self.assertIn(f"Fl {option['name']}", page)
+            self.assertIn(f"--{option['name']}", self.text("ring", "get", "--help"))
         for shell in ("bash", "zsh", "fish"):
             script = (SOURCE / f"client/tool/sidepond.{shell}").read_text()
             self.assertEqual(self.text("completion", shell), script,
@@ -338,12 +341,15 @@ class ToolTest(unittest.TestCase):
             words() {{ COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _sidepond; echo "${{COMPREPLY[@]}}"; }}
             words sidepond st; words sidepond get us; words sidepond scan users --format ''
             cd {self.pond.root}/shop
-            words sidepond scan --l; words sidepond -p sh"""
+            words sidepond scan --l; words sidepond -p sh
+            words sidepond ring dr; words sidepond --nodes x ring set --need '';
+            words sidepond ring --nodes x drill --y; words sidepond ring where key ''"""
         result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True,
                                 env={**self.pond.environment,
                                      "PATH": f"{BUILD}/bin:{os.environ['PATH']}"})
         self.assertEqual(result.stdout.splitlines(),
-                         ["status stat", "users", "table tsv csv json", "--limit", "shop"])
+                         ["status stat", "users", "table tsv csv json", "--limit", "shop",
+                          "drain drill", "all one", "--yes-this-is-a-test-ring", ""])
 
     def test_version(self):
         version = self.json("version")["version"]
