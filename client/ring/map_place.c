@@ -87,6 +87,8 @@ static bool presses(const struct plan *plan, unsigned node)
 /* Of several nodes of a zone, one can press without the zone. */
 static bool any_presses(const struct plan *plan)
 {
+    if (plan->most_lacks < plan->left)
+        return false;
     for (unsigned zone = 0; zone < plan->zone_count; zone++)
         if (zone_presses(plan, zone))
             return true;
@@ -140,6 +142,9 @@ static bool is_short(const struct plan *plan, unsigned slot)
 static void fill(struct plan *plan)
 {
     find_below(plan);
+    for (unsigned zone = 0; zone < plan->zone_count; zone++)
+        if (plan->zone_lacks[zone] > plan->most_lacks)
+            plan->most_lacks = plan->zone_lacks[zone];
     for (unsigned slot = 0; slot < plan->slots; slot++)
         plan->left += is_short(plan, slot);
     for (unsigned slot = 0; slot < plan->slots; slot++) {
