@@ -86,7 +86,10 @@ struct plan {
     /* Room for what follows, by nodes, but for ranks, by slots. */
     uint16_t *below; /* nodes below their quota, */
     unsigned below_count;
+    unsigned left;           /* slots that lack copies, from the one that is being filled on */
+    uint32_t most_lacks;     /* no zone lacks more */
     uint64_t *below_seeds;   /* and their seeds, */
+    uint32_t *zone_lacks;    /* copies that these lack, by zones, */
     uint16_t *unreached;     /* those that a search has not reached, */
     uint16_t *queue;         /* those whose turn comes, */
     struct plan_step *steps; /* how each was reached, */

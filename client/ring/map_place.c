@@ -8,6 +8,7 @@
  * that joins or leaves costs about as many steps as it has or gets copies.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "client/ring/map_internal.h"
 
@@ -45,12 +46,19 @@ static bool is_below(const struct plan *plan, unsigned node)
     return plan->nodes[node].takes && plan->nodes[node].copies < plan->nodes[node].quota;
 }
 
+static uint32_t lacks(const struct plan *plan, unsigned node)
+{
+    return plan->nodes[node].quota - plan->nodes[node].copies;
+}
+
 static void find_below(struct plan *plan)
 {
     plan->below_count = 0;
+    memset(plan->zone_lacks, 0, plan->zone_count * sizeof *plan->zone_lacks);
     for (unsigned i = 0; i < plan->node_count; i++)
         if (is_below(plan, i)) {
             plan->below_seeds[plan->below_count] = plan->nodes[i].seed;
+            plan->zone_lacks[plan->nodes[i].zone] += lacks(plan, i);
             plan->below[plan->below_count++] = (uint16_t)i;
         }
 }
@@ -64,15 +72,43 @@ static void fill_by_holders(struct plan *plan, unsigned slot)
             plan_take(plan, copies->holders[i], slot);
 }
 
-/* The one with the highest score of those below their quota; RING_NOBODY: none may have it. */
-static unsigned best_below(const struct plan *plan, unsigned slot)
+/* Where the slots that are left are hardly enough for what a zone or a node lacks, it presses: it
+ * must be in each of them, or chains have to mend it afterwards. */
+static bool zone_presses(const struct plan *plan, unsigned zone)
+{
+    return plan->zone_lacks[zone] >= plan->zone_copies * plan->left;
+}
+
+static bool presses(const struct plan *plan, unsigned node)
+{
+    return zone_presses(plan, plan->nodes[node].zone) || lacks(plan, node) >= plan->left;
+}
+
+/* Of several nodes of a zone, one can press without the zone. */
+static bool any_presses(const struct plan *plan)
+{
+    if (plan->most_lacks < plan->left)
+        return false;
+    for (unsigned zone = 0; zone < plan->zone_count; zone++)
+        if (zone_presses(plan, zone))
+            return true;
+    for (unsigned i = 0; plan->zone_copies > 1 && i < plan->below_count; i++)
+        if (lacks(plan, plan->below[i]) >= plan->left)
+            return true;
+    return false;
+}
+
+/* The one with the highest score of those below their quota, or of those among them that press;
+ * RING_NOBODY: none may have it. */
+static unsigned best_below(const struct plan *plan, unsigned slot, bool pressing)
 {
     uint64_t best_score = 0;
     unsigned best = RING_NOBODY;
     for (unsigned i = 0; i < plan->below_count; i++) {
         const uint64_t score = plan_score(plan->below_seeds[i], slot);
         if ((best == RING_NOBODY || score > best_score) &&
-            plan_may_take(plan, plan->below[i], slot, RING_NOBODY)) {
+            plan_may_take(plan, plan->below[i], slot, RING_NOBODY) &&
+            (!pressing || presses(plan, plan->below[i]))) {
             best = plan->below[i];
             best_score = score;
         }
@@ -82,7 +118,9 @@ static unsigned best_below(const struct plan *plan, unsigned slot)
 
 static bool fill_one(struct plan *plan, unsigned slot)
 {
-    const unsigned node = best_below(plan, slot);
+    unsigned node = any_presses(plan) ? best_below(plan, slot, true) : RING_NOBODY;
+    if (node == RING_NOBODY)
+        node = best_below(plan, slot, false);
     if (node == RING_NOBODY) {
         if (!plan_chain_to_slot(plan, slot))
             return false;
@@ -90,9 +128,32 @@ static bool fill_one(struct plan *plan, unsigned slot)
         return true;
     }
     plan_take(plan, node, slot);
+    plan->zone_lacks[plan->nodes[node].zone]--;
     if (!is_below(plan, node))
         find_below(plan);
     return true;
+}
+
+static bool is_short(const struct plan *plan, unsigned slot)
+{
+    return plan->map->slots[slot].target_count < plan->copies;
+}
+
+static void fill(struct plan *plan)
+{
+    find_below(plan);
+    for (unsigned zone = 0; zone < plan->zone_count; zone++)
+        if (plan->zone_lacks[zone] > plan->most_lacks)
+            plan->most_lacks = plan->zone_lacks[zone];
+    for (unsigned slot = 0; slot < plan->slots; slot++)
+        plan->left += is_short(plan, slot);
+    for (unsigned slot = 0; slot < plan->slots; slot++) {
+        if (!is_short(plan, slot))
+            continue;
+        while (is_short(plan, slot) && fill_one(plan, slot))
+            ;
+        plan->left--;
+    }
 }
 
 /* --- what is too much ------------------------------------------------------------------------ */
@@ -176,10 +237,7 @@ void plan_place(struct plan *plan)
         keep_targets(plan, slot);
     for (unsigned slot = 0; slot < plan->slots; slot++)
         fill_by_holders(plan, slot);
-    find_below(plan);
-    for (unsigned slot = 0; slot < plan->slots; slot++)
-        while (plan->map->slots[slot].target_count < plan->copies && fill_one(plan, slot))
-            ;
+    fill(plan);
     for (unsigned i = 0; i < plan->node_count; i++)
         give_surplus(plan, i);
 }

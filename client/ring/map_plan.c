@@ -175,11 +175,12 @@ static bool plan_room(struct plan *plan)
     plan->has = calloc(count * plan->words * 3, sizeof *plan->has);
     plan->below = calloc(count * 3, sizeof *plan->below);
     plan->below_seeds = calloc(count, sizeof *plan->below_seeds);
+    plan->zone_lacks = calloc(count, sizeof *plan->zone_lacks);
     plan->steps = calloc(count, sizeof *plan->steps);
     plan->ranks = calloc(plan->slots, sizeof *plan->ranks);
     plan->shares = calloc(count * 2, sizeof *plan->shares);
-    if (!plan->nodes || !plan->has || !plan->below || !plan->below_seeds || !plan->steps ||
-        !plan->ranks || !plan->shares)
+    if (!plan->nodes || !plan->has || !plan->below || !plan->below_seeds || !plan->zone_lacks ||
+        !plan->steps || !plan->ranks || !plan->shares)
         return false;
     plan->holds = plan->has + count * plan->words;
     plan->full = plan->holds + count * plan->words;
@@ -225,6 +226,7 @@ void plan_free(struct plan *plan)
     free(plan->shares);
     free(plan->ranks);
     free(plan->steps);
+    free(plan->zone_lacks);
     free(plan->below_seeds);
     free(plan->below);
     free(plan->has);

@@ -128,9 +128,19 @@ class Plan:
     def lacks(self, number):
         return len(self.slots[number]["targets"]) < self.copies
 
-    def fill(self, number):
+    def pressing(self, names, left):
+        """Those of the names that press."""
+        lack = {n: self.quota[n] - self.count[n] for n in self.names if self.is_below(n)}
+        of_zone = {}
+        for name, count in lack.items():
+            of_zone[self.zone(name)] = of_zone.get(self.zone(name), 0) + count
+        return [n for n in names if lack[n] >= left
+                or of_zone[self.zone(n)] >= self.zone_copies * left]
+
+    def fill(self, number, left):
         while self.lacks(number):
             can = [n for n in self.names if self.is_below(n) and self.may_take(n, number)]
+            can = self.pressing(can, left) or can
             if can:
                 self.append(max(can, key=lambda n: score(n, number)), number)
             else:
@@ -197,7 +207,7 @@ class Plan:
                 if self.lacks(number) and self.is_below(name) and self.may_take(name, number):
                     self.append(name, number)
         for number in numbers:
-            self.fill(number)
+            self.fill(number, sum(map(self.lacks, numbers)))
         for name in self.names:
             self.give(name)
 

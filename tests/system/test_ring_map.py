@@ -69,6 +69,8 @@ def make_scenarios():
         scenario("started anew", 64, 2, there("a b c"), there("a b c", b={"start": "1"}),
                  holds("b", every), holds("b", every, "1"),
                  there("a b c", a={"start": "2"}, b={"start": "3"}, c={"start": "4"})),
+        scenario("all started anew while a node joins", 16, 2, there("a b"), there("a b c"),
+                 there("a b c", a={"start": "2"}, b={"start": "3"}), holds("c", range(16))),
         scenario("draining", 64, 2, there("a b c d"), there("a b c d", b={"state": "draining"}),
                  holds("a", every), holds("c", every), holds("d", every), there("a c d"),
                  there("a c", a={"state": "draining"}, c={"state": "draining"})),

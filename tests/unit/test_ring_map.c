@@ -489,6 +489,9 @@ static void files(void **state)
     assert_int_equal(ring_map_load(path, &loaded), SP_ENOTFOUND);
     assert_int_equal(ring_map_save(map, none), SP_ENOTFOUND);
     assert_int_equal(ring_map_load(folder, &loaded), SP_EFORMAT);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(ring_map_save(map, path), SP_ESYS); /* a directory is not replaced */
+    assert_int_equal(rmdir(path), 0);
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(ring_map_save(map, path), SP_OK);
         assert_int_equal(ring_map_load(path, &loaded), SP_OK);
