@@ -37,6 +37,11 @@ OPTIONS = ["-Xms32m", "-Xmx64m", "-Xss512k", "-XX:+UseSerialGC", "-XX:TieredStop
            "-Dzookeeper.forceSync=no", "-Dzookeeper.admin.enableServer=false",
            "-Djute.maxbuffer=1048575"]
 TICK_MS = 200
+# What starts here and uses the client library under ThreadSanitizer.
+if "thread" in os.environ.get("SIDEPOND_SANITIZE", ""):
+    os.environ["TSAN_OPTIONS"] = ":".join(
+        [*filter(None, [os.environ.get("TSAN_OPTIONS")]), "suppressions="
+         + os.path.join(os.path.dirname(os.path.abspath(__file__)), "zookeeper.tsan")])
 AWAIT_SECONDS = 60
 
 
