@@ -154,12 +154,13 @@ class Ensemble:
     def serves(self, number=0):
         return "Mode: " in (self.four("srvr", number) or "")
 
-    def await_serving(self):
+    def await_serving(self, serving=True):
+        """All that run serve; or, without a quorum, none does."""
         deadline = time.monotonic() + AWAIT_SECONDS
         for number, process in enumerate(self.processes):
-            while process is not None and not self.serves(number):
+            while process is not None and self.serves(number) != serving:
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise AssertionError(f"ZooKeeper does not serve:\n{self.log(number)[-4000:]}")
+                    raise AssertionError(f"ZooKeeper does not come to serving={serving}:\n{self.log(number)[-4000:]}")
                 time.sleep(0.01)
         return self
 
