@@ -324,6 +324,10 @@ static inline unsigned tag_bucket(uint64_t tag, unsigned bucket_count)
  *   +-----------------------+--------------------------------+---------+----------+-----------+
  *
  * The version is a hybrid logical clock: milliseconds since 2024 << 8 | count.
+ *
+ * A tombstone of the cache (ENTRY_CACHE | ENTRY_TOMBSTONE) says that the key was deleted by this
+ * version. Its expiry is long past, so that nobody takes it for a value, and it stays for some time
+ * that the daemon knows.
  */
 #define ENTRY_HEAD_BYTES 20u
 #define ENTRY_KEY_MAX    65535u
@@ -337,6 +341,8 @@ static inline unsigned tag_bucket(uint64_t tag, unsigned bucket_count)
 #define ENTRY_TOMBSTONE 1u /* flags: the key was deleted by this version; no value */
 #define ENTRY_POSTING   2u /* flags: belongs to a secondary index (below) */
 #define ENTRY_CACHE     4u /* see above */
+
+#define ENTRY_TOMBSTONE_EXPIRY INT64_C(1) /* of the cache's tombstones */
 
 struct entry {
     _Atomic uint64_t born_word; /* born | flags << 40 | key_bytes << 48 */
@@ -392,6 +398,11 @@ static inline uint64_t entry_clock(uint64_t prev_word, uint32_t checksum)
 static inline uint64_t entry_cache_born_word(int64_t expiry_ms, size_t key_bytes)
 {
     return entry_born_word((uint64_t)expiry_ms & VERSION_MASK, ENTRY_CACHE, key_bytes);
+}
+static inline uint64_t entry_cache_tombstone_word(size_t key_bytes)
+{
+    return entry_born_word((uint64_t)ENTRY_TOMBSTONE_EXPIRY, ENTRY_CACHE | ENTRY_TOMBSTONE,
+                           key_bytes);
 }
 static inline uint64_t entry_cache_prev_word(int64_t expiry_ms, uint64_t clock, size_t value_bytes)
 {

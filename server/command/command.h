@@ -25,7 +25,7 @@ struct call {
     const struct resp_arg *args; /* args[0] is the command's name */
     size_t count;
     uint64_t hash;             /* of the first key, if there is one */
-    bool writes_key;           /* a command that writes, with a key */
+    bool writes_key;           /* a command that writes, with a key and the lock */
     struct cache_probe *probe; /* that looks for it already; NULL: none does */
 };
 

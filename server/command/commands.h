@@ -19,6 +19,8 @@ bool key_find(struct session *session, const struct resp_arg *key, struct cache_
 int key_put(struct session *session, const struct resp_arg *key, uint64_t hash, const void *value,
             size_t value_bytes, int64_t expiry_ms);
 bool key_delete(struct session *session, const struct resp_arg *key, uint64_t hash);
+/* A key that is not here was to be deleted. */
+void key_delete_absent(struct session *session, const struct resp_arg *key, uint64_t hash);
 int key_set_expiry(struct session *session, const struct resp_arg *key, uint64_t hash,
                    const struct cache_entry *entry, int64_t expiry_ms);
 
@@ -85,11 +87,19 @@ static inline void key_deleted(struct session *session, uint64_t hash)
 
 /* A key is another one now, and everybody sees it: for those who track it (tracking.c). With the
  * lock. */
-static inline void key_changed(struct session *session, const struct resp_arg *key)
+static inline void key_tracked(struct session *session, const struct resp_arg *key)
 {
     struct service *service = session->service;
     if (__builtin_expect(atomic_load_explicit(&service->trackers, memory_order_relaxed) != 0, 0))
         tracking_changed(service, session, key->bytes, key->size);
+}
+
+/* The same of a change by a command of this node: also for the other copies (ring_write.c). */
+static inline void key_changed(struct session *session, const struct resp_arg *key, uint64_t hash)
+{
+    key_tracked(session, key);
+    if (__builtin_expect(session->service->ring != NULL, 0))
+        ring_note_written(session, key, hash);
 }
 
 /* --- times (expire.c) ----------------------------------------------------------------------- */
@@ -294,6 +304,18 @@ COMMAND_FUNCTION(slowlog_reset);
 COMMAND_FUNCTION(sidepond_fill);
 COMMAND_FUNCTION(sidepond_lease);
 COMMAND_FUNCTION(sidepond_release);
+
+/* ring_commands.c, ring_pull.c, ring_write.c */
+COMMAND_FUNCTION(cluster);
+COMMAND_FUNCTION(sidepond_attach);
+COMMAND_FUNCTION(sidepond_digests);
+COMMAND_FUNCTION(sidepond_erase);
+COMMAND_FUNCTION(sidepond_miss);
+COMMAND_FUNCTION(sidepond_missed);
+COMMAND_FUNCTION(sidepond_pull);
+COMMAND_FUNCTION(sidepond_put);
+COMMAND_FUNCTION(sidepond_ring);
+COMMAND_FUNCTION(wait);
 
 /* sidepond.c */
 COMMAND_FUNCTION(sidepond_check);

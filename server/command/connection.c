@@ -51,6 +51,7 @@ void run_reset(struct session *session, const struct call *call)
     pubsub_leave(session);
     tracking_stop(session);
     lease_leave(session);
+    ring_session_reset(session);
     access_end(session);
     access_begin(session);
     session->mute = MUTE_NONE;

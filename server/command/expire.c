@@ -76,7 +76,7 @@ static void expire(struct session *session, const struct call *call, unsigned un
         return;
     bool found = key_find(session, key, &entry);
     if (!found && expiry_ms <= session_now(session))
-        key_deleted(session, call->hash);
+        key_delete_absent(session, key, call->hash);
     if (!found || !flags_allow(flags, entry.expiry_ms, expiry_ms)) {
         reply_integer(&session->reply, 0);
         return;

@@ -18,6 +18,7 @@
 #include "server/command/client.h"
 #include "server/command/commands.h"
 #include "server/command/pubsub.h"
+#include "server/ring/ring.h"
 
 struct info {
     struct service *service;
@@ -274,6 +275,58 @@ static void print_cluster(struct info *info)
     number(info, "cluster_enabled", 0);
 }
 
+#define PEERS_MOST 64u /* that are named; a ring may have more */
+
+static void print_peers(struct info *info, struct ring *ring)
+{
+    struct ring_peer_figures peers[PEERS_MOST];
+    size_t count = ring_peer_figures(ring, peers, PEERS_MOST);
+    number(info, "ring_peers", count);
+    for (size_t p = 0; p < count && p < PEERS_MOST; p++)
+        line(info,
+             "ring_peer%zu:name=%s,reachable=%d,sent=%llu,failed=%llu,queued=%llu,missed=%u,"
+             "repaired_out=%llu,repaired_in=%llu",
+             p, peers[p].name, peers[p].reachable, (unsigned long long)peers[p].sent,
+             (unsigned long long)peers[p].failed, (unsigned long long)peers[p].queued,
+             peers[p].missed, (unsigned long long)peers[p].repaired_out,
+             (unsigned long long)peers[p].repaired_in);
+}
+
+static const char *link_name(const struct ring_figures *figures)
+{
+    switch (figures->member.link) {
+    case MEMBER_CONNECTED:
+        return "connected";
+    case MEMBER_REFUSED:
+        return "refused";
+    default:
+        return "connecting";
+    }
+}
+
+static void print_ring(struct info *info)
+{
+    struct ring *ring = info->service->ring;
+    struct ring_figures figures;
+    ring_figures(ring, &figures);
+    line(info, "ring_start:%016llx", (unsigned long long)ring_start_id(ring));
+    number(info, "ring_epoch", figures.epoch);
+    number(info, "ring_slots", ring_slots(ring));
+    number(info, "ring_owned_slots", figures.owned);
+    number(info, "ring_held_slots", figures.held);
+    number(info, "ring_pulling_slots", figures.pulling);
+    number(info, "ring_suspect_slots", figures.suspect);
+    number(info, "ring_under_replicated_slots", figures.under_replicated);
+    line(info, "ring_zookeeper:%s", link_name(&figures));
+    number(info, "ring_zookeeper_sessions_lost", figures.member.sessions_lost);
+    number(info, "ring_map_changes", figures.member.map_changes);
+    number(info, "ring_pulled_entries", figures.pulled_entries);
+    number(info, "ring_pulled_bytes", figures.pulled_bytes);
+    number(info, "ring_compared_slots", figures.compared_slots);
+    number(info, "ring_differing_slots", figures.differing_slots);
+    print_peers(info, ring);
+}
+
 static void print_keyspace(struct info *info)
 {
     const struct cache_info *cache = &info->figures.cache;
@@ -315,6 +368,7 @@ static const struct section {
     {"cluster", "Cluster", true, false, print_cluster},
     {"keyspace", "Keyspace", true, false, print_keyspace},
     {"sidepond", "Sidepond", true, false, print_sidepond},
+    {"ring", "Ring", true, false, print_ring},
 };
 #define SECTIONS (sizeof(sections) / sizeof(sections[0]))
 
@@ -374,7 +428,8 @@ void run_info(struct session *session, const struct call *call)
         counts_commands |= sections[i].counts_commands && is_wanted(&sections[i], call);
     gather(session, counts_commands, &info);
     for (size_t i = 0; i < SECTIONS; i++) {
-        if (!is_wanted(&sections[i], call) || (sections[i].counts_commands && !info.by_command))
+        if (!is_wanted(&sections[i], call) || (sections[i].counts_commands && !info.by_command) ||
+            (sections[i].print == print_ring && !session->service->ring))
             continue;
         line(&info, "%s# %s", info.text.size > 0 ? "\r\n" : "", sections[i].title);
         sections[i].print(&info);

@@ -27,7 +27,7 @@ int key_put(struct session *session, const struct resp_arg *key, uint64_t hash, 
     int status = cache_put(session_cache(session), hash, key->bytes, key->size, value, value_bytes,
                            expiry_ms);
     if (status == SP_OK)
-        key_changed(session, key);
+        key_changed(session, key, hash);
     return status;
 }
 
@@ -36,8 +36,17 @@ bool key_delete(struct session *session, const struct resp_arg *key, uint64_t ha
     key_deleted(session, hash);
     bool deleted = cache_delete(session_cache(session), hash, key->bytes, key->size);
     if (deleted)
-        key_changed(session, key);
+        key_changed(session, key, hash);
+    else if (__builtin_expect(session->service->ring != NULL, 0))
+        ring_note_absent(session, key, hash);
     return deleted;
+}
+
+void key_delete_absent(struct session *session, const struct resp_arg *key, uint64_t hash)
+{
+    key_deleted(session, hash);
+    if (__builtin_expect(session->service->ring != NULL, 0))
+        ring_note_absent(session, key, hash);
 }
 
 int key_set_expiry(struct session *session, const struct resp_arg *key, uint64_t hash,
@@ -45,7 +54,7 @@ int key_set_expiry(struct session *session, const struct resp_arg *key, uint64_t
 {
     int status = cache_set_expiry(session_cache(session), hash, entry, expiry_ms);
     if (status == SP_OK)
-        key_changed(session, key);
+        key_changed(session, key, hash);
     return status;
 }
 
@@ -300,7 +309,7 @@ static bool rename_key(struct session *session, const struct call *call, bool on
     int status = put_again(session, &entry, to);
     if (status == SP_OK) {
         key_delete(session, from, call->hash);
-        key_changed(session, to);
+        key_changed(session, to, session_hash(session, to));
     }
     several_end(session);
     if (status != SP_OK) {
@@ -370,7 +379,7 @@ void run_copy(struct session *session, const struct call *call)
         reply_store_error(session, status);
         return;
     }
-    key_changed(session, &call->args[2]);
+    key_changed(session, &call->args[2], session_hash(session, &call->args[2]));
     key_event(session, EVENT_GENERIC, "copy_to", &call->args[2]);
     reply_integer(&session->reply, 1);
 }
@@ -401,6 +410,12 @@ void run_flushall(struct session *session, const struct call *call)
     if (call->count > 2 ||
         (call->count == 2 && !arg_is(&call->args[1], "async") && !arg_is(&call->args[1], "sync"))) {
         reply_syntax_error(session);
+        return;
+    }
+    if (session->service->ring) {
+        reply_error(&session->reply,
+                    "ERR nothing is flushed: the other copies of the ring would bring "
+                    "everything back; delete keys instead");
         return;
     }
     int status = cache_flush(session_cache(session));

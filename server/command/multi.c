@@ -204,8 +204,10 @@ static void run_queued(struct session *session)
     reply_array(&session->reply, multi->queued_count);
     session->thread->in_exec = true;
     several_begin(session);
-    for (size_t i = 0; i < multi->queued_count; i++)
-        session_run(session, &multi->queued[i]);
+    for (size_t i = 0; i < multi->queued_count; i++) {
+        if (!session->service->ring || !ring_refuses(session, &multi->queued[i]))
+            session_run(session, &multi->queued[i]);
+    }
     several_end(session);
     session->thread->in_exec = false;
 }

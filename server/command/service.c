@@ -13,6 +13,7 @@
 #include "server/command/lease_table.h"
 #include "server/command/pubsub.h"
 #include "server/command/rows.h"
+#include "server/ring/ring.h"
 #include "sidepond/cache.h"
 
 static void free_threads(struct service *service)
@@ -49,6 +50,7 @@ static bool make_threads(struct service *service)
 
 static void free_service(struct service *service)
 {
+    ring_stop(service->ring);
     free_threads(service);
     pubsub_free(service->pubsub);
     tracking_free(service->tracking);
@@ -137,6 +139,17 @@ static int serve(struct service *service, char *why)
     return net_start(&net, &handler, &service->net, why);
 }
 
+static int join_ring(struct service *service, char *why)
+{
+    static_assert(MEMBER_WHY_BYTES <= NET_WHY_BYTES, "why");
+    if (!service->options.ring)
+        return SP_OK;
+    struct ring_options options = *service->options.ring;
+    service->options.ring = NULL;
+    options.cache = service->cache;
+    return ring_start(&options, &service->ring, why);
+}
+
 /* The host of a TCP address, as Redis' `bind` has it. */
 static void add_bind(struct service_addresses *out, const char *address)
 {
@@ -200,6 +213,8 @@ int service_start(const struct service_options *options, struct service **out, c
         status = open_users(service, why);
     if (status == SP_OK)
         status = open_data(service, why);
+    if (status == SP_OK)
+        status = join_ring(service, why);
     if (status == SP_OK) {
         tracking_tick(service); /* which tables there are */
         /* The first client that asks for the addresses waits until they are known. */
@@ -224,8 +239,16 @@ void service_stop(struct service *service)
     if (!service)
         return;
     jobs_stop(&service->jobs);
-    net_stop(service->net, STOP_GRACE_MS);
+    net_end(service->net, STOP_GRACE_MS);
+    ring_stop(service->ring); /* whose threads post to the net while they run */
+    service->ring = NULL;
+    net_free(service->net);
     free_service(service);
+}
+
+struct ring *service_ring(const struct service *service)
+{
+    return service->ring;
 }
 
 void service_tick(struct service *service)

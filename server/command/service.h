@@ -32,6 +32,8 @@
 struct lease_table;
 struct operators;
 struct pubsub;
+struct ring;
+struct ring_options;
 struct thread;
 struct tracking;
 
@@ -70,11 +72,15 @@ struct service_options {
     const struct net_tls *tls;
     const char *users_file; /* NULL: none */
     const char *password;   /* of the user `default`; NULL: none */
+    /* NULL: it is in no ring. For service_start, which starts the ring when the cache is open and
+     * before anybody is served; `cache` is filled in. */
+    const struct ring_options *ring;
 };
 
 struct service {
     struct service_options options;
     struct cache *cache;
+    struct ring *ring; /* NULL: none; never changes */
     struct sp_pond *pond;
     struct sp_cache *reader;  /* the cache, for reads without the lock */
     _Atomic uint8_t *touched; /* cache_touched */
@@ -111,9 +117,12 @@ struct service {
     int64_t started_at_ms;
 };
 
-/* Opens the cache and starts to serve. On an error `why` (NET_WHY_BYTES) says what. */
+/* Opens the cache, joins the ring and starts to serve. On an error `why` (NET_WHY_BYTES) says what.
+ */
 int service_start(const struct service_options *options, struct service **out, char *why);
 void service_stop(struct service *service); /* NULL is fine */
+/* What others than the service need of it; NULL: it is in no ring. */
+struct ring *service_ring(const struct service *service);
 /* Ten times a second, from one thread: expiry, and figures per second. */
 void service_tick(struct service *service);
 

@@ -23,6 +23,7 @@
 
 #include "alloc/clock.h"
 #include "server/resp/number.h"
+#include "server/ring/ring.h"
 
 static_assert(BATCH_MAX >= NET_AHEAD_MAX, "probes of a thread");
 
@@ -294,6 +295,8 @@ bool session_request(struct session *session, struct call *call)
             stats_add(&session->thread->stats->by_command[call->command->number].rejected, 1);
     } else if (is_paused(session) && pause_postpones(session, call)) {
         return false;
+    } else if (__builtin_expect(session->service->ring != NULL, 0) && ring_diverts(session, call)) {
+        count_error(session, mark);
     } else if (multi_is_open(session) && !(call->command->flags & COMMAND_QUEUELESS)) {
         multi_queue(session, call);
     } else {
@@ -376,6 +379,8 @@ static const struct resp_arg *first_key(const struct call *call)
     return key > 0 && key < call->count ? &call->args[key] : NULL;
 }
 
+#define WRITES_LOCKED (COMMAND_WRITE | COMMAND_LOCK)
+
 /* Finds the commands and their first keys: those that are read get a probe each, `reads` of them.
  * Returns how many are written. */
 static size_t find_commands(struct session *session, size_t count, size_t *reads)
@@ -389,11 +394,13 @@ static size_t find_commands(struct session *session, size_t count, size_t *reads
         *call = (struct call){.args = thread->args.items + item->request.first,
                               .count = item->request.count};
         call->command = command_find(call->args[0].bytes, call->args[0].size);
+        if (call->command && call->command->subcommand_count > 0)
+            find_sub(call); /* whose key may lie elsewhere */
         const struct resp_arg *key = first_key(call);
         if (!key)
             continue;
         call->hash = session_hash(session, key);
-        call->writes_key = call->command->flags & COMMAND_WRITE;
+        call->writes_key = (call->command->flags & WRITES_LOCKED) == WRITES_LOCKED;
         writes += call->writes_key;
         if (call->writes_key)
             continue;
@@ -506,15 +513,22 @@ static void client_note(struct session *session)
 size_t session_input(void *context, uint8_t *bytes, size_t size)
 {
     struct session *session = context;
+    bool in_ring = __builtin_expect(session->service->ring != NULL, 0);
     size_t at = 0, count;
     bool more;
     session->thread->now_ms = clock_wall_ms();
+    if (in_ring) {
+        ring_look(session->service->ring);
+        ring_thread_runs(session->thread);
+    }
     do {
         size_t parsed = parse_batch(session, bytes + at, size - at, &count, &more);
         prepare_batch(session, count);
         at += run_batch(session, bytes + at, count, parsed);
     } while (more && !session_stops(session));
     client_note(session);
+    if (in_ring && session->ring.awaited != 0)
+        ring_hold_replies(session);
     if (session->broken && !session->closing)
         refuse(session);
     if (session->closing)
@@ -528,6 +542,8 @@ void session_tick(void *context, unsigned thread)
 {
     struct service *service = context;
     stopwatch_tune(&service->threads[thread].watch);
+    if (service->ring)
+        ring_thread_runs(&service->threads[thread]);
 }
 
 /* --- opening and closing -------------------------------------------------------------------- */
@@ -560,6 +576,7 @@ void session_closed(void *context)
     wait_leave(session);
     lease_leave(session);
     job_leave(session);
+    ring_session_leave(session);
     tracking_stop(session);
     client_free(session->client);
     tracking_leave(session);

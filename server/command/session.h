@@ -13,6 +13,7 @@
 
 #include "client/local/cache_read.h"
 #include "server/command/command.h"
+#include "server/command/ring_session.h"
 #include "server/command/service.h"
 #include "server/command/stopwatch.h"
 #include "server/command/wait.h"
@@ -54,6 +55,7 @@ struct thread {
     bool locked;            /* this thread holds the cache's lock */
     bool in_exec;           /* EXEC is running: the lock stays */
     bool counts_lookups;    /* the command that runs counts as hit or miss */
+    uint64_t ran_ms;        /* when it last ran, by clock_ms, in a ring */
     unsigned several;       /* depth of several_begin */
     struct row_tables *tables;
     LIST_HEAD(, session) waiting;
@@ -74,6 +76,7 @@ struct session {
     struct session_leases *leases; /* NULL: it has not called LEASE */
     struct job *job;               /* that it waits for; NULL: none */
     struct wait wait;
+    struct session_ring ring;
     struct tracking_member *tracking; /* NULL: CLIENT TRACKING is off */
     bool closing;                     /* after this reply */
     bool paused;                      /* waits for something; what has come is run later */

@@ -239,7 +239,7 @@ void run_getdel(struct session *session, const struct call *call)
 {
     struct cache_entry old;
     if (!key_find(session, &call->args[1], &old)) {
-        key_deleted(session, call->hash);
+        key_delete_absent(session, &call->args[1], call->hash);
         reply_null(&session->reply);
         return;
     }
@@ -363,7 +363,7 @@ static bool write_patched(struct session *session, const struct call *call,
             cache_write_end(session_cache(session), &write, old ? old->expiry_ms : CACHE_NO_EXPIRY);
     }
     if (status == SP_OK)
-        key_changed(session, key);
+        key_changed(session, key, call->hash);
     else
         reply_store_error(session, status);
     return status == SP_OK;

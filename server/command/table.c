@@ -38,13 +38,16 @@
         .categories = (categories_), .run = (run_), .group = (group_), .since = (since_),          \
         .summary = (summary_), .complexity = (cost_)                                               \
     }
-/* Of a key behind the subcommand's name. */
-#define SUB_KEY(name_, full_, arity_, flags_, categories_, run_, group_, since_, summary_, cost_)  \
+/* Of a key: its position; behind the subcommand's name. */
+#define SUB_KEY_AT(key_, name_, full_, arity_, flags_, categories_, run_, group_, since_,          \
+                   summary_, cost_)                                                                \
     {                                                                                              \
         .name = (name_), .full_name = (full_), .arity = (arity_), .flags = (flags_),               \
-        .categories = (categories_), .first_key = 2, .last_key = 2, .key_step = 1, .run = (run_),  \
-        .group = (group_), .since = (since_), .summary = (summary_), .complexity = (cost_)         \
+        .categories = (categories_), .first_key = (key_), .last_key = (key_), .key_step = 1,       \
+        .run = (run_), .group = (group_), .since = (since_), .summary = (summary_),                \
+        .complexity = (cost_)                                                                      \
     }
+#define SUB_KEY(...) SUB_KEY_AT(2, __VA_ARGS__)
 #define CONTAINER(name_, arity_, flags_, categories_, run_, group_, since_, summary_, subs_)       \
     {                                                                                              \
         .name = (name_), .arity = (arity_), .flags = (flags_), .categories = (categories_),        \
@@ -231,11 +234,21 @@ static struct command object_commands[] = {
 #define JOB    (ANYTIME | COMMAND_NO_MULTI) /* answered by another thread */
 #define CHANGE (JOB | COMMAND_ADMIN)
 static struct command sidepond_commands[] = {
+    SUB("attach", "sidepond|attach", 3, ANYTIME | FAST, CATEGORY_FAST | CATEGORY_CONNECTION,
+        run_sidepond_attach, "server", "7.0.0",
+        "Makes the connection a ring client's: reads are refused where others are to be asked.",
+        "O(1)"),
     SUB("check", "sidepond|check", 2, CHANGE, CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS,
         run_sidepond_check, "server", "7.0.0", "Verifies the whole pond.", "O(everything in it)"),
     SUB("confirm", "sidepond|confirm", -3, CHANGE,
         CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_sidepond_confirm, "server",
         "7.0.0", "Lets a refresh through that is held.", "O(1)"),
+    SUB("digests", "sidepond|digests", 4, COMMAND_ADMIN | ANYTIME,
+        CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_sidepond_digests, "server",
+        "7.0.0", "Digest and number of the entries of slots.", "O(slots)"),
+    SUB_KEY_AT(4, "erase", "sidepond|erase", 5, WRITE | BLIND | FAST,
+               CATEGORY_KEYSPACE | CATEGORY_WRITE | CATEGORY_FAST, run_sidepond_erase, "generic",
+               "7.0.0", "Deletes a key, unless it has a newer version.", "O(1)"),
     SUB_KEY("fill", "sidepond|fill", -5, GROW, CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW,
             run_sidepond_fill, "string", "7.0.0",
             "Stores a computed value and ends the lease, if the token is valid still.", "O(1)"),
@@ -248,12 +261,24 @@ static struct command sidepond_commands[] = {
             CATEGORY_READ | CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW | CATEGORY_BLOCKING,
             run_sidepond_lease, "string", "7.0.0",
             "The value of a key, or the lease to compute it, or waits for who has that.", "O(1)"),
+    SUB("miss", "sidepond|miss", 4, ANYTIME, CATEGORY_WRITE | CATEGORY_SLOW, run_sidepond_miss,
+        "server", "7.0.0", "Says that a node has missed writes to slots.", "O(slots)"),
+    SUB("missed", "sidepond|missed", 3, ANYTIME | FAST, CATEGORY_FAST, run_sidepond_missed,
+        "server", "7.0.0", "In how many slots a node has missed writes.", "O(1)"),
+    SUB("pull", "sidepond|pull", 5, CHANGE, CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS,
+        run_sidepond_pull, "server", "7.0.0", "The entries of slots, a page at a time.",
+        "O(1) a page, O(all keys) for a walk"),
+    SUB_KEY_AT(5, "put", "sidepond|put", 7, GROW | BLIND | FAST,
+               CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_FAST, run_sidepond_put, "string",
+               "7.0.0", "Gives a key a value, unless it has a newer version.", "O(1)"),
     SUB("refresh", "sidepond|refresh", -3, CHANGE,
         CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_sidepond_refresh, "server",
         "7.0.0", "Begins a full refresh of a table now.", "O(1)"),
     SUB_KEY("release", "sidepond|release", 4, COMMAND_WRITE | BLIND,
             CATEGORY_WRITE | CATEGORY_STRING | CATEGORY_SLOW, run_sidepond_release, "string",
             "7.0.0", "Ends a lease without a value: the next one who waits gets it.", "O(1)"),
+    SUB("ring", "sidepond|ring", 2, ANYTIME, CATEGORY_SLOW, run_sidepond_ring, "server", "7.0.0",
+        "The map of the ring: which nodes hold which slots.", "O(slots)"),
     SUB("status", "sidepond|status", 2, JOB, CATEGORY_SLOW | CATEGORY_DANGEROUS,
         run_sidepond_status, "server", "7.0.0", "The daemon, the pond, the sources, the cache.",
         "O(tables)"),
@@ -458,12 +483,17 @@ struct command commands[] = {
          "Chooses the protocol, says who and what is there.", "O(1)"),
     LINE("auth", -2, ANYTIME | FAST | COMMAND_NO_AUTH, CATEGORY_FAST | CATEGORY_CONNECTION, NO_KEYS,
          run_auth, "connection", "1.0.0", "Says who one is, by a password.", "O(1)"),
+    LINE("wait", 3, COMMAND_NOSCRIPT, CATEGORY_SLOW | CATEGORY_CONNECTION, NO_KEYS, run_wait,
+         "generic", "3.0.0", "How many other nodes of a ring have this connection's last write.",
+         "O(1)"),
     CONTAINER("client", -2, ANYTIME, CATEGORY_SLOW, NULL, "connection", "2.4.0",
               "About connections.", client_commands),
 
     /* the server */
     CONTAINER("acl", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "6.0.0", "About users.",
               acl_commands),
+    LINE("cluster", -2, ANYTIME, CATEGORY_SLOW, NO_KEYS, run_cluster, "cluster", "3.0.0",
+         "KEYSLOT: the slot of a key, in a ring; all else is an error.", "O(1)"),
     CONTAINER("command", -1, ANYTIME, CATEGORY_SLOW | CATEGORY_CONNECTION, run_command, "server",
               "2.8.13", "About commands.", command_commands),
     CONTAINER("config", -2, ANYTIME, CATEGORY_SLOW, NULL, "server", "2.0.0", "About settings.",
@@ -534,7 +564,8 @@ void commands_init(void)
 
 static bool is_named(const struct command *command, const char *name, size_t bytes)
 {
-    return strlen(command->name) == bytes && strncasecmp(command->name, name, bytes) == 0;
+    return bytes > 0 && (command->name[0] | 0x20) == (name[0] | 0x20) &&
+           strlen(command->name) == bytes && strncasecmp(command->name, name, bytes) == 0;
 }
 
 const struct command *command_find(const char *name, size_t bytes)

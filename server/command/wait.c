@@ -40,6 +40,11 @@ bool wait_begin(struct session *session, bool open, uint64_t ms,
     return true;
 }
 
+void wait_longer(struct session *session, uint64_t ms)
+{
+    net_timer_start(session->wait.timer, ms);
+}
+
 /* What others see: it waits no longer. */
 static enum unblock not_blocked(struct session *session)
 {

@@ -29,6 +29,8 @@ enum unblock { UNBLOCK_CLOSED, UNBLOCK_OPEN, UNBLOCK_TIMEOUT, UNBLOCK_ERROR };
  * and the session does not wait. */
 bool wait_begin(struct session *session, bool open, uint64_t ms,
                 void (*over)(struct session *session));
+/* Of a session that waits: so many milliseconds more, from `over` instead of ending it. */
+void wait_longer(struct session *session, uint64_t ms);
 /* Ends the wait. UNBLOCK_TIMEOUT or UNBLOCK_ERROR: somebody has been told that this is how it ends,
  * whatever else has happened. */
 enum unblock wait_end(struct session *session);

@@ -8,9 +8,11 @@
 #include "server/config/build.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "server/config/values.h"
 
@@ -237,6 +239,45 @@ static int finish_cache(struct arena *arena, struct tree *tree, struct config *c
     return cache->socket ? SP_OK : SP_ENOMEM;
 }
 
+static const struct config_ring_node *ring_node(const struct config_ring *ring, const char *name)
+{
+    for (unsigned i = 0; name && i < ring->node_count; i++)
+        if (ring->nodes[i].name && strcmp(ring->nodes[i].name, name) == 0)
+            return &ring->nodes[i];
+    return NULL;
+}
+
+/* "HOSTNAME:PORT", with the port of the address; of a Unix socket, the host's name alone. */
+static const char *name_node(struct arena *arena, const char *address)
+{
+    char host[HOST_NAME_MAX + 1] = "";
+    const char *port = strncmp(address, "unix:", 5) == 0 ? NULL : strrchr(address, ':');
+    if (gethostname(host, sizeof(host) - 1) != 0)
+        return "";
+    return config_arena_format(arena, "%s%s", host, port ? port : "");
+}
+
+/* A node of a static list is as the list says; one that has no name has the one of its address. */
+static int finish_ring(struct arena *arena, struct tree *tree, struct config *config)
+{
+    struct config_ring *ring = &config->ring;
+    ring->enabled = config_tree_value(tree, config_tree_root(tree), "ring") != NULL;
+    for (unsigned i = 0; !ring->node && ring->address && i < ring->node_count; i++)
+        if (ring->nodes[i].address && strcmp(ring->nodes[i].address, ring->address) == 0)
+            ring->node = ring->nodes[i].name;
+    const struct config_ring_node *listed = ring_node(ring, ring->node);
+    if (listed) {
+        ring->address = ring->address ? ring->address : listed->address;
+        ring->zone = listed->zone;
+        ring->weight = listed->weight;
+    }
+    if (!ring->node && ring->address)
+        ring->node = name_node(arena, ring->address);
+    if (!ring->password_file && !ring->user)
+        ring->password_file = config->cache.password_file;
+    return !ring->address || ring->node ? SP_OK : SP_ENOMEM;
+}
+
 /* What depends on other values. The arrays are the arena's and still private to this build, hence
  * the casts. */
 static int finish(struct arena *arena, struct tree *tree, struct config *config)
@@ -253,7 +294,8 @@ static int finish(struct arena *arena, struct tree *tree, struct config *config)
     config->agent.enabled = config_tree_value(tree, config_tree_root(tree), "agent") != NULL;
     if (!config->directory)
         config->directory = config_arena_format(arena, "/dev/shm/sidepond/%s", config->pond);
-    return config->directory ? finish_cache(arena, tree, config) : SP_ENOMEM;
+    int status = config->directory ? finish_cache(arena, tree, config) : SP_ENOMEM;
+    return status == SP_OK ? finish_ring(arena, tree, config) : status;
 }
 
 int config_build(struct arena *arena, const char *file, const struct slot *slots, struct tree *tree,

@@ -110,6 +110,32 @@ struct config_cache {
     const char *notify;    /* letters of keyspace events, "" for none */
 };
 
+struct config_ring_node {
+    const char *name, *address;
+    const char *zone; /* NULL: one of its own */
+    uint32_t weight;
+};
+
+/* This node's part in a ring. */
+struct config_ring {
+    bool enabled; /* the file has the section */
+    const char *cluster;
+    const char *zookeeper;      /* NULL: the nodes are `nodes` */
+    const char *zookeeper_user; /* NULL: none */
+    const char *zookeeper_password_file;
+    uint32_t session_ms;
+    const char *node, *address, *zone; /* this one's; zone NULL: one of its own */
+    uint32_t weight;
+    uint32_t replicas, slots;
+    const struct config_ring_node *nodes;
+    unsigned node_count;
+    const char *file; /* NULL: none */
+    uint32_t ack_timeout_ms, compare_ms, tombstones_ms, clock_ahead_ms;
+    uint64_t throttle_bytes;   /* a second */
+    const char *user;          /* at the other nodes; NULL: the default one */
+    const char *password_file; /* NULL: none */
+};
+
 /* A Redis server that the agent watches. */
 struct config_agent_node {
     const char *name, *address;
@@ -146,6 +172,7 @@ struct config {
     uint32_t lease_limit_ms;    /* how long a reader's snapshot may pin old versions */
     const char *http_listen;    /* "127.0.0.1:9180"; NULL: off */
     struct config_cache cache;
+    struct config_ring ring;
     struct config_agent agent;
     enum config_log_level log_level;
     enum config_log_format log_format;

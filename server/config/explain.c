@@ -267,6 +267,28 @@ static void explain_agent(const struct config_agent *agent, FILE *out)
         agent->check_ms, agent->deadline_ms);
 }
 
+static void explain_ring(const struct config_ring *ring, FILE *out)
+{
+    char text[VALUE_PRINT_BYTES];
+    if (!ring->enabled)
+        return;
+    fprintf(out, "\nIt is the node '%s' of a ring, reached at %s%s%s, with weight %u.\n",
+            ring->node, ring->address, ring->zone ? ", in the zone " : "",
+            ring->zone ? ring->zone : "", ring->weight);
+    if (ring->zookeeper)
+        fprintf(out, "  The other nodes are found in ZooKeeper at %s, as the cluster '%s'.\n",
+                ring->zookeeper, ring->cluster);
+    else
+        fprintf(out, "  The file lists all of its %u nodes.\n", ring->node_count);
+    fprintf(out, "  Each key has %u %s, in one of %u slots.\n", ring->replicas,
+            ring->replicas == 1 ? "copy" : "copies", ring->slots);
+    fprintf(out, "  A node that does not answer for %s is not waited for; ",
+            config_print_duration(ring->ack_timeout_ms, text));
+    fprintf(out, "copies are compared every %s", config_print_duration(ring->compare_ms, text));
+    fprintf(out, ", and repaired with at most %s a second.\n",
+            config_print_size(ring->throttle_bytes, text));
+}
+
 void config_explain(const struct config *config, FILE *out)
 {
     if (config->agent.enabled)
@@ -275,6 +297,7 @@ void config_explain(const struct config *config, FILE *out)
         return;
     explain_pond(config, out);
     explain_cache(&config->cache, out);
+    explain_ring(&config->ring, out);
     for (unsigned i = 0; i < config->source_count; i++)
         explain_source(&config->sources[i], out);
     for (unsigned i = 0; i < config->table_count; i++) {

@@ -11,28 +11,7 @@
 #include <string.h>
 
 #include "server/config/config.h"
-
-#define MEMBER(type, member) .offset = offsetof(type, member), .bytes = sizeof(((type *)0)->member)
-
-#define SECTION(name, type, path_text, help_text)                                                  \
-    static_assert(sizeof(name##_options) / sizeof(name##_options[0]) <= OPTION_COUNT_MAX,          \
-                  "raise OPTION_COUNT_MAX");                                                       \
-    static const struct section name##_section = {                                                 \
-        .path = (path_text),                                                                       \
-        .help = (help_text),                                                                       \
-        .options = name##_options,                                                                 \
-        .option_count = sizeof(name##_options) / sizeof(name##_options[0]),                        \
-        .struct_bytes = sizeof(type),                                                              \
-    }
-
-#define MS(n)      ((uint64_t)(n))
-#define SECONDS(n) (MS(1000) * (n))
-#define MINUTES(n) (SECONDS(60) * (n))
-#define HOURS(n)   (MINUTES(60) * (n))
-#define DAYS(n)    (HOURS(24) * (n))
-#define KIB(n)     ((uint64_t)(n) << 10)
-#define MIB(n)     ((uint64_t)(n) << 20)
-#define TIB(n)     ((uint64_t)(n) << 40)
+#include "server/config/option_table.h"
 
 static const char *const source_types[] = {"sqlite", "postgresql", NULL};
 static const char *const refresh_modes[] = {"full", "incremental", "notified", NULL};
@@ -648,6 +627,12 @@ static const struct option top_options[] = {
      MEMBER(struct config, agent),
      .otherwise = "off",
      .help = "Redis servers in a ring; with `--agent` only."},
+    {.key = "ring",
+     .kind = OPTION_SECTION,
+     MEMBER(struct config, ring),
+     .section = &config_ring_section,
+     .otherwise = "off",
+     .help = "This node's part in a ring."},
     {.key = "log", .kind = OPTION_SECTION, .section = &log_section, .help = "Logging."},
     {.key = "sources",
      .kind = OPTION_SECTIONS,

@@ -60,7 +60,7 @@ struct section {
     uint32_t struct_bytes; /* of one element, for lists of sections */
 };
 
-enum { OPTION_COUNT_MAX = 16 }; /* options of one section, at most */
+enum { OPTION_COUNT_MAX = 24 }; /* options of one section, at most */
 enum { OPTION_NAME_MAX = 63 };  /* bytes of a name, at most */
 
 /* The whole file. */

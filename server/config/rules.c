@@ -317,6 +317,7 @@ void config_rules_check(const struct config *config, struct tree *tree,
         config_warn(complaints, AT(value_or_self(&rules, http, "listen")),
                     "http listens beyond this host, and asks nobody for a password");
     config_cache_rules_check(config, tree, complaints);
+    config_ring_rules_check(config, tree, complaints);
     config_agent_rules_check(config, tree, complaints);
     for (unsigned i = 0; i < config->source_count; i++)
         check_source(&rules, i);

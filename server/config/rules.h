@@ -17,6 +17,10 @@ void config_rules_check(const struct config *config, struct tree *tree,
 void config_cache_rules_check(const struct config *config, struct tree *tree,
                               struct complaints *complaints);
 
+/* Those of the ring. */
+void config_ring_rules_check(const struct config *config, struct tree *tree,
+                             struct complaints *complaints);
+
 /* Those of the agent. */
 void config_agent_rules_check(const struct config *config, struct tree *tree,
                               struct complaints *complaints);

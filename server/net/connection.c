@@ -62,9 +62,14 @@ void connection_drop(struct net_connection *connection, enum net_drop drop)
 
 /* --- input ------------------------------------------------------------------------------------ */
 
+static bool is_waiting(const struct net_connection *connection)
+{
+    return connection->is_paused || connection->is_held;
+}
+
 static bool may_read(const struct net_connection *connection)
 {
-    return connection->is_opened && !connection->is_closing && !connection->is_paused &&
+    return connection->is_opened && !connection->is_closing && !is_waiting(connection) &&
            !connection->ends_flushed;
 }
 
@@ -279,7 +284,8 @@ static void check_output(struct net_connection *connection)
 static void flush(struct net_connection *connection)
 {
     struct buffer *out = &connection->out;
-    while (connection->sent_bytes < out->size && !connection->is_write_blocked) {
+    while (connection->sent_bytes < out->size && !connection->is_write_blocked &&
+           !connection->is_held) {
         ssize_t sent = transmit(connection, out->bytes + connection->sent_bytes,
                                 out->size - connection->sent_bytes);
         if (sent > 0) {
@@ -431,7 +437,7 @@ void connection_walk(struct net_connection *connection, uint64_t now_ms)
     }
     if (connection->out.size > connection->sent_bytes)
         check_output(connection);
-    if (idle_ms != 0 && !connection->is_never_idle && !connection->is_paused &&
+    if (idle_ms != 0 && !connection->is_never_idle && !is_waiting(connection) &&
         now_ms - connection->active_ms > idle_ms)
         connection_drop(connection, NET_DROP_IDLE);
 }
@@ -551,6 +557,21 @@ void net_resume(struct net_connection *connection)
     connection->active_ms = uv_now(&connection->thread->loop); /* it was not idle meanwhile */
     mark_dirty(connection);
     net_again(connection);
+}
+
+void net_hold(struct net_connection *connection)
+{
+    connection->is_held = true;
+    mark_dirty(connection);
+}
+
+void net_release(struct net_connection *connection)
+{
+    connection->is_held = false;
+    connection->active_ms = uv_now(&connection->thread->loop);
+    mark_dirty(connection);
+    if (connection->in.size > 0 || connection->ssl)
+        net_again(connection);
 }
 
 void net_hint(struct net_connection *connection, size_t bytes)

@@ -82,6 +82,7 @@ struct net_connection {
     bool is_closing;     /* to be destroyed after the callback */
     bool ends_flushed;   /* net_close_after_flush */
     bool is_paused;
+    bool is_held; /* net_hold */
     bool is_never_idle;
     bool is_write_blocked; /* the socket took not all; it has not become writable since */
     bool tls_wants_write;  /* TLS can read only after it could write */

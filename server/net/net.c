@@ -206,10 +206,8 @@ static void order_stop(struct net_thread *thread, uint32_t grace_ms)
         free(stop);
 }
 
-void net_stop(struct net *net, uint32_t grace_ms)
+void net_end(struct net *net, uint32_t grace_ms)
 {
-    if (!net)
-        return;
     for (unsigned i = 0; net->threads && i < net->threads_count; i++) {
         if (net->threads[i].has_started)
             order_stop(&net->threads[i], grace_ms);
@@ -218,7 +216,19 @@ void net_stop(struct net *net, uint32_t grace_ms)
         if (net->threads[i].has_started)
             pthread_join(net->threads[i].pthread, NULL);
     }
+}
+
+void net_free(struct net *net)
+{
     free_net(net);
+}
+
+void net_stop(struct net *net, uint32_t grace_ms)
+{
+    if (!net)
+        return;
+    net_end(net, grace_ms);
+    net_free(net);
 }
 
 /* --- figures ---------------------------------------------------------------------------------- */

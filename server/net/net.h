@@ -120,6 +120,11 @@ int net_start(const struct net_options *options, const struct net_handler *handl
  * every function that was posted, ends the threads and frees `net`. Not on an I/O thread. */
 void net_stop(struct net *net, uint32_t grace_ms); /* NULL is fine */
 
+/* The same in two steps, for those whose threads post to it until they have ended, too: between
+ * the two, net_post answers SP_ECANCELED. */
+void net_end(struct net *net, uint32_t grace_ms);
+void net_free(struct net *net);
+
 /* Any thread. Limits on output are for connections made from then on, all others for everybody. */
 void net_set_limits(struct net *net, const struct net_limits *limits);
 
@@ -198,6 +203,13 @@ void net_close_after_flush(struct net_connection *connection);
  * That it goes away is noticed, and it is not idle meanwhile. */
 void net_pause(struct net_connection *connection);
 void net_resume(struct net_connection *connection);
+
+/* Output that is not to go out yet: what has been appended, and is until net_release, is kept.
+ * Nothing is read and `input` is not called meanwhile, and it is not idle. Both this and net_pause
+ * may be at the same time, and end one without the other. A client that goes away is noticed at the
+ * release: so hold for a short time. The limits of output are kept. */
+void net_hold(struct net_connection *connection);
+void net_release(struct net_connection *connection);
 
 /* Called by `input`, which needs this many bytes, counted from what it leaves unconsumed, before it
  * can do anything: it is not called with fewer. Memory grows with what comes, not with the hint. */

@@ -35,8 +35,11 @@ struct ring_options {
     uint32_t session_ms;
     const struct ring_node *list; /* all nodes of a ring without ZooKeeper, this one among them */
     size_t list_count;
-    const char *file;            /* the last map; NULL: none is kept */
-    const char *published;       /* the file by which processes of this host learn of the map */
+    const char *file;      /* the last map; NULL: none is kept */
+    const char *published; /* the file by which processes of this host learn of the map */
+    /* Told of each time that it has been written, on a thread of the ring's; may be NULL. */
+    void (*on_published)(void *context, const char *path);
+    void *context;
     const char *user, *password; /* of the peers' cache servers; NULL: none */
     uint32_t ack_timeout_ms, compare_ms, clock_ahead_ms;
     uint64_t tombstone_ms;
@@ -46,6 +49,12 @@ struct ring_options {
 /* SP_EINVAL, SP_ENOMEM, SP_ESYS with a sentence in `why` (MEMBER_WHY_BYTES). What options points to
  * is copied; the cache ends after the ring. */
 int ring_start(const struct ring_options *options, struct ring **out, char *why);
+/* Goes over to other time-outs, intervals and limits; the rest of the options stays as it was. */
+void ring_configure(struct ring *ring, const struct ring_options *options);
+/* Takes this node out of ZooKeeper, and goes on serving. */
+void ring_leave(struct ring *ring);
+/* Leaves, if that is still to be done. Callbacks that are still due are called before it returns.
+ */
 void ring_stop(struct ring *ring); /* NULL is fine */
 
 /* --- what the commands need ----------------------------------------------------------------- */
@@ -65,6 +74,7 @@ static inline bool ring_held_has(const struct ring_held *held, unsigned slot)
 struct ring_map *ring_map(struct ring *ring);
 uint64_t ring_epoch(const struct ring *ring); /* 0: no map yet */
 uint64_t ring_start_id(const struct ring *ring);
+struct ring_clock *ring_clock(struct ring *ring); /* by which this node stamps */
 
 /* How far the other copies have got, for who waits for them: a place in the order of writes. */
 typedef uint64_t ring_place;
@@ -95,18 +105,26 @@ struct ring_put {
 };
 int ring_apply(struct ring *ring, const struct ring_put *put, uint64_t *current, ring_place *place);
 
-/* A read that this node may not answer is asked of a holder: a request of RESP as bytes; its reply,
- * as bytes, is appended to *reply by the callback's thread. The callback is called once, on any
- * thread; `size` 0: nobody answered. SP_ENOMEM; SP_ENOTFOUND: there is nobody to ask. */
-int ring_ask(struct ring *ring, unsigned slot, const void *request, size_t size,
+/* What this node may not answer is asked of a holder, by an attached connection of RESP2: a request
+ * as bytes. The callback is called once, on any thread, with the reply as bytes, lent for the call;
+ * `size` 0: nobody answered. `once`: a request that must not be sent twice: the next holder is
+ * asked only if the one before cannot be reached or answers NOTHELD. SP_ENOMEM; SP_ENOTFOUND: there
+ * is nobody to ask. */
+int ring_ask(struct ring *ring, unsigned slot, bool once, const void *request, size_t size,
              void (*answered)(void *argument, const void *reply, size_t size), void *argument);
 
 /* MISS and MISSED. SP_ENOTFOUND: there is no such node. */
 int ring_miss(struct ring *ring, const char *node, const uint64_t slots[RING_SLOT_WORDS]);
 int ring_missed(struct ring *ring, const char *node, unsigned *slots);
 
-/* The event loop has stood still so long: what this node holds may be old. */
+/* This node's process has stood still so long: what it holds may be old. */
 void ring_stalled(struct ring *ring, uint64_t ms);
+/* To be called ten times a second, by one thread, from which it is seen whether the process has
+ * stood still. */
+void ring_beat(struct ring *ring);
+/* Before reads are answered, once for all that have come together: if the process has stood still,
+ * nothing is held from now on until it is known to be current. A few nanoseconds. */
+void ring_look(struct ring *ring);
 
 /* --- what operators see --------------------------------------------------------------------- */
 

@@ -52,6 +52,7 @@ int cache_open(struct store *store, const struct cache_options *options, struct 
     cache->store = store;
     cache->options = *options;
     cache->limit_units = options->limit_bytes / FORMAT_UNIT_BYTES;
+    cache->tombstone_ms = TOMBSTONE_MS;
     int status = cache_use_open(cache);
     if (status != SP_OK) {
         free(cache);
@@ -66,6 +67,7 @@ int cache_open(struct store *store, const struct cache_options *options, struct 
         cache_close(cache);
         return status;
     }
+    cache->renote = store->cache_tombstones > 0; /* what is noted is from another life */
     *out = cache;
     return SP_OK;
 }
@@ -76,6 +78,7 @@ void cache_close(struct cache *cache)
         return;
     cache_use_close(cache);
     ghosts_free(&cache->ghosts);
+    free(cache->slots);
     free(cache);
 }
 
@@ -104,12 +107,6 @@ void cache_configure(struct cache *cache, uint64_t limit_bytes, bool evict)
 
 /* --- reading -------------------------------------------------------------------------------- */
 
-static uint64_t version_of(const struct entry *entry)
-{
-    return entry_clock(atomic_load_explicit(&entry->prev_word, memory_order_relaxed),
-                       entry->checksum);
-}
-
 struct cache_entry cache_entry_at(const struct cache *cache, uint64_t unit)
 {
     const struct entry *entry = store_entry(cache->store, unit);
@@ -119,7 +116,7 @@ struct cache_entry cache_entry_at(const struct cache *cache, uint64_t unit)
                                 .key_bytes = view.key_bytes,
                                 .value_bytes = view.value_bytes,
                                 .expiry_ms = cache_expiry_of(entry),
-                                .version = version_of(entry),
+                                .version = cache_version_of(entry),
                                 .unit = unit};
 }
 
@@ -139,15 +136,16 @@ void cache_prefetch_entry(const struct cache *cache, uint64_t hash)
     index_prefetch_entry(cache_index(cache), hash);
 }
 
-/* A live entry's place. */
-static bool find_live(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
-                      struct place *place)
+bool cache_find_live(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
+                     struct place *place)
 {
     if (!index_find(cache_index(cache), hash, key, key_bytes, place))
         return false;
-    if (!cache_expired(cache, store_entry(cache->store, slot_unit(place->word))))
+    const struct entry *entry = store_entry(cache->store, slot_unit(place->word));
+    if (!cache_expired(cache, entry))
         return true;
-    cache_lose(cache, place, CACHE_EXPIRED);
+    if (!cache_is_tombstone(entry))
+        cache_lose(cache, place, CACHE_EXPIRED);
     return false;
 }
 
@@ -155,7 +153,7 @@ bool cache_find(struct cache *cache, uint64_t hash, const void *key, size_t key_
                 struct cache_entry *out)
 {
     struct place place;
-    if (!find_live(cache, hash, key, key_bytes, &place))
+    if (!cache_find_live(cache, hash, key, key_bytes, &place))
         return false;
     *out = cache_entry_at(cache, slot_unit(place.word));
     return true;
@@ -163,25 +161,39 @@ bool cache_find(struct cache *cache, uint64_t hash, const void *key, size_t key_
 
 /* --- writing -------------------------------------------------------------------------------- */
 
-/* An entry that goes is no longer one of those that expire. */
-static void count_out(struct cache *cache, uint64_t unit)
+/* Adds an entry to what is counted, or takes it out: `by` is 1, or -1 as an unsigned number. */
+static void count_entry(struct cache *cache, uint64_t unit, uint64_t by)
 {
-    cache->store->cache_expiring -=
-        cache_expiry_of(store_entry(cache->store, unit)) != CACHE_NO_EXPIRY;
+    struct shape *shape = cache_shape(cache);
+    const struct entry *entry = store_entry(cache->store, unit);
+    struct entry_view view = entry_view(entry);
+    if (view.flags & ENTRY_TOMBSTONE) {
+        cache->store->cache_tombstones += by;
+        return;
+    }
+    shape->rows += by;
+    shape->bytes += by * (view.key_bytes + view.value_bytes);
+    cache->store->cache_expiring += cache_expiry_of(entry) != CACHE_NO_EXPIRY ? by : 0;
+}
+
+/* After an entry has taken the place of another; 0: none. */
+static void count_change(struct cache *cache, uint64_t out, uint64_t in)
+{
+    if (out)
+        count_entry(cache, out, -UINT64_C(1));
+    if (in)
+        count_entry(cache, in, 1);
+    if (cache->slots)
+        cache_slots_changed(cache, out, in);
 }
 
 /* Unpublishes an entry, whose bytes stay until it is freed. */
 static void take_out(struct cache *cache, const struct place *place)
 {
-    struct shape *shape = cache_shape(cache);
-    uint64_t unit = slot_unit(place->word);
-    struct entry_view view = entry_view(store_entry(cache->store, unit));
     index_remove(cache_index(cache), place);
     FAILPOINT("cache_removed");
     cache_evict_removed(cache, place);
-    shape->rows--;
-    shape->bytes -= view.key_bytes + view.value_bytes;
-    count_out(cache, unit);
+    count_change(cache, slot_unit(place->word), 0);
 }
 
 void cache_remove(struct cache *cache, const struct place *place)
@@ -259,87 +271,113 @@ int cache_write_begin(struct cache *cache, uint64_t hash, const void *key, size_
     return SP_OK;
 }
 
-/* The version of a write: of the clock, but later than that of the entry it replaces, if any. */
-static uint64_t next_version(struct cache *cache, const struct place *replaced)
+uint64_t cache_next_version(struct cache *cache, const struct place *replaced)
 {
-    int64_t ms = cache->now_ms - ENTRY_CLOCK_EPOCH_MS;
     uint64_t count = cache->writes++ & ((1u << ENTRY_CLOCK_COUNT_BITS) - 1);
-    uint64_t version = (uint64_t)(ms > 0 ? ms : 0) << ENTRY_CLOCK_COUNT_BITS | count;
-    if (!replaced)
-        return version;
-    uint64_t before = version_of(store_entry(cache->store, slot_unit(replaced->word)));
+    uint64_t before =
+        replaced ? cache_version_of(store_entry(cache->store, slot_unit(replaced->word))) : 0;
+    if (cache->slots)
+        return cache_slots_stamp(cache, before);
+    uint64_t version = ring_clock_of(cache->now_ms) | count;
     return version > before ? version : before + 1;
 }
 
-/* Fills in what stands before the key. */
-static void finish_entry(const struct cache_write *write, struct entry *entry, int64_t expiry_ms,
+/* What stands before the key of a value. */
+static void finish_value(const struct cache_write *write, struct entry *entry, int64_t expiry_ms,
                          uint64_t version)
 {
     uint64_t born_word = entry_cache_born_word(expiry_ms, write->key_bytes);
     uint64_t prev_word = entry_cache_prev_word(expiry_ms, version, write->value_bytes);
     set_words(entry, born_word, prev_word);
     entry->checksum = entry_cache_checksum(born_word, prev_word, (uint16_t)version, entry->bytes);
-    FAILPOINT("cache_publish");
+}
+
+/* Makes a tombstone of an entry that nobody can see, whose words say what it was before: what is
+ * behind its key is freed. */
+static void finish_tombstone(struct cache *cache, uint64_t unit, uint64_t version)
+{
+    struct entry *entry = store_entry(cache->store, unit);
+    size_t key_bytes = entry_view(entry).key_bytes;
+    uint64_t had = entry_units(entry), needs = bytes_to_units(ENTRY_HEAD_BYTES + key_bytes);
+    uint64_t born_word = entry_cache_tombstone_word(key_bytes);
+    uint64_t prev_word = entry_cache_prev_word(ENTRY_TOMBSTONE_EXPIRY, version, 0);
+    set_words(entry, born_word, prev_word);
+    entry->checksum = entry_cache_checksum(born_word, prev_word, (uint16_t)version, entry->bytes);
+    cache_shape(cache)->units -= had - needs;
+    space_free(cache->store, unit + needs, had - needs);
 }
 
 static void replace_entry(struct cache *cache, uint64_t hash, const struct place *place,
                           uint64_t unit)
 {
-    struct shape *shape = cache_shape(cache);
     uint64_t old = slot_unit(place->word);
-    struct entry_view view = entry_view(store_entry(cache->store, old));
+    bool was_tombstone = cache_is_tombstone(store_entry(cache->store, old));
     index_replace(place, unit);
     FAILPOINT("cache_replaced");
-    shape->bytes -= view.key_bytes + view.value_bytes;
-    count_out(cache, old);
-    entry_free(cache->store, shape, old);
-    cache_use_set(cache, cursor_prefix(hash), place);
+    count_change(cache, old, unit);
+    entry_free(cache->store, cache_shape(cache), old);
+    cache_note_expiry(place->note, place->head, cache_expiry_of(store_entry(cache->store, unit)),
+                      cache->now_ms);
+    if (was_tombstone) /* not one that is used because it is written again */
+        cache_evict_inserted(cache, place, NOTE_PROBATION);
+    else
+        cache_use_set(cache, cursor_prefix(hash), place);
 }
 
+/* Publishes an entry whose key is not there, and which is freed if that cannot be done. */
 static int insert_entry(struct cache *cache, uint64_t hash, uint64_t unit, struct place *place)
 {
+    const struct entry *entry = store_entry(cache->store, unit);
     unsigned from;
     enum note_state state = cache_state_of_new(cache, hash, &from);
     int status = index_insert(cache_index(cache), hash, unit, from, place);
     while (status == SP_ENOSPC || status == SP_ENOSHM) { /* no room for a larger segment */
         if (!cache->options.evict || !cache_evict_one(cache, 0))
-            return status;
+            break;
         status = index_insert(cache_index(cache), hash, unit, from, place);
     }
-    if (status != SP_OK)
+    if (status != SP_OK) {
+        cache->stats.refused++;
+        entry_free(cache->store, cache_shape(cache), unit);
         return status;
-    cache_shape(cache)->rows++;
-    cache_evict_inserted(cache, place, state);
+    }
+    FAILPOINT("cache_published");
+    count_change(cache, 0, unit);
+    cache_evict_inserted(cache, place, cache_is_tombstone(entry) ? NOTE_MAIN_MOST : state);
+    cache_note_expiry(place->note, place->head, cache_due(cache, entry), cache->now_ms);
     (void)cache_use_take(cache, cursor_prefix(hash), place); /* of who had the slot before */
     return SP_OK;
 }
 
-int cache_write_end(struct cache *cache, struct cache_write *write, int64_t expiry_ms)
+int cache_write_stamped(struct cache *cache, struct cache_write *write, int64_t expiry_ms,
+                        uint64_t version)
 {
     struct entry *entry = store_entry(cache->store, write->unit);
     struct place place;
+    bool found =
+        index_find(cache_index(cache), write->hash, entry->bytes, write->key_bytes, &place);
+    if (version == 0)
+        version = cache_next_version(cache, found ? &place : NULL);
+    finish_value(write, entry, expiry_ms, version);
+    FAILPOINT("cache_publish");
+    int status = SP_OK;
+    if (found)
+        replace_entry(cache, write->hash, &place, write->unit);
+    else
+        status = insert_entry(cache, write->hash, write->unit, &place);
+    cache->stats.written += status == SP_OK;
+    return status;
+}
+
+int cache_write_end(struct cache *cache, struct cache_write *write, int64_t expiry_ms)
+{
     if (expiry_ms < CACHE_NO_EXPIRY)
         expiry_ms = 1; /* long ago */
     else if (expiry_ms > CACHE_EXPIRY_MAX)
         expiry_ms = CACHE_EXPIRY_MAX;
-    if (index_find(cache_index(cache), write->hash, entry->bytes, write->key_bytes, &place)) {
-        finish_entry(write, entry, expiry_ms, next_version(cache, &place));
-        replace_entry(cache, write->hash, &place, write->unit);
-    } else {
-        finish_entry(write, entry, expiry_ms, next_version(cache, NULL));
-        int status = insert_entry(cache, write->hash, write->unit, &place);
-        if (status != SP_OK) {
-            cache->stats.refused++;
-            cache_write_cancel(cache, write);
-            return status;
-        }
-    }
-    FAILPOINT("cache_published");
-    cache_note_expiry(place.note, place.head, expiry_ms, cache->now_ms);
-    cache_shape(cache)->bytes += write->key_bytes + write->value_bytes;
-    cache->store->cache_expiring += expiry_ms != CACHE_NO_EXPIRY;
-    cache->stats.written++;
-    return SP_OK;
+    if (cache->slots && expiry_ms != CACHE_NO_EXPIRY && expiry_ms <= cache->now_ms)
+        return cache_write_expired(cache, write);
+    return cache_write_stamped(cache, write, expiry_ms, 0);
 }
 
 void cache_write_cancel(struct cache *cache, struct cache_write *write)
@@ -371,10 +409,28 @@ int cache_set_expiry(struct cache *cache, uint64_t hash, const struct cache_entr
     return cache_write_end(cache, &write, expiry_ms);
 }
 
+int cache_bury_write(struct cache *cache, const struct cache_write *write, uint64_t version)
+{
+    struct place place;
+    finish_tombstone(cache, write->unit, version);
+    FAILPOINT("cache_bury");
+    return insert_entry(cache, write->hash, write->unit, &place);
+}
+
+void cache_bury(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version)
+{
+    const struct cache_write write = {.hash = hash, .unit = slot_unit(place->word)};
+    take_out(cache, place);
+    atomic_thread_fence(memory_order_release);      /* W7: the words change */
+    (void)cache_bury_write(cache, &write, version); /* the slot it had is free */
+}
+
 bool cache_delete(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes)
 {
     struct place place;
-    if (!find_live(cache, hash, key, key_bytes, &place))
+    if (cache->slots)
+        return cache_delete_stamped(cache, hash, key, key_bytes);
+    if (!cache_find_live(cache, hash, key, key_bytes, &place))
         return false;
     cache_remove(cache, &place);
     cache->stats.deleted++;
@@ -391,6 +447,9 @@ int cache_flush(struct cache *cache)
     cache_evict_reset(cache);
     cache->expire = (struct cache_hand){0};
     cache->store->cache_expiring = 0;
+    cache->store->cache_tombstones = 0;
+    if (cache->slots)
+        cache_slots_reset(cache);
     return SP_OK;
 }
 
@@ -415,17 +474,26 @@ static uint64_t live_word(struct cache *cache, const struct segment_ref *segment
                           unsigned s)
 {
     uint64_t word = atomic_load_explicit(&segment->buckets[b].slots[s], memory_order_relaxed);
-    if (word == 0 || !cache_expired(cache, store_entry(cache->store, slot_unit(word))))
+    const struct entry *entry = store_entry(cache->store, slot_unit(word));
+    if (word == 0 || !cache_expired(cache, entry))
         return word;
+    if (cache_is_tombstone(entry))
+        return 0;
     struct place place = index_place(cache_index(cache), segment, b, s);
     cache_lose(cache, &place, CACHE_EXPIRED);
     return 0;
 }
 
+struct visitor {
+    void (*visit)(void *context, const struct cache_entry *entry);
+    void *context;
+};
+
 /* Visits the live entries whose home is this bucket. */
 static unsigned visit_home(struct cache *cache, const struct segment_ref *segment, unsigned home,
-                           void (*visit)(void *, const struct cache_entry *), void *context)
+                           void *context)
 {
+    const struct visitor *visitor = context;
     uint64_t meta = atomic_load_explicit(&segment->buckets[home].meta, memory_order_relaxed);
     unsigned visited = 0;
     for (unsigned d = 0; d <= bucket_reach(meta); d++) {
@@ -435,15 +503,15 @@ static unsigned visit_home(struct cache *cache, const struct segment_ref *segmen
             if (word == 0 || tag_bucket(slot_tag(word), segment->bucket_count) != home)
                 continue;
             struct cache_entry entry = cache_entry_at(cache, slot_unit(word));
-            visit(context, &entry);
+            visitor->visit(visitor->context, &entry);
             visited++;
         }
     }
     return visited;
 }
 
-uint64_t cache_scan(struct cache *cache, uint64_t cursor, unsigned count,
-                    void (*visit)(void *context, const struct cache_entry *entry), void *context)
+uint64_t cache_walk(struct cache *cache, uint64_t cursor, unsigned count,
+                    const struct cache_walk *walk)
 {
     const uint64_t end = CURSOR_PREFIX_END;
     uint64_t prefix = cursor >> TAG_BITS, tag = cursor & TAG_MASK, next;
@@ -451,7 +519,7 @@ uint64_t cache_scan(struct cache *cache, uint64_t cursor, unsigned count,
     while (prefix < end) {
         struct segment_ref segment = cache_segment_at(cache, prefix, &next);
         for (unsigned b = tag_bucket(tag, segment.bucket_count); b < segment.bucket_count; b++) {
-            unsigned found = visit_home(cache, &segment, b, visit, context);
+            unsigned found = walk->look(cache, &segment, b, walk->context);
             empty += found == 0;
             visited += found;
             if (visited < count && empty < 16 + 4 * count)
@@ -471,13 +539,21 @@ uint64_t cache_scan(struct cache *cache, uint64_t cursor, unsigned count,
     return prefix < end ? prefix << TAG_BITS : 0;
 }
 
+uint64_t cache_scan(struct cache *cache, uint64_t cursor, unsigned count,
+                    void (*visit)(void *context, const struct cache_entry *entry), void *context)
+{
+    struct visitor visitor = {visit, context};
+    const struct cache_walk walk = {visit_home, &visitor};
+    return cache_walk(cache, cursor, count, &walk);
+}
+
 bool cache_random(struct cache *cache, uint64_t random, struct cache_entry *out)
 {
     struct index *index = cache_index(cache);
     unsigned depth = dir_depth(atomic_load_explicit(index->dir, memory_order_relaxed));
     uint64_t position = hash_dir_index(random, depth), tried = 0;
     struct segment_ref segment;
-    for (; index->entry_count > 0 && tried <= UINT64_C(1) << depth; tried++) {
+    for (; cache_entries(cache) > 0 && tried <= UINT64_C(1) << depth; tried++) {
         if (!index_next_segment(index, &position, &segment)) {
             position = 0;
             continue;
@@ -500,7 +576,7 @@ bool cache_random(struct cache *cache, uint64_t random, struct cache_entry *out)
 
 uint64_t cache_entries(const struct cache *cache)
 {
-    return cache_index(cache)->entry_count;
+    return cache_shape(cache)->rows; /* without tombstones */
 }
 
 uint64_t cache_entry_memory(const struct cache_entry *entry)

@@ -4,7 +4,8 @@
  *
  * The old pond's index is walked as recovery does it, with every block's bounds and checksum looked
  * at, since its daemon may have died in the middle of anything. What is damaged, or has expired, is
- * left behind; where the new pond has less room, entries are evicted as they come.
+ * left behind; where the new pond has less room, entries are evicted as they come. They keep their
+ * versions, and tombstones come along.
  */
 #include "server/store/cache_internal.h"
 
@@ -31,13 +32,20 @@ static void carry_entry(struct cache *cache, const struct region *old, uint64_t 
 {
     if (!entry_is_sound(old, unit))
         return;
-    struct entry_view e = entry_view(region_at(old, unit));
-    int64_t expiry_ms = cache_expiry_of(region_at(old, unit));
-    if (!(e.flags & ENTRY_CACHE) || (expiry_ms != CACHE_NO_EXPIRY && expiry_ms <= cache->now_ms))
+    const struct entry *entry = region_at(old, unit);
+    struct entry_view e = entry_view(entry);
+    bool tombstone = e.flags & ENTRY_TOMBSTONE;
+    struct cache_stamped stamped = {.hash = cache_hash(cache, e.key, e.key_bytes),
+                                    .version = cache_version_of(entry),
+                                    .key = e.key,
+                                    .key_bytes = e.key_bytes,
+                                    .value = tombstone ? NULL : e.value,
+                                    .value_bytes = e.value_bytes,
+                                    .expiry_ms = cache_expiry_of(entry)};
+    if (!(e.flags & ENTRY_CACHE) || (!tombstone && cache_expired(cache, entry)))
         return;
     /* One that finds no room is lost, as by eviction. */
-    (void)cache_put(cache, cache_hash(cache, e.key, e.key_bytes), e.key, e.key_bytes, e.value,
-                    e.value_bytes, expiry_ms);
+    (void)cache_apply(cache, &stamped, NULL, NULL);
 }
 
 static void carry_segment(struct cache *cache, const struct region *old, uint64_t word)
@@ -67,6 +75,7 @@ int cache_carry(struct store *store, const struct region *old)
     int status = cache_open(store, &options, &cache);
     if (status != SP_OK)
         return status;
+    cache->tombstone_ms = TOMBSTONE_MS_MAX; /* how long they stay is not known yet */
     const _Atomic uint64_t *words = region_at(old, dir_unit(dir));
     for (uint64_t i = 0; i < UINT64_C(1) << dir_depth(dir); i++) {
         uint64_t word = atomic_load_explicit(&words[i], memory_order_relaxed);

@@ -13,6 +13,9 @@
  * that the hand comes to last. So it has long before it is judged, and all parts of the hashes stay
  * about equally full; bucket by bucket, those before the hand would be twice as full as the mean.
  *
+ * Tombstones (cache_ring.h) are in the main part, and the hand leaves them there. A cache that has
+ * little else evicts no more, so that no write has to go over all of them.
+ *
  * Costs: an eviction looks at about 13 notes of 4 bytes, in order of memory, for each entry on
  * probation that it visits, and at the entry that goes.
  *
@@ -22,8 +25,9 @@
  */
 #include "server/store/cache_internal.h"
 
-#define PROBATION_SHARE 10u /* one part in so many */
-#define ROUNDS_MOST     4u  /* against readers that touch faster than the hands go */
+#define PROBATION_SHARE 10u  /* one part in so many */
+#define ROUNDS_MOST     4u   /* against readers that touch faster than the hands go */
+#define TOMBSTONES_MOST 256u /* to an entry; with more the cache is full of them */
 
 /* --- entries come and go ---------------------------------------------------------------------- */
 
@@ -120,17 +124,23 @@ static bool goes(struct cache *cache, enum evict_part part, const struct place *
     return false;
 }
 
-static void evict(struct cache *cache, const struct place *place)
+/* False: it is a tombstone, which stays, as otherwise what was deleted could come back. */
+static bool evict(struct cache *cache, const struct place *place)
 {
+    if (cache_is_tombstone(store_entry(cache->store, slot_unit(place->word)))) {
+        *place->note = note_set_state(*place->note, place->number, NOTE_MAIN_MOST);
+        return false;
+    }
     struct cache_entry entry = cache_entry_at(cache, slot_unit(place->word));
     ghosts_fit(&cache->ghosts, cache_index(cache)->entry_count);
     ghosts_add(&cache->ghosts, cache_hash(cache, entry.key, entry.key_bytes));
     cache_lose(cache, place, CACHE_EVICTED);
+    return true;
 }
 
 static enum evict_part whose_turn(const struct cache *cache)
 {
-    uint64_t live = cache_index(cache)->entry_count;
+    uint64_t live = cache_entries(cache);
     return cache->probation * PROBATION_SHARE >= live || cache->probation == live ? EVICT_PROBATION
                                                                                   : EVICT_MAIN;
 }
@@ -140,10 +150,11 @@ static bool evict_any(struct cache *cache, uint64_t keep)
 {
     struct place place;
     for (unsigned passes = 0; passes <= BUCKET_SLOTS; passes++) {
-        if (next_entry(cache, EVICT_PROBATION, keep, &place) ||
-            next_entry(cache, EVICT_MAIN, keep, &place)) {
-            evict(cache, &place);
+        if (next_entry(cache, EVICT_PROBATION, keep, &place) && evict(cache, &place))
             return true;
+        while (next_entry(cache, EVICT_MAIN, keep, &place)) {
+            if (evict(cache, &place))
+                return true;
         }
     }
     return false;
@@ -151,13 +162,14 @@ static bool evict_any(struct cache *cache, uint64_t keep)
 
 bool cache_evict_one(struct cache *cache, uint64_t keep)
 {
+    if (cache_entries(cache) <= cache_tombstones(cache) / TOMBSTONES_MOST)
+        return false;
     for (unsigned passes = 0; passes < ROUNDS_MOST * BUCKET_SLOTS;) {
         enum evict_part part = whose_turn(cache);
         struct place place;
         if (!next_entry(cache, part, keep, &place)) {
             passes++;
-        } else if (goes(cache, part, &place)) {
-            evict(cache, &place);
+        } else if (goes(cache, part, &place) && evict(cache, &place)) {
             return true;
         }
     }

@@ -3,6 +3,7 @@
  * cache_expire.c - entries whose time is over.
  *
  * Nobody needs to be told when an entry expires: who finds it compares its expiry with the clock.
+ * Tombstones (cache_ring.h) have their time, too, and go in the same way.
  * What is left is to free the memory, without a walk over all keys and without a list of them. Each
  * bucket's note has the tick of its first expiry, and each segment the first tick of its notes. So
  * a sweep looks at one word for about 1,400 entries, and only where that is due at 256 notes, and
@@ -61,12 +62,16 @@ static unsigned sweep_bucket(struct cache *cache, const struct segment_ref *segm
         if (word == 0)
             continue;
         const struct entry *entry = store_entry(cache->store, slot_unit(word));
-        if (!cache_expired(cache, entry)) {
-            cache_note_expiry(note, head, cache_expiry_of(entry), cache->now_ms);
+        int64_t due_ms = cache_due(cache, entry);
+        if (due_ms == CACHE_NO_EXPIRY || due_ms > cache->now_ms) {
+            cache_note_expiry(note, head, due_ms, cache->now_ms);
             continue;
         }
         struct place place = index_place(cache_index(cache), segment, b, s);
-        cache_lose(cache, &place, CACHE_EXPIRED);
+        if (cache_is_tombstone(entry))
+            cache_remove(cache, &place);
+        else
+            cache_lose(cache, &place, CACHE_EXPIRED);
         removed++;
     }
     return removed;
@@ -118,6 +123,19 @@ static unsigned sweep_segment(struct cache *cache, const struct segment_ref *seg
     return b;
 }
 
+/* Tombstones go at other times than is noted: all that goes by itself is due to be looked at. */
+static void renote(const struct segment_ref *segment, uint64_t now)
+{
+    struct segment_head *head = (struct segment_head *)segment->buckets - 1;
+    uint32_t *notes = segment_notes(segment->buckets, segment->bucket_count);
+    for (unsigned b = 0; b < segment->bucket_count; b++) {
+        if (note_tick(notes[b]) != 0)
+            notes[b] = note_set_tick(notes[b], short_tick(now - 1));
+    }
+    if (head->due != 0)
+        head->due = now - 1;
+}
+
 /* Sweeps on from the hand, for SWEEP_WORK; false at the end of the index. */
 static bool sweep(struct cache *cache, uint64_t *removed)
 {
@@ -129,8 +147,11 @@ static bool sweep(struct cache *cache, uint64_t *removed)
         uint64_t next = hand->position;
         if (!index_next_segment(index, &next, &segment)) {
             *hand = (struct cache_hand){0};
+            cache->renote = false;
             return false;
         }
+        if (cache->renote && hand->segment != segment.unit)
+            renote(&segment, now);
         struct segment_head *head = (struct segment_head *)segment.buckets - 1;
         if (head->due != 0 && head->due < now) {
             unsigned from = hand->segment == segment.unit ? hand->bucket : 0;

@@ -7,6 +7,7 @@
  *   cache_ghost.c   whom it has thrown out lately
  *   cache_use.c     which entries are used
  *   cache_expire.c  who goes because its time is over
+ *   cache_ring.c    versions of others, tombstones, digests of slots
  */
 #ifndef SIDEPOND_STORE_CACHE_INTERNAL_H
 #define SIDEPOND_STORE_CACHE_INTERNAL_H
@@ -14,6 +15,7 @@
 #include "alloc/hints.h"
 #include "server/store/cache.h"
 #include "server/store/cache_note.h"
+#include "server/store/cache_ring.h"
 #include "server/store/internal.h"
 
 /* A place in a sweep over the index: of a segment by its directory position, and a bucket in it. */
@@ -32,6 +34,23 @@ struct evict_hand {
 };
 enum evict_part { EVICT_PROBATION, EVICT_MAIN };
 
+/* How long tombstones stay in a cache that nobody has told. */
+#define TOMBSTONE_MS     UINT64_C(3600000)
+#define TOMBSTONE_MS_MAX (UINT64_C(1) << 40)
+
+/* What cache_slot says of a slot; written with the lock held. */
+struct slot_sum {
+    _Atomic uint64_t digest;
+    _Atomic uint32_t entries, tombstones;
+};
+
+/* From cache_keep_slots on. */
+struct cache_slots {
+    unsigned count;
+    struct ring_clock *clock;
+    struct slot_sum sums[];
+};
+
 /* Hashes that were evicted lately. */
 struct ghosts {
     uint16_t *marks; /* NULL: there are none */
@@ -46,6 +65,9 @@ struct cache {
     uint64_t writes; /* counts on, for versions */
     int64_t now_ms;  /* of this lock */
     struct cache_hand expire;
+    bool renote;                /* the hand that expires looks at all entries of this round */
+    uint64_t tombstone_ms;      /* how long a tombstone stays */
+    struct cache_slots *slots;  /* NULL: none are kept */
     struct evict_hand hands[2]; /* by part */
     uint64_t probation;         /* entries in this state */
     struct ghosts ghosts;
@@ -82,6 +104,65 @@ static inline bool cache_expired(const struct cache *cache, const struct entry *
     int64_t expiry_ms = cache_expiry_of(entry);
     return expiry_ms != CACHE_NO_EXPIRY && expiry_ms <= cache->now_ms;
 }
+static inline bool cache_is_tombstone(const struct entry *entry)
+{
+    return entry_flags(atomic_load_explicit(&entry->born_word, memory_order_relaxed)) &
+           ENTRY_TOMBSTONE;
+}
+static inline uint64_t cache_version_of(const struct entry *entry)
+{
+    return entry_clock(atomic_load_explicit(&entry->prev_word, memory_order_relaxed),
+                       entry->checksum);
+}
+/* When a tombstone of this version goes. */
+static inline int64_t cache_tombstone_due(const struct cache *cache, uint64_t version)
+{
+    return ring_clock_wall_ms(version) + (int64_t)cache->tombstone_ms;
+}
+/* When an entry goes by itself; CACHE_NO_EXPIRY: it does not. */
+static inline int64_t cache_due(const struct cache *cache, const struct entry *entry)
+{
+    return cache_is_tombstone(entry) ? cache_tombstone_due(cache, cache_version_of(entry))
+                                     : cache_expiry_of(entry);
+}
+
+/* cache_write_end with a version of somebody else, later than that of the key's entry. */
+int cache_write_stamped(struct cache *cache, struct cache_write *write, int64_t expiry_ms,
+                        uint64_t version);
+/* The version of a write by this cache, later than that of the entry it replaces (NULL: none). */
+uint64_t cache_next_version(struct cache *cache, const struct place *replaced);
+/* Makes a tombstone of an entry, in its memory: so a deletion does not fail because there is none
+ * left. A crash in the middle leaves nothing of the key. */
+void cache_bury(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version);
+/* The same of a write that nobody has seen yet. */
+int cache_bury_write(struct cache *cache, const struct cache_write *write, uint64_t version);
+/* A live entry's place; one that has expired goes. */
+bool cache_find_live(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
+                     struct place *place);
+/* Puts in a tombstone of a key that has no entry. */
+int cache_put_tombstone(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
+                        uint64_t version);
+/* cache_write_end of what has expired, and cache_delete, where slots are kept. */
+int cache_write_expired(struct cache *cache, struct cache_write *write);
+bool cache_delete_stamped(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes);
+
+/* Goes over the buckets as cache_scan does, until `look` has found `count`. It gets a segment and a
+ * bucket of it, and returns how many entries it has found at home there. */
+struct cache_walk {
+    unsigned (*look)(struct cache *cache, const struct segment_ref *segment, unsigned home,
+                     void *context);
+    void *context;
+};
+uint64_t cache_walk(struct cache *cache, uint64_t cursor, unsigned count,
+                    const struct cache_walk *walk);
+
+/* An entry has taken the place of another of its key; 0: there was none, or is none. Both can still
+ * be read. */
+void cache_slots_changed(struct cache *cache, uint64_t out, uint64_t in);
+/* A version of the ring's clock, later than that of the entry of before. */
+uint64_t cache_slots_stamp(struct cache *cache, uint64_t before);
+/* The cache is empty again. */
+void cache_slots_reset(struct cache *cache);
 
 /* Unpublishes an entry and frees it. */
 void cache_remove(struct cache *cache, const struct place *place);

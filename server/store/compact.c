@@ -61,7 +61,7 @@ static void move_entry(struct store *store, struct index *index, uint64_t word)
     struct entry *entry = store_entry(store, from);
     struct entry_view view = entry_view(entry);
     uint64_t units = entry_units(entry);
-    if (view.prev || (view.flags & ENTRY_TOMBSTONE) ||
+    if (view.prev || (view.flags & (ENTRY_TOMBSTONE | ENTRY_CACHE)) == ENTRY_TOMBSTONE ||
         space_alloc_low(store, units, &store->compact.cursor, from, &to) != SP_OK)
         return;
     struct place place;

@@ -16,6 +16,7 @@
  *   cache.c      the cache: finding, writing, deleting, the walk over all
  *   cache_evict.c, cache_expire.c   which of its entries go by themselves
  *   cache_carry.c   the cache of a pond that is replaced
+ *   cache_ring.c    what it does as a copy of a ring's data
  *
  * Everything here is called with the store's lock held, unless it says otherwise.
  */
@@ -208,7 +209,8 @@ struct store {
     } moved;
     uint64_t retired_punch_ms; /* when old ponds' memory may be given back; 0: none */
     int retired_fds[REGION_RETIRED_MAX];
-    uint64_t cache_expiring; /* entries of the cache that have an expiry */
+    uint64_t cache_expiring;   /* entries of the cache that have an expiry */
+    uint64_t cache_tombstones; /* beside its entries */
     struct {
         uint64_t commits, aborts, reclaimed, moved, revoked;
     } stats;

@@ -119,8 +119,12 @@ static void recover_note(struct recovery *r, struct segment_walk *walk, unsigned
         return;
     *note = note_set_state(*note, s, NOTE_MAIN);
     const struct entry *entry = store_entry(r->store, slot_unit(word));
+    /* How long a tombstone stays is not known yet: the first sweep looks at it. */
     cache_note_expiry(note, head, cache_expiry_of(entry), r->now_ms);
-    r->store->cache_expiring += cache_expiry_of(entry) != CACHE_NO_EXPIRY;
+    if (cache_is_tombstone(entry))
+        r->store->cache_tombstones++;
+    else
+        r->store->cache_expiring += cache_expiry_of(entry) != CACHE_NO_EXPIRY;
 }
 
 static void count_entry(struct segment_walk *walk, const struct entry_view *view)
@@ -153,7 +157,7 @@ static uint64_t recover_slot(struct recovery *r, struct segment_walk *walk, uint
     count_entry(walk, &view);
     recover_chain(r, walk->index->shape, unit);
     view = entry_view(store_entry(store, unit));
-    if (view.prev || (view.flags & ENTRY_TOMBSTONE))
+    if (view.prev || (view.flags & (ENTRY_TOMBSTONE | ENTRY_CACHE)) == ENTRY_TOMBSTONE)
         reclaim_hold(store, unit, walk->index);
     return slot_word(unit, hash);
 }
@@ -360,6 +364,7 @@ static void forget(struct store *store)
         memset(store->held.slots, 0, store->held.cap * sizeof(*store->held.slots));
     store->held.count = 0;
     store->cache_expiring = 0;
+    store->cache_tombstones = 0;
 }
 
 static bool recover_tables(struct recovery *r)

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * internal.h - what the files of a node's part in the ring share.
+ *
+ *   start.c    starting and ending
+ *   ring.c     the map, which slots are held, PUT and ERASE
+ *   queue.c    writes on their way to peers, what peers missed, and who waits for them
+ *   peer.c     a peer's writer: its connection, what is queued, then what it missed
+ *   ask.c      a peer's asker: reads that this node may not answer
+ *   wire.c     connections between nodes, and the requests of repair
+ *   repair.c   becoming current, and comparing
+ *   upkeep.c   the control thread: time-outs, peers that are gone, files, slots of others
+ *   figures.c  what operators see
+ *
+ * One lock guards all that is not atomic. It is held for microseconds, never while anything is sent
+ * or waited for; the cache's lock may be held when it is taken, not the other way round.
+ */
+#ifndef SIDEPOND_SERVER_RING_INTERNAL_H
+#define SIDEPOND_SERVER_RING_INTERNAL_H
+
+#include <pthread.h>
+
+#include "client/cache/link.h"
+#include "server/ring/ring.h"
+#include "server/store/cache_ring.h"
+
+enum {
+    QUEUE_MAX = 16384,                  /* writes */
+    QUEUE_BYTES_MAX = 32 * 1024 * 1024, /* of keys and values */
+    BATCH_MAX = 192,                    /* requests that go out together */
+    BATCH_BYTES_MAX = 256 * 1024,       /* of keys and values there, but for the last one */
+    RECENT_PLACES = 16384,              /* whose copies are counted */
+    RECONNECT_MS = 50,                  /* the first time, then twice as long each time, up to */
+    RECONNECT_MAX_MS = 500,             /* this; half of it is chance */
+    PING_MS = 500,                      /* a connection that has nothing to do */
+    PUSH_AGAIN_MS = 1000,               /* after an entry that a peer refused */
+    TICK_MS = 50,                       /* of the control thread */
+    REPAIR_TIMEOUT_MS = 1000,
+    ALONE_MS = 2000, /* with no other holder in reach for so long, a node believes itself */
+    SECOND_LOOK_MS = 300,
+    FOREIGN_MS = 10 * 1000, /* how long entries of others' slots stay */
+    STALL_MS = 500,
+};
+
+/* --- bitmaps of slots ------------------------------------------------------------------------- */
+
+struct slots {
+    uint64_t words[RING_SLOT_WORDS];
+};
+static inline bool slots_has(const struct slots *slots, unsigned slot)
+{
+    return slots->words[slot / 64] >> (slot % 64) & 1;
+}
+static inline void slots_add(struct slots *slots, unsigned slot)
+{
+    slots->words[slot / 64] |= UINT64_C(1) << (slot % 64);
+}
+static inline void slots_remove(struct slots *slots, unsigned slot)
+{
+    slots->words[slot / 64] &= ~(UINT64_C(1) << (slot % 64));
+}
+unsigned slots_count(const struct slots *slots);
+static inline bool slots_none(const struct slots *slots)
+{
+    uint64_t any = 0;
+    for (unsigned i = 0; i < RING_SLOT_WORDS; i++)
+        any |= slots->words[i];
+    return any == 0;
+}
+static inline void slots_join(struct slots *slots, const struct slots *more)
+{
+    for (unsigned i = 0; i < RING_SLOT_WORDS; i++)
+        slots->words[i] |= more->words[i];
+}
+static inline void slots_keep(struct slots *slots, const struct slots *kept)
+{
+    for (unsigned i = 0; i < RING_SLOT_WORDS; i++)
+        slots->words[i] &= kept->words[i];
+}
+static inline void slots_drop(struct slots *slots, const struct slots *dropped)
+{
+    for (unsigned i = 0; i < RING_SLOT_WORDS; i++)
+        slots->words[i] &= ~dropped->words[i];
+}
+
+/* --- queue.c: writes on their way ------------------------------------------------------------- */
+
+/* An entry as it was when it was written; shared by the peers that it goes to. */
+struct ring_write {
+    _Atomic uint32_t references;
+    bool tombstone;
+    uint32_t slot;
+    uint64_t hash, version;
+    int64_t expiry_ms;
+    size_t key_bytes, value_bytes;
+    uint8_t bytes[]; /* the key, then the value */
+};
+struct ring_write *write_new(uint64_t hash, unsigned slot, const struct cache_copy *copy);
+struct ring_write *write_ref(struct ring_write *write);
+void write_unref(struct ring_write *write);
+static inline size_t write_bytes(const struct ring_write *write)
+{
+    return write->key_bytes + write->value_bytes;
+}
+
+struct queued {
+    struct ring_write *write;
+    ring_place place;
+    uint64_t since_ms; /* monotonic */
+};
+
+/* First in, first out; a ring buffer that grows. */
+struct queue {
+    struct queued *items;
+    size_t first, count, capacity; /* a power of two */
+    size_t bytes;
+};
+/* `at` counts from the oldest. */
+static inline struct queued *queue_at(const struct queue *queue, size_t at)
+{
+    return &queue->items[(queue->first + at) & (queue->capacity - 1)];
+}
+/* false: it is full, or there is no memory. */
+bool queue_push(struct queue *queue, struct ring_write *write, ring_place place, uint64_t now_ms);
+/* In front of all others, in the place of one that has just been popped. */
+void queue_push_front(struct queue *queue, const struct queued *item);
+void queue_pop(struct queue *queue);
+void queue_free(struct queue *queue);
+
+/* Somebody who waits for a place. */
+struct waiter {
+    ring_place place;
+    uint64_t due_ms;
+    void (*function)(void *argument);
+    void *argument;
+    struct waiter *next;
+};
+
+/* --- peers ------------------------------------------------------------------------------------ */
+
+/* A connection to another node, logged in and attached. */
+struct wire {
+    struct connection connection;
+    bool open;
+    uint64_t start, epoch; /* of that node, when it was attached */
+};
+
+struct ask;
+
+struct peer {
+    struct ring *ring;
+    struct peer *next; /* of those that are to be reaped */
+    struct ring_node node;
+    pthread_t writer, asker;
+    pthread_cond_t wake, ask_wake;
+    bool asker_runs;
+    bool gone;        /* no longer in the map: its threads end */
+    bool idle;        /* the writer waits to be woken */
+    bool reachable;   /* the writer is connected */
+    bool said_lost;   /* in the log */
+    unsigned changes; /* of the address */
+    struct queue queue;
+    struct slots missed;  /* what it did not take */
+    struct slots sending; /* of those, what the writer is sending now */
+    struct ask *asks, **asks_end;
+    uint64_t asker_back_ms; /* until then asks go elsewhere if they can; 0: it answers */
+    struct {
+        uint64_t sent, failed, repaired_out, repaired_in;
+    } figures;
+};
+
+/* --- ring ------------------------------------------------------------------------------------- */
+
+struct ring_recent {
+    ring_place place;
+    uint32_t copies;
+};
+
+struct ring {
+    struct ring_options options; /* with copies of all that it points to */
+    struct cache *cache;
+    struct ring_clock clock;
+    struct ring_held held; /* by_map and trusted */
+    struct ring_held mine; /* slots that this node is holder or target of */
+    _Atomic uint64_t epoch;
+    _Atomic uint64_t beat_ms; /* of the last ring_beat; 0: none yet */
+    _Atomic uint32_t ack_timeout_ms, compare_ms, clock_ahead_ms; /* as last configured */
+    _Atomic uint64_t throttle_bytes;
+    uint64_t start;
+    struct member *member;       /* NULL: a static list, or it has left */
+    pthread_mutex_t member_lock; /* of the pointer; never taken with the other lock */
+    bool in_zookeeper;
+    _Atomic int member_link; /* as last told */
+    pthread_mutex_t beat_lock;
+
+    pthread_mutex_t lock;
+    pthread_cond_t control_wake, repair_wake, quiet;
+    pthread_t control, repair;
+    bool control_runs, repair_runs;
+    _Atomic bool stopping;
+    struct ring_map *map;
+    int self;                           /* position in the map under this start id, or -1 */
+    struct peer *peers[RING_NODES_MAX]; /* by position in the map; NULL: this node */
+    struct peer *reap;
+    struct slots by_map, targeted; /* a holder by the map; a target that is no holder */
+    struct slots trusted;          /* whose data here is known to be current */
+    struct slots round;            /* what repair is at, less what has been doubted meanwhile */
+    struct slots foreign[2];       /* slots of others, written to lately: now, and before that */
+    uint64_t foreign_since_ms, moved_at_ms, suspect_since_ms;
+    bool map_unsaved, compare_wanted, told_whole, told_empty;
+
+    ring_place last_place;
+    struct ring_recent recent[RECENT_PLACES];
+    struct waiter *waiters, *waiters_last; /* by place */
+
+    _Atomic uint64_t spent_until_us; /* when what was sent for repair is paid for */
+    _Atomic uint64_t pulled_entries, pulled_bytes, compared_slots, differing_slots;
+};
+
+static inline unsigned ring_slot_of(const struct ring *ring, const void *key, size_t key_bytes)
+{
+    return ring_slot(key, key_bytes, ring->options.parameters.slots);
+}
+static inline void bits_set(struct ring_held *bits, unsigned word, uint64_t value)
+{
+    atomic_store_explicit(&bits->words[word], value, memory_order_release);
+}
+
+/* --- queue.c: with the lock ------------------------------------------------------------------- */
+
+/* To all others that the slot's writes go to; `write` NULL: they miss it. */
+ring_place ring_enqueue(struct ring *ring, unsigned slot, struct ring_write *write);
+/* The peer's oldest writes have been answered; `taken` is by how many that it has now. */
+void ring_answered(struct ring *ring, struct peer *peer, bool taken);
+/* What is queued for it becomes missed slots. */
+void ring_abandon(struct ring *ring, struct peer *peer);
+/* Those who need not wait any longer, now that so much is done, or it is so late; to be called by
+ * waiters_call without the lock. */
+struct waiter *waiters_take(struct ring *ring, uint64_t now_ms);
+void waiters_call(struct waiter *waiters);
+
+/* --- ring.c ----------------------------------------------------------------------------------- */
+
+void ring_take_map(struct ring *ring, const struct ring_map *map);
+/* Everything that others may know better is doubted. */
+void ring_suspect(struct ring *ring, const char *why);
+/* With the lock: held is by_map and trusted. */
+void ring_update_held(struct ring *ring);
+/* Takes note of another node's clock, unless that is too far ahead. */
+void ring_see(struct ring *ring, uint64_t version);
+/* Accounts for bytes of repair; returns how many milliseconds they are to be waited for. */
+uint64_t ring_spend(struct ring *ring, size_t bytes);
+/* With the lock. Waits until a time or to be woken. */
+void ring_wait(struct ring *ring, pthread_cond_t *wake, uint64_t until_ms);
+
+/* --- peer.c, ask.c ---------------------------------------------------------------------------- */
+
+/* With the lock. NULL: no memory or no thread. */
+struct peer *peer_start(struct ring *ring, const struct ring_node *node);
+/* With the lock: its threads are to end. */
+void peer_end(struct peer *peer);
+/* Without: waits for them. */
+void peer_free(struct peer *peer);
+void *peer_write(void *argument); /* the writer */
+void *peer_ask(void *argument);   /* the asker */
+/* With the lock: wakes the writer if it waits. */
+static inline void peer_wake(struct peer *peer)
+{
+    if (peer->idle) {
+        peer->idle = false;
+        pthread_cond_signal(&peer->wake);
+    }
+}
+/* With the lock: takes all that is still to be asked. */
+struct ask *asks_take(struct peer *peer);
+/* Nobody answers these any more. */
+void asks_end(struct ask *asks);
+
+/* --- wire.c ----------------------------------------------------------------------------------- */
+
+/* Connects, logs in and attaches. A failure leaves nothing open, and a sentence in
+ * sp_error_detail(). */
+int wire_open(struct wire *wire, struct ring *ring, const char *address, uint32_t timeout_ms);
+void wire_close(struct wire *wire);
+/* A failure closes it. */
+int wire_run(struct wire *wire, const struct request *request, redisReply **replies);
+/* The requests of repair. */
+int wire_digests(struct wire *wire, unsigned first, unsigned count, uint64_t *digests);
+int wire_missed(struct wire *wire, const char *node, uint64_t *slots);
+/* One piece of the entries of these slots; *reply holds them until it is freed. */
+int wire_pull(struct wire *wire, const char *cursor, size_t bytes, const struct slots *slots,
+              unsigned slot_count, redisReply **reply);
+bool wire_ping(struct wire *wire);
+
+/* --- repair.c, upkeep.c ----------------------------------------------------------------------- */
+
+void *ring_repair(void *argument);
+void *ring_control(void *argument);
+
+#endif

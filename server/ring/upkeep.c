@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * upkeep.c - the control thread, which looks twenty times a second whether anybody has waited long
+ * enough, peers have left the map, the map is to be written to files, entries of others' slots are
+ * to go, and whether there is something to tell.
+ *
+ * Entries of slots that are others' come from clients that know nothing of the ring and write here
+ * all the same; they are passed on. They, and those of slots that have moved away, are taken out
+ * when the map and the slot have been left alone for FOREIGN_MS, and no peer is still to get
+ * something of that slot. A node that is not in the map keeps what it has: others may need it.
+ */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "alloc/clock.h"
+#include "server/log/log.h"
+#include "server/ring/internal.h"
+
+enum { DROP_STEP = 64, DROP_US = 5000 /* of each tick */ };
+
+struct upkeep {
+    struct ring *ring;
+    bool drops;
+    uint64_t cursor, moved_at_ms;
+    struct slots slots; /* that are taken out */
+};
+
+/* --- files ------------------------------------------------------------------------------------ */
+
+static void save_map(struct ring *ring)
+{
+    pthread_mutex_lock(&ring->lock);
+    bool unsaved = ring->map_unsaved && ring->map;
+    struct ring_map *map = unsaved ? ring_map_ref(ring->map) : NULL;
+    ring->map_unsaved = false;
+    pthread_mutex_unlock(&ring->lock);
+    if (!unsaved)
+        return;
+    const char *path = ring->options.published;
+    int status = path ? ring_map_save(map, path) : SP_OK;
+    if (status != SP_OK)
+        log_error("ring",
+                  "%s cannot be written, so processes of this host do not learn of the "
+                  "ring: %s",
+                  path, sp_status_text(status));
+    else if (path && ring->options.on_published)
+        ring->options.on_published(ring->options.context, path);
+    ring_map_unref(map);
+}
+
+/* --- peers ------------------------------------------------------------------------------------ */
+
+static void reap_peers(struct ring *ring)
+{
+    pthread_mutex_lock(&ring->lock);
+    struct peer *peer = ring->reap;
+    ring->reap = NULL;
+    pthread_mutex_unlock(&ring->lock);
+    while (peer) {
+        struct peer *next = peer->next;
+        log_info("ring", "the node %s has left", peer->node.name);
+        peer_free(peer);
+        peer = next;
+    }
+}
+
+static void release_waiters(struct ring *ring)
+{
+    pthread_mutex_lock(&ring->lock);
+    struct waiter *waiters = waiters_take(ring, clock_ms());
+    pthread_mutex_unlock(&ring->lock);
+    waiters_call(waiters);
+}
+
+/* --- slots of others -------------------------------------------------------------------------- */
+
+/* With the lock: slots of which nothing is needed here. */
+static struct slots find_foreign(const struct ring *ring)
+{
+    struct slots foreign = {0};
+    if (!ring->map || ring->self < 0)
+        return foreign;
+    for (unsigned slot = 0; slot < ring->map->parameters.slots; slot++)
+        if (!ring_held_has(&ring->mine, slot))
+            slots_add(&foreign, slot);
+    slots_drop(&foreign, &ring->foreign[0]);
+    slots_drop(&foreign, &ring->foreign[1]);
+    for (uint32_t i = 0; i < ring->map->node_count; i++)
+        if (ring->peers[i]) {
+            slots_drop(&foreign, &ring->peers[i]->missed);
+            slots_drop(&foreign, &ring->peers[i]->sending);
+        }
+    return foreign;
+}
+
+static bool has_entries(const struct ring *ring, const struct slots *slots)
+{
+    struct cache_slot found;
+    for (unsigned slot = 0; slot < ring->options.parameters.slots; slot++) {
+        if (!slots_has(slots, slot))
+            continue;
+        cache_slot(ring->cache, slot, &found);
+        if (found.entries > 0 || found.tombstones > 0)
+            return true;
+    }
+    return false;
+}
+
+static void begin_dropping(struct upkeep *upkeep)
+{
+    struct ring *ring = upkeep->ring;
+    uint64_t now_ms = clock_ms();
+    pthread_mutex_lock(&ring->lock);
+    bool due = now_ms >= ring->foreign_since_ms + FOREIGN_MS;
+    if (due) {
+        ring->foreign[1] = ring->foreign[0];
+        memset(&ring->foreign[0], 0, sizeof(ring->foreign[0]));
+        ring->foreign_since_ms = now_ms;
+    }
+    due &= now_ms >= ring->moved_at_ms + FOREIGN_MS;
+    if (due)
+        upkeep->slots = find_foreign(ring);
+    upkeep->moved_at_ms = ring->moved_at_ms;
+    pthread_mutex_unlock(&ring->lock);
+    upkeep->drops = due && has_entries(ring, &upkeep->slots);
+    upkeep->cursor = 0;
+    if (upkeep->drops)
+        log_info("ring", "entries of slots that other nodes hold are taken out");
+}
+
+/* Under the cache's lock nobody writes, so what is looked at here stays so for the step. */
+static void drop_step(struct upkeep *upkeep)
+{
+    struct ring *ring = upkeep->ring;
+    cache_lock(ring->cache, clock_wall_ms());
+    pthread_mutex_lock(&ring->lock);
+    struct slots foreign = find_foreign(ring);
+    slots_keep(&upkeep->slots, &foreign);
+    upkeep->drops = upkeep->moved_at_ms == ring->moved_at_ms && !slots_none(&upkeep->slots);
+    pthread_mutex_unlock(&ring->lock);
+    if (upkeep->drops) {
+        upkeep->cursor =
+            cache_drop_slots(ring->cache, upkeep->cursor, DROP_STEP, upkeep->slots.words);
+        upkeep->drops = upkeep->cursor != 0;
+    }
+    cache_unlock(ring->cache);
+}
+
+static void drop_foreign(struct upkeep *upkeep)
+{
+    uint64_t until_us = clock_us() + DROP_US;
+    if (!upkeep->drops)
+        begin_dropping(upkeep);
+    while (upkeep->drops && clock_us() < until_us)
+        drop_step(upkeep);
+}
+
+/* --- what is told ----------------------------------------------------------------------------- */
+
+static void tell(struct ring *ring)
+{
+    pthread_mutex_lock(&ring->lock);
+    unsigned held = 0;
+    for (unsigned i = 0; i < RING_SLOT_WORDS; i++)
+        held += (unsigned)__builtin_popcountll(ring->held.words[i]);
+    bool in_map = ring->map && ring->self >= 0;
+    bool whole =
+        in_map && held > 0 && slots_none(&ring->targeted) && held == slots_count(&ring->by_map);
+    bool empty = in_map && slots_none(&ring->by_map) && slots_none(&ring->targeted) &&
+                 ring->map->nodes[ring->self].state == RING_NODE_DRAINING;
+    bool say_whole = whole && !ring->told_whole;
+    bool say_empty = empty && !ring->told_empty;
+    ring->told_whole = whole;
+    ring->told_empty = empty;
+    uint64_t took_ms = clock_ms() - ring->suspect_since_ms;
+    uint64_t epoch = ring->map ? ring->map->epoch : 0;
+    pthread_mutex_unlock(&ring->lock);
+    if (say_whole)
+        log_info("ring",
+                 "holds all of its %u slots, by map %llu, %llu.%03llu s after it doubted "
+                 "them",
+                 held, (unsigned long long)epoch, (unsigned long long)took_ms / 1000,
+                 (unsigned long long)took_ms % 1000);
+    if (say_empty)
+        log_info("ring", "drained: this node holds nothing any more, and can be stopped");
+}
+
+void *ring_control(void *argument)
+{
+    struct upkeep upkeep = {.ring = argument};
+    struct ring *ring = argument;
+    while (!atomic_load(&ring->stopping)) {
+        release_waiters(ring);
+        reap_peers(ring);
+        save_map(ring);
+        drop_foreign(&upkeep);
+        tell(ring);
+        pthread_mutex_lock(&ring->lock);
+        ring_wait(ring, &ring->control_wake, clock_ms() + TICK_MS);
+        pthread_mutex_unlock(&ring->lock);
+    }
+    return NULL;
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * wire.c - connections to other nodes, by the same code as every client's, and what repair asks on
+ * them (docs/RING.md, "What is said on the wire").
+ *
+ * What a peer answers is not believed before it has been looked at: an answer of another form than
+ * was expected is an error, and ends the connection.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/ring/internal.h"
+
+/* --- connecting ------------------------------------------------------------------------------- */
+
+void wire_close(struct wire *wire)
+{
+    if (!wire->open)
+        return;
+    connection_end(&wire->connection);
+    if (wire->connection.reader)
+        redisReaderFree(wire->connection.reader);
+    wire->connection.reader = NULL;
+    wire->open = false;
+}
+
+int wire_run(struct wire *wire, const struct request *request, redisReply **replies)
+{
+    int status = request_run_on(&wire->connection, request, replies);
+    if (status != SP_OK)
+        wire_close(wire);
+    return status;
+}
+
+/* One command. The reply is the caller's if the status is SP_OK; it is of this type then. */
+static int ask(struct wire *wire, const struct command *command, int type, redisReply **reply)
+{
+    const struct request request = {.commands = command, .count = 1};
+    int status = wire_run(wire, &request, reply);
+    if (status != SP_OK)
+        return status;
+    status = reply_status(*reply, 1u << type, wire->connection.address);
+    if (status != SP_OK) {
+        freeReplyObject(*reply);
+        *reply = NULL;
+    }
+    return status;
+}
+
+static int strange(struct wire *wire, redisReply *reply)
+{
+    error_set(SP_EREFUSED, "%s: a reply of another form than was expected",
+              wire->connection.address);
+    freeReplyObject(reply);
+    wire_close(wire);
+    return SP_EREFUSED;
+}
+
+static bool is_integer(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_INTEGER;
+}
+
+static bool parse_hex(const redisReply *reply, uint64_t *out)
+{
+    char *end;
+    if ((reply->type != REDIS_REPLY_STRING && reply->type != REDIS_REPLY_STATUS) || reply->len < 1)
+        return false;
+    *out = strtoull(reply->str, &end, 16);
+    return *end == '\0';
+}
+
+static int attach(struct wire *wire, struct ring *ring)
+{
+    struct command command = {.count = 0};
+    char epoch[NUMBER_BYTES];
+    redisReply *reply;
+    command_word(&command, "SIDEPOND");
+    command_word(&command, "ATTACH");
+    command_number(&command, (int64_t)ring_epoch(ring), epoch);
+    int status = ask(wire, &command, REDIS_REPLY_ARRAY, &reply);
+    if (status != SP_OK)
+        return status;
+    if (reply->elements != 3 || !parse_hex(reply->element[0], &wire->start) ||
+        !is_integer(reply->element[1]) || !is_integer(reply->element[2]))
+        return strange(wire, reply);
+    wire->epoch = (uint64_t)reply->element[1]->integer;
+    ring_see(ring, (uint64_t)reply->element[2]->integer);
+    freeReplyObject(reply);
+    return SP_OK;
+}
+
+int wire_open(struct wire *wire, struct ring *ring, const char *address, uint32_t timeout_ms)
+{
+    struct link_settings settings = {.timeout_ms = timeout_ms};
+    const struct ring_options *options = &ring->options;
+    snprintf(settings.address, sizeof(settings.address), "%s", address);
+    snprintf(settings.user, sizeof(settings.user), "%s", options->user ? options->user : "");
+    snprintf(settings.password, sizeof(settings.password), "%s",
+             options->password ? options->password : "");
+    wire->connection = (struct connection){.fd = -1};
+    wire->open = true;
+    int status = connection_open(&wire->connection, &settings);
+    explicit_bzero(&settings, sizeof(settings));
+    if (status == SP_OK)
+        status = attach(wire, ring);
+    if (status != SP_OK)
+        wire_close(wire);
+    return status;
+}
+
+bool wire_ping(struct wire *wire)
+{
+    struct command command = {.count = 0};
+    redisReply *reply;
+    command_word(&command, "PING");
+    if (ask(wire, &command, REDIS_REPLY_STATUS, &reply) != SP_OK)
+        return false;
+    freeReplyObject(reply);
+    return true;
+}
+
+/* --- what repair asks ------------------------------------------------------------------------- */
+
+static bool take_digests(const redisReply *reply, unsigned count, uint64_t *digests)
+{
+    if (reply->elements != count)
+        return false;
+    for (unsigned i = 0; i < count; i++) {
+        const redisReply *slot = reply->element[i];
+        if (slot->type != REDIS_REPLY_ARRAY || slot->elements != 2 ||
+            !parse_hex(slot->element[0], &digests[i]))
+            return false;
+    }
+    return true;
+}
+
+int wire_digests(struct wire *wire, unsigned first, unsigned count, uint64_t *digests)
+{
+    struct command command = {.count = 0};
+    char numbers[2][NUMBER_BYTES];
+    redisReply *reply;
+    command_word(&command, "SIDEPOND");
+    command_word(&command, "DIGESTS");
+    command_number(&command, first, numbers[0]);
+    command_number(&command, count, numbers[1]);
+    int status = ask(wire, &command, REDIS_REPLY_ARRAY, &reply);
+    if (status != SP_OK)
+        return status;
+    if (!take_digests(reply, count, digests))
+        return strange(wire, reply);
+    freeReplyObject(reply);
+    return SP_OK;
+}
+
+int wire_missed(struct wire *wire, const char *node, uint64_t *slots)
+{
+    struct command command = {.count = 0};
+    redisReply *reply;
+    command_word(&command, "SIDEPOND");
+    command_word(&command, "MISSED");
+    command_word(&command, node);
+    int status = ask(wire, &command, REDIS_REPLY_INTEGER, &reply);
+    if (status != SP_OK)
+        return status;
+    *slots = (uint64_t)reply->integer;
+    freeReplyObject(reply);
+    return SP_OK;
+}
+
+static bool is_entry(const redisReply *entry)
+{
+    return entry->type == REDIS_REPLY_ARRAY && entry->elements == 4 &&
+           entry->element[0]->type == REDIS_REPLY_STRING && is_integer(entry->element[1]) &&
+           is_integer(entry->element[2]) &&
+           (entry->element[3]->type == REDIS_REPLY_STRING ||
+            entry->element[3]->type == REDIS_REPLY_NIL);
+}
+
+static bool is_page(const redisReply *reply)
+{
+    bool good = reply->elements == 2 && reply->element[0]->type == REDIS_REPLY_STRING &&
+                reply->element[0]->len > 0 && reply->element[0]->len < (int)NUMBER_BYTES &&
+                reply->element[1]->type == REDIS_REPLY_ARRAY;
+    for (size_t i = 0; good && i < reply->element[1]->elements; i++)
+        good = is_entry(reply->element[1]->element[i]);
+    return good;
+}
+
+int wire_pull(struct wire *wire, const char *cursor, size_t bytes, const struct slots *slots,
+              unsigned slot_count, redisReply **reply)
+{
+    struct command command = {.count = 0};
+    char number[NUMBER_BYTES];
+    uint8_t bitmap[RING_SLOTS_MAX / 8];
+    for (unsigned i = 0; i < slot_count / 8; i++)
+        bitmap[i] = (uint8_t)(slots->words[i / 8] >> (i % 8 * 8));
+    command_word(&command, "SIDEPOND");
+    command_word(&command, "PULL");
+    command_word(&command, cursor);
+    command_number(&command, (int64_t)bytes, number);
+    command_add(&command, bitmap, slot_count / 8);
+    int status = ask(wire, &command, REDIS_REPLY_ARRAY, reply);
+    if (status != SP_OK)
+        return status;
+    return is_page(*reply) ? SP_OK : strange(wire, *reply);
+}

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cache_ring.c - the cache as a copy of a ring's data: see cache_ring.h.
+ *
+ * A slot's digest is the XOR, over its entries and tombstones, of
+ *
+ *   XXH3(XXH3(key), the entry's two words, its checksum)      64 bits, without a seed
+ *
+ * The words and the checksum (format.h) are the same wherever the entry lies, and say everything:
+ * version, expiry, flag, sizes, and 16 bits of a hash of key and value. So nothing of a value is
+ * read to take an entry out of the digest, however large it is. Two values differ unseen only if
+ * two clients have given them the same version, expiry and size, and these 16 bits agree.
+ *
+ * Costs: 16 bytes of private memory for each slot; a write takes the key's slot, and two hashes of
+ * 32 bytes for each entry that comes or goes. A cache that keeps no slots looks at a pointer.
+ */
+#include "server/store/cache_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define VERSION_LAST   ((UINT64_C(1) << ENTRY_CLOCK_BITS) - 1)
+#define SEGMENTS_ADDED 8u   /* under one lock */
+#define AHEAD_MS       1000 /* of the wall clock */
+
+/* --- digests -------------------------------------------------------------------------------- */
+
+static uint64_t digest_of(const struct entry *entry, uint64_t key_hash)
+{
+    const uint64_t parts[] = {
+        key_hash, atomic_load_explicit(&entry->born_word, memory_order_relaxed),
+        atomic_load_explicit(&entry->prev_word, memory_order_relaxed), entry->checksum};
+    return hash_bytes(parts, sizeof(parts));
+}
+
+/* Only the holder of the lock writes. */
+static void add32(_Atomic uint32_t *counter, uint32_t by)
+{
+    uint32_t value = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, value + by, memory_order_relaxed);
+}
+
+/* `by` is 1, or -1 as an unsigned number. */
+static void change(struct slot_sum *sum, const struct entry *entry, uint64_t key_hash, uint32_t by)
+{
+    uint64_t digest = atomic_load_explicit(&sum->digest, memory_order_relaxed);
+    atomic_store_explicit(&sum->digest, digest ^ digest_of(entry, key_hash), memory_order_relaxed);
+    add32(cache_is_tombstone(entry) ? &sum->tombstones : &sum->entries, by);
+}
+
+void cache_slots_changed(struct cache *cache, uint64_t out, uint64_t in)
+{
+    struct cache_slots *slots = cache->slots;
+    struct entry_view view = entry_view(store_entry(cache->store, in ? in : out));
+    struct slot_sum *sum = &slots->sums[ring_slot(view.key, view.key_bytes, slots->count)];
+    uint64_t key_hash = hash_bytes(view.key, view.key_bytes);
+    if (out)
+        change(sum, store_entry(cache->store, out), key_hash, UINT32_MAX);
+    if (in)
+        change(sum, store_entry(cache->store, in), key_hash, 1);
+}
+
+void cache_slots_reset(struct cache *cache)
+{
+    for (unsigned i = 0; i < cache->slots->count; i++) {
+        struct slot_sum *sum = &cache->slots->sums[i];
+        atomic_store_explicit(&sum->digest, 0, memory_order_relaxed);
+        atomic_store_explicit(&sum->entries, 0, memory_order_relaxed);
+        atomic_store_explicit(&sum->tombstones, 0, memory_order_relaxed);
+    }
+}
+
+void cache_slot(const struct cache *cache, unsigned slot, struct cache_slot *out)
+{
+    const struct slot_sum *sum = &cache->slots->sums[slot];
+    *out = (struct cache_slot){.digest = atomic_load_explicit(&sum->digest, memory_order_relaxed),
+                               .entries = atomic_load_explicit(&sum->entries, memory_order_relaxed),
+                               .tombstones =
+                                   atomic_load_explicit(&sum->tombstones, memory_order_relaxed)};
+}
+
+uint64_t cache_tombstones(const struct cache *cache)
+{
+    return cache->store->cache_tombstones;
+}
+
+/* --- beginning ------------------------------------------------------------------------------ */
+
+static void prefetch_entries(const struct cache *cache, const struct bucket *bucket)
+{
+    for (unsigned s = 0; s < BUCKET_SLOTS; s++)
+        __builtin_prefetch(
+            store_entry(cache->store,
+                        slot_unit(atomic_load_explicit(&bucket->slots[s], memory_order_relaxed))));
+}
+
+static void add_segment(struct cache *cache, const struct segment_ref *segment)
+{
+    for (unsigned b = 0; b < segment->bucket_count; b++) {
+        if (b + 1 < segment->bucket_count)
+            prefetch_entries(cache, &segment->buckets[b + 1]);
+        for (unsigned s = 0; s < BUCKET_SLOTS; s++) {
+            uint64_t word =
+                atomic_load_explicit(&segment->buckets[b].slots[s], memory_order_relaxed);
+            if (word == 0)
+                continue;
+            cache_slots_changed(cache, 0, slot_unit(word));
+            ring_clock_see(cache->slots->clock,
+                           cache_version_of(store_entry(cache->store, slot_unit(word))));
+        }
+    }
+}
+
+int cache_keep_slots(struct cache *cache, const struct cache_slots_options *options)
+{
+    struct cache_slots *slots = calloc(1, sizeof(*slots) + options->slots * sizeof(slots->sums[0]));
+    if (!slots)
+        return SP_ENOMEM;
+    slots->count = options->slots;
+    slots->clock = options->clock;
+    pthread_mutex_lock(&cache->store->lock);
+    free(cache->slots);
+    cache->slots = slots;
+    cache->tombstone_ms = TOMBSTONE_MS_MAX;
+    cache_set_tombstone_ms(cache, options->tombstone_ms);
+    for (uint64_t prefix = 0, done = 1; prefix < CURSOR_PREFIX_END; done++) {
+        struct segment_ref segment = cache_segment_at(cache, prefix, &prefix);
+        add_segment(cache, &segment);
+        if (done % SEGMENTS_ADDED == 0)
+            store_breathe(cache->store);
+    }
+    pthread_mutex_unlock(&cache->store->lock);
+    return SP_OK;
+}
+
+void cache_set_tombstone_ms(struct cache *cache, uint64_t tombstone_ms)
+{
+    if (tombstone_ms > TOMBSTONE_MS_MAX)
+        tombstone_ms = TOMBSTONE_MS_MAX;
+    if (tombstone_ms < cache->tombstone_ms) {
+        cache->renote = true;
+        cache->expire = (struct cache_hand){0};
+    }
+    cache->tombstone_ms = tombstone_ms;
+}
+
+/* Versions tell writes of one key apart, and its entry says which was the last. So a clock that is
+ * ahead, be it because it gave more versions than a millisecond has, goes no farther for each
+ * write: else peers would refuse them in the end. */
+uint64_t cache_slots_stamp(struct cache *cache, uint64_t before)
+{
+    struct ring_clock *clock = cache->slots->clock;
+    uint64_t last = atomic_load_explicit(&clock->last, memory_order_relaxed);
+    uint64_t version = last;
+    if (last <= ring_clock_of(cache->now_ms + AHEAD_MS))
+        version = ring_clock_stamp(clock, cache->now_ms);
+    if (version > before)
+        return version;
+    ring_clock_see(clock, before + 1);
+    return before + 1;
+}
+
+/* --- writing -------------------------------------------------------------------------------- */
+
+int cache_put_tombstone(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
+                        uint64_t version)
+{
+    struct cache_write write;
+    int status = cache_write_begin(cache, hash, key, key_bytes, 0, NULL, &write);
+    return status == SP_OK ? cache_bury_write(cache, &write, version) : status;
+}
+
+bool cache_delete_stamped(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes)
+{
+    struct place place;
+    bool live = cache_find_live(cache, hash, key, key_bytes, &place);
+    bool found = live || index_find(cache_index(cache), hash, key, key_bytes, &place);
+    uint64_t version = cache_next_version(cache, found ? &place : NULL);
+    if (found)
+        cache_bury(cache, hash, &place, version);
+    else /* without memory for it, what a peer has of the key comes back */
+        (void)cache_put_tombstone(cache, hash, key, key_bytes, version);
+    cache->stats.deleted += live;
+    return live;
+}
+
+int cache_write_expired(struct cache *cache, struct cache_write *write)
+{
+    const struct entry *entry = store_entry(cache->store, write->unit);
+    struct place place;
+    if (!index_find(cache_index(cache), write->hash, entry->bytes, write->key_bytes, &place))
+        return cache_bury_write(cache, write, cache_next_version(cache, NULL));
+    cache_bury(cache, write->hash, &place, cache_next_version(cache, &place));
+    cache_write_cancel(cache, write);
+    return SP_OK;
+}
+
+/* --- what others have stamped --------------------------------------------------------------- */
+
+static int compare(uint64_t a, uint64_t b)
+{
+    return (a > b) - (a < b);
+}
+
+/* Whether an entry counts more (1) than what was stamped, less (-1), or is the same (0). */
+static int order(const struct entry *entry, const struct cache_stamped *stamped)
+{
+    struct entry_view view = entry_view(entry);
+    bool tombstone = view.flags & ENTRY_TOMBSTONE;
+    int result = compare(cache_version_of(entry), stamped->version);
+    if (result != 0 || (tombstone && !stamped->value))
+        return result;
+    if (tombstone || !stamped->value)
+        return tombstone ? 1 : -1;
+    /* As unsigned numbers with one taken away, so that "never" is the latest. */
+    result = compare((uint64_t)cache_expiry_of(entry) - 1, (uint64_t)stamped->expiry_ms - 1);
+    if (result == 0)
+        result = compare(view.value_bytes, stamped->value_bytes);
+    if (result == 0 && view.value_bytes > 0)
+        result = memcmp(view.value, stamped->value, view.value_bytes);
+    return result;
+}
+
+static int put_stamped(struct cache *cache, const struct cache_stamped *stamped,
+                       const struct place *old)
+{
+    struct cache_entry needed = {.unit = old ? slot_unit(old->word) : 0};
+    struct cache_write write;
+    int status = cache_write_begin(cache, stamped->hash, stamped->key, stamped->key_bytes,
+                                   stamped->value_bytes, &needed, &write);
+    if (status != SP_OK)
+        return status;
+    memcpy(write.value, stamped->value, stamped->value_bytes);
+    return cache_write_stamped(cache, &write, stamped->expiry_ms, stamped->version);
+}
+
+/* A deletion so old that its tombstone would go at once leaves none. */
+static int delete_stamped(struct cache *cache, const struct cache_stamped *stamped,
+                          const struct place *old, bool *changed)
+{
+    bool due = cache_tombstone_due(cache, stamped->version) <= cache->now_ms;
+    *changed = old || !due;
+    if (!old && due)
+        return SP_OK;
+    if (!old)
+        return cache_put_tombstone(cache, stamped->hash, stamped->key, stamped->key_bytes,
+                                   stamped->version);
+    cache->stats.deleted += !cache_expired(cache, store_entry(cache->store, slot_unit(old->word)));
+    if (due)
+        cache_remove(cache, old);
+    else
+        cache_bury(cache, stamped->hash, old, stamped->version);
+    return SP_OK;
+}
+
+/* As it counts at this moment, or SP_EINVAL. */
+static int settle(const struct cache *cache, struct cache_stamped *stamped)
+{
+    if (stamped->version == 0 || stamped->version > VERSION_LAST)
+        return SP_EINVAL;
+    if (stamped->expiry_ms > CACHE_EXPIRY_MAX)
+        stamped->expiry_ms = CACHE_EXPIRY_MAX;
+    if (stamped->expiry_ms != CACHE_NO_EXPIRY && stamped->expiry_ms <= cache->now_ms)
+        stamped->value = NULL;
+    if (stamped->key_bytes > CACHE_KEY_MAX ||
+        (stamped->value && stamped->value_bytes > CACHE_VALUE_MAX))
+        return SP_ETOOBIG;
+    return SP_OK;
+}
+
+int cache_apply(struct cache *cache, const struct cache_stamped *stamped, bool *changed,
+                uint64_t *current)
+{
+    struct cache_stamped now = *stamped;
+    struct place place;
+    bool unused, *differs = changed ? changed : &unused;
+    *differs = false;
+    int status = settle(cache, &now);
+    if (status != SP_OK)
+        return status;
+    if (cache->slots)
+        ring_clock_see(cache->slots->clock, now.version);
+    bool found = index_find(cache_index(cache), now.hash, now.key, now.key_bytes, &place);
+    if (found) {
+        const struct entry *entry = store_entry(cache->store, slot_unit(place.word));
+        int result = order(entry, &now);
+        if (result > 0 && current)
+            *current = cache_version_of(entry);
+        if (result >= 0)
+            return result > 0 ? SP_EEXISTS : SP_OK;
+    }
+    if (!now.value)
+        return delete_stamped(cache, &now, found ? &place : NULL, differs);
+    status = put_stamped(cache, &now, found ? &place : NULL);
+    *differs = status == SP_OK;
+    return status;
+}
+
+/* --- looking -------------------------------------------------------------------------------- */
+
+static struct cache_copy copy_at(const struct cache *cache, uint64_t unit)
+{
+    struct cache_copy copy = {.entry = cache_entry_at(cache, unit),
+                              .tombstone = cache_is_tombstone(store_entry(cache->store, unit))};
+    if (copy.tombstone)
+        copy.entry.expiry_ms = CACHE_NO_EXPIRY;
+    return copy;
+}
+
+bool cache_find_copy(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
+                     struct cache_copy *out)
+{
+    struct place place;
+    if (!index_find(cache_index(cache), hash, key, key_bytes, &place))
+        return false;
+    *out = copy_at(cache, slot_unit(place.word));
+    return true;
+}
+
+struct slot_walk {
+    const uint64_t *slots;                                       /* a bitmap */
+    void (*visit)(void *context, const struct cache_copy *copy); /* NULL: they are taken out */
+    void *context;
+};
+
+static bool wanted(const struct cache *cache, const struct slot_walk *walk,
+                   const struct entry *entry)
+{
+    struct entry_view view = entry_view(entry);
+    unsigned slot = ring_slot(view.key, view.key_bytes, cache->slots->count);
+    return walk->slots[slot / 64] >> (slot % 64) & 1;
+}
+
+/* What the walk does with a slot in use. */
+static void look_at(struct cache *cache, const struct slot_walk *walk, const struct place *place)
+{
+    const struct entry *entry = store_entry(cache->store, slot_unit(place->word));
+    if (!wanted(cache, walk, entry))
+        return;
+    if (!walk->visit) {
+        cache_remove(cache, place);
+    } else if (cache_expired(cache, entry) && !cache_is_tombstone(entry)) {
+        cache_lose(cache, place, CACHE_EXPIRED);
+    } else {
+        struct cache_copy copy = copy_at(cache, slot_unit(place->word));
+        walk->visit(walk->context, &copy);
+    }
+}
+
+/* The entries whose home is this bucket. */
+static unsigned look_at_home(struct cache *cache, const struct segment_ref *segment, unsigned home,
+                             void *context)
+{
+    uint64_t meta = atomic_load_explicit(&segment->buckets[home].meta, memory_order_relaxed);
+    unsigned seen = 0;
+    for (unsigned d = 0; d <= bucket_reach(meta); d++) {
+        unsigned b = (home + d) % segment->bucket_count;
+        for (unsigned s = 0; s < BUCKET_SLOTS; s++) {
+            struct place place = index_place(cache_index(cache), segment, b, s);
+            if (place.word == 0 || tag_bucket(slot_tag(place.word), segment->bucket_count) != home)
+                continue;
+            look_at(cache, context, &place);
+            seen++;
+        }
+    }
+    return seen;
+}
+
+static uint64_t walk_slots(struct cache *cache, uint64_t cursor, unsigned count,
+                           struct slot_walk *slots)
+{
+    const struct cache_walk walk = {look_at_home, slots};
+    return cache_walk(cache, cursor, count, &walk);
+}
+
+uint64_t cache_scan_slots(struct cache *cache, uint64_t cursor, unsigned count,
+                          const uint64_t slots[RING_SLOT_WORDS],
+                          void (*visit)(void *context, const struct cache_copy *copy),
+                          void *context)
+{
+    struct slot_walk walk = {slots, visit, context};
+    return walk_slots(cache, cursor, count, &walk);
+}
+
+uint64_t cache_drop_slots(struct cache *cache, uint64_t cursor, unsigned count,
+                          const uint64_t slots[RING_SLOT_WORDS])
+{
+    struct slot_walk walk = {slots, NULL, NULL};
+    return walk_slots(cache, cursor, count, &walk);
+}
