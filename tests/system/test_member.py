@@ -17,7 +17,7 @@ import unittest
 import zookeeper_kit
 from member_kit import SESSION_MS, SLOW, Node
 
-NOTICE_SECONDS = 1.0 * SLOW  # for a loaded machine, above what the protocol takes
+NOTICE_SECONDS = 3.0 * SLOW  # for a loaded machine, above what the protocol takes
 
 
 class MemberTest(unittest.TestCase):
@@ -78,18 +78,18 @@ class JoinTest(MemberTest):
         self.assertFalse(looker.status["registered"])
         self.assertEqual(looker.status["session_ms"], SESSION_MS)
         self.assertEqual(nodes[0].map["slots"], 64)
-        self.assertEqual(nodes[0].send("status")[-1]["status"], "SP_OK")
+        self.assertEqual(nodes[0].ask("status"), "SP_OK")
         self.assertEqual(nodes[0].status["why"], "")
 
     def test_clean_leave(self):
-        a, b, c = self.ring("a", "b", "c")
+        a, b, c = self.ring("a", "b", "c", session=4000)
         b.drain()
-        self.assertEqual(b.close(), 0)
         left = time.monotonic()
+        self.assertEqual(b.close(), 0)
         a.wait_nodes("a", "c")
         c.wait_nodes("a", "c")
         # Far below the session: it was told, and not found out.
-        self.assertLess(a.said[-1][0] - left, SESSION_MS / 1000 * 0.7)
+        self.assertLess(a.said[-1][0] - left, 3)
 
     def test_killed(self):
         a, b, c = self.ring("a", "b", "c")
@@ -347,10 +347,12 @@ class ServerTest(MemberTest):
             before = nodes[0].drain().map
             zookeeper.kill(0)
             zookeeper.kill(1)
+            zookeeper.await_serving(False)
             for node in nodes:
                 node.wait_link("connecting")
                 self.assert_unchanged(node, before)
             zookeeper.start(0)
+            zookeeper.await_serving()
             for node in nodes:
                 node.wait_link("connected").wait_registered()
             # Those whose session outlived the loss are as they were; all are in the map again.

@@ -37,6 +37,11 @@ OPTIONS = ["-Xms32m", "-Xmx64m", "-Xss512k", "-XX:+UseSerialGC", "-XX:TieredStop
            "-Dzookeeper.forceSync=no", "-Dzookeeper.admin.enableServer=false",
            "-Djute.maxbuffer=1048575"]
 TICK_MS = 200
+# What starts here and uses the client library under ThreadSanitizer.
+if "thread" in os.environ.get("SIDEPOND_SANITIZE", ""):
+    os.environ["TSAN_OPTIONS"] = ":".join(
+        [*filter(None, [os.environ.get("TSAN_OPTIONS")]), "suppressions="
+         + os.path.join(os.path.dirname(os.path.abspath(__file__)), "zookeeper.tsan")])
 AWAIT_SECONDS = 60
 
 
@@ -149,12 +154,13 @@ class Ensemble:
     def serves(self, number=0):
         return "Mode: " in (self.four("srvr", number) or "")
 
-    def await_serving(self):
+    def await_serving(self, serving=True):
+        """All that run serve; or, without a quorum, none does."""
         deadline = time.monotonic() + AWAIT_SECONDS
         for number, process in enumerate(self.processes):
-            while process is not None and not self.serves(number):
+            while process is not None and self.serves(number) != serving:
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise AssertionError(f"ZooKeeper does not serve:\n{self.log(number)[-4000:]}")
+                    raise AssertionError(f"ZooKeeper does not come to serving={serving}:\n{self.log(number)[-4000:]}")
                 time.sleep(0.01)
         return self
 
