@@ -25,6 +25,7 @@
 #include "server/command/pubsub.h"
 #include "server/command/service.h"
 #include "server/config/values.h"
+#include "server/daemon/ring.h"
 #include "server/log/log.h"
 
 enum {
@@ -38,7 +39,7 @@ struct daemon_cache {
     struct service *service;
     char directory[4096], users_file[4096]; /* the service borrows both */
     long gid;
-    bool ticking;
+    bool ticking, in_zookeeper;
     pthread_t ticker;
     pthread_mutex_t lock;
     pthread_cond_t wake; /* by the monotonic clock */
@@ -334,6 +335,8 @@ static void *ticker_run(void *argument)
             continue; /* woken: to look whether to stop */
         pthread_mutex_unlock(&cache->lock);
         service_tick(cache->service);
+        if (service_ring(cache->service))
+            ring_beat(service_ring(cache->service));
         clock_gettime(CLOCK_MONOTONIC, &next);
         pthread_mutex_lock(&cache->lock);
     }
@@ -372,8 +375,8 @@ static void raise_descriptors(uint32_t clients)
 }
 
 static int start_service(struct daemon_cache *cache, struct store *store,
-                         const struct config_cache *config, const struct secrets *secrets,
-                         char *why)
+                         const struct config_cache *config, const struct ring_options *ring,
+                         const struct secrets *secrets, char *why)
 {
     struct listens listens;
     struct net_tls tls = tls_of(&config->tls, secrets->key_password);
@@ -386,7 +389,8 @@ static int start_service(struct daemon_cache *cache, struct store *store,
                                       .listens_count = listens.count,
                                       .tls = config->tls.cert ? &tls : NULL,
                                       .users_file = config->users_file ? cache->users_file : NULL,
-                                      .password = secrets->password};
+                                      .password = secrets->password,
+                                      .ring = ring};
     int status = service_start(&options, &cache->service, why);
     for (size_t i = 0; status == SP_OK && i < listens.count; i++) {
         status = give_socket(cache, listens.items[i].address, why);
@@ -394,6 +398,22 @@ static int start_service(struct daemon_cache *cache, struct store *store,
             log_info("cache", "listening on %s%s", listens.items[i].address,
                      listens.items[i].tls ? " with TLS" : "");
     }
+    return status;
+}
+
+/* With the ring, if the configuration has one. */
+static int start_all(struct daemon_cache *cache, struct store *store, const struct config *config,
+                     const struct secrets *secrets, char *why)
+{
+    struct daemon_ring ring;
+    if (!config->ring.enabled)
+        return start_service(cache, store, &config->cache, NULL, secrets, why);
+    cache->in_zookeeper = config->ring.zookeeper != NULL;
+    int status = daemon_ring_read(config, &cache->gid, &ring, why);
+    if (status != SP_OK)
+        return status;
+    status = start_service(cache, store, &config->cache, &ring.options, secrets, why);
+    daemon_ring_free(&ring);
     return status;
 }
 
@@ -428,7 +448,7 @@ int cache_server_start(struct store *store, const struct config *config, long gi
     if (status == SP_OK)
         status = check_users(&config->cache, why);
     if (status == SP_OK)
-        status = start_service(cache, store, &config->cache, &secrets, why);
+        status = start_all(cache, store, config, &secrets, why);
     if (status == SP_OK) {
         snprintf(why, NET_WHY_BYTES, "cannot start a thread");
         status = start_ticker(cache);
@@ -446,6 +466,8 @@ void cache_server_stop(struct daemon_cache *cache)
 {
     if (!cache)
         return;
+    if (cache->service)
+        daemon_ring_leave(service_ring(cache->service), cache->in_zookeeper);
     stop_ticker(cache);
     service_stop(cache->service);
     pthread_cond_destroy(&cache->wake);
@@ -529,6 +551,19 @@ static void change_settings(struct service *service, const struct config_cache *
     service_configure(service, &settings);
 }
 
+static int change_ring(struct daemon_cache *cache, const struct config *to, char *why)
+{
+    struct daemon_ring ring;
+    if (!service_ring(cache->service))
+        return SP_OK;
+    int status = daemon_ring_read(to, &cache->gid, &ring, why);
+    if (status != SP_OK)
+        return status;
+    ring_configure(service_ring(cache->service), &ring.options);
+    daemon_ring_free(&ring);
+    return SP_OK;
+}
+
 int cache_server_change(struct daemon_cache *cache, const struct config *from,
                         const struct config *to, char *why)
 {
@@ -540,6 +575,8 @@ int cache_server_change(struct daemon_cache *cache, const struct config *from,
     status = check_users(&to->cache, why);
     if (status == SP_OK)
         status = change_addresses(cache, &from->cache, &to->cache, &secrets, why);
+    if (status == SP_OK)
+        status = change_ring(cache, to, why);
     if (status == SP_OK) {
         change_settings(cache->service, &to->cache);
         if (apply_users(&cache->service->acl, &to->cache, &secrets, users_why) != SP_OK)

@@ -5,6 +5,7 @@
  *   main.c       the order of starting and ending
  *   start.c      configuration, log, store: what happens before the loop
  *   cache.c      the cache server: its start, its changes, its end
+ *   ring.c       the ring that the cache server is a node of
  *   loop.c       the main loop: signals, ticks, readiness, the end
  *   reload.c     looking at the databases, at the start and on SIGHUP, and changing over
  *   operators.c  what the cache server tells and does for operators

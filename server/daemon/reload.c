@@ -19,6 +19,7 @@
 
 #include "alloc/clock.h"
 #include "server/daemon/daemon.h"
+#include "server/daemon/ring.h"
 #include "server/log/log.h"
 
 /* --- looking, on a worker ----------------------------------------------------------------------
@@ -86,7 +87,8 @@ static const char *needs_restart(const struct config *old, const struct config *
         return "group";
     if (old->lease_limit_ms != new->lease_limit_ms)
         return "lease_limit";
-    return cache_server_needs_restart(&old->cache, &new->cache);
+    const char *option = cache_server_needs_restart(&old->cache, &new->cache);
+    return option ? option : daemon_ring_needs_restart(&old->ring, &new->ring);
 }
 
 static void refuse(struct daemon *daemon, const char *why)

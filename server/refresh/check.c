@@ -124,8 +124,8 @@ static void *check_source(void *argument)
 {
     struct source_check *check = argument;
     struct source_error error = {0};
-    int status =
-        connection_open(&check->connection, check->source, check->find, note_source, check, &error);
+    int status = refresh_connection_open(&check->connection, check->source, check->find,
+                                         note_source, check, &error);
     if (status != SP_OK) {
         check->unreachable = status != SP_ECONFIG;
         if (status == SP_ECONFIG)
@@ -139,7 +139,7 @@ static void *check_source(void *argument)
         if (check->config->tables[i].source == check->source && !is_canceled(check))
             check_table(check, &check->connection, &check->config->tables[i]);
     note_source(check, NULL);
-    connection_close(&check->connection);
+    refresh_connection_close(&check->connection);
     return NULL;
 }
 

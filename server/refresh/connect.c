@@ -19,9 +19,10 @@ static int read_password(struct connection *connection, const struct config_sour
     return SP_OK;
 }
 
-int connection_open(struct connection *connection, const struct config_source *config,
-                    source_finder *find, void (*cancelable)(void *context, struct source *source),
-                    void *context, struct source_error *error)
+int refresh_connection_open(struct connection *connection, const struct config_source *config,
+                            source_finder *find,
+                            void (*cancelable)(void *context, struct source *source), void *context,
+                            struct source_error *error)
 {
     *connection = (struct connection){.class = find(config->type)};
     if (!connection->class)
@@ -45,11 +46,11 @@ int connection_open(struct connection *connection, const struct config_source *c
     if (status == SP_OK)
         return SP_OK;
     connection->source = NULL;
-    connection_close(connection);
+    refresh_connection_close(connection);
     return status;
 }
 
-void connection_close(struct connection *connection)
+void refresh_connection_close(struct connection *connection)
 {
     if (connection->source)
         connection->class->close(connection->source);

@@ -229,10 +229,10 @@ static int estimate_table(const struct config_table *config, source_finder *find
     struct connection connection;
     struct source_error error = {0};
     *out = (struct refresh_estimate){.table = config->name};
-    int status = connection_open(&connection, config->source, find, NULL, NULL, &error);
+    int status = refresh_connection_open(&connection, config->source, find, NULL, NULL, &error);
     if (status == SP_OK) {
         status = estimate_with(&connection, config, sample, out, &error);
-        connection_close(&connection);
+        refresh_connection_close(&connection);
     }
     if (status != SP_OK)
         snprintf(why, SOURCE_ERROR_BYTES, "table %s: %.480s", config->name,

@@ -457,7 +457,7 @@ static void close_connection(struct group *group)
     pthread_mutex_lock(&group->lock);
     group->source = NULL;
     pthread_mutex_unlock(&group->lock);
-    connection_close(&group->connection);
+    refresh_connection_close(&group->connection);
     group->connection_used = false;
 }
 
@@ -504,8 +504,8 @@ static int connect_group(struct group *group, struct failure *failure)
 {
     struct source_error error = {0};
     struct connection *connection = &group->connection;
-    int status = connection_open(connection, group->source_config, group->refresh->find_source,
-                                 note_source, group, &error);
+    int status = refresh_connection_open(connection, group->source_config,
+                                         group->refresh->find_source, note_source, group, &error);
     if (status != SP_OK)
         return source_failure(failure, &error);
     note_source(group, connection->source);

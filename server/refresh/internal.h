@@ -153,10 +153,11 @@ bool refresh_same_group(const struct config *a, const struct config *b, const ch
 
 /* --- connect.c --- */
 /* `cancelable` may be NULL: see struct source_options. */
-int connection_open(struct connection *connection, const struct config_source *config,
-                    source_finder *find, void (*cancelable)(void *context, struct source *source),
-                    void *context, struct source_error *error);
-void connection_close(struct connection *connection); /* also one that is closed */
+int refresh_connection_open(struct connection *connection, const struct config_source *config,
+                            source_finder *find,
+                            void (*cancelable)(void *context, struct source *source), void *context,
+                            struct source_error *error);
+void refresh_connection_close(struct connection *connection); /* also one that is closed */
 
 /* --- text.c --- */
 #define TEXT_BYTES 32

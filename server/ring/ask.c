@@ -212,9 +212,9 @@ static bool open_wire(struct asker *asker)
         wire_close(&asker->wire);
     if (asker->wire.open)
         return true;
-    if (wire_open(&asker->wire, asker->ring, address, asker->ring->options.ack_timeout_ms) != SP_OK)
+    if (wire_open(&asker->wire, asker->ring, address, asker->ring->ack_timeout_ms) != SP_OK)
         return false;
-    asker->wire.connection.timeout_ms = ASK_TIMEOUTS * asker->ring->options.ack_timeout_ms;
+    asker->wire.connection.timeout_ms = ASK_TIMEOUTS * asker->ring->ack_timeout_ms;
     return true;
 }
 

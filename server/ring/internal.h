@@ -184,6 +184,8 @@ struct ring {
     struct ring_held mine; /* slots that this node is holder or target of */
     _Atomic uint64_t epoch;
     _Atomic uint64_t beat_ms; /* of the last ring_beat; 0: none yet */
+    _Atomic uint32_t ack_timeout_ms, compare_ms, clock_ahead_ms; /* as last configured */
+    _Atomic uint64_t throttle_bytes;
     uint64_t start;
     struct member *member;       /* NULL: a static list, or it has left */
     pthread_mutex_t member_lock; /* of the pointer; never taken with the other lock */

@@ -127,7 +127,7 @@ static void reconnect(struct writer *writer)
     memcpy(address, writer->peer->node.address, sizeof(address));
     writer->changes = writer->peer->changes;
     pthread_mutex_unlock(&writer->ring->lock);
-    if (wire_open(&writer->wire, writer->ring, address, writer->ring->options.ack_timeout_ms) ==
+    if (wire_open(&writer->wire, writer->ring, address, writer->ring->ack_timeout_ms) ==
         SP_OK)
         found(writer);
     else
@@ -302,7 +302,7 @@ static bool restamp(struct writer *writer, uint64_t current)
         return false; /* the peer has gone, and its queue with it */
     struct ring_write *again = NULL;
     ring_see(ring, current);
-    if (clock_ms() < item.since_ms + ring->options.ack_timeout_ms) {
+    if (clock_ms() < item.since_ms + ring->ack_timeout_ms) {
         cache_lock(ring->cache, clock_wall_ms());
         again = stamp_again(ring, item.write);
         cache_unlock(ring->cache);

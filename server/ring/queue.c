@@ -245,7 +245,7 @@ int ring_await(struct ring *ring, ring_place place, void (*function)(void *argum
     if (!waiter)
         return SP_ENOMEM;
     *waiter = (struct waiter){.place = place,
-                              .due_ms = clock_ms() + ring->options.ack_timeout_ms,
+                              .due_ms = clock_ms() + ring->ack_timeout_ms,
                               .function = function,
                               .argument = argument};
     pthread_mutex_lock(&ring->lock);

@@ -164,7 +164,7 @@ static int apply_entry(struct ring *ring, const redisReply *entry, bool *changed
         .value = value->type == REDIS_REPLY_NIL ? NULL : value->str,
         .value_bytes = (size_t)value->len,
         .expiry_ms = entry->element[2]->integer};
-    if (stamped.version > ring_clock_of(clock_wall_coarse_ms() + ring->options.clock_ahead_ms))
+    if (stamped.version > ring_clock_of(clock_wall_coarse_ms() + ring->clock_ahead_ms))
         return SP_ERANGE;
     int status = cache_apply(ring->cache, &stamped, changed, &current);
     return status == SP_EEXISTS ? SP_OK : status;
@@ -299,7 +299,7 @@ static void ask_other(struct repair *repair, struct other *other, struct verdict
     struct wire wire = {0};
     struct slots good = {0};
     struct slots want = other->want;
-    if (wire_open(&wire, ring, other->address, ring->options.ack_timeout_ms) != SP_OK)
+    if (wire_open(&wire, ring, other->address, ring->ack_timeout_ms) != SP_OK)
         return;
     wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
     int status = look_at(repair, &wire, other, &good);
@@ -427,7 +427,7 @@ static void compare_with(struct repair *repair, struct other *other, bool evicti
     struct ring *ring = repair->ring;
     struct wire wire = {0};
     struct slots differ;
-    if (wire_open(&wire, ring, other->address, ring->options.ack_timeout_ms) != SP_OK)
+    if (wire_open(&wire, ring, other->address, ring->ack_timeout_ms) != SP_OK)
         return;
     wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
     int status = look_twice(ring, &wire, &other->want, &differ);
@@ -472,8 +472,8 @@ static bool is_time_to_compare(struct repair *repair)
     pthread_mutex_unlock(&ring->lock);
     if (!moved && now_ms < repair->compare_ms)
         return false;
-    uint64_t tenth = ring->options.compare_ms / 10 + 1;
-    repair->compare_ms = now_ms + ring->options.compare_ms - tenth / 2 + clock_ns() % tenth;
+    uint64_t tenth = ring->compare_ms / 10 + 1;
+    repair->compare_ms = now_ms + ring->compare_ms - tenth / 2 + clock_ns() % tenth;
     return true;
 }
 
@@ -488,7 +488,7 @@ void *ring_repair(void *argument)
         return NULL;
     }
     repair->ring = ring;
-    repair->compare_ms = clock_ms() + ring->options.compare_ms;
+    repair->compare_ms = clock_ms() + ring->compare_ms;
     while (!atomic_load(&ring->stopping)) {
         bool busy = become_current(repair);
         if (!busy && is_time_to_compare(repair))

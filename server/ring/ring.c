@@ -247,7 +247,7 @@ void ring_look(struct ring *ring)
 
 void ring_see(struct ring *ring, uint64_t version)
 {
-    int64_t latest_ms = clock_wall_ms() + ring->options.clock_ahead_ms;
+    int64_t latest_ms = clock_wall_ms() + ring->clock_ahead_ms;
     if (version <= ring_clock_of(latest_ms))
         ring_clock_see(&ring->clock, version);
 }
@@ -271,7 +271,7 @@ ring_place ring_written(struct ring *ring, uint64_t hash, const void *key, size_
 int ring_apply(struct ring *ring, const struct ring_put *put, uint64_t *current, ring_place *place)
 {
     uint64_t epoch = ring_epoch(ring);
-    int64_t latest_ms = clock_wall_coarse_ms() + ring->options.clock_ahead_ms;
+    int64_t latest_ms = clock_wall_coarse_ms() + ring->clock_ahead_ms;
     *place = 0;
     if (put->version > ring_clock_of(latest_ms))
         return SP_ERANGE;
@@ -373,7 +373,7 @@ uint64_t ring_spend(struct ring *ring, size_t bytes)
 {
     static const uint64_t burst_us = 50 * 1000;
     uint64_t now_us = clock_us();
-    uint64_t throttle = ring->options.throttle_bytes;
+    uint64_t throttle = ring->throttle_bytes;
     if (throttle == 0)
         return 0;
     uint64_t cost_us = (uint64_t)bytes * 1000000 / throttle;

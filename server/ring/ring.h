@@ -49,6 +49,8 @@ struct ring_options {
 /* SP_EINVAL, SP_ENOMEM, SP_ESYS with a sentence in `why` (MEMBER_WHY_BYTES). What options points to
  * is copied; the cache ends after the ring. */
 int ring_start(const struct ring_options *options, struct ring **out, char *why);
+/* Goes over to other time-outs, intervals and limits; the rest of the options stays as it was. */
+void ring_configure(struct ring *ring, const struct ring_options *options);
 /* Takes this node out of ZooKeeper, and goes on serving. */
 void ring_leave(struct ring *ring);
 /* Leaves, if that is still to be done. Callbacks that are still due are called before it returns.

@@ -167,6 +167,14 @@ static void init_locks(struct ring *ring)
     pthread_mutex_init(&ring->member_lock, NULL);
 }
 
+static void set_limits(struct ring *ring, const struct ring_options *options)
+{
+    atomic_store(&ring->ack_timeout_ms, options->ack_timeout_ms);
+    atomic_store(&ring->compare_ms, options->compare_ms);
+    atomic_store(&ring->clock_ahead_ms, options->clock_ahead_ms);
+    atomic_store(&ring->throttle_bytes, options->throttle_bytes);
+}
+
 static struct ring *new_ring(const struct ring_options *options)
 {
     struct ring *ring = calloc(1, sizeof(*ring));
@@ -178,11 +186,20 @@ static struct ring *new_ring(const struct ring_options *options)
         return NULL;
     }
     ring->cache = options->cache;
+    set_limits(ring, options);
     ring->start = ring->options.node.start = draw_start();
     ring->self = -1;
     ring->in_zookeeper = options->zookeeper != NULL;
     ring->suspect_since_ms = clock_ms();
     return ring;
+}
+
+void ring_configure(struct ring *ring, const struct ring_options *options)
+{
+    set_limits(ring, options);
+    cache_lock(ring->cache, clock_wall_ms());
+    cache_set_tombstone_ms(ring->cache, options->tombstone_ms);
+    cache_unlock(ring->cache);
 }
 
 static int keep_slots(struct ring *ring)
