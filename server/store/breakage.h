@@ -2,7 +2,7 @@
  *
  * breakage.h - faults that can be compiled into the store, to see that the tests find them.
  *
- * Never defined but by targets of tests/mp and tests/system. Each fault but the last breaks one
+ * Never defined but by targets of tests/mp and tests/system. Each fault but the last two breaks one
  * step of docs/CONCURRENCY.md.
  */
 #ifndef SIDEPOND_BREAKAGE_H
@@ -42,6 +42,12 @@
 #define BREAKS_SPACE true
 #else
 #define BREAKS_SPACE false
+#endif
+
+#ifdef SP_BREAK_TOMBSTONE /* recovery lets the cache's tombstones go as those of tables do */
+#define BREAKS_TOMBSTONE true
+#else
+#define BREAKS_TOMBSTONE false
 #endif
 
 #endif

@@ -206,14 +206,21 @@ void cache_remove(struct cache *cache, const struct place *place)
 void cache_lose(struct cache *cache, const struct place *place, enum cache_gone why)
 {
     struct cache_entry entry = cache_entry_at(cache, slot_unit(place->word));
-    if (why == CACHE_EXPIRED)
+    bool keep = false;
+    if (why == CACHE_EXPIRED) {
         cache->stats.expired++;
-    else
+        keep = cache->slots && cache_slots_keep(cache, store_entry(cache->store, entry.unit));
+    } else {
         cache->stats.evicted++;
-    take_out(cache, place);
+    }
+    if (keep) /* the key stays where it is */
+        cache_bury(cache, cache_hash(cache, entry.key, entry.key_bytes), place, entry.version);
+    else
+        take_out(cache, place);
     if (cache->options.on_gone)
         cache->options.on_gone(cache->options.context, why, entry.key, entry.key_bytes);
-    entry_free(cache->store, cache_shape(cache), slot_unit(place->word));
+    if (!keep)
+        entry_free(cache->store, cache_shape(cache), slot_unit(place->word));
 }
 
 /* How many may go for one write, beyond its size: what is free lies scattered. */

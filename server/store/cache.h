@@ -111,10 +111,11 @@ int cache_put(struct cache *cache, uint64_t hash, const void *key, size_t key_by
 int cache_set_expiry(struct cache *cache, uint64_t hash, const struct cache_entry *entry,
                      int64_t expiry_ms);
 
-/* Takes a key out; false: it was not there. */
+/* Takes a key out; false: it was not there. In a ring see cache_ring.h. */
 bool cache_delete(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes);
 
-/* Takes everything out at once. The memory comes back over the next ticks. */
+/* Takes everything out at once. The memory comes back over the next ticks. Not in a ring: see
+ * cache_ring.h. */
 int cache_flush(struct cache *cache);
 
 /* --- use ----------------------------------------------------------------------------------- */

@@ -48,6 +48,8 @@ struct slot_sum {
 struct cache_slots {
     unsigned count;
     struct ring_clock *clock;
+    bool keeps_expired;                     /* any of: */
+    uint64_t keep_expired[RING_SLOT_WORDS]; /* see cache_keep_expired */
     struct slot_sum sums[];
 };
 
@@ -161,6 +163,8 @@ uint64_t cache_walk(struct cache *cache, uint64_t cursor, unsigned count,
 void cache_slots_changed(struct cache *cache, uint64_t out, uint64_t in);
 /* A version of the ring's clock, later than that of the entry of before. */
 uint64_t cache_slots_stamp(struct cache *cache, uint64_t before);
+/* Whether an entry that expires leaves a tombstone. */
+bool cache_slots_keep(const struct cache *cache, const struct entry *entry);
 /* The cache is empty again. */
 void cache_slots_reset(struct cache *cache);
 

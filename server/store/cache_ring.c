@@ -79,6 +79,25 @@ void cache_slot(const struct cache *cache, unsigned slot, struct cache_slot *out
                                    atomic_load_explicit(&sum->tombstones, memory_order_relaxed)};
 }
 
+void cache_keep_expired(struct cache *cache, const uint64_t slots[RING_SLOT_WORDS])
+{
+    uint64_t any = 0;
+    for (unsigned i = 0; i < RING_SLOT_WORDS; i++)
+        any |= slots[i];
+    memcpy(cache->slots->keep_expired, slots, sizeof(cache->slots->keep_expired));
+    cache->slots->keeps_expired = any != 0;
+}
+
+bool cache_slots_keep(const struct cache *cache, const struct entry *entry)
+{
+    if (!cache->slots->keeps_expired)
+        return false;
+    struct entry_view view = entry_view(entry);
+    unsigned slot = ring_slot(view.key, view.key_bytes, cache->slots->count);
+    return cache->slots->keep_expired[slot / 64] >> (slot % 64) & 1 &&
+           cache_tombstone_due(cache, cache_version_of(entry)) > cache->now_ms;
+}
+
 uint64_t cache_tombstones(const struct cache *cache)
 {
     return cache->store->cache_tombstones;

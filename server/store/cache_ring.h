@@ -5,11 +5,28 @@
  *
  * A cache keeps slots from cache_keep_slots on. Then each deletion leaves a tombstone: an entry
  * flagged ENTRY_TOMBSTONE, without a value, whose expiry is long past, so that readers take it for
- * absent without a look at the flag. It goes when it is old enough. What is evicted or expires
- * leaves none.
+ * absent as they do with those of tables. It goes when it is old enough: tombstone_ms after its
+ * version. What is evicted leaves none, and what expires only where cache_keep_expired says so.
+ *
+ * cache_delete leaves one for a key that is absent, too, and returns false: another node may have a
+ * write that has not come here yet, which the client has seen acknowledged before it asked for the
+ * deletion; without the tombstone the key would be there again as soon as that write arrives. So a
+ * deletion is to be passed on whatever cache_delete returns. A write that has expired by the time
+ * it ends is a deletion.
+ *
+ * Memory: a deletion makes the tombstone out of the entry, so it works when the cache is full; one
+ * of a key that is absent needs room, and without it leaves no tombstone (cache_delete) or is
+ * refused (cache_apply). Tombstones are never evicted, for then what was deleted could come back. A
+ * cache that is full of them refuses writes with SP_ENOSPC until they have gone, or
+ * cache_set_tombstone_ms makes them go.
+ *
+ * cache_flush leaves no tombstones, and takes away those that are there. So the other copies bring
+ * back what it has taken out: a node of a ring is not to be flushed, but emptied key by key by
+ * cache_scan and cache_delete, or refuses.
  *
  * The digest of a slot is the XOR over its entries, tombstones among them, of a hash of key,
- * version, expiry, value and flag. It is the same on every node that has the same entries.
+ * version, expiry, flag, size and a checksum of key and value (cache_ring.c). It is the same on
+ * every node that has the same entries.
  *
  * All functions need the cache's lock but where it says otherwise.
  */
@@ -23,14 +40,21 @@
 struct cache_slots_options {
     unsigned slots; /* a power of two */
     uint64_t tombstone_ms;
-    /* Given and seen versions; lives as long as the cache. From now on writes are stamped by it. */
+    /* Given and seen versions; lives as long as the cache. From now on writes are stamped by it,
+     * each above the entry that it replaces; where the clock is a second ahead of the wall's, those
+     * of different keys may have the same version. It gets to see the versions of all entries. */
     struct ring_clock *clock;
 };
 
-/* Makes the digests, for which it walks over everything: without the lock, before anybody else uses
- * the cache. SP_ENOMEM. */
+/* Makes the digests, all anew if there are some, for which it walks over everything: without the
+ * lock, before anybody else uses the cache. SP_ENOMEM. */
 int cache_keep_slots(struct cache *cache, const struct cache_slots_options *options);
+/* Also a shorter time counts for the tombstones that are there. At most some 30 years. */
 void cache_set_tombstone_ms(struct cache *cache, uint64_t tombstone_ms);
+
+/* From now on what expires in these slots, and in no others, leaves a tombstone of its version: for
+ * slots of which another copy has missed writes, and would bring back the ones before. */
+void cache_keep_expired(struct cache *cache, const uint64_t slots[RING_SLOT_WORDS]);
 
 /* An entry that somebody else has stamped. `value` NULL: a deletion. */
 struct cache_stamped {
@@ -41,8 +65,10 @@ struct cache_stamped {
 };
 
 /* Puts it in the place of an older one. SP_OK: it counts now, or was there; *changed (may be NULL)
- * says which. SP_EEXISTS: there is a newer one, whose version is *current. Else as cache_put. An
- * entry that has expired by now is a deletion of what was before it. */
+ * says which. SP_EEXISTS: there is a newer one, or one of the same version that counts more, whose
+ * version is *current. SP_EINVAL: no version. Else as cache_put. An entry that has expired by now
+ * is a deletion of what was before it, and a deletion that is older than tombstone_ms leaves
+ * nothing. */
 int cache_apply(struct cache *cache, const struct cache_stamped *stamped, bool *changed,
                 uint64_t *current);
 
@@ -54,8 +80,8 @@ struct cache_copy {
 bool cache_find_copy(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
                      struct cache_copy *out);
 
-/* As cache_scan, over the entries of these slots, tombstones too. `count` is of entries visited or
- * passed over. */
+/* As cache_scan, over the entries of these slots, tombstones too; what has expired goes. `count` is
+ * of entries visited or passed over, each of which is looked at. */
 uint64_t cache_scan_slots(struct cache *cache, uint64_t cursor, unsigned count,
                           const uint64_t slots[RING_SLOT_WORDS],
                           void (*visit)(void *context, const struct cache_copy *copy),
@@ -68,7 +94,7 @@ uint64_t cache_drop_slots(struct cache *cache, uint64_t cursor, unsigned count,
 
 struct cache_slot {
     uint64_t digest;
-    uint32_t entries, tombstones;
+    uint32_t entries, tombstones; /* the latter are none of the former */
 };
 /* Without the lock, and so maybe of another moment than the next one's. */
 void cache_slot(const struct cache *cache, unsigned slot, struct cache_slot *out);

@@ -157,7 +157,8 @@ static uint64_t recover_slot(struct recovery *r, struct segment_walk *walk, uint
     count_entry(walk, &view);
     recover_chain(r, walk->index->shape, unit);
     view = entry_view(store_entry(store, unit));
-    if (view.prev || (view.flags & (ENTRY_TOMBSTONE | ENTRY_CACHE)) == ENTRY_TOMBSTONE)
+    bool waits = !of_cache || BREAKS_TOMBSTONE; /* until no lease needs it; else for its time */
+    if (view.prev || (waits && (view.flags & ENTRY_TOMBSTONE)))
         reclaim_hold(store, unit, walk->index);
     return slot_word(unit, hash);
 }

@@ -43,6 +43,7 @@ struct torture_shared {
         bool gone[TORTURE_CHANGES];
     } changes;                               /* of the pending transaction */
     _Atomic uint64_t cached[TORTURE_CACHED]; /* the last acknowledged write of each key */
+    _Atomic bool buried[TORTURE_CACHED];     /* that was a deletion, and left a tombstone */
     _Atomic uint64_t cache_writes;           /* the last number of a write to the cache */
     _Atomic uint64_t cache_pending;          /* number << 16 | key, of the write that is tried */
     _Atomic uint64_t gets, rows_viewed, snapshots, stale, scans, finds, waits;
@@ -74,7 +75,7 @@ bool torture_read(struct torture *t, struct sp_pond *pond);
 /* The cache: opening it, some writes, some reads; and whether all is there that was acknowledged.
  */
 struct cache;
-int torture_cache_open(struct store *store, struct cache **out);
+int torture_cache_open(struct torture *t, struct store *store, struct cache **out);
 bool torture_cache_write(struct torture *t, struct cache *cache);
 bool torture_cache_read(struct torture *t, struct sp_pond *pond);
 bool torture_cache_compare(struct torture *t, struct sp_pond *pond);

@@ -6,14 +6,19 @@
  * number is pending, afterwards it is that of its key; so whoever comes after a writer that was
  * killed knows what must be there, but for the one key whose write was pending, which may have the
  * old value or the new one. Deletes are writes of even numbers.
+ *
+ * In half of the writer's lives the cache is one of a ring: deletions leave tombstones, which must
+ * be there in all lives that follow, some writes bring a version along, and the digests of the
+ * slots must be those of a walk over everything.
  */
 #include "tests/mp/torture.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "alloc/clock.h"
-#include "server/store/cache.h"
+#include "server/store/cache_ring.h"
 #include "sidepond/cache.h"
 
 #define CACHE_TABLE      77u /* in the bodies */
@@ -21,6 +26,7 @@
 #define HOT              12u
 #define CACHE_BYTES      (UINT64_C(6) << 20)
 #define FAR_MS           INT64_C(3600000)
+#define SLOTS            32u
 #define PENDING_KEY(p)   ((p)&0xffff)
 #define PENDING_WRITE(p) ((p) >> 16)
 
@@ -29,13 +35,78 @@ static size_t key_of(unsigned number, char out[32])
     return (size_t)snprintf(out, 32, "cached:%u", number);
 }
 
-int torture_cache_open(struct store *store, struct cache **out)
+/* Of this life of the writer, of which a process has one at a time. */
+static struct ring_clock ring_clock;
+static bool in_ring;
+
+/* Whether the digests are those of a walk over everything, which makes them. */
+static bool check_slots(struct torture *t, struct cache *cache, bool compare)
+{
+    const struct cache_slots_options options = {
+        .slots = SLOTS, .tombstone_ms = (uint64_t)FAR_MS, .clock = &ring_clock};
+    struct cache_slot kept[SLOTS], fresh;
+    for (unsigned s = 0; compare && s < SLOTS; s++)
+        cache_slot(cache, s, &kept[s]);
+    int status = cache_keep_slots(cache, &options);
+    if (status != SP_OK)
+        return torture_fail(t, "cache_keep_slots: %s", sp_status_name(status));
+    for (unsigned s = 0; compare && s < SLOTS; s++) {
+        cache_slot(cache, s, &fresh);
+        if (fresh.digest != kept[s].digest || fresh.entries != kept[s].entries ||
+            fresh.tombstones != kept[s].tombstones)
+            return torture_fail(t, "slot %u of the cache has another digest than was kept", s);
+    }
+    return true;
+}
+
+/* What was deleted in a ring is known to be. */
+static bool check_tombstones(struct torture *t, struct cache *cache)
+{
+    uint64_t pending = atomic_load(&t->shared->cache_pending);
+    for (unsigned i = 0; i < TORTURE_CACHED; i++) {
+        struct cache_copy copy;
+        char key[32];
+        size_t key_bytes = key_of(i, key);
+        if (!atomic_load(&t->shared->buried[i]) || PENDING_KEY(pending) == i)
+            continue;
+        cache_lock(cache, clock_wall_ms());
+        bool there =
+            cache_find_copy(cache, cache_hash(cache, key, key_bytes), key, key_bytes, &copy) &&
+            copy.tombstone;
+        cache_unlock(cache);
+        if (!there)
+            return torture_fail(t, "cached %u: its tombstone is lost", i);
+    }
+    return true;
+}
+
+int torture_cache_open(struct torture *t, struct store *store, struct cache **out)
 {
     const struct cache_options options = {.limit_bytes = CACHE_BYTES, .evict = false};
-    return cache_open(store, &options, out);
+    int status = cache_open(store, &options, out);
+    if (status != SP_OK)
+        return status;
+    ring_clock = (struct ring_clock){0};
+    /* Each failpoint is reached in a ring. */
+    in_ring = getenv("SIDEPOND_FAILPOINT") != NULL || kit_below(&t->random, 2);
+    return check_tombstones(t, *out) && (!in_ring || check_slots(t, *out, false)) ? SP_OK
+                                                                                  : SP_ECORRUPT;
 }
 
 /* --- the writer ------------------------------------------------------------------------------- */
+
+/* As a client of the ring, which has stamped it. */
+static int apply_one(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
+                     const void *value, size_t value_bytes, int64_t now_ms)
+{
+    const struct cache_stamped stamped = {.hash = hash,
+                                          .version = ring_clock_stamp(&ring_clock, now_ms),
+                                          .key = key,
+                                          .value = value,
+                                          .key_bytes = key_bytes,
+                                          .value_bytes = value_bytes};
+    return cache_apply(cache, &stamped, NULL, NULL);
+}
 
 /* SP_ENOSPC: the tables have taken the pond; nothing has changed then. */
 static int write_one(struct cache *cache, struct kit_random *random, unsigned number,
@@ -49,13 +120,17 @@ static int write_one(struct cache *cache, struct kit_random *random, unsigned nu
     uint64_t hash = cache_hash(cache, key, key_bytes);
     int64_t now_ms = clock_wall_ms();
     int status = SP_OK;
+    bool stamped = in_ring && kit_below(random, 2);
     cache_lock(cache, now_ms);
-    if (write % 2 == 0) {
+    if (write % 2 == 0 && stamped) {
+        status = apply_one(cache, hash, key, key_bytes, NULL, 0, now_ms);
+    } else if (write % 2 == 0) {
         cache_delete(cache, hash, key, key_bytes);
     } else {
         kit_body(body, bytes, CACHE_TABLE, number, write);
-        status = cache_put(cache, hash, key, key_bytes, body, bytes,
-                           kit_below(random, 2) ? now_ms + FAR_MS : CACHE_NO_EXPIRY);
+        int64_t expiry_ms = kit_below(random, 2) ? now_ms + FAR_MS : CACHE_NO_EXPIRY;
+        status = stamped ? apply_one(cache, hash, key, key_bytes, body, bytes, now_ms)
+                         : cache_put(cache, hash, key, key_bytes, body, bytes, expiry_ms);
     }
     cache_unlock(cache);
     return status;
@@ -72,15 +147,19 @@ bool torture_cache_write(struct torture *t, struct cache *cache)
         write += kit_below(&t->random, 4) != 0;
         atomic_store(&shared->cache_writes, write);
         atomic_store(&shared->cache_pending, write << 16 | number);
+        bool was_buried = atomic_exchange(&shared->buried[number], false);
         int status = write_one(cache, &t->random, number, write);
         if (status == SP_OK)
             atomic_store(&shared->cached[number], write);
-        else if (status != SP_ENOSPC)
+        if (write % 2 == 0 ? in_ring && status == SP_OK : was_buried && status != SP_OK)
+            atomic_store(&shared->buried[number], true);
+        if (status != SP_OK && status != SP_ENOSPC)
             return torture_fail(t, "a write to the cache: %s", sp_status_name(status));
     }
     if (kit_below(&t->random, 50) == 0)
         cache_tick(cache, clock_wall_ms());
-    return true;
+    return kit_below(&t->random, 20) != 0 || !in_ring ||
+           (check_tombstones(t, cache) && check_slots(t, cache, true));
 }
 
 /* --- readers ---------------------------------------------------------------------------------- */

@@ -276,7 +276,7 @@ static bool transaction(struct writer *w)
 static bool use_cache(struct writer *w)
 {
     if (!w->cache && atomic_load(&w->shared->serial) > 0 &&
-        !WANT(w, torture_cache_open(w->store, &w->cache)))
+        !WANT(w, torture_cache_open(w->t, w->store, &w->cache)))
         return false;
     return !w->cache || torture_cache_write(w->t, w->cache);
 }

@@ -603,6 +603,41 @@ static void expired_values_are_deletions(void **state)
     end();
 }
 
+/* Where a copy has missed writes, what has expired does not make room for what was before it. */
+static void keeps_what_has_expired(void **state)
+{
+    uint64_t slots[RING_SLOT_WORDS] = {0}, version = version_at(NOW_MS, 9), current;
+    struct cache_copy copy;
+    char key[64];
+    unsigned kept = ring_slot(key, make_key(1, key), SLOTS);
+    (void)state;
+    begin(1, LIMIT, true);
+    struct node *node = &test.nodes[0];
+    slots[0] = UINT64_C(1) << kept;
+    lock(node);
+    cache_keep_expired(node->cache, slots);
+    unlock(node);
+    for (uint64_t i = 0; i < 3000; i++)
+        assert_ok(apply(node, i, version, "value", 5, NOW_MS + 500, NULL, NULL));
+    test.now_ms += 1000;
+    assert_false(has(node, 1)); /* one that is looked for, the others by the sweep */
+    cache_tick(node->cache, test.now_ms);
+    for (uint64_t i = 0; i < 3000; i++) {
+        bool expected = ring_slot(key, make_key(i, key), SLOTS) == kept;
+        assert_int_equal(find_copy(node, i, &copy), expected);
+        if (!expected)
+            continue;
+        assert_true(copy.tombstone && copy.entry.version == version);
+        assert_status(apply(node, i, version - 1, "old", 3, 0, NULL, &current), SP_EEXISTS);
+    }
+    assert_int_equal(node->gone[CACHE_EXPIRED], 3000);
+    check_slots(node);
+    test.now_ms += TOMBSTONE_MS;
+    cache_tick(node->cache, test.now_ms);
+    assert_false(find_copy(node, 1, &copy));
+    end();
+}
+
 static void refuses_what_is_no_write(void **state)
 {
     char *large = calloc(1, CACHE_KEY_MAX + 1);
@@ -879,6 +914,7 @@ int main(void)
         cmocka_unit_test(own_writes_come_after_all_seen),
         cmocka_unit_test(clock_does_not_run_away),
         cmocka_unit_test(expired_values_are_deletions),
+        cmocka_unit_test(keeps_what_has_expired),
         cmocka_unit_test(refuses_what_is_no_write),
         cmocka_unit_test(deletes_when_full),
         cmocka_unit_test(evicts_no_tombstones),

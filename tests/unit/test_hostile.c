@@ -17,10 +17,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "alloc/clock.h"
 #include "alloc/hash.h"
 #include "cache_writer.h"
 #include "read_everything.h"
 #include "reader_fixture.h"
+#include "server/store/cache_ring.h"
 
 #define ROWS 60u
 
@@ -41,7 +43,20 @@ static uint64_t random_next(void)
     return z ^ (z >> 31);
 }
 
-/* Entries that expire, that have, and that never do; some of them too large for who asks. */
+/* As of a key that was deleted in a ring. */
+static void bury(struct cache *cache, const void *key, size_t key_bytes)
+{
+    const struct cache_stamped stamped = {.hash = cache_hash(cache, key, key_bytes),
+                                          .version = ring_clock_of(clock_wall_ms()),
+                                          .key = key,
+                                          .key_bytes = key_bytes};
+    cache_lock(cache, clock_wall_ms());
+    assert_ok(cache_apply(cache, &stamped, NULL, NULL));
+    cache_unlock(cache);
+}
+
+/* Entries that expire, that have, and that never do; some of them too large for who asks; and
+ * tombstones. */
 static void build_cache(struct pond_fixture *f)
 {
     struct cache_writer writer;
@@ -53,6 +68,8 @@ static void build_cache(struct pond_fixture *f)
         int bytes = snprintf(key, sizeof key, "%s%d", reading.key_prefix, i);
         assert_ok(cache_writer_put(&writer, key, (size_t)bytes, value, (size_t)i * 5 / 4,
                                    expiries[i % 3]));
+        if (i % 6 == 0)
+            bury(writer.cache, key, (size_t)bytes);
     }
     cache_writer_close(&writer);
 }
