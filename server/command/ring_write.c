@@ -86,6 +86,7 @@ void ring_hold_replies(struct session *session)
         return;
     errand_begin(hold);
     if (ring_await(ring, place, on_copies, hold) != SP_OK) {
+        errand_leave(hold); /* what the other thread would have given back */
         errand_leave(hold);
         mine->hold = NULL;
         return;

@@ -9,6 +9,7 @@ nodes themselves say to attached connections. A node is stopped and goes on by s
 """
 import os
 import signal
+import socket
 import struct
 import time
 import unittest
@@ -272,6 +273,32 @@ class RingTest(RingCase):
         replies = c.read_to_end()
         self.assertEqual(replies[:3], [("+", b"OK"), ("$", b"59"), ("$", b"inline")])
         self.assertEqual((replies[3][0], replies[4]), ("*", ("+", b"OK")))
+
+    def test_copies_that_clients_keep(self):
+        """Of what this node does not hold, no copy is kept; of the rest, until another node's write."""
+        c, key, here = self.plain(0), self.key(but=0), self.key(held_by=0)
+        self.plain(0).command("MSET", key, "1", here, "1")
+        c.command("HELLO", 3)
+        self.assertEqual(c.command("CLIENT", "TRACKING", "ON"), ("+", b"OK"))
+
+        def push(name):
+            return (">", [("$", b"invalidate"), ("*", [("$", name.encode())])])
+
+        self.assertEqual((c.command("GET", key), c.read()), (("$", b"1"), push(key)))
+        self.assertEqual(c.command("GET", here), ("$", b"1"))
+        other = next(n for n in self.holders(here) if n != 0)
+        self.plain(other).command("SET", here, "2")
+        self.assertEqual(c.read(), push(here))
+
+    def test_who_says_no_more(self):
+        key, here, c = self.key(but=0), self.key(held_by=0), self.plain(0)
+        c.send(request(["SET", here, "v"]) + request(["GET", here]))
+        c.socket.shutdown(socket.SHUT_WR)
+        self.assertEqual(c.read_to_end(), [("+", b"OK"), ("$", b"v")])
+        gone = self.plain(0)
+        gone.send(request(["SET", key, "v"]) * 50 + request(["GET", key]) * 50)
+        gone.close()
+        self.assertEqual(self.plain(0).command("PING"), ("+", b"PONG"))
 
     def test_transactions(self):
         key, here = self.key(but=0), self.key(held_by=0)
