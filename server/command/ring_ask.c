@@ -4,7 +4,8 @@
  * it has of them is current.
  *
  * A ring client (SIDEPOND ATTACH) is refused with NOTHELD, since it knows whom else to ask, where
- * the call depends on what is there; what writes without a look is run here, and passed on. For
+ * the call depends on what is there, and where it would be given a version here: this node may have
+ * stood still since the call was sent, and who sent it may have made it elsewhere since. For
  * other clients the call is made at a holder, and the client waits for that. Where nobody answers,
  * reads and writes without a look are run here, by what there is; what changes a value that is
  * there is not, since it would change another one, and is an error.
@@ -191,9 +192,8 @@ static void ask_part(struct asking *asking, struct part *part)
     write_request(asking, part, &request);
     part->was_asked = true; /* before the answer, which may come at once */
     if (!request.failed)
-        status =
-            ring_ask(ring, ring_slot(key->bytes, key->size, ring_slots(ring)),
-                     asking->look == LOOK_CHANGES, request.bytes, request.size, on_answer, part);
+        status = ring_ask(ring, ring_slot(key->bytes, key->size, ring_slots(ring)),
+                          asking->look != LOOK_READS, request.bytes, request.size, on_answer, part);
     buffer_free(&request);
     if (status == SP_OK)
         return;
@@ -447,7 +447,8 @@ static bool ask_others(struct session *session, const struct call *call, enum lo
 /* Within MULTI nobody is asked. Also of WATCH. */
 static bool refuses(struct session *session, const struct call *call, enum look look)
 {
-    if (look != LOOK_READS && look != LOOK_CHANGES)
+    bool blind = look != LOOK_READS && look != LOOK_CHANGES;
+    if (blind && !session->ring.attached)
         return false;
     if (session->ring.attached)
         reply_not_held(session);
@@ -467,7 +468,7 @@ bool ring_refuses(struct session *session, const struct call *call)
 bool ring_diverts(struct session *session, const struct call *call)
 {
     enum look look = look_of(call);
-    if (look == LOOK_NONE || (look == LOOK_BLIND && session->ring.attached))
+    if (look == LOOK_NONE)
         return false;
     size_t missing = count_missing(session, call);
     if (__builtin_expect(missing == 0, 1))

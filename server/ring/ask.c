@@ -17,7 +17,14 @@
 #include "server/ring/internal.h"
 #include "server/thread.h"
 
-enum { ASK_BATCH = 64, ASKER_BACK_MS = 500, ASK_TIMEOUTS = 3 /* of ack_timeout */ };
+enum {
+    ASK_BATCH = 64,
+    ASKER_BACK_MS = 500,
+    /* A holder that has been silent for so long knows that it has stood still when it goes on, and
+     * refuses what it finds then; so nothing is done late that has been done elsewhere meanwhile.
+     */
+    ASK_MS = STALL_MS + 100,
+};
 
 struct ask {
     struct ask *next;
@@ -214,7 +221,7 @@ static bool open_wire(struct asker *asker)
         return true;
     if (wire_open(&asker->wire, asker->ring, address, asker->ring->ack_timeout_ms) != SP_OK)
         return false;
-    asker->wire.connection.timeout_ms = ASK_TIMEOUTS * asker->ring->ack_timeout_ms;
+    asker->wire.connection.timeout_ms = asker->ring->ack_timeout_ms + ASK_MS;
     return true;
 }
 

@@ -158,6 +158,7 @@ struct peer {
     bool idle;        /* the writer waits to be woken */
     bool reachable;   /* the writer is connected */
     bool said_lost;   /* in the log */
+    bool hurry;       /* it answers others here: it is to be connected to at once */
     unsigned changes; /* of the address */
     struct queue queue;
     struct slots missed;  /* what it did not take */

@@ -470,12 +470,13 @@ static bool goes_on(struct writer *writer)
     pthread_mutex_lock(&writer->ring->lock);
     while (!writer->wire.open && !peer->gone && clock_ms() < writer->try_ms &&
            !atomic_load(&writer->ring->stopping)) {
-        if (peer->changes != writer->changes)
+        if (peer->changes != writer->changes || peer->hurry)
             break;
         peer->idle = true;
         ring_wait(writer->ring, &peer->wake, writer->try_ms);
         peer->idle = false;
     }
+    peer->hurry = false;
     bool gone = peer->gone;
     pthread_mutex_unlock(&writer->ring->lock);
     return !gone;

@@ -293,6 +293,19 @@ static int look_at(struct repair *repair, struct wire *wire, struct other *other
     return status;
 }
 
+/* It answers: its writer need not wait until it tries again. */
+static void hurry_writer(struct ring *ring, const char *name)
+{
+    pthread_mutex_lock(&ring->lock);
+    int at = ring->map ? ring_map_find(ring->map, name) : -1;
+    struct peer *peer = at >= 0 ? ring->peers[at] : NULL;
+    if (peer && !peer->reachable) {
+        peer->hurry = true;
+        peer_wake(peer);
+    }
+    pthread_mutex_unlock(&ring->lock);
+}
+
 static void ask_other(struct repair *repair, struct other *other, struct verdicts *verdicts)
 {
     struct ring *ring = repair->ring;
@@ -301,6 +314,7 @@ static void ask_other(struct repair *repair, struct other *other, struct verdict
     struct slots want = other->want;
     if (wire_open(&wire, ring, other->address, ring->ack_timeout_ms) != SP_OK)
         return;
+    hurry_writer(ring, other->name);
     wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
     int status = look_at(repair, &wire, other, &good);
     if (status != SP_OK && status != SP_EBUSY)

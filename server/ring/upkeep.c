@@ -23,6 +23,7 @@ struct upkeep {
     bool drops;
     uint64_t cursor, moved_at_ms;
     struct slots slots; /* that are taken out */
+    struct slots kept;  /* where what expires leaves a tombstone */
 };
 
 /* --- files ------------------------------------------------------------------------------------ */
@@ -70,6 +71,29 @@ static void release_waiters(struct ring *ring)
     struct waiter *waiters = waiters_take(ring, clock_ms());
     pthread_mutex_unlock(&ring->lock);
     waiters_call(waiters);
+}
+
+/* --- what expires while a peer misses writes ---------------------------------------------------
+ */
+
+/* A peer that has missed a write with an expiry would bring back what was there before it. */
+static void keep_expired(struct upkeep *upkeep)
+{
+    struct ring *ring = upkeep->ring;
+    struct slots missed = {0};
+    pthread_mutex_lock(&ring->lock);
+    for (uint32_t i = 0; ring->map && i < ring->map->node_count; i++)
+        if (ring->peers[i]) {
+            slots_join(&missed, &ring->peers[i]->missed);
+            slots_join(&missed, &ring->peers[i]->sending);
+        }
+    pthread_mutex_unlock(&ring->lock);
+    if (memcmp(&missed, &upkeep->kept, sizeof(missed)) == 0)
+        return;
+    upkeep->kept = missed;
+    cache_lock(ring->cache, clock_wall_ms());
+    cache_keep_expired(ring->cache, missed.words);
+    cache_unlock(ring->cache);
 }
 
 /* --- slots of others -------------------------------------------------------------------------- */
@@ -193,6 +217,7 @@ void *ring_control(void *argument)
         release_waiters(ring);
         reap_peers(ring);
         save_map(ring);
+        keep_expired(&upkeep);
         drop_foreign(&upkeep);
         tell(ring);
         pthread_mutex_lock(&ring->lock);

@@ -13,6 +13,7 @@ import signal
 import struct
 import sys
 import threading
+import time
 import unittest
 
 import zookeeper_kit
@@ -99,6 +100,10 @@ class Node(Daemon):
             kind, value = link.command("GET", key)
         return "NOTHELD" if kind == "-" else value
 
+    def reaches(self, nodes):
+        return all(self.metric(f'sidepond_ring_peer_reachable{{peer="{node.name}"}}') == 1
+                   for node in nodes if node is not self)
+
     def holds_all(self):
         return self.metric("sidepond_ring_held_slots") > 0 and \
             self.metric("sidepond_ring_suspect_slots") == 0 and \
@@ -149,6 +154,7 @@ class Ring(unittest.TestCase):
         for node in nodes:
             node.await_notified("READY=1")
             wait_for(node.holds_all, f"{node.name} holds its slots")
+            wait_for(lambda n=node: n.reaches(nodes), f"{node.name} reaches the others")
         return nodes
 
     def enter(self, nodes):
@@ -178,8 +184,9 @@ class Ring(unittest.TestCase):
     def check_values(self, known):
         ring = next(iter(self.nodes.values())).map()
         for key, value in known.items():
-            for name in ring.holders[slot_of(key)]:
-                self.assertEqual(self.nodes[name].has(key), value, f"{key} at {name}")
+            names = ring.holders[slot_of(key)]
+            found = {name: self.nodes[name].has(key) for name in names}
+            self.assertEqual(found, {name: value for name in names}, key)
 
     def check_all(self, known):
         for node in self.nodes.values():
@@ -225,7 +232,9 @@ class Static(Ring):
             wait_for(lambda: writer.count > 100, "writes")
             nodes[0].signal(signal.SIGSTOP)
             count = writer.count
-            wait_for(lambda: writer.count > count + 300, "writes go on")
+            stopped = time.monotonic()
+            wait_for(lambda: writer.count > count + 300 and time.monotonic() > stopped + 0.7,
+                     "writes go on, for longer than a node may stand still")
             wait_for(lambda: nodes[1].call("SIDEPOND", "MISSED", "n0") > 0, "writes are missed")
             nodes[0].signal(signal.SIGCONT)
             # What it answers from the first moment on is current, or that it does not know.
