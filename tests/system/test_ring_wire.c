@@ -39,7 +39,7 @@ static int begin(void **state)
     snprintf(two.list, sizeof two.list, "a=127.0.0.1:%d,b=127.0.0.1:%d", two.nodes[0].port,
              two.nodes[1].port);
     options.nodes = two.list;
-    options.timeout_ms = 400;
+    options.timeout_ms = 800;
     options.probe_ms = 10;
     options.hedge_ms = 20;
     assert_ok(sp_ring_open(&options, &two.ring));
@@ -199,7 +199,7 @@ static void test_not_held(void **state)
     struct sp_buffer value = {0};
     uint64_t began = clock_ms();
     assert_status(SP_ENONODE, sp_ring_get(two->ring, K("k"), &value));
-    assert_in_range(clock_ms() - began, 300, 600);
+    assert_in_range(clock_ms() - began, 600, 1500);
 }
 
 /* Where it was sent and the answer does not come, it is not done again anywhere. */
@@ -234,7 +234,7 @@ static void test_hedge(void **state)
     atomic_store(&owner->silent, true);
     uint64_t began = clock_us();
     assert_value(two->ring, "k", "v");
-    assert_in_range(clock_us() - began, 18000, 120000);
+    assert_in_range(clock_us() - began, 18000, 390000);
     assert_ok(sp_ring_nodes(two->ring, &nodes, &count, NULL));
     for (size_t i = 0; i < count; i++)
         hedged += nodes[i].hedged;
@@ -258,12 +258,12 @@ static void test_old_is_worse_than_late(void **state)
     atomic_store(&next->silent, true);
     uint64_t began = clock_ms();
     assert_value(two->ring, "k", "old");
-    assert_in_range(clock_ms() - began, 195, 395);
+    assert_in_range(clock_ms() - began, 395, 795);
     atomic_store(&next->silent, false);
     atomic_store(&next->hangs_up, true);
     began = clock_ms();
     assert_value(two->ring, "k", "old"); /* at once: the other one is certainly away */
-    assert_in_range(clock_ms() - began, 0, 150);
+    assert_in_range(clock_ms() - began, 0, 390);
 }
 
 /* A write goes to nodes that are kept back where no other takes it. */
