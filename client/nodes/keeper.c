@@ -15,7 +15,7 @@
 #include "client/cache/link.h"
 #include "client/nodes/nodes.h"
 
-#define PING_MS   100u
+#define PING_MS   200u
 #define PING_MANY 64u /* nodes that are probed in one turn */
 #define FETCH_MS  500u
 #define SOON_MS   5u

@@ -364,12 +364,13 @@ static size_t count_active(const struct lanes *lanes)
 }
 
 /* A lane whose answer is to be waited for, if all that is left to do is to wait for answers, for at
- * least as long as a socket would. All of them are wanted, so it does not matter in which order
- * they are taken, and a recv that blocks costs less than a poll before it. */
+ * least as long as a socket would. All of them are wanted, so any will do, and a recv that blocks
+ * costs less than a poll before it. The last one is likely to be answered last, and then the others
+ * do not put the thread to sleep once more. */
 static struct lane *silent_lane(const struct lanes *lanes, uint64_t until_us)
 {
     const struct ring_settings *settings = &lanes->ring->settings;
-    struct lane *first = NULL;
+    struct lane *last = NULL;
     for (size_t i = 0; i < lanes->count; i++) {
         struct lane *lane = &lanes->at[i];
         if (lane->state != LANE_ACTIVE)
@@ -377,11 +378,11 @@ static struct lane *silent_lane(const struct lanes *lanes, uint64_t until_us)
         if (lane->late || lane->channel->connecting ||
             lane->channel->sent < lane->channel->out.size)
             return NULL;
-        first = first != NULL ? first : lane;
+        last = lane;
     }
-    if (first == NULL || settings->hedge_ms == 0)
+    if (last == NULL || settings->hedge_ms == 0)
         return NULL;
-    return until_us >= clock_us() + settings->hedge_ms * UINT64_C(800) ? first : NULL;
+    return until_us >= clock_us() + settings->hedge_ms * UINT64_C(800) ? last : NULL;
 }
 
 size_t lanes_wait(struct lanes *lanes, uint64_t until_us)

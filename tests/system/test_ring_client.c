@@ -20,7 +20,7 @@
 
 #define K(text)        (text), (sizeof(text) - 1)
 #define WITHIN_MS      10000u
-#define AFTER_HEDGE_MS 100u /* the machine may be busy */
+#define AFTER_HEDGE_MS 250u /* the machine may be busy */
 
 static void assert_value(struct sp_ring *ring, const char *key, const char *expected)
 {
@@ -259,7 +259,7 @@ static void test_hung_and_old(void **state)
     uint64_t began = clock_us();
     assert_ok(set(servers->ring, key, "meanwhile", SP_RING_ONE, NULL));
     assert_status(SP_EPARTIAL, set(servers->ring, key, "later", SP_RING_ALL, NULL));
-    assert_in_range(clock_us() - began, 0, 400000); /* below the time-out, as a PING says why */
+    assert_in_range(clock_us() - began, 0, 700000); /* below the time-out, as a PING says why */
     began = clock_us();
     assert_status(SP_EPARTIAL, set(servers->ring, key, "later", SP_RING_ALL, NULL));
     assert_in_range(clock_us() - began, 0, AFTER_HEDGE_MS * 1000);

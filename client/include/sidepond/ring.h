@@ -60,7 +60,8 @@ struct sp_ring_options {
     const char *password; /* NULL: none is sent */
     uint32_t connect_ms;  /* how long connecting may take */
     uint32_t timeout_ms;  /* how long a call may take */
-    uint32_t hedge_ms;    /* a read without an answer for so long is asked of the next copy too */
+    uint32_t hedge_ms;    /* a read without an answer for so long is asked of the next copy too; 0:
+                             never */
     uint32_t probe_ms;    /* a node that failed is tried again so often, more or less */
     uint32_t idle_max;    /* connections of each node that are kept though nobody uses them */
 };
