@@ -38,15 +38,16 @@ bool key_delete(struct session *session, const struct resp_arg *key, uint64_t ha
     if (deleted)
         key_changed(session, key, hash);
     else if (__builtin_expect(session->service->ring != NULL, 0))
-        ring_note_absent(session, key, hash);
+        ring_note_written(session, key, hash); /* another copy may have it */
     return deleted;
 }
 
 void key_delete_absent(struct session *session, const struct resp_arg *key, uint64_t hash)
 {
-    key_deleted(session, hash);
     if (__builtin_expect(session->service->ring != NULL, 0))
-        ring_note_absent(session, key, hash);
+        key_delete(session, key, hash);
+    else
+        key_deleted(session, hash);
 }
 
 int key_set_expiry(struct session *session, const struct resp_arg *key, uint64_t hash,

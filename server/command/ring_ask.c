@@ -214,7 +214,7 @@ static bool has_answer(const struct part *part)
 }
 
 /* As of this connection's protocol; of what is asked of others, that makes a difference for null
- * alone. */
+ * alone, which is never within a list. */
 static void append_answer(struct session *session, const struct buffer *answer)
 {
     if (begins_with(answer, "$-1\r\n"))
@@ -427,7 +427,8 @@ static bool ask_others(struct session *session, const struct call *call, enum lo
                        size_t missing)
 {
     const char *one = name_for_one(call->command);
-    if (is_of_one_slot(session, call)) {
+    bool has_nulls = call->command->run == run_mget && session->reply.protocol >= 3;
+    if (is_of_one_slot(session, call) && !has_nulls) {
         ask(session, call, look, NULL, 1);
     } else if (look == LOOK_BLIND && !one) {
         return false;

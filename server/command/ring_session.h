@@ -22,9 +22,7 @@
 struct call;
 struct errand;
 struct resp_arg;
-struct service;
 struct session;
-struct thread;
 
 /* Of a session; zeros at first. */
 struct session_ring {
@@ -44,14 +42,10 @@ struct session_ring {
 
 /* A key has been written or deleted by a command; with the cache's lock. */
 void ring_note_written(struct session *session, const struct resp_arg *key, uint64_t hash);
-/* A key that is not here was to be deleted: other copies may have it. With the cache's lock. */
-void ring_note_absent(struct session *session, const struct resp_arg *key, uint64_t hash);
 /* A place for its replies to wait for; 0: none. */
 void ring_note_place(struct session *session, uint64_t place);
 /* After a piece of input that has written something: its replies wait. */
 void ring_hold_replies(struct session *session);
-/* The thread runs, or has not for a while: then what this node holds may be old. */
-void ring_thread_runs(struct thread *thread);
 /* The session closes. */
 void ring_session_leave(struct session *session);
 /* RESET. */

@@ -17,9 +17,6 @@
 #include "server/command/errand.h"
 #include "server/resp/number.h"
 #include "server/ring/ring.h"
-#include "server/store/cache_ring.h"
-
-#define STALLED_MS UINT64_C(500) /* docs/RING.md, "Nodes" */
 
 /* --- passing on ------------------------------------------------------------------------------- */
 
@@ -34,18 +31,6 @@ void ring_note_place(struct session *session, uint64_t place)
 void ring_note_written(struct session *session, const struct resp_arg *key, uint64_t hash)
 {
     ring_note_place(session, ring_written(session->service->ring, hash, key->bytes, key->size));
-}
-
-void ring_note_absent(struct session *session, const struct resp_arg *key, uint64_t hash)
-{
-    uint64_t current;
-    struct ring_clock *clock = ring_clock(session->service->ring);
-    struct cache_stamped deletion = {.hash = hash,
-                                     .version = ring_clock_stamp(clock, session_now(session)),
-                                     .key = key->bytes,
-                                     .key_bytes = key->size};
-    if (cache_apply(session_cache(session), &deletion, NULL, &current) == SP_OK)
-        ring_note_written(session, key, hash);
 }
 
 /* --- holding replies -------------------------------------------------------------------------- */
@@ -182,15 +167,7 @@ void run_wait(struct session *session, const struct call *call)
         reply_integer(&session->reply, copies);
 }
 
-/* --- the session and its thread --------------------------------------------------------------- */
-
-void ring_thread_runs(struct thread *thread)
-{
-    uint64_t now_ms = clock_ms(), since_ms = thread->ran_ms;
-    thread->ran_ms = now_ms;
-    if (__builtin_expect(since_ms != 0 && now_ms - since_ms > STALLED_MS, 0))
-        ring_stalled(thread->service->ring, now_ms - since_ms);
-}
+/* --- the session ------------------------------------------------------------------------------ */
 
 void ring_session_leave(struct session *session)
 {

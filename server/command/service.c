@@ -147,7 +147,10 @@ static int join_ring(struct service *service, char *why)
     struct ring_options options = *service->options.ring;
     service->options.ring = NULL;
     options.cache = service->cache;
-    return ring_start(&options, &service->ring, why);
+    int status = ring_start(&options, &service->ring, why);
+    if (status == SP_OK)
+        ring_beat(service->ring); /* so that a stop before the first tick is seen, too */
+    return status;
 }
 
 /* The host of a TCP address, as Redis' `bind` has it. */
@@ -256,6 +259,8 @@ void service_tick(struct service *service)
     cache_tick(service->cache, clock_wall_ms());
     tracking_tick(service);
     stats_tick(service);
+    if (service->ring)
+        ring_beat(service->ring);
 }
 
 void service_set_operators(struct service *service, const struct operators *operators)

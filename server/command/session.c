@@ -517,10 +517,8 @@ size_t session_input(void *context, uint8_t *bytes, size_t size)
     size_t at = 0, count;
     bool more;
     session->thread->now_ms = clock_wall_ms();
-    if (in_ring) {
+    if (in_ring)
         ring_look(session->service->ring);
-        ring_thread_runs(session->thread);
-    }
     do {
         size_t parsed = parse_batch(session, bytes + at, size - at, &count, &more);
         prepare_batch(session, count);
@@ -542,8 +540,6 @@ void session_tick(void *context, unsigned thread)
 {
     struct service *service = context;
     stopwatch_tune(&service->threads[thread].watch);
-    if (service->ring)
-        ring_thread_runs(&service->threads[thread]);
 }
 
 /* --- opening and closing -------------------------------------------------------------------- */

@@ -55,7 +55,6 @@ struct thread {
     bool locked;            /* this thread holds the cache's lock */
     bool in_exec;           /* EXEC is running: the lock stays */
     bool counts_lookups;    /* the command that runs counts as hit or miss */
-    uint64_t ran_ms;        /* when it last ran, by clock_ms, in a ring */
     unsigned several;       /* depth of several_begin */
     struct row_tables *tables;
     LIST_HEAD(, session) waiting;

@@ -4,11 +4,12 @@
  * directory, and the service on top, without configuration, tables or log.
  *
  *     resp_server DIRECTORY ADDRESS... [--threads N] [--limit BYTES] [--cache BYTES] [--no-evict]
- *                 [--huge-pages] [--password TEXT]
+ *                 [--huge-pages] [--password TEXT] [--node NAME [--of NAME=ADDRESS]...]
  *
  * Addresses are those of server/net/net.h. Says "ready" on standard output when it serves; ends at
  * SIGTERM or SIGINT with 0. --limit is the pond's size (256 MiB), --cache the cache's share of it
- * (three quarters).
+ * (three quarters). With --node it is the node of that name of a ring of 16 slots, without
+ * ZooKeeper, whose nodes are those of --of.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -17,21 +18,26 @@
 #include <time.h>
 
 #include "server/command/service.h"
+#include "server/ring/ring.h"
 #include "server/store/store.h"
 
 #define LISTENS_MAX 8u
+#define NODES_MAX   4u
 #define TICK_NS     (100L * 1000 * 1000)
 
 struct arguments {
     struct store_options store;
     struct service_options service;
     struct net_listen listens[LISTENS_MAX];
+    const char *node; /* NULL: of no ring */
+    struct ring_options ring;
+    struct ring_node nodes[NODES_MAX];
 };
 
 static int usage(void)
 {
     fputs("usage: resp_server DIRECTORY ADDRESS... [--threads N] [--limit BYTES] [--cache BYTES]"
-          " [--no-evict] [--huge-pages] [--password TEXT]\n",
+          " [--no-evict] [--huge-pages] [--password TEXT] [--node NAME [--of NAME=ADDRESS]...]\n",
           stderr);
     return 2;
 }
@@ -41,6 +47,30 @@ static bool whole_number(const char *text, uint64_t *out)
     char *end = NULL;
     *out = text ? strtoull(text, &end, 10) : 0;
     return text && end != text && *end == '\0' && *out > 0;
+}
+
+/* NAME=ADDRESS */
+static bool parse_node(const char *text, struct arguments *out)
+{
+    const char *equals = text ? strchr(text, '=') : NULL;
+    if (!equals || out->ring.list_count == NODES_MAX || (size_t)(equals - text) >= RING_NAME_BYTES)
+        return false;
+    struct ring_node *node = &out->nodes[out->ring.list_count++];
+    *node = (struct ring_node){.weight = 100, .start = 1};
+    memcpy(node->name, text, (size_t)(equals - text));
+    snprintf(node->address, sizeof(node->address), "%s", equals + 1);
+    return true;
+}
+
+static int parse_text(char **words, struct arguments *out)
+{
+    if (strcmp(words[0], "--password") == 0)
+        out->service.password = words[1];
+    else if (strcmp(words[0], "--node") == 0)
+        out->node = words[1];
+    else if (strcmp(words[0], "--of") != 0 || !parse_node(words[1], out))
+        return 0;
+    return words[1] ? 2 : 0;
 }
 
 /* One option and, where it has one, its value; how many words that was, 0: it is wrong. */
@@ -55,10 +85,9 @@ static int parse_option(char **words, struct arguments *out)
         out->store.huge_pages = true;
         return 1;
     }
-    if (strcmp(words[0], "--password") == 0) {
-        out->service.password = words[1];
-        return words[1] ? 2 : 0;
-    }
+    int took = parse_text(words, out);
+    if (took > 0)
+        return took;
     if (!whole_number(words[1], &number))
         return 0;
     if (strcmp(words[0], "--threads") == 0 && number <= NET_THREADS_MAX)
@@ -89,6 +118,20 @@ static bool parse(char **words, struct arguments *out)
         words += took;
     }
     return out->service.listens_count > 0;
+}
+
+/* False: the list does not name this node. */
+static bool join_ring(struct arguments *arguments)
+{
+    struct ring_options *ring = &arguments->ring;
+    if (!arguments->node)
+        return true;
+    ring->list = arguments->nodes;
+    for (size_t i = 0; i < ring->list_count; i++)
+        if (strcmp(arguments->nodes[i].name, arguments->node) == 0)
+            ring->node = arguments->nodes[i];
+    arguments->service.ring = ring;
+    return ring->node.name[0] != '\0';
 }
 
 /* Ticks until a signal asks to end. */
@@ -135,8 +178,14 @@ int main(int argc, char **argv)
                   .limit_bytes = UINT64_C(256) << 20,
                   .lease_limit_ms = 60000,
                   .gid = -1},
-        .service = {.threads = 1, .settings = SERVICE_SETTINGS_INIT}};
-    if (!parse(argv + 1, &arguments))
+        .service = {.threads = 1, .settings = SERVICE_SETTINGS_INIT},
+        .ring = {.cluster = "test",
+                 .parameters = {.slots = 16, .replicas = 2, .kind = RING_SIDEPOND},
+                 .ack_timeout_ms = 150,
+                 .compare_ms = 1000,
+                 .clock_ahead_ms = 60000,
+                 .tombstone_ms = 3600000}};
+    if (!parse(argv + 1, &arguments) || !join_ring(&arguments))
         return usage();
     if (arguments.service.settings.cache_bytes == 0)
         arguments.service.settings.cache_bytes = arguments.store.limit_bytes / 4 * 3;
