@@ -255,9 +255,9 @@ static void explain_ring(const struct config_ring *ring, FILE *out)
     char text[VALUE_PRINT_BYTES];
     if (!ring->enabled)
         return;
-    fprintf(out, "\nIt is the node '%s' of a ring, reached at %s%s%s, with weight %u.\n", ring->node,
-            ring->address, ring->zone ? ", in the zone " : "", ring->zone ? ring->zone : "",
-            ring->weight);
+    fprintf(out, "\nIt is the node '%s' of a ring, reached at %s%s%s, with weight %u.\n",
+            ring->node, ring->address, ring->zone ? ", in the zone " : "",
+            ring->zone ? ring->zone : "", ring->weight);
     if (ring->zookeeper)
         fprintf(out, "  The other nodes are found in ZooKeeper at %s, as the cluster '%s'.\n",
                 ring->zookeeper, ring->cluster);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "server/command/command.h"
+#include "server/http/metrics_ring.h"
 #include "server/http/observe.h"
 #include "server/log/log.h"
 
@@ -674,6 +675,7 @@ char *http_metrics_text(const struct http_options *options)
         return NULL;
     for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++)
         emit_metric(&metrics[i], &seen, &out);
+    ring_metrics_text(&seen, &out);
     observation_free(&seen);
     if (out.failed) {
         free(out.bytes);
@@ -688,4 +690,5 @@ void http_metrics_reference(FILE *out)
     for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++)
         fprintf(out, "| `%s` | %s | %s | %s |\n", metrics[i].name, type_names[metrics[i].type],
                 metrics[i].labels, metrics[i].help);
+    ring_metrics_reference(out);
 }

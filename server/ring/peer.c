@@ -127,8 +127,7 @@ static void reconnect(struct writer *writer)
     memcpy(address, writer->peer->node.address, sizeof(address));
     writer->changes = writer->peer->changes;
     pthread_mutex_unlock(&writer->ring->lock);
-    if (wire_open(&writer->wire, writer->ring, address, writer->ring->ack_timeout_ms) ==
-        SP_OK)
+    if (wire_open(&writer->wire, writer->ring, address, writer->ring->ack_timeout_ms) == SP_OK)
         found(writer);
     else
         lose(writer, sp_error_detail());
