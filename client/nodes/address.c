@@ -36,8 +36,7 @@ static void take_found(const struct addrinfo *found, struct node_addresses *out)
 
 int node_resolve(const char *address, struct node_addresses *out)
 {
-    const struct addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found;
     char host[LINK_ADDRESS_BYTES];
     const char *port;

@@ -65,10 +65,11 @@ static void prepare_round(struct batch *batch)
         if (item->done)
             continue;
         item->candidate_count =
-            (uint8_t)(item->keyless ? any_candidates(batch->view, item->candidates)
-                                    : view_candidates(batch->view, item->slot, item->candidates));
+            (uint8_t)(item->keyless
+                          ? any_candidates(batch->view, item->candidates)
+                          : view_candidates(batch->view, item->slot, item->once, item->candidates));
         item->tried = item->live = 0;
-        item->unsure = item->absent = item->pending = false;
+        item->unsure = item->absent = item->pending = item->half = false;
         item->status = SP_ENONODE;
         set_pending(batch, item);
         batch->once |= item->once;
@@ -125,6 +126,7 @@ static void on_answer(struct lane *lane, struct answer *answer)
         return;
     }
     enum verdict verdict = batch->rules->answered(batch, at, part, answer, lane->node);
+    item->half = verdict == VERDICT_DONE;
     if (last)
         take_verdict(batch, item, verdict);
 }
@@ -212,7 +214,9 @@ static void settle_lost(struct batch *batch, struct lane *lane)
         struct item *item = &batch->items[lane->items[lane->item_at]];
         if (!item->done) {
             note_lost(batch, item, lane);
-            if (item->once && lane->sent)
+            if (item->half)
+                finish(batch, item, SP_OK);
+            else if (item->once && lane->sent)
                 finish(batch, item, SP_EUNKNOWN);
         }
         go_on(batch, item);
@@ -224,6 +228,8 @@ static void hedge(struct batch *batch, struct lane *lane)
 {
     bool hedged = false;
     lane->late = true;
+    if (node_suspect(lane->node))
+        ring_wake(batch->ring);
     for (size_t i = lane->item_at; i < lane->item_count; i++) {
         struct item *item = &batch->items[lane->items[i]];
         if (item->done || item->once || item->tried == item->candidate_count)
@@ -264,6 +270,15 @@ static uint64_t wake_us(const struct batch *batch)
     return wake;
 }
 
+static int status_in_the_end(const struct item *item)
+{
+    if (item->half)
+        return SP_OK;
+    if (item->absent)
+        return SP_ENOTFOUND;
+    return item->once ? SP_EUNKNOWN : SP_ETIMEDOUT;
+}
+
 static void time_is_over(struct batch *batch)
 {
     for (size_t i = 0; i < batch->lanes.count; i++)
@@ -273,10 +288,7 @@ static void time_is_over(struct batch *batch)
     for (size_t i = 0; i < batch->count; i++) {
         struct item *item = &batch->items[i];
         if (!item->done)
-            finish(batch, item,
-                   item->absent ? SP_ENOTFOUND
-                   : item->once ? SP_EUNKNOWN
-                                : SP_ETIMEDOUT);
+            finish(batch, item, status_in_the_end(item));
     }
 }
 

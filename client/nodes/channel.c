@@ -120,6 +120,15 @@ int channel_connected(struct channel *channel)
     return error != 0 ? error : connected(channel);
 }
 
+int channel_next_address(struct channel *channel, const struct node_addresses *addresses,
+                         const struct channel_settings *settings)
+{
+    channel_close(channel);
+    channel->connecting = false;
+    channel->address++;
+    return connect_some(channel, addresses, settings);
+}
+
 /* --- sending and receiving ----------------------------------------------------------------------
  */
 

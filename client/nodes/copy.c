@@ -205,7 +205,7 @@ static bool copy_key(struct sp_ring *ring, const struct view *view, struct node 
                      const struct missed_key *key)
 {
     uint16_t positions[CANDIDATES_MAX];
-    unsigned count = view_candidates(view, key->slot, positions);
+    unsigned count = view_candidates(view, key->slot, false, positions);
     for (unsigned i = 0; i < count; i++) {
         struct node *from = view->nodes[positions[i]];
         if (from == to || node_kept_back(from) || node_distrusted(from, key->slot))
@@ -235,9 +235,10 @@ static void put_back(struct sp_ring *ring, struct node *node, struct missed_key 
     pthread_mutex_unlock(&ring->mutex);
 }
 
-/* True: there is nothing left. */
-static bool copy_some(struct sp_ring *ring, const struct view *view, struct node *node,
-                      uint64_t *missed)
+enum copied { COPIED_ALL, COPIED_SOME, COPIED_STUCK };
+
+static enum copied copy_some(struct sp_ring *ring, const struct view *view, struct node *node,
+                             uint64_t *missed)
 {
     struct missed_key *key = NULL;
     for (unsigned i = 0; i < KEYS_AT_ONCE; i++) {
@@ -246,14 +247,14 @@ static bool copy_some(struct sp_ring *ring, const struct view *view, struct node
         pthread_mutex_unlock(&ring->mutex);
         key = pop_locked(ring, node);
         if (key == NULL)
-            return true;
+            return COPIED_ALL;
         if (!copy_key(ring, view, node, key)) {
             put_back(ring, node, key);
-            return false;
+            return COPIED_STUCK;
         }
         free(key);
     }
-    return false;
+    return COPIED_SOME;
 }
 
 bool copy_keep(struct sp_ring *ring, const struct view *view)
@@ -266,10 +267,10 @@ bool copy_keep(struct sp_ring *ring, const struct view *view)
         uint64_t missed = 0;
         if (!atomic_load_explicit(&node->distrusted, memory_order_relaxed) || node_kept_back(node))
             continue;
-        if (!copy_some(ring, view, node, &missed)) {
-            more = true;
+        enum copied copied = copy_some(ring, view, node, &missed);
+        more |= copied == COPIED_SOME;
+        if (copied != COPIED_ALL)
             continue;
-        }
         pthread_mutex_lock(&ring->mutex);
         bool all = node->keys != NULL && !node->keys->overflown;
         pthread_mutex_unlock(&ring->mutex);

@@ -23,20 +23,39 @@
 /* --- probing ------------------------------------------------------------------------------------
  */
 
-static void probe(struct sp_ring *ring, const struct view *view)
+/* Those that are kept back or suspected, and have not been PINGed of late. */
+static size_t to_probe(const struct sp_ring *ring, const struct view *view,
+                       struct node *nodes[PING_MANY], uint32_t jitter_ms)
+{
+    uint64_t now = clock_us();
+    uint32_t probe_ms = ring->settings.probe_ms;
+    uint64_t next = now + (probe_ms - probe_ms / 4 + jitter_ms) * UINT64_C(1000);
+    size_t count = 0;
+    for (uint32_t i = 0; i < view->map->node_count && count < PING_MANY; i++) {
+        struct node *node = view->nodes[i];
+        bool suspect = atomic_load_explicit(&node->suspect, memory_order_relaxed);
+        if ((!node_kept_back(node) && !suspect) ||
+            atomic_load_explicit(&node->probe_us, memory_order_relaxed) > now)
+            continue;
+        atomic_store_explicit(&node->probe_us, next, memory_order_relaxed);
+        nodes[count++] = node;
+    }
+    return count;
+}
+
+static void probe(struct sp_ring *ring, const struct view *view, uint32_t jitter_ms)
 {
     struct node *nodes[PING_MANY];
     bool answered[PING_MANY];
-    size_t count = 0;
-    for (uint32_t i = 0; i < view->map->node_count && count < PING_MANY; i++)
-        if (node_kept_back(view->nodes[i]))
-            nodes[count++] = view->nodes[i];
+    size_t count = to_probe(ring, view, nodes, jitter_ms);
     if (count == 0)
         return;
     nodes_ping(ring, view, nodes, count, PING_MS, answered);
     for (size_t i = 0; i < count; i++)
         if (answered[i])
             node_close_breaker(nodes[i]);
+        else
+            node_open_breaker(nodes[i]);
 }
 
 /* --- a later map, of a node ---------------------------------------------------------------------
@@ -78,16 +97,16 @@ static void fetch_map(struct sp_ring *ring, const struct view *view)
 /* --- turns --------------------------------------------------------------------------------------
  */
 
-static bool turn(struct sp_ring *ring)
+static bool turn(struct sp_ring *ring, uint32_t jitter_ms)
 {
     watch_step(ring);
     struct view *view = view_take(ring);
     if (view == NULL)
         return false;
     fetch_map(ring, view);
-    bool more = trust_keep(ring, view);
-    more |= copy_keep(ring, view);
-    probe(ring, view);
+    probe(ring, view, jitter_ms);
+    trust_keep(ring, view);
+    bool more = copy_keep(ring, view);
     view_give(view);
     return more;
 }
@@ -112,10 +131,10 @@ void *keeper_main(void *context)
     pthread_mutex_lock(&ring->mutex);
     while (!ring->stopping) {
         pthread_mutex_unlock(&ring->mutex);
-        bool more = turn(ring);
         seed = seed * 6364136223846793005u + 1442695040888963407u;
         uint32_t probe_ms = ring->settings.probe_ms;
         uint32_t jitter = (uint32_t)(seed >> 33) % (probe_ms / 2 + 1);
+        bool more = turn(ring, jitter);
         pthread_mutex_lock(&ring->mutex);
         if (!ring->stopping)
             rest(ring, more ? SOON_MS : probe_ms - probe_ms / 4 + jitter);

@@ -11,8 +11,8 @@
  * requests are sent again, if none of them has been answered and they may be sent twice. Where they
  * may not be, the socket is looked at before anything is sent.
  *
- * Costs: a request of one lane is one send and one recv; of several, a send, a recv and a part of a
- * poll each.
+ * Costs: a send and a recv for each lane, which blocks no longer than the hedging delay; a poll
+ * only when a lane connects, cannot send everything at once, or is late.
  */
 #include <errno.h>
 #include <poll.h>
@@ -53,7 +53,7 @@ static void lane_fail(struct lanes *lanes, struct lane *lane, int error)
         status = SP_ESYS;
     else if (error == EACCES || error == EPERM)
         status = SP_EACCESS;
-    if (status == SP_ENODAEMON && node_failed(lane->node, error == ETIMEDOUT))
+    if (status == SP_ENODAEMON && node_failed(lane->node, error == ETIMEDOUT || error == EAGAIN))
         ring_wake(lanes->ring);
     lane_lose(lanes, lane, status,
               error == ECONNRESET ? "the connection was closed" : strerror(error));
@@ -269,10 +269,12 @@ static void lane_step(struct lanes *lanes, struct lane *lane, short events)
     int error = 0;
     if (lane->channel->connecting) {
         error = channel_connected(lane->channel);
-        if (error != 0) {
+        if (error != 0)
+            error = pool_next_address(lanes->ring, lane->node, lane->channel, error);
+        if (error != 0)
             lane_fail(lanes, lane, error);
+        if (error != 0 || lane->channel->connecting)
             return;
-        }
     }
     if (lane->channel->sent < lane->channel->out.size)
         error = channel_send(lane->channel);
@@ -361,31 +363,33 @@ static size_t count_active(const struct lanes *lanes)
     return active;
 }
 
-/* The one lane that is left, if all that is to be done is to wait for its answer for at least as
- * long as its socket would. */
-static struct lane *only_silent(struct lanes *lanes, uint64_t until_us)
+/* A lane whose answer is to be waited for, if all that is left to do is to wait for answers, for at
+ * least as long as a socket would. All of them are wanted, so it does not matter in which order
+ * they are taken, and a recv that blocks costs less than a poll before it. */
+static struct lane *silent_lane(const struct lanes *lanes, uint64_t until_us)
 {
     const struct ring_settings *settings = &lanes->ring->settings;
-    struct lane *only = NULL;
+    struct lane *first = NULL;
     for (size_t i = 0; i < lanes->count; i++) {
-        if (lanes->at[i].state != LANE_ACTIVE)
+        struct lane *lane = &lanes->at[i];
+        if (lane->state != LANE_ACTIVE)
             continue;
-        if (only != NULL)
+        if (lane->late || lane->channel->connecting ||
+            lane->channel->sent < lane->channel->out.size)
             return NULL;
-        only = &lanes->at[i];
+        first = first != NULL ? first : lane;
     }
-    if (only == NULL || only->late || only->channel->connecting ||
-        only->channel->sent < only->channel->out.size || settings->hedge_ms == 0)
+    if (first == NULL || settings->hedge_ms == 0)
         return NULL;
-    return until_us >= clock_us() + settings->hedge_ms * UINT64_C(800) ? only : NULL;
+    return until_us >= clock_us() + settings->hedge_ms * UINT64_C(800) ? first : NULL;
 }
 
 size_t lanes_wait(struct lanes *lanes, uint64_t until_us)
 {
-    struct lane *only = only_silent(lanes, until_us);
-    size_t active = only != NULL ? 1 : count_active(lanes);
-    if (only != NULL)
-        lane_receive(lanes, only, true);
+    struct lane *silent = silent_lane(lanes, until_us);
+    size_t active = silent != NULL ? 1 : count_active(lanes);
+    if (silent != NULL)
+        lane_receive(lanes, silent, true);
     else if (active > 0)
         wait_many(lanes, active, until_us);
     return count_active(lanes);

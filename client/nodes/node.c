@@ -3,8 +3,9 @@
  * node.c - a node as this handle sees it: its breaker, and figures.
  *
  * The breaker opens at the first refused or reset connection, or after TIMEOUTS_TO_OPEN calls in a
- * row without an answer in time; the keeper's PING closes it, and so does any answer. It changes
- * the order in which nodes are asked, nothing else.
+ * row without an answer in time. The keeper PINGs a node that is kept back, or that has been slow
+ * once, at once and then every probe_ms: an answer closes the breaker, as any answer does, and
+ * silence opens it. It changes the order in which nodes are asked, nothing else.
  *
  * Costs: a call that is answered adds to three counters, without a lock. The latencies are those of
  * the last NODE_LATENCIES calls, and are sorted when somebody asks.
@@ -49,7 +50,9 @@ void node_answered(struct node *node, uint64_t us, size_t replies)
     if (atomic_load_explicit(&node->timeouts, memory_order_relaxed) != 0)
         atomic_store_explicit(&node->timeouts, 0, memory_order_relaxed);
     if (node_kept_back(node))
-        atomic_store_explicit(&node->open, false, memory_order_relaxed);
+        node_close_breaker(node);
+    else if (atomic_load_explicit(&node->suspect, memory_order_relaxed))
+        atomic_store_explicit(&node->suspect, false, memory_order_relaxed);
 }
 
 bool node_failed(struct node *node, bool slow)
@@ -58,12 +61,31 @@ bool node_failed(struct node *node, bool slow)
     if (slow &&
         atomic_fetch_add_explicit(&node->timeouts, 1, memory_order_relaxed) + 1 < TIMEOUTS_TO_OPEN)
         return false;
-    return !atomic_exchange_explicit(&node->open, true, memory_order_relaxed);
+    if (!slow)
+        atomic_store_explicit(&node->down, true, memory_order_relaxed);
+    if (atomic_exchange_explicit(&node->open, true, memory_order_relaxed))
+        return false;
+    atomic_store_explicit(&node->probe_us, 0, memory_order_relaxed);
+    return true;
+}
+
+bool node_suspect(struct node *node)
+{
+    return !node_kept_back(node) &&
+           !atomic_exchange_explicit(&node->suspect, true, memory_order_relaxed);
+}
+
+void node_open_breaker(struct node *node)
+{
+    atomic_store_explicit(&node->down, true, memory_order_relaxed);
+    atomic_store_explicit(&node->open, true, memory_order_relaxed);
 }
 
 void node_close_breaker(struct node *node)
 {
+    atomic_store_explicit(&node->suspect, false, memory_order_relaxed);
     atomic_store_explicit(&node->timeouts, 0, memory_order_relaxed);
+    atomic_store_explicit(&node->down, false, memory_order_relaxed);
     atomic_store_explicit(&node->open, false, memory_order_relaxed);
 }
 

@@ -114,6 +114,9 @@ int channel_open(struct channel *channel, const struct node_addresses *addresses
                  const struct channel_settings *settings);
 /* After the socket became writable: 0, or an errno. */
 int channel_connected(struct channel *channel);
+/* The next address, where one could not be reached. 0, or an errno: there is none left. */
+int channel_next_address(struct channel *channel, const struct node_addresses *addresses,
+                         const struct channel_settings *settings);
 /* Sends what the socket takes. 0, or an errno. */
 int channel_send(struct channel *channel);
 /* Receives what is there, or with `wait` blocks for it, no longer than receive_ms. 0 (also if
@@ -148,6 +151,9 @@ struct node {
     uint64_t missed_count;    /* raised with each */
 
     _Atomic bool open;         /* the breaker: kept back */
+    _Atomic bool down;         /* the same, and it has refused, or not answered a PING either */
+    _Atomic bool suspect;      /* it is slow: whether it answers a PING is to be found out */
+    _Atomic uint64_t probe_us; /* when it is to be PINGed next */
     _Atomic unsigned timeouts; /* in a row */
     _Atomic bool distrusted;   /* some bit of missed is set */
     _Atomic uint64_t missed[RING_SLOT_WORDS];
@@ -164,13 +170,21 @@ void node_answered(struct node *node, uint64_t us, size_t replies);
 /* Refused or reset, or (`slow`) without an answer in time. Returns whether the breaker opened by
  * that. */
 bool node_failed(struct node *node, bool slow);
+/* The hedging delay has passed without its answer. Returns whether that is news. */
+bool node_suspect(struct node *node);
 void node_close_breaker(struct node *node);
+/* It has not answered a PING. */
+void node_open_breaker(struct node *node);
 /* Median and 99th percentile of the last calls, 0 if there were none. */
 void node_latencies(const struct node *node, uint32_t *median_us, uint32_t *p99_us);
 
 static inline bool node_kept_back(const struct node *node)
 {
     return atomic_load_explicit(&node->open, memory_order_relaxed);
+}
+static inline bool node_down(const struct node *node)
+{
+    return atomic_load_explicit(&node->down, memory_order_relaxed);
 }
 static inline bool node_distrusted(const struct node *node, unsigned slot)
 {
@@ -189,8 +203,11 @@ struct view {
 
 /* Positions of a slot's nodes in the order in which they are to be asked: holders, then targets,
  * but those that are kept back, and then those that missed writes of this handle, behind the
- * others. All of them, always. */
-unsigned view_candidates(const struct view *view, unsigned slot, uint16_t out[CANDIDATES_MAX]);
+ * others. All of them, always. For what is not to be done twice (`once`), only a node that is down
+ * is kept back: two nodes that both count, because one was slow, would lose what one of them
+ * counted. */
+unsigned view_candidates(const struct view *view, unsigned slot, bool once,
+                         uint16_t out[CANDIDATES_MAX]);
 
 struct sp_ring;
 struct view *view_take(struct sp_ring *ring); /* NULL: there is none yet */
@@ -266,6 +283,9 @@ int pool_take(struct sp_ring *ring, struct node *node, bool attach, uint64_t epo
               struct channel **out, int *error);
 void pool_give(struct sp_ring *ring, struct node *node, struct channel *channel);
 void pool_drop(struct sp_ring *ring, struct node *node, struct channel *channel);
+/* Connecting has failed: the same at the node's next address. 0, or the errno as given. */
+int pool_next_address(struct sp_ring *ring, const struct node *node, struct channel *channel,
+                      int error);
 /* One that was idle turned out to be closed: so are the others. */
 void pool_outdate(struct sp_ring *ring, struct node *node, const struct channel *channel);
 /* For node_unref. */
@@ -358,6 +378,7 @@ struct item {
     bool keyless;  /* the caller: any node will do */
     bool once;     /* the caller: it is not to be done twice */
     bool done, pending, absent, unsure;
+    bool half;    /* its reply is there, and what is still to come does not change it */
     uint8_t live; /* lanes that it is in */
     uint8_t candidate_count, tried;
     uint8_t parts;        /* replies, as put */
@@ -425,9 +446,8 @@ int spread_run(struct sp_ring *ring, struct spread_item *items, size_t count,
 /* A node has missed a write of a slot that these have. */
 void trust_missed(struct sp_ring *ring, struct node *node, unsigned slot,
                   struct node *const *witnesses, size_t witness_count);
-/* The keeper's work: telling witnesses, and asking them whether the node has caught up. True: there
- * is more to be done soon. */
-bool trust_keep(struct sp_ring *ring, const struct view *view);
+/* The keeper's work: telling witnesses, and asking them whether the node has caught up. */
+void trust_keep(struct sp_ring *ring, const struct view *view);
 /* The node has caught up with all of the first `missed` writes that it missed; nothing is done if
  * there are more by now. */
 void trust_clear(struct sp_ring *ring, struct node *node, uint64_t missed);

@@ -63,19 +63,23 @@ static struct channel *idle_pop_outdated(struct node *node)
 /* --- taking and giving --------------------------------------------------------------------------
  */
 
+static struct channel_settings settings_of(const struct sp_ring *ring, bool attach, uint64_t epoch)
+{
+    const struct ring_settings *with = &ring->settings;
+    bool hedges = with->hedge_ms != 0 && with->hedge_ms < with->timeout_ms;
+    return (struct channel_settings){.user = with->user,
+                                     .password = with->password,
+                                     .connect_ms = with->connect_ms,
+                                     .timeout_ms = with->timeout_ms,
+                                     .receive_ms = hedges ? with->hedge_ms : with->timeout_ms,
+                                     .attach = attach,
+                                     .epoch = epoch};
+}
+
 static int pool_grow(struct sp_ring *ring, struct node *node, bool attach, uint64_t epoch,
                      struct channel **out, int *error)
 {
-    const struct ring_settings *with = &ring->settings;
-    const struct channel_settings settings = {
-        .user = with->user,
-        .password = with->password,
-        .connect_ms = with->connect_ms,
-        .timeout_ms = with->timeout_ms,
-        .receive_ms = with->hedge_ms != 0 && with->hedge_ms < with->timeout_ms ? with->hedge_ms
-                                                                               : with->timeout_ms,
-        .attach = attach,
-        .epoch = epoch};
+    const struct channel_settings settings = settings_of(ring, attach, epoch);
     struct node_addresses addresses;
     struct channel *channel = calloc(1, sizeof *channel);
     if (channel == NULL)
@@ -94,6 +98,18 @@ static int pool_grow(struct sp_ring *ring, struct node *node, bool attach, uint6
     }
     pool_drop(ring, node, channel);
     return *error == ENOMEM ? error_plain(SP_ENOMEM) : SP_ENODAEMON;
+}
+
+int pool_next_address(struct sp_ring *ring, const struct node *node, struct channel *channel,
+                      int error)
+{
+    const struct channel_settings settings = settings_of(ring, false, 0);
+    pthread_mutex_lock(&ring->mutex);
+    struct node_addresses addresses = node->addresses;
+    pthread_mutex_unlock(&ring->mutex);
+    if (channel->address + 1u >= addresses.count)
+        return error;
+    return channel_next_address(channel, &addresses, &settings);
 }
 
 int pool_take(struct sp_ring *ring, struct node *node, bool attach, uint64_t epoch, bool fresh,

@@ -334,7 +334,7 @@ void sp_ring_close(struct sp_ring *ring)
         stop_keeper(ring);
         struct view *view = view_take(ring);
         if (view != NULL)
-            (void)trust_keep(ring, view); /* what has not been told yet */
+            trust_keep(ring, view); /* what has not been told yet */
         view_give(view);
         watch_end(ring);
     } else {

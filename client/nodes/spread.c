@@ -9,7 +9,8 @@
  * An item is written again, stamped anew, where a node knows a newer entry, and by a newer map
  * where a node has nothing to do with the slot any more.
  *
- * With SP_RING_ONE, who is later than the hedging delay is not waited for once a holder has it.
+ * With SP_RING_ONE, who is later than the hedging delay is not waited for once a holder has it;
+ * with SP_RING_ALL, once the keeper has found that it does not answer a PING.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 
 #define ROUNDS_MAX  8u
 #define MAP_WAIT_MS 200u
+#define LOOK_US     20000u /* how often, while a node is late, whether it is down */
 #define SPREAD_ARGS 8u
 
 enum result {
@@ -187,7 +189,13 @@ static void place_item(struct spread *spread, struct spread_item *item)
     item->refused = SP_OK;
 }
 
-/* To all that are not kept back; if there are none, or `all`, to those that have not been asked. */
+/* Whoever wants all copies waits for a node that is only slow. */
+static bool is_kept_back(const struct spread *spread, const struct node *node)
+{
+    return spread->need == SP_RING_ALL ? node_down(node) : node_kept_back(node);
+}
+
+/* To all that are not kept back; if there are none, or `kept_back`, to the others. */
 static int put_to_nodes(struct spread *spread, uint32_t at, bool kept_back)
 {
     struct spread_item *item = &spread->items[at];
@@ -195,7 +203,7 @@ static int put_to_nodes(struct spread *spread, uint32_t at, bool kept_back)
     unsigned asked = 0;
     for (unsigned i = 0; i < item->node_count && status == SP_OK; i++) {
         struct node *node = spread->view->nodes[item->nodes[i]];
-        if (!kept_back && node_kept_back(node)) {
+        if (!kept_back && is_kept_back(spread, node)) {
             item->results[i] = RESULT_KEPT_BACK;
             continue;
         }
@@ -250,18 +258,41 @@ static void settle(struct spread *spread, struct lane *lane)
     }
 }
 
+/* All that still owe an answer do not answer a PING either. They are suspected from now on. */
+static bool waits_for_dead(const struct spread *spread)
+{
+    bool dead = true;
+    for (size_t i = 0; i < spread->lanes.count; i++) {
+        struct lane *lane = &spread->lanes.at[i];
+        if (lane->state != LANE_ACTIVE)
+            continue;
+        lane->late = true;
+        if (node_suspect(lane->node))
+            ring_wake(spread->ring);
+        dead = dead && node_down(lane->node);
+    }
+    return dead;
+}
+
+static bool waited_enough(const struct spread *spread, uint64_t now, uint64_t grace)
+{
+    if (now >= spread->deadline_us)
+        return true;
+    if (spread->ring->settings.hedge_ms == 0 || now < grace)
+        return false;
+    return waits_for_dead(spread) || (spread->need == SP_RING_ONE && all_good(spread));
+}
+
 static void wait_for_answers(struct spread *spread)
 {
     uint64_t hedge_us = spread->ring->settings.hedge_ms * UINT64_C(1000);
     uint64_t grace = spread->began_us + hedge_us;
     for (;;) {
         uint64_t now = clock_us();
-        if (now >= spread->deadline_us ||
-            (spread->need == SP_RING_ONE && hedge_us != 0 && now >= grace && all_good(spread)))
+        if (waited_enough(spread, now, grace))
             break;
-        uint64_t until = now < grace && hedge_us != 0 && grace < spread->deadline_us
-                             ? grace
-                             : spread->deadline_us;
+        uint64_t until = hedge_us == 0 ? spread->deadline_us : now < grace ? grace : now + LOOK_US;
+        until = until < spread->deadline_us ? until : spread->deadline_us;
         if (lanes_wait(&spread->lanes, until) == 0)
             break;
     }
@@ -303,7 +334,8 @@ static void note_missed(struct spread *spread, const struct spread_item *item)
         return;
     for (unsigned i = 0; i < item->node_count; i++) {
         struct node *node = spread->view->nodes[item->nodes[i]];
-        if (item->results[i] == RESULT_HAS)
+        if (item->results[i] == RESULT_HAS || item->results[i] == RESULT_NEWER ||
+            item->results[i] == RESULT_MOVED)
             continue;
         if (spread->view->map->parameters.kind == RING_REDIS)
             copy_missed(spread->ring, node, item->slot, item->key, item->key_bytes);

@@ -197,17 +197,13 @@ static void keep_node(struct sp_ring *ring, const struct view *view, struct node
         trust_clear(ring, node, missed);
 }
 
-bool trust_keep(struct sp_ring *ring, const struct view *view)
+void trust_keep(struct sp_ring *ring, const struct view *view)
 {
-    bool more = false;
     if (view->map->parameters.kind == RING_REDIS)
-        return false;
+        return;
     for (uint32_t i = 0; i < view->map->node_count; i++) {
         struct node *node = view->nodes[i];
-        if (!atomic_load_explicit(&node->distrusted, memory_order_relaxed))
-            continue;
-        keep_node(ring, view, node);
-        more |= atomic_load_explicit(&node->distrusted, memory_order_relaxed);
+        if (atomic_load_explicit(&node->distrusted, memory_order_relaxed))
+            keep_node(ring, view, node);
     }
-    return more;
 }

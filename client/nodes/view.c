@@ -16,20 +16,21 @@
 
 enum rank { RANK_GOOD, RANK_KEPT_BACK, RANK_DISTRUSTED, RANKS };
 
-static enum rank rank_of(const struct node *node, unsigned slot)
+static enum rank rank_of(const struct node *node, unsigned slot, bool once)
 {
     if (node_distrusted(node, slot))
         return RANK_DISTRUSTED;
-    return node_kept_back(node) ? RANK_KEPT_BACK : RANK_GOOD;
+    return (once ? node_down(node) : node_kept_back(node)) ? RANK_KEPT_BACK : RANK_GOOD;
 }
 
-unsigned view_candidates(const struct view *view, unsigned slot, uint16_t out[CANDIDATES_MAX])
+unsigned view_candidates(const struct view *view, unsigned slot, bool once,
+                         uint16_t out[CANDIDATES_MAX])
 {
     uint16_t all[CANDIDATES_MAX];
     enum rank ranks[CANDIDATES_MAX];
     unsigned count = ring_map_union(view->map, slot, all), good = 0;
     for (unsigned i = 0; i < count; i++) {
-        ranks[i] = rank_of(view->nodes[all[i]], slot);
+        ranks[i] = rank_of(view->nodes[all[i]], slot, once);
         if (ranks[i] == RANK_GOOD)
             out[good++] = all[i];
     }

@@ -2,8 +2,9 @@
 """Builds the extension module.
 
 In a checkout the library's sources are compiled into the module, so nothing needs to be installed
-but a C compiler, libxxhash-dev and libhiredis-dev. Without the sources, or with
-SIDEPOND_SYSTEM_LIB=1, the module is linked with the installed libsidepond (pkg-config sidepond).
+but a C compiler, libxxhash-dev, libhiredis-dev, libjansson-dev and libzookeeper-mt-dev. Without the
+sources, or with SIDEPOND_SYSTEM_LIB=1, the module is linked with the installed libsidepond
+(pkg-config sidepond).
 """
 import os
 import re
@@ -17,6 +18,8 @@ from setuptools import Extension, setup
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CHECKOUT = (ROOT / "client/local/CMakeLists.txt").is_file()
+PARTS = ["alloc", "client/local", "client/cache", "client/ring", "client/member", "client/nodes"]
+LIBRARIES = ["libxxhash", "hiredis", "jansson"]
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
@@ -40,8 +43,7 @@ def pkg_config(option, *modules):
 
 
 def headers():
-    folders = [HERE / "src", ROOT / "alloc", ROOT / "client/local", ROOT / "client/cache",
-               ROOT / "client/include/sidepond"]
+    folders = [HERE / "src", ROOT / "client/include/sidepond", *(ROOT / part for part in PARTS)]
     return [str(path) for folder in folders for path in folder.rglob("*.h")]
 
 
@@ -53,14 +55,16 @@ def extension():
     if not FREE_THREADED:
         macros.append(("Py_LIMITED_API", "0x030B0000"))
     if CHECKOUT and not os.environ.get("SIDEPOND_SYSTEM_LIB"):
-        sources += sources_in("alloc") + sources_in("client/local") + sources_in("client/cache")
+        for part in PARTS:
+            sources += sources_in(part)
         folders = ["", "alloc/include", "client/include"]
         compile_args += [f"-I{ROOT / folder}" for folder in folders]
         # what a reader does not use, all that writes above all, is left out by the linker
         compile_args += ["-ffunction-sections"]
-        compile_args += pkg_config("--cflags", "libxxhash", "hiredis")
-        link_args += ["-Wl,--gc-sections", *pkg_config("--libs", "libxxhash", "hiredis")]
-        macros += [("SIDEPOND_VERSION", f'"{version()}"')]
+        compile_args += pkg_config("--cflags", *LIBRARIES)
+        # ZooKeeper's client comes without a pkg-config file
+        link_args += ["-Wl,--gc-sections", *pkg_config("--libs", *LIBRARIES), "-lzookeeper_mt"]
+        macros += [("SIDEPOND_VERSION", f'"{version()}"'), ("THREADED", None)]
     else:
         compile_args += pkg_config("--cflags", "sidepond")
         link_args += pkg_config("--libs", "sidepond")

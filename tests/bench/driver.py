@@ -35,6 +35,7 @@ NAMES = {
     "ring-failover": "a node of a ring is killed or stopped under load, beside Redis Cluster and Sentinel",
     "ring-join": "an empty node joins a ring under load: misses that are wrong, and the hit ratio",
     "ring-repair": "a node of a ring is lost: how long until each of a million keys has two copies again",
+    "ring-client": "the ring's client against plain hiredis, many keys against one, two copies against one",
     "warm-restart": "from kill -9 with a million entries until a GET is answered right again",
     "ring-balance": "the ring's map against virtual points: balance, movement and time",
 }

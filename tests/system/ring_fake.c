@@ -187,7 +187,8 @@ static bool answer(struct fake_node *node, int fd, const redisReply *request)
         return false;
     if (strcmp(name, "PING") == 0)
         say(fd, "+PONG\r\n");
-    else if (atomic_load(&node->silent))
+    else if (atomic_load(&node->silent) &&
+             (request->elements < 2 || strcmp(words[1]->str, "ATTACH") != 0))
         return true;
     else if (strcmp(name, "SIDEPOND") == 0)
         sidepond(node, fd, words);

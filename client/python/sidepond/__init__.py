@@ -15,6 +15,11 @@ only the column asked for. Everything works after os.fork() and in threads.
     def totals(year): ...
 
 The cache holds what the workers put in; of all that miss a key, one computes it.
+
+    ring = sidepond.Ring(zookeeper="127.0.0.1:2181")
+    ring.set("user:7", b"Ada")
+
+A ring keeps each key on several nodes, and goes on when one of them fails.
 """
 import collections.abc
 import os
@@ -31,18 +36,31 @@ from sidepond._errors import (
     NoDaemon,
     NoIndex,
     NoLease,
+    NoNode,
     NoPond,
     NotFound,
     NoTable,
     NotReady,
+    Partial,
     Refused,
     Stale,
     Timeout,
     TooBig,
     TooOld,
+    Unknown,
 )
-from sidepond._info import Column, IndexInfo, PondInfo, ReaderInfo, Schema, TableInfo
-from sidepond._native import Cache, Index, Pond, Row, Snapshot, Table
+from sidepond._info import (
+    Column,
+    IndexInfo,
+    PondInfo,
+    ReaderInfo,
+    RingInfo,
+    RingNode,
+    RingPlace,
+    Schema,
+    TableInfo,
+)
+from sidepond._native import Cache, Index, Pond, Ring, Row, Snapshot, Table
 
 __all__ = [
     "AccessDenied",
@@ -59,14 +77,20 @@ __all__ = [
     "NoDaemon",
     "NoIndex",
     "NoLease",
+    "NoNode",
     "NoPond",
     "NoTable",
     "NotFound",
     "NotReady",
+    "Partial",
     "Pond",
     "PondInfo",
     "ReaderInfo",
     "Refused",
+    "Ring",
+    "RingInfo",
+    "RingNode",
+    "RingPlace",
     "Row",
     "Schema",
     "Snapshot",
@@ -76,6 +100,7 @@ __all__ = [
     "Timeout",
     "TooBig",
     "TooOld",
+    "Unknown",
     "__version__",
     "open",
 ]

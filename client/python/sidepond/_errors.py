@@ -118,6 +118,24 @@ class Refused(Error):
     __module__ = "sidepond"
 
 
+class NoNode(Error, ConnectionError):
+    """No copy of the key could be reached: nothing was done."""
+
+    __module__ = "sidepond"
+
+
+class Unknown(Error, ConnectionError):
+    """A write was sent to a ring and no answer came: it may have been done or not."""
+
+    __module__ = "sidepond"
+
+
+class Partial(Error):
+    """Fewer copies than were needed have the write: it is done, and will reach the others."""
+
+    __module__ = "sidepond"
+
+
 class CacheFull(Error):
     """The cache is full, and the daemon is configured not to evict."""
 
@@ -155,4 +173,7 @@ BY_STATUS = {
     "SP_ENOSPC": CacheFull,
     "SP_ENODAEMON": NoDaemon,
     "SP_EREFUSED": Refused,
+    "SP_ENONODE": NoNode,
+    "SP_EUNKNOWN": Unknown,
+    "SP_EPARTIAL": Partial,
 }

@@ -72,3 +72,45 @@ class ReaderInfo(typing.NamedTuple):
     version: int
     held: float
     revoked: bool
+
+
+class RingPlace(typing.NamedTuple):
+    """Where a key lies: the names of the nodes that hold it, in the order in which they are asked,
+    and of those that shall and do not yet."""
+
+    slot: int
+    holders: Tuple[str, ...]
+    joining: Tuple[str, ...]
+
+
+class RingNode(typing.NamedTuple):
+    """A node of a ring, and what this handle has seen of it. Slots are those that it owns, holds,
+    and shall hold; times in seconds."""
+
+    name: str
+    address: str
+    zone: str
+    weight: int
+    state: str
+    owned_slots: int
+    held_slots: int
+    wanted_slots: int
+    kept_back: bool
+    distrusted: bool
+    calls: int
+    failures: int
+    hedged: int
+    median: float
+    p99: float
+
+
+class RingInfo(typing.NamedTuple):
+    """A ring at one moment. Redundancy is complete where no slot is under-replicated."""
+
+    epoch: int
+    slots: int
+    replicas: int
+    redis: bool
+    under_replicated_slots: int
+    unsettled_slots: int
+    zookeeper_away: bool

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Callable, Iterable, Iterator, List, Mapping, Optional, ParamSpec, Protocol, Type, TypeVar, Union, final, overload
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Literal, Mapping, Optional, ParamSpec, Protocol, Type, TypeVar, Union, final, overload
 
-from sidepond._info import PondInfo, ReaderInfo, Schema, TableInfo
+from sidepond._info import PondInfo, ReaderInfo, RingInfo, RingNode, RingPlace, Schema, TableInfo
 
 _T = TypeVar("_T")
 
@@ -138,6 +138,66 @@ class Cache:
         user: Optional[str] = None,
         password: Optional[str] = None,
         timeout: float = 1,
+    ) -> None: ...
+
+_Key = TypeVar("_Key", str, bytes)
+
+@final
+class Ring:
+    def __new__(
+        cls,
+        zookeeper: Optional[str] = None,
+        *,
+        cluster: str = "main",
+        nodes: Optional[str] = None,
+        pond: Optional[str] = None,
+        file: Optional[str] = None,
+        credential: Optional[str] = None,
+        redis: bool = False,
+        replicas: int = 2,
+        slots: int = 16384,
+        user: Optional[str] = None,
+        password: Optional[str] = None,
+        connect: Optional[float] = None,
+        timeout: Optional[float] = None,
+        hedge: Optional[float] = None,
+        probe: Optional[float] = None,
+        idle: int = 32,
+    ) -> Ring: ...
+    @property
+    def closed(self) -> bool: ...
+    @overload
+    def get(self, key: _Bytes, default: None = None, /) -> Optional[bytes]: ...
+    @overload
+    def get(self, key: _Bytes, default: _T, /) -> Union[bytes, _T]: ...
+    def get_many(self, keys: Iterable[_Key], /) -> Dict[_Key, bytes]: ...
+    def set(
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        ttl: Optional[_Seconds] = None,
+        need: Literal["one", "all"] = "one",
+    ) -> int: ...
+    def delete(self, key: _Bytes, need: Literal["one", "all"] = "one") -> int: ...
+    def set_many(
+        self,
+        entries: Mapping[Any, _Bytes],
+        ttl: Optional[_Seconds] = None,
+        need: Literal["one", "all"] = "one",
+    ) -> int: ...
+    def incr(self, key: _Bytes, by: int = 1) -> int: ...
+    def execute(self, *arguments: Union[_Bytes, int, float]) -> Any: ...
+    def where(self, key: _Bytes, /) -> RingPlace: ...
+    def nodes(self) -> List[RingNode]: ...
+    def info(self) -> RingInfo: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Ring: ...
+    def __exit__(
+        self,
+        kind: Optional[Type[BaseException]] = None,
+        error: Optional[BaseException] = None,
+        traceback: Optional[TracebackType] = None,
+        /,
     ) -> None: ...
 
 @final

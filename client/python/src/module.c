@@ -40,13 +40,14 @@ static int modules_import(struct state *state)
 static int types_make(PyObject *module, struct state *state)
 {
     int (*const inits[])(PyObject *, struct state *) = {
-        row_type_init,  table_type_init,    getter_type_init,   index_type_init,
-        pond_type_init, snapshot_type_init, iterator_type_init, cache_type_init};
+        row_type_init,      table_type_init,    getter_type_init, index_type_init, pond_type_init,
+        snapshot_type_init, iterator_type_init, cache_type_init,  ring_type_init};
     for (size_t i = 0; i < sizeof inits / sizeof inits[0]; i++)
         if (inits[i](module, state) != 0)
             return -1;
     PyTypeObject *const public[] = {state->row_type,  state->table_type,    state->index_type,
-                                    state->pond_type, state->snapshot_type, state->cache_type};
+                                    state->pond_type, state->snapshot_type, state->cache_type,
+                                    state->ring_type};
     for (size_t i = 0; i < sizeof public / sizeof public[0]; i++)
         if (PyModule_AddType(module, public[i]) != 0)
             return -1;
@@ -71,6 +72,7 @@ static int module_exec(PyObject *module)
     X(getter_type)                                                                                 \
     X(blob_type)                                                                                   \
     X(cache_type)                                                                                  \
+    X(ring_type)                                                                                   \
     X(errors)                                                                                      \
     X(error)                                                                                       \
     X(not_found)                                                                                   \

@@ -11,7 +11,7 @@
  *    |          |          ^ |          so a row, a table or a memoryview can never outlive it.
  *    |          v          | v
  *    +----> Snapshot ------+ shapes     A memoryview holds its Snapshot through a Blob.
- *           Cache ---------+
+ *           Cache ---------+                               Ring stands alone.
  *
  * A row read outside a snapshot owns a copy of its bytes; in a snapshot it points into the pond,
  * and every access to it is followed by a check of the snapshot's lease.
@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "sidepond/cache.h"
+#include "sidepond/ring.h"
 #include "sidepond/sidepond.h"
 
 #if defined(Py_GIL_DISABLED)
@@ -58,6 +59,7 @@ struct state {
     PyTypeObject *getter_type;
     PyTypeObject *blob_type;
     PyTypeObject *cache_type;
+    PyTypeObject *ring_type;
     PyObject *errors; /* dict: status name -> class */
     PyObject *error;  /* the base class */
     PyObject *not_found;
@@ -107,6 +109,13 @@ struct cache_object {
     PyObject_HEAD struct state *state;
     struct sp_cache *cache;
     struct pond_object *pond;
+};
+
+struct ring_object {
+    PyObject_HEAD struct state *state;
+    struct sp_ring *ring; /* NULL: closed, and no call uses it any more */
+    unsigned calls;       /* that use it */
+    bool closed;
 };
 
 struct snapshot_object {
@@ -294,6 +303,23 @@ int cache_assign(PyObject *self, PyObject *key, PyObject *value);
 /* --- cache_compute.c ---------------------------------------------------------------------------
  */
 PyObject *cache_get_or_compute(PyObject *self, PyObject *args, PyObject *keywords);
+
+/* --- rings.c -----------------------------------------------------------------------------------
+ */
+int ring_type_init(PyObject *module, struct state *state);
+/* The handle for one call, which ends with ring_leave; NULL with an exception: it is closed. */
+struct sp_ring *ring_enter(struct ring_object *ring);
+void ring_leave(struct ring_object *ring);
+
+/* --- ring_calls.c ------------------------------------------------------------------------------
+ */
+PyObject *ring_get(PyObject *self, PyObject *const *args, Py_ssize_t count);
+PyObject *ring_get_many(PyObject *self, PyObject *keys);
+PyObject *ring_set(PyObject *self, PyObject *args, PyObject *keywords);
+PyObject *ring_delete(PyObject *self, PyObject *args, PyObject *keywords);
+PyObject *ring_set_many(PyObject *self, PyObject *args, PyObject *keywords);
+PyObject *ring_incr(PyObject *self, PyObject *args, PyObject *keywords);
+PyObject *ring_execute(PyObject *self, PyObject *args);
 
 /* --- snapshots.c -------------------------------------------------------------------------------
  */

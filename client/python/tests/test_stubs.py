@@ -41,6 +41,12 @@ def totals(year: int) -> List[int]:
     return [year]
 
 sums: List[int] = totals(2024)
+with sidepond.Ring(zookeeper="127.0.0.1:2181", timeout=0.5) as ring:
+    copies: int = ring.set("k", b"v", ttl=60, need="all")
+    maybe_value: Optional[bytes] = ring.get("k")
+    several: Mapping[str, bytes] = ring.get_many(["a", "b"])
+    holders = ring.where(b"k").holders + (ring.nodes()[0].name,)
+    epoch: int = ring.info().epoch
 gone: bool = totals.forget(2024)
 try:
     users[1]
@@ -50,7 +56,8 @@ except sidepond.NotFound as error:
 
 BAD = ["sidepond.open(3)", "sidepond.open('main').wait(version='x')",
        "sidepond.open('main')['users'].nothing", "x: str = sidepond.open('main').version",
-       "sidepond.open('main').cache.set('k', 3)", "sidepond.open('main').cache.cached(60)"]
+       "sidepond.open('main').cache.set('k', 3)", "sidepond.open('main').cache.cached(60)",
+       "sidepond.Ring(zookeeper=3)", "sidepond.Ring(nodes='a=b:1').set('k', 'v', need='some')"]
 
 
 def mypy(folder, text):
