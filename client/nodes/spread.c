@@ -295,8 +295,9 @@ static bool waited_enough(const struct spread *spread, uint64_t now, uint64_t gr
         return true;
     if (spread->ring->settings.hedge_ms == 0 || now < grace)
         return false;
+    /* What nobody has yet is waited for to the end: a node that is late may still take it. */
     bool dead = waits_for_dead(spread);
-    return (dead || spread->need == SP_RING_ONE) && all_good(spread);
+    return all_good(spread) && (dead || spread->need == SP_RING_ONE);
 }
 
 static int wait_for_answers(struct spread *spread)

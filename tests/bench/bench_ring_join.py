@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """bench_ring_join.py - an empty node joins a ring of three under load: do clients miss anything?
 
-Method. Three sidepondd, found through a real ZooKeeper; 100,000 keys of 100 bytes are all there, and are
+Method. Three sidepondd, found through a real ZooKeeper with the session's default time; 100,000 keys of 100 bytes are all there, and are
 read and written, never deleted, by 4 clients with 4,000 operations a second. So every read has to be
 a hit. After two seconds a fourth, empty node is started. The hit ratio is that of the reads between its
 start and the moment at which it holds what it shall, in the worst 100 ms of that, too; the checker
@@ -79,7 +79,7 @@ def main():
     options = ring_bench.options()
     keys = QUICK_KEYS if options.quick else KEYS
     with zookeeper_kit.Ensemble(1) as zookeeper, ring_kit.Directory("bench-join") as directory:
-        with ring_kit.SidepondRing(directory, 3, slots=16384, memory="256MiB", spare=1,
+        with ring_kit.SidepondRing(directory, 3, slots=16384, memory="256MiB", spare=1, session="4s",
                                    zookeeper=zookeeper.servers) as ring:
             ring.await_clean()
             seen = measure(ring, keys, directory)

@@ -35,7 +35,8 @@ struct ring_verdict {
     uint64_t single_copy_writes; /* acknowledged with fewer copies than were wanted */
     /* Not promised, and so not judged: reads older than what another client had acknowledged. */
     uint64_t older_than_others;
-    uint64_t counter_conflicts; /* what RING_RULE_COUNTER is about, with no_counters */
+    /* The same of increments that not all copies had, or of all with no_counters. */
+    uint64_t counter_conflicts;
 };
 
 /* Sorts the records in their place. False: no memory. */

@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import threading
 import time
 
 from resp_wire import Closed, Connection, Malformed
@@ -167,6 +168,30 @@ class Directory:
         process = Process(arguments, os.path.join(self.sub(name), "log"), environment)
         self.processes.append(process)
         return process
+
+
+class Stalls:
+    """Whether the machine itself stands still, so that every node does at once, and that is not one
+    fault. A thread that sleeps for 10 ms and looks how long that took."""
+
+    def __init__(self):
+        self.longest = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *unused):
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self):
+        while not self._over.is_set():
+            begun = time.monotonic()
+            time.sleep(0.01)
+            self.longest = max(self.longest, time.monotonic() - begun)
 
 
 # --- Redis' own ways -------------------------------------------------------------------------

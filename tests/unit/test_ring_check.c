@@ -325,6 +325,22 @@ static void lost_increments_are_seen(void **state)
     expect(&log, RING_RULES);
 }
 
+/* What one copy alone had acknowledged may be lost with it, and no more than that. */
+static void increments_on_one_copy_may_be_lost(void **state)
+{
+    (void)state;
+    for (uint32_t lost = 1; lost <= 2; lost++) {
+        struct forged log = {.count = 0};
+        for (uint32_t i = 1; i <= 3; i++)
+            operation(&log, (uint16_t)i, RING_LOG_INCR, i * 10, i * 10 + 1)->number = i;
+        log.records[1].have = 1;
+        finals(&log, 0, 3 - lost);
+        for (size_t i = 0; i < log.count; i++)
+            log.records[i].key = RING_LOG_COUNTERS;
+        expect(&log, lost == 1 ? RING_RULES : RING_RULE_COUNTER);
+    }
+}
+
 /* --- values, and outages -------------------------------------------------------------------- */
 
 static void values_are_known_and_damage_is_seen(void **state)
@@ -386,6 +402,7 @@ int main(void)
         cmocka_unit_test(a_value_before_it_was_written_is_seen),
         cmocka_unit_test(unequal_copies_are_seen),
         cmocka_unit_test(lost_increments_are_seen),
+        cmocka_unit_test(increments_on_one_copy_may_be_lost),
         cmocka_unit_test(values_are_known_and_damage_is_seen),
         cmocka_unit_test(an_outage_lasts_from_good_to_good),
     };
