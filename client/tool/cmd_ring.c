@@ -26,14 +26,20 @@ static int picture_show(const struct tool *tool, const struct ring_picture *pict
     return TOOL_OK;
 }
 
+static bool is_complete(const struct ring_picture *picture, uint64_t members)
+{
+    return ring_picture_complete(picture) && picture->count >= members;
+}
+
 /* Looks again and again; the last picture is left in *picture. */
-static int wait_complete(struct tool *tool, uint32_t wait_ms, struct ring_picture *picture)
+static int wait_complete(struct tool *tool, uint32_t wait_ms, uint64_t members,
+                         struct ring_picture *picture)
 {
     uint64_t end_us = clock_us() + UINT64_C(1000) * wait_ms;
     const struct timespec pause = {.tv_nsec = WAIT_LOOK_MS * 1000000L};
     for (;;) {
         int code = ring_picture_take(tool, picture);
-        if (code != TOOL_OK || ring_picture_complete(picture) || clock_us() >= end_us)
+        if (code != TOOL_OK || is_complete(picture, members) || clock_us() >= end_us)
             return code;
         ring_picture_free(picture);
         nanosleep(&pause, NULL);
@@ -44,15 +50,20 @@ int tool_ring(struct tool *tool)
 {
     struct ring_picture picture = {0};
     uint32_t wait_ms;
+    uint64_t members;
     int code = tool_option_ms(tool, "wait", 0, &wait_ms);
+    if (code == TOOL_OK)
+        code = tool_option_count(tool, "members", 1, 1, &members);
     if (code == TOOL_OK)
         code = tool_ring_open(tool);
     if (code == TOOL_OK)
-        code = wait_complete(tool, wait_ms, &picture);
+        code = wait_complete(tool, wait_ms, members, &picture);
     if (code != TOOL_OK)
         return code;
-    bool complete = ring_picture_complete(&picture);
+    bool complete = is_complete(&picture, members);
     code = picture_show(tool, &picture);
+    if (picture.count < members)
+        tool_error("%zu nodes of %llu", picture.count, (unsigned long long)members);
     ring_picture_free(&picture);
     return code == TOOL_OK && !complete ? TOOL_NO : code;
 }

@@ -177,6 +177,8 @@ class RingTest(unittest.TestCase):
         text = self.text()
         self.assertEqual(text.splitlines()[0].split("\t")[:4], ["NODE", "ADDRESS", "ZONE", "STATE"])
         self.assertIn("redundancy complete", text)
+        self.text("--members", "3")
+        self.assertIn("3 nodes of 4", self.error("--members", "4", code=1))
 
     def test_a_node_that_is_down(self):
         self.nodes["b"].end(signal.SIGKILL)
