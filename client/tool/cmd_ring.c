@@ -81,9 +81,14 @@ struct ring_watch {
 /* Sleeps until the interval is over, or the map has changed. */
 static void await_change(const struct ring_watch *watch, uint64_t epoch, uint64_t begun_us)
 {
+    const struct timespec pause = {.tv_nsec = WAIT_LOOK_MS * 1000000L};
     uint64_t end_us = begun_us + UINT64_C(1000) * watch->interval_ms, now_us = clock_us();
-    if (now_us < end_us)
-        (void)sp_ring_wait(watch->tool->ring, epoch, (uint32_t)((end_us - now_us + 999) / 1000));
+    if (now_us >= end_us)
+        return;
+    uint32_t left_ms = (uint32_t)((end_us - now_us + 999) / 1000);
+    int status = sp_ring_wait(watch->tool->ring, epoch, left_ms);
+    if (status != SP_OK && status != SP_ETIMEDOUT)
+        nanosleep(&pause, NULL);
 }
 
 /* True: it was worth a line. */
@@ -180,13 +185,16 @@ static int watch_live(struct ring_watch *watch)
 int tool_ring_watch(struct tool *tool)
 {
     struct ring_watch watch = {.tool = tool};
+    bool live = tool->terminal && !tool->json;
     int code = tool_option_ms(tool, "interval", 1000, &watch.interval_ms);
     if (code == TOOL_OK)
         code = tool_option_count(tool, "count", 1, UINT64_MAX, &watch.count);
+    if (code == TOOL_OK && live)
+        (void)screen_hold_signals();
     if (code == TOOL_OK)
         code = tool_ring_open(tool);
     if (code == TOOL_OK)
-        code = tool->terminal && !tool->json ? watch_live(&watch) : watch_lines(&watch);
+        code = live ? watch_live(&watch) : watch_lines(&watch);
     screen_end_by_signal();
     return code;
 }
