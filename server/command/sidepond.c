@@ -16,6 +16,7 @@
 #include "server/command/commands.h"
 #include "server/command/jobs.h"
 #include "server/command/operators.h"
+#include "server/ring/ring.h"
 
 enum { LOOK_EVERY_MS = 10, WAIT_MOST_MS = 3600000, COMPLAINTS_MAX = 20 };
 
@@ -300,6 +301,54 @@ static void put_cache(struct map *out, struct service *service)
     map_end(&map);
 }
 
+static void put_peer(struct reply *reply, const struct ring_peer_figures *peer)
+{
+    struct map map = map_begin(reply);
+    put_text(&map, "name", peer->name);
+    put_text(&map, "state", peer->reachable ? "reachable" : "unreachable");
+    put_number(&map, "sent", peer->sent);
+    put_number(&map, "failed", peer->failed);
+    put_number(&map, "queued", peer->queued);
+    put_number(&map, "missed_slots", peer->missed);
+    put_number(&map, "repaired_out", peer->repaired_out);
+    put_number(&map, "repaired_in", peer->repaired_in);
+    map_end(&map);
+}
+
+static void put_peers(struct map *out, struct ring *ring)
+{
+    struct reply *reply = map_name(out, "peers");
+    struct ring_peer_figures *peers = calloc(RING_NODES_MAX, sizeof(*peers));
+    size_t count = peers ? ring_peer_figures(ring, peers, RING_NODES_MAX) : 0;
+    reply_array(reply, count);
+    for (size_t i = 0; i < count; i++)
+        put_peer(reply, &peers[i]);
+    free(peers);
+}
+
+static void put_ring(struct map *out, struct ring *ring)
+{
+    static const char *const links[] = {"away", "connected", "refuses"};
+    struct ring_figures figures;
+    ring_figures(ring, &figures);
+    struct map map = map_begin(map_name(out, "ring"));
+    put_number(&map, "epoch", figures.epoch);
+    put_number(&map, "owned_slots", figures.owned);
+    put_number(&map, "held_slots", figures.held);
+    put_number(&map, "pulling_slots", figures.pulling);
+    put_number(&map, "suspect_slots", figures.suspect);
+    put_number(&map, "under_replicated_slots", figures.under_replicated);
+    put_number(&map, "pulled_entries", figures.pulled_entries);
+    put_number(&map, "pulled_bytes", figures.pulled_bytes);
+    put_number(&map, "compared_slots", figures.compared_slots);
+    put_number(&map, "differing_slots", figures.differing_slots);
+    put_text(&map, "zookeeper",
+             figures.in_zookeeper ? links[(unsigned)figures.member.link % 3] : "none");
+    put_error(&map, "zookeeper_error", figures.member.why);
+    put_peers(&map, ring);
+    map_end(&map);
+}
+
 static void tell_status(struct job *job)
 {
     struct operator_table *tables;
@@ -312,6 +361,8 @@ static void tell_status(struct job *job)
     put_pond(&map, job->service);
     put_sources(&map, tables, count);
     put_cache(&map, job->service);
+    if (job->service->ring)
+        put_ring(&map, job->service->ring);
     map_end(&map);
     free(tables);
 }

@@ -26,6 +26,7 @@ void ring_figures(struct ring *ring, struct ring_figures *out)
 {
     memset(out, 0, sizeof(*out));
     pthread_mutex_lock(&ring->lock);
+    out->in_zookeeper = ring->in_zookeeper;
     out->epoch = ring->map ? ring->map->epoch : 0;
     count_slots(ring, out);
     pthread_mutex_unlock(&ring->lock);

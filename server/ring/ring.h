@@ -140,6 +140,7 @@ struct ring_figures {
     uint64_t epoch;
     unsigned owned, held, pulling, suspect; /* slots */
     unsigned under_replicated; /* slots of the map with fewer holders than there shall be copies */
+    bool in_zookeeper;         /* else it is of a static list, and `member` says nothing */
     struct member_status member;
     uint64_t pulled_entries, pulled_bytes, compared_slots, differing_slots;
 };
