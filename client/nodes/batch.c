@@ -10,6 +10,9 @@
  * What is not to be done twice is never sent to a second node unless it is certain that the first
  * has not done it: nothing of it was sent, or the node said so.
  *
+ * Nodes that missed writes of this handle are asked when the others have failed. When these are
+ * only silent, half of the time goes by first: an old value is worse than a late one.
+ *
  * Nodes that say that they do not know whether what they hold is current (NOTHELD) may know in a
  * moment: if that is why an item failed, it is asked again in another round until the time is over.
  *
@@ -57,6 +60,15 @@ static unsigned any_candidates(const struct view *view, uint16_t out[CANDIDATES_
     return count;
 }
 
+static uint8_t count_trusted(const struct view *view, const struct item *item)
+{
+    uint8_t count = 0;
+    while (count < item->candidate_count &&
+           (item->keyless || !node_distrusted(view->nodes[item->candidates[count]], item->slot)))
+        count++;
+    return count;
+}
+
 static void prepare_round(struct batch *batch)
 {
     batch->waiting = 0;
@@ -68,6 +80,7 @@ static void prepare_round(struct batch *batch)
             (uint8_t)(item->keyless
                           ? any_candidates(batch->view, item->candidates)
                           : view_candidates(batch->view, item->slot, item->once, item->candidates));
+        item->trusted = count_trusted(batch->view, item);
         item->tried = item->live = 0;
         item->unsure = item->absent = item->pending = item->half = false;
         item->status = SP_ENONODE;
@@ -169,11 +182,24 @@ static int put_item(struct batch *batch, struct lane *lane, uint32_t at)
     return SP_OK;
 }
 
+/* Whether the item has another candidate that may be asked by now. Those that are not trusted may
+ * have an old value, so silence of the others is no reason to ask them before half of the time is
+ * over; nor is it that another one knows of no value, or does not yet know whether its own counts.
+ */
+static bool may_try(const struct batch *batch, const struct item *item)
+{
+    if (item->tried == item->candidate_count)
+        return false;
+    if (item->tried < item->trusted || batch->half_over)
+        return true;
+    return item->live == 0 && !item->absent && !item->unsure;
+}
+
 /* To the next candidate to which a lane can be opened. */
 static int send_item(struct batch *batch, size_t wave, uint32_t at)
 {
     struct item *item = &batch->items[at];
-    while (item->tried < item->candidate_count) {
+    while (may_try(batch, item)) {
         uint16_t position = item->candidates[item->tried++];
         struct lane *lane = lane_to(batch, wave, batch->view->nodes[position]);
         if (lane == NULL)
@@ -232,13 +258,24 @@ static void hedge(struct batch *batch, struct lane *lane)
         ring_wake(batch->ring);
     for (size_t i = lane->item_at; i < lane->item_count; i++) {
         struct item *item = &batch->items[lane->items[i]];
-        if (item->done || item->once || item->tried == item->candidate_count)
+        if (item->done || item->once || !may_try(batch, item))
             continue;
         set_pending(batch, item);
         hedged = true;
     }
     if (hedged)
         atomic_fetch_add_explicit(&lane->node->hedged, 1, memory_order_relaxed);
+}
+
+/* Half of the time is over, too. */
+static void look_at_clock(struct batch *batch)
+{
+    if (batch->half_over || clock_us() < batch->half_us)
+        return;
+    batch->half_over = true;
+    for (size_t i = 0; i < batch->lanes.count; i++)
+        if (batch->lanes.at[i].state == LANE_ACTIVE && batch->lanes.at[i].late)
+            hedge(batch, &batch->lanes.at[i]);
 }
 
 static void look_at_lanes(struct batch *batch)
@@ -261,7 +298,7 @@ static void look_at_lanes(struct batch *batch)
 static uint64_t wake_us(const struct batch *batch)
 {
     uint64_t hedge_us = batch->ring->settings.hedge_ms * UINT64_C(1000);
-    uint64_t wake = batch->deadline_us;
+    uint64_t wake = batch->half_over ? batch->deadline_us : batch->half_us;
     for (size_t i = 0; i < batch->lanes.count && hedge_us != 0; i++) {
         const struct lane *lane = &batch->lanes.at[i];
         if (lane->state == LANE_ACTIVE && !lane->late && lane->began_us + hedge_us < wake)
@@ -303,7 +340,8 @@ static int run_round(struct batch *batch)
         look_at_lanes(batch);
         if (batch->waiting > 0 || batch->left == 0 || status != SP_OK)
             continue;
-        (void)lanes_wait(&batch->lanes, wake_us(batch));
+        if (lanes_wait(&batch->lanes, wake_us(batch)) > 0)
+            look_at_clock(batch);
         look_at_lanes(batch);
         if (batch->left > 0 && batch->waiting == 0 && clock_us() >= batch->deadline_us)
             time_is_over(batch);
@@ -332,7 +370,10 @@ int batch_run(struct batch *batch)
 {
     uint32_t pause_ms = PAUSE_FIRST_MS;
     int status = ring_view(batch->ring, &batch->view);
-    batch->deadline_us = clock_us() + batch->ring->settings.timeout_ms * UINT64_C(1000);
+    uint64_t now = clock_us();
+    batch->deadline_us = now + batch->ring->settings.timeout_ms * UINT64_C(1000);
+    batch->half_us = now + batch->ring->settings.timeout_ms * UINT64_C(500);
+    batch->half_over = false;
     batch->left = batch->count;
     batch->once = false;
     while (status == SP_OK) {

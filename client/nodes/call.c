@@ -19,6 +19,7 @@
 #include "client/nodes/nodes.h"
 
 #define COMMANDS_MS   1000u
+#define WAIT_MS       "100" /* for a copy that neither takes it nor is known to be away */
 #define ARGUMENTS_FEW 16u
 
 struct calls {
@@ -116,11 +117,13 @@ static int put_call(const struct sp_ring_call *call, struct sp_buffer *out)
 
 static int put_item(struct batch *batch, uint32_t at, struct sp_buffer *out)
 {
-    static const struct argument wait[] = {{"WAIT", 4}, {"0", 1}, {"0", 1}};
+    static const char others[RING_COPIES_MAX][2] = {"0", "1", "2"};
+    const struct argument wait[] = {
+        {"WAIT", 4}, {others[batch->view->map->parameters.replicas - 1], 1}, {WAIT_MS, 3}};
     const struct calls *calls = batch->context;
     int status = put_call(&calls->at[at], out);
     if (status != SP_OK || calls->redis || !calls->plans[at].info->writes ||
-        !calls->plans[at].place.keyed)
+        !calls->plans[at].place.keyed || batch->view->map->parameters.replicas == 1)
         return status;
     batch->items[at].parts = 2;
     return put_arguments(out, wait, 3);

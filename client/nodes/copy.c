@@ -29,6 +29,7 @@ struct missed_key {
     unsigned slot;
     uint32_t hash;
     size_t size;
+    bool dropped; /* it is not missed any more, and in no bucket */
     char bytes[];
 };
 
@@ -42,21 +43,24 @@ struct missed_keys {
 /* --- the set of keys; the mutex is held ---------------------------------------------------------
  */
 
-static uint32_t hash_of(const char *bytes, size_t size)
+static uint32_t hash_of(const void *key, size_t size)
 {
+    const uint8_t *bytes = key;
     uint32_t hash = 2166136261u;
     for (size_t i = 0; i < size; i++)
-        hash = (hash ^ (uint8_t)bytes[i]) * 16777619u;
+        hash = (hash ^ bytes[i]) * 16777619u;
     return hash;
 }
 
-static bool keys_have(const struct missed_keys *keys, uint32_t hash, const void *bytes, size_t size)
+/* Where the link to a key is, or would be. */
+static struct missed_key **keys_find(struct missed_keys *keys, const void *bytes, size_t size)
 {
-    const struct missed_key *key = keys->buckets[hash % BUCKETS];
-    while (key != NULL && (key->hash != hash || key->size != size ||
-                           (size > 0 && memcmp(key->bytes, bytes, size) != 0)))
-        key = key->bucket_next;
-    return key != NULL;
+    uint32_t hash = hash_of(bytes, size);
+    struct missed_key **at = &keys->buckets[hash % BUCKETS];
+    while (*at != NULL && ((*at)->hash != hash || (*at)->size != size ||
+                           (size > 0 && memcmp((*at)->bytes, bytes, size) != 0)))
+        at = &(*at)->bucket_next;
+    return at;
 }
 
 static void keys_append(struct missed_keys *keys, struct missed_key *key)
@@ -78,10 +82,8 @@ static struct missed_key *keys_pop(struct missed_keys *keys)
     keys->first = key->next;
     if (keys->first == NULL)
         keys->last = &keys->first;
-    struct missed_key **at = &keys->buckets[key->hash % BUCKETS];
-    while (*at != key)
-        at = &(*at)->bucket_next;
-    *at = key->bucket_next;
+    if (!key->dropped)
+        *keys_find(keys, key->bytes, key->size) = key->bucket_next;
     keys->count--;
     keys->bytes -= key->size;
     return key;
@@ -109,10 +111,11 @@ void copy_missed(struct sp_ring *ring, struct node *node, unsigned slot, const v
     } else {
         key->slot = slot;
         key->size = size;
+        key->dropped = false;
         if (size > 0)
             memcpy(key->bytes, bytes, size);
         key->hash = hash_of(key->bytes, size);
-        if (!keys_have(keys, key->hash, bytes, size)) {
+        if (*keys_find(keys, bytes, size) == NULL) {
             bool room = keys->count < KEYS_MAX && keys->bytes + size <= KEYS_BYTES_MAX;
             keys->overflown |= !room;
             if (room) {
@@ -123,6 +126,17 @@ void copy_missed(struct sp_ring *ring, struct node *node, unsigned slot, const v
     }
     pthread_mutex_unlock(&ring->mutex);
     free(key);
+}
+
+void copy_taken(struct sp_ring *ring, struct node *node, const void *key, size_t key_bytes)
+{
+    pthread_mutex_lock(&ring->mutex);
+    struct missed_key **at = node->keys != NULL ? keys_find(node->keys, key, key_bytes) : NULL;
+    if (at != NULL && *at != NULL) {
+        (*at)->dropped = true;
+        *at = (*at)->bucket_next;
+    }
+    pthread_mutex_unlock(&ring->mutex);
 }
 
 void copy_forget(struct node *node)
@@ -200,7 +214,16 @@ static int copy_from(struct sp_ring *ring, const struct view *view, struct node 
     return status == SP_ENOTFOUND ? SP_OK : status;
 }
 
-/* From the first other copy that has missed nothing of the slot itself. */
+static bool has_missed(struct sp_ring *ring, const struct node *node, const struct missed_key *key)
+{
+    pthread_mutex_lock(&ring->mutex);
+    bool missed = node->keys != NULL &&
+                  (node->keys->overflown || *keys_find(node->keys, key->bytes, key->size) != NULL);
+    pthread_mutex_unlock(&ring->mutex);
+    return missed;
+}
+
+/* From the first other copy that has not missed it itself. */
 static bool copy_key(struct sp_ring *ring, const struct view *view, struct node *to,
                      const struct missed_key *key)
 {
@@ -208,7 +231,7 @@ static bool copy_key(struct sp_ring *ring, const struct view *view, struct node 
     unsigned count = view_candidates(view, key->slot, false, positions);
     for (unsigned i = 0; i < count; i++) {
         struct node *from = view->nodes[positions[i]];
-        if (from == to || node_kept_back(from) || node_distrusted(from, key->slot))
+        if (from == to || node_kept_back(from) || has_missed(ring, from, key))
             continue;
         if (copy_from(ring, view, from, to, key) == SP_OK)
             return true;
@@ -227,7 +250,7 @@ static struct missed_key *pop_locked(struct sp_ring *ring, struct node *node)
 static void put_back(struct sp_ring *ring, struct node *node, struct missed_key *key)
 {
     pthread_mutex_lock(&ring->mutex);
-    if (keys_have(node->keys, key->hash, key->bytes, key->size)) {
+    if (*keys_find(node->keys, key->bytes, key->size) != NULL) {
         free(key);
     } else {
         keys_append(node->keys, key);
@@ -248,7 +271,7 @@ static enum copied copy_some(struct sp_ring *ring, const struct view *view, stru
         key = pop_locked(ring, node);
         if (key == NULL)
             return COPIED_ALL;
-        if (!copy_key(ring, view, node, key)) {
+        if (!key->dropped && !copy_key(ring, view, node, key)) {
             put_back(ring, node, key);
             return COPIED_STUCK;
         }

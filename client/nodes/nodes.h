@@ -381,6 +381,7 @@ struct item {
     bool half;    /* its reply is there, and what is still to come does not change it */
     uint8_t live; /* lanes that it is in */
     uint8_t candidate_count, tried;
+    uint8_t trusted;      /* of the candidates, the first */
     uint8_t parts;        /* replies, as put */
     uint8_t verdict;      /* the rules' */
     uint16_t answered_by; /* position of the node */
@@ -405,7 +406,8 @@ struct batch {
     size_t count, left; /* items; not yet done */
     struct lanes lanes;
     size_t waiting; /* pending items */
-    uint64_t deadline_us;
+    uint64_t deadline_us, half_us;
+    bool half_over;                /* of the time */
     bool once;                     /* some item is */
     char why[NODE_TEXT_BYTES * 2]; /* what last went wrong */
 };
@@ -459,6 +461,8 @@ void trust_forget(struct node *node); /* when the node goes */
  * before trust_missed. */
 void copy_missed(struct sp_ring *ring, struct node *node, unsigned slot, const void *key,
                  size_t key_bytes);
+/* The node has taken a write that takes the place of all before. */
+void copy_taken(struct sp_ring *ring, struct node *node, const void *key, size_t key_bytes);
 bool copy_keep(struct sp_ring *ring, const struct view *view);
 void copy_forget(struct node *node);
 

@@ -44,6 +44,7 @@ struct spread {
     enum sp_ring_need need;
     uint64_t began_us, deadline_us, moved_epoch;
     struct lanes lanes;
+    size_t wave; /* the first lane of those that are being filled */
     char *why;
 };
 
@@ -156,7 +157,7 @@ static int put_item(struct spread *spread, uint32_t at, struct node *node)
 {
     struct spread_item *item = &spread->items[at];
     struct lane *lane = NULL;
-    for (size_t i = spread->lanes.count; i > 0 && lane == NULL; i--)
+    for (size_t i = spread->lanes.count; i > spread->wave && lane == NULL; i--)
         if (spread->lanes.at[i - 1].node == node)
             lane = &spread->lanes.at[i - 1];
     if (lane == NULL)
@@ -187,6 +188,7 @@ static void place_item(struct spread *spread, struct spread_item *item)
     item->version = ring_clock_stamp(&spread->ring->clock, now_ms);
     item->expiry_ms = item->ttl_ms != 0 ? now_ms + item->ttl_ms : 0;
     item->refused = SP_OK;
+    memset(item->results, RESULT_KEPT_BACK, sizeof item->results);
 }
 
 /* Whoever wants all copies waits for a node that is only slow. */
@@ -258,6 +260,19 @@ static void settle(struct spread *spread, struct lane *lane)
     }
 }
 
+static int send_items(struct spread *spread, bool kept_back)
+{
+    int status = SP_OK;
+    spread->wave = spread->lanes.count;
+    for (uint32_t i = 0; i < spread->count && status == SP_OK; i++)
+        if (spread->items[i].again && !holder_has(&spread->items[i]))
+            status = put_to_nodes(spread, i, kept_back);
+    for (size_t i = spread->wave; i < spread->lanes.count && status == SP_OK; i++)
+        if (spread->lanes.at[i].state == LANE_ACTIVE)
+            lane_start(&spread->lanes, &spread->lanes.at[i], spread->lanes.at[i].wanted);
+    return status;
+}
+
 /* All that still owe an answer do not answer a PING either. They are suspected from now on. */
 static bool waits_for_dead(const struct spread *spread)
 {
@@ -280,17 +295,26 @@ static bool waited_enough(const struct spread *spread, uint64_t now, uint64_t gr
         return true;
     if (spread->ring->settings.hedge_ms == 0 || now < grace)
         return false;
-    return waits_for_dead(spread) || (spread->need == SP_RING_ONE && all_good(spread));
+    bool dead = waits_for_dead(spread);
+    return (dead || spread->need == SP_RING_ONE) && all_good(spread);
 }
 
-static void wait_for_answers(struct spread *spread)
+static int wait_for_answers(struct spread *spread)
 {
+    bool all_asked = false;
+    int status = SP_OK;
     uint64_t hedge_us = spread->ring->settings.hedge_ms * UINT64_C(1000);
     uint64_t grace = spread->began_us + hedge_us;
     for (;;) {
         uint64_t now = clock_us();
         if (waited_enough(spread, now, grace))
             break;
+        if (now >= grace && hedge_us != 0 && !all_asked) { /* those kept back are not worse */
+            all_asked = true;
+            status = send_items(spread, true);
+            if (status != SP_OK)
+                break;
+        }
         uint64_t until = hedge_us == 0 ? spread->deadline_us : now < grace ? grace : now + LOOK_US;
         until = until < spread->deadline_us ? until : spread->deadline_us;
         if (lanes_wait(&spread->lanes, until) == 0)
@@ -301,21 +325,16 @@ static void wait_for_answers(struct spread *spread)
         lane->late = lane->state == LANE_ACTIVE;
         settle(spread, lane);
     }
+    return status;
 }
 
 static int run_wave(struct spread *spread, bool kept_back)
 {
-    int status = SP_OK;
     lanes_begin(&spread->lanes, spread->ring, spread->view);
     spread->began_us = clock_us();
-    for (uint32_t i = 0; i < spread->count && status == SP_OK; i++)
-        if (spread->items[i].again)
-            status = put_to_nodes(spread, i, kept_back);
-    for (size_t i = 0; i < spread->lanes.count && status == SP_OK; i++)
-        if (spread->lanes.at[i].state == LANE_ACTIVE)
-            lane_start(&spread->lanes, &spread->lanes.at[i], spread->lanes.at[i].wanted);
+    int status = send_items(spread, kept_back);
     if (status == SP_OK)
-        wait_for_answers(spread);
+        status = wait_for_answers(spread);
     lanes_end(&spread->lanes);
     return status;
 }
@@ -343,6 +362,18 @@ static void note_missed(struct spread *spread, const struct spread_item *item)
     }
 }
 
+/* What a Redis node missed before is made good by a whole value. */
+static void note_taken(struct spread *spread, const struct spread_item *item)
+{
+    if (spread->view->map->parameters.kind != RING_REDIS)
+        return;
+    for (unsigned i = 0; i < item->node_count; i++) {
+        struct node *node = spread->view->nodes[item->nodes[i]];
+        if (item->results[i] == RESULT_HAS && node_distrusted(node, item->slot))
+            copy_taken(spread->ring, node, item->key, item->key_bytes);
+    }
+}
+
 static int status_of(const struct spread *spread, const struct spread_item *item)
 {
     unsigned have = item->copies.have;
@@ -363,6 +394,7 @@ static void judge(struct spread *spread, struct spread_item *item)
     item->copies.have = count_results(item, RESULT_HAS);
     item->copies.want = item->node_count > replicas ? item->node_count : replicas;
     item->status = status_of(spread, item);
+    note_taken(spread, item);
     note_missed(spread, item);
 }
 

@@ -244,6 +244,47 @@ static void test_hedge(void **state)
     assert_value(two->ring, "k", "v");
 }
 
+/* What missed a write is not read from because the other is silent, before half of the time is
+ * over; but then it is. */
+static void test_old_is_worse_than_late(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *owner = copy_of(two, "k", 0), *next = copy_of(two, "k", 1);
+    assert_ok(sp_ring_set(two->ring, K("k"), K("old"), 0, SP_RING_ALL, NULL));
+    atomic_store(&next->missed, 1);
+    atomic_store(&owner->full, 1);
+    assert_ok(sp_ring_set(two->ring, K("k"), K("new"), 0, SP_RING_ONE, NULL));
+    assert_value(two->ring, "k", "new");
+    atomic_store(&next->silent, true);
+    uint64_t began = clock_ms();
+    assert_value(two->ring, "k", "old");
+    assert_in_range(clock_ms() - began, 195, 395);
+    atomic_store(&next->silent, false);
+    atomic_store(&next->hangs_up, true);
+    began = clock_ms();
+    assert_value(two->ring, "k", "old"); /* at once: the other one is certainly away */
+    assert_in_range(clock_ms() - began, 0, 150);
+}
+
+/* A write goes to nodes that are kept back where no other takes it. */
+static void test_kept_back_writes(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *owner = copy_of(two, "k", 0), *next = copy_of(two, "k", 1);
+    struct sp_ring_copies copies;
+    struct fake_entry entry;
+    assert_ok(sp_ring_set(two->ring, K("k"), K("v"), 0, SP_RING_ALL, NULL));
+    atomic_store(&owner->hangs_up, true);
+    assert_ok(sp_ring_set(two->ring, K("k"), K("w"), 0, SP_RING_ONE, &copies));
+    assert_int_equal(copies.have, 1);
+    atomic_store(&owner->hangs_up, false); /* its breaker is still open, or was so a moment ago */
+    atomic_store(&next->silent, true);
+    assert_ok(sp_ring_set(two->ring, K("k"), K("x"), 0, SP_RING_ONE, &copies));
+    assert_int_equal(copies.have, 1);
+    assert_true(fake_node_find(owner, "k", &entry));
+    assert_string_equal(entry.value, "x");
+}
+
 /* --- the map ------------------------------------------------------------------------------------
  */
 
@@ -303,8 +344,15 @@ static void test_later_epoch(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        TEST(test_stamps), TEST(test_newer), TEST(test_missed), TEST(test_not_held),
-        TEST(test_once),   TEST(test_hedge), TEST(test_moved),  TEST(test_later_epoch)};
+    const struct CMUnitTest tests[] = {TEST(test_stamps),
+                                       TEST(test_newer),
+                                       TEST(test_missed),
+                                       TEST(test_not_held),
+                                       TEST(test_once),
+                                       TEST(test_hedge),
+                                       TEST(test_old_is_worse_than_late),
+                                       TEST(test_kept_back_writes),
+                                       TEST(test_moved),
+                                       TEST(test_later_epoch)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
