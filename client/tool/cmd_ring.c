@@ -26,14 +26,20 @@ static int picture_show(const struct tool *tool, const struct ring_picture *pict
     return TOOL_OK;
 }
 
+static bool is_complete(const struct ring_picture *picture, uint64_t members)
+{
+    return ring_picture_complete(picture) && picture->count >= members;
+}
+
 /* Looks again and again; the last picture is left in *picture. */
-static int wait_complete(struct tool *tool, uint32_t wait_ms, struct ring_picture *picture)
+static int wait_complete(struct tool *tool, uint32_t wait_ms, uint64_t members,
+                         struct ring_picture *picture)
 {
     uint64_t end_us = clock_us() + UINT64_C(1000) * wait_ms;
     const struct timespec pause = {.tv_nsec = WAIT_LOOK_MS * 1000000L};
     for (;;) {
         int code = ring_picture_take(tool, picture);
-        if (code != TOOL_OK || ring_picture_complete(picture) || clock_us() >= end_us)
+        if (code != TOOL_OK || is_complete(picture, members) || clock_us() >= end_us)
             return code;
         ring_picture_free(picture);
         nanosleep(&pause, NULL);
@@ -44,15 +50,20 @@ int tool_ring(struct tool *tool)
 {
     struct ring_picture picture = {0};
     uint32_t wait_ms;
+    uint64_t members;
     int code = tool_option_ms(tool, "wait", 0, &wait_ms);
+    if (code == TOOL_OK)
+        code = tool_option_count(tool, "members", 1, 1, &members);
     if (code == TOOL_OK)
         code = tool_ring_open(tool);
     if (code == TOOL_OK)
-        code = wait_complete(tool, wait_ms, &picture);
+        code = wait_complete(tool, wait_ms, members, &picture);
     if (code != TOOL_OK)
         return code;
-    bool complete = ring_picture_complete(&picture);
+    bool complete = is_complete(&picture, members);
     code = picture_show(tool, &picture);
+    if (picture.count < members)
+        tool_error("%zu nodes of %llu", picture.count, (unsigned long long)members);
     ring_picture_free(&picture);
     return code == TOOL_OK && !complete ? TOOL_NO : code;
 }
@@ -70,9 +81,14 @@ struct ring_watch {
 /* Sleeps until the interval is over, or the map has changed. */
 static void await_change(const struct ring_watch *watch, uint64_t epoch, uint64_t begun_us)
 {
+    const struct timespec pause = {.tv_nsec = WAIT_LOOK_MS * 1000000L};
     uint64_t end_us = begun_us + UINT64_C(1000) * watch->interval_ms, now_us = clock_us();
-    if (now_us < end_us)
-        (void)sp_ring_wait(watch->tool->ring, epoch, (uint32_t)((end_us - now_us + 999) / 1000));
+    if (now_us >= end_us)
+        return;
+    uint32_t left_ms = (uint32_t)((end_us - now_us + 999) / 1000);
+    int status = sp_ring_wait(watch->tool->ring, epoch, left_ms);
+    if (status != SP_OK && status != SP_ETIMEDOUT)
+        nanosleep(&pause, NULL);
 }
 
 /* True: it was worth a line. */
@@ -169,13 +185,16 @@ static int watch_live(struct ring_watch *watch)
 int tool_ring_watch(struct tool *tool)
 {
     struct ring_watch watch = {.tool = tool};
+    bool live = tool->terminal && !tool->json;
     int code = tool_option_ms(tool, "interval", 1000, &watch.interval_ms);
     if (code == TOOL_OK)
         code = tool_option_count(tool, "count", 1, UINT64_MAX, &watch.count);
+    if (code == TOOL_OK && live)
+        (void)screen_hold_signals();
     if (code == TOOL_OK)
         code = tool_ring_open(tool);
     if (code == TOOL_OK)
-        code = tool->terminal && !tool->json ? watch_live(&watch) : watch_lines(&watch);
+        code = live ? watch_live(&watch) : watch_lines(&watch);
     screen_end_by_signal();
     return code;
 }

@@ -92,6 +92,8 @@ const struct tool_option tool_ring_options[] = {
 static const struct tool_option ring_options[] = {
     {"wait", 'w', "TIME", "wait until redundancy is complete, at most so long", TOOL_COMPLETE_NONE,
      NULL},
+    {"members", 'm', "COUNT", "it is not complete with fewer nodes than this", TOOL_COMPLETE_NONE,
+     NULL},
     {0}};
 
 static const struct tool_option ring_watch_options[] = {

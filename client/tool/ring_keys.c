@@ -142,7 +142,8 @@ static bool restore(struct ring_peer *to, const redisReply *key, const redisRepl
                     long long ttl_ms)
 {
     char ttl[24];
-    int ttl_size = snprintf(ttl, sizeof ttl, "%lld", ttl_ms > 0 ? ttl_ms : 0);
+    long long lives_ms = ttl_ms == 0 ? 1 : ttl_ms < 0 ? 0 : ttl_ms; /* RESTORE's 0 is for ever */
+    int ttl_size = snprintf(ttl, sizeof ttl, "%lld", lives_ms);
     const char *words[] = {"RESTORE", key->str, ttl, dump->str};
     const size_t sizes[] = {7, key->len, (size_t)ttl_size, dump->len};
     if (!ring_peer_append(to, 4, words, sizes))

@@ -4,6 +4,7 @@
  * SIDEPOND_ZOOKEEPER, SIDEPOND_CLUSTER), else by the daemon of the pond. An option of one kind
  * beats the environment of every kind.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,6 +106,7 @@ int tool_ring_open(struct tool *tool)
 {
     struct sp_ring_options options = SP_RING_OPTIONS_INIT;
     char *password = NULL, *credential = NULL;
+    (void)signal(SIGPIPE, SIG_IGN); /* a node may close its connection any time */
     read_place(tool, &options);
     int code = read_numbers(tool, &options);
     if (code == TOOL_OK)

@@ -92,14 +92,26 @@ static void catch_crashes(void)
         sigaction(crashes[i], &action, NULL);
 }
 
-static bool open_signals(void)
+static sigset_t told_set(void)
 {
     sigset_t set;
     sigemptyset(&set);
     for (size_t i = 0; i < COUNT(told); i++)
         sigaddset(&set, told[i]);
+    return set;
+}
+
+bool screen_hold_signals(void)
+{
+    sigset_t set = told_set();
+    return sigprocmask(SIG_BLOCK, &set, NULL) == 0;
+}
+
+static bool open_signals(void)
+{
+    sigset_t set = told_set();
     screen.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return screen.signals >= 0 && sigprocmask(SIG_BLOCK, &set, NULL) == 0;
+    return screen.signals >= 0 && screen_hold_signals();
 }
 
 bool screen_begin(void)

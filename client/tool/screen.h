@@ -20,6 +20,9 @@ enum screen_event {
     SCREEN_END     /* asked to end: interrupted, hung up, the terminal is gone */
 };
 
+/* To be called before the first thread is made, where there will be some: a signal that came to one
+ * of them would end the process as it stands. screen_begin reads what has come until then. */
+bool screen_hold_signals(void);
 /* False, with errno, if the terminal cannot be had. */
 bool screen_begin(void);
 void screen_end(void);

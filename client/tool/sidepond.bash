@@ -46,6 +46,7 @@ _sidepond() {
         bench:--time | bench:-t) COMPREPLY=(); return ;;
         bench:--keys | bench:-n) COMPREPLY=(); return ;;
         ring:--wait | ring:-w) COMPREPLY=(); return ;;
+        ring:--members | ring:-m) COMPREPLY=(); return ;;
         ring\ watch:--interval | ring\ watch:-i) COMPREPLY=(); return ;;
         ring\ watch:--count | ring\ watch:-n) COMPREPLY=(); return ;;
         ring\ set:--ttl | ring\ set:-t) COMPREPLY=(); return ;;
@@ -84,7 +85,7 @@ _sidepond() {
     stat) options="" ;;
     plan) options="" ;;
     bench) options=" --time -t --keys -n" ;;
-    ring) options=" --wait -w --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
+    ring) options=" --wait -w --members -m --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
     ring\ watch) options=" --interval -i --count -n --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
     ring\ get) options=" --raw --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;
     ring\ set) options=" --ttl -t --need --zookeeper -z --cluster --credential-file --nodes --redis --replicas --slots --user -u --password-file --timeout" ;;

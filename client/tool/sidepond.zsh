@@ -458,6 +458,8 @@ _sidepond() {
         ring) _arguments \
         '*--wait[wait until redundancy is complete, at most so long]:TIME:' \
         '*-w[wait until redundancy is complete, at most so long]:TIME:' \
+        '*--members[it is not complete with fewer nodes than this]:COUNT:' \
+        '*-m[it is not complete with fewer nodes than this]:COUNT:' \
         '*--zookeeper[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
         '*-z[the ring is found there\: HOST\:PORT,...\[/CHROOT\]]:HOSTS:' \
         '*--cluster[the ring'\''s name in ZooKeeper (default\: main)]:NAME:' \

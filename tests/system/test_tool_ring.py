@@ -105,7 +105,8 @@ class RingTest(unittest.TestCase):
         return ",".join(f"{n.name}=127.0.0.1:{n.port}" for n in self.nodes.values())
 
     def run_tool(self, *words, code=0):
-        result = subprocess.run([TOOL, "ring", "--redis", *words], capture_output=True,
+        patient = [] if "drill" in words else ["--timeout", "10s"]  # this machine may be busy
+        result = subprocess.run([TOOL, "ring", "--redis", *patient, *words], capture_output=True,
                                 stdin=subprocess.DEVNULL, env=self.environment, timeout=60)
         self.assertEqual(result.returncode, code, result.stdout + result.stderr)
         return result
@@ -177,6 +178,8 @@ class RingTest(unittest.TestCase):
         text = self.text()
         self.assertEqual(text.splitlines()[0].split("\t")[:4], ["NODE", "ADDRESS", "ZONE", "STATE"])
         self.assertIn("redundancy complete", text)
+        self.text("--members", "3")
+        self.assertIn("3 nodes of 4", self.error("--members", "4", code=1))
 
     def test_a_node_that_is_down(self):
         self.nodes["b"].end(signal.SIGKILL)
@@ -215,25 +218,34 @@ class RingTest(unittest.TestCase):
             process.wait()
             process.stdout.close()
 
-    def test_watch_on_a_terminal(self):
+    def watch_on_terminal(self, end):
+        """Lets `end` end it; what it has drawn, and its exit status."""
         control, terminal = pty.openpty()
         process = subprocess.Popen([TOOL, "ring", "watch", "--redis"], stdin=terminal,
                                    stdout=terminal, env=self.environment)
         os.close(terminal)
-        seen, deadline = b"", time.monotonic() + 20
-        while b"q quit" not in seen and time.monotonic() < deadline:
-            if select.select([control], [], [], 1)[0]:
-                seen += os.read(control, 65536)
-        self.assertIn(b"redundancy complete", seen)
-        os.write(control, b"q")
-        while process.poll() is None and time.monotonic() < deadline:
+        seen, deadline, ended = b"", time.monotonic() + 20, False
+        while time.monotonic() < deadline:
             if select.select([control], [], [], 0.05)[0]:
                 try:
                     seen += os.read(control, 65536)
                 except OSError:
-                    break
-        self.assertEqual(process.wait(20), 0)
+                    break  # nobody holds the terminal any more
+            if b"q quit" in seen and not ended:
+                ended = True
+                end(process, control)
+        code = process.wait(20)
         os.close(control)
+        return seen, code
+
+    def test_watch_on_a_terminal(self):
+        seen, code = self.watch_on_terminal(lambda _, control: os.write(control, b"q"))
+        self.assertIn(b"redundancy complete", seen)
+        self.assertEqual(code, 0)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            seen, code = self.watch_on_terminal(lambda process, _, n=number: process.send_signal(n))
+            self.assertTrue(seen.endswith(b"\x1b[?1049l"), seen[-40:])
+            self.assertEqual(code, 0 if number == signal.SIGINT else -number)
 
     # --- repair ---
 
@@ -275,6 +287,14 @@ class RingTest(unittest.TestCase):
         self.assertEqual(self.json("repair")["copied"], 0)
         self.assertEqual(self.json("repair", "--stray")["copied"], 2)
         self.assertEqual(len(self.copies("k")), 3)
+
+    def test_repair_of_what_is_about_to_expire_does_not_make_it_stay(self):
+        for n in range(KEYS):
+            self.nodes["a"].call("SET", f"key{n}", "v", "PX", 20 + n)
+        self.json("repair", "--rate", "100000")
+        for name in "bc":
+            for key in self.nodes[name].call("KEYS", "*"):
+                self.assertNotEqual(self.nodes[name].call("PTTL", key), -1, key)
 
     def test_repair_keeps_to_its_rate(self):
         for n in range(KEYS):
