@@ -66,16 +66,19 @@ static void node_reopen(struct node *node)
     node_open(node);
 }
 
-/* The first `count` nodes; what the fixture ends with them is closed by end. */
-static void begin(unsigned count, uint64_t limit, bool evict)
+/* The first `count` nodes, of which the first is returned; what the fixture ends with them is
+ * closed by end. */
+static struct node *begin(void **state, unsigned count, uint64_t limit, bool evict)
 {
+    (void)state; /* the ponds are the nodes' */
     test = (struct test){.now_ms = NOW_MS};
     for (unsigned n = 0; n < count; n++) {
-        void *state;
-        fixture_setup(&state);
-        test.nodes[n] = (struct node){.f = state, .limit = limit, .evict = evict};
+        void *pond;
+        fixture_setup(&pond);
+        test.nodes[n] = (struct node){.f = pond, .limit = limit, .evict = evict};
         node_open(&test.nodes[n]);
     }
+    return &test.nodes[0];
 }
 
 static void lock(struct node *node)
@@ -322,8 +325,7 @@ static void order_does_not_matter(void **state)
     bool seen[KEYS];
     struct kit_random random = {kit_seed("test_cache_ring")};
     struct cache_slot first[SLOTS], other[SLOTS];
-    (void)state;
-    begin(NODES, LIMIT, true);
+    begin(state, NODES, LIMIT, true);
     for (unsigned i = 0; i < WRITES; i++) /* some of them twice */
         writes[i] = i % 10 == 9 ? writes[i - 7] : random_write(&random);
     for (unsigned n = 0; n < NODES; n++) {
@@ -355,8 +357,7 @@ static void digests_tell_differences(void **state)
     const uint64_t version = version_at(NOW_MS, 1);
     const struct written base = {1, version, false, NOW_MS + 9000, 3, "abc"};
     struct cache_slot kept[SLOTS], others[SLOTS];
-    (void)state;
-    begin(2, LIMIT, true);
+    begin(state, 2, LIMIT, true);
     struct written others_write[] = {base, base, base, base, base, base};
     others_write[0].version++;
     others_write[1].expiry_ms++;
@@ -395,9 +396,7 @@ static void tombstones_are_absence(void **state)
 {
     struct cache_entry entry;
     uint64_t visited = 0;
-    (void)state;
-    begin(1, LIMIT, true);
-    struct node *node = &test.nodes[0];
+    struct node *node = begin(state, 1, LIMIT, true);
     assert_ok(put(node, 1, "value", test.now_ms + 5000));
     assert_ok(put(node, 2, "value", CACHE_NO_EXPIRY));
     assert_true(erase(node, 1));
@@ -431,9 +430,7 @@ static void readers_find_nothing(void **state)
     char key[64], value[16];
     size_t size;
     int64_t ms;
-    (void)state;
-    begin(1, LIMIT, true);
-    struct node *node = &test.nodes[0];
+    struct node *node = begin(state, 1, LIMIT, true);
     assert_ok(sp_open(node->f->directory, NULL, &node->f->pond));
     fixture_fill(node->f, 0, 1, 1); /* something is committed */
     assert_ok(sp_cache_open(node->f->pond, &reader));
@@ -456,9 +453,7 @@ static void readers_find_nothing(void **state)
 
 static void tombstones_go_in_time(void **state)
 {
-    (void)state;
-    begin(1, LIMIT, true);
-    struct node *node = &test.nodes[0];
+    struct node *node = begin(state, 1, LIMIT, true);
     for (uint64_t i = 0; i < 3000; i++) {
         assert_ok(put(node, i, "value", i % 7 ? CACHE_NO_EXPIRY : test.now_ms + 9000000));
         if (i % 2)
@@ -496,9 +491,7 @@ static void tombstones_go_in_time(void **state)
 /* The time may be set to another one while tombstones are there. */
 static void time_of_tombstones_changes(void **state)
 {
-    (void)state;
-    begin(1, LIMIT, true);
-    struct node *node = &test.nodes[0];
+    struct node *node = begin(state, 1, LIMIT, true);
     lock(node);
     cache_set_tombstone_ms(node->cache, 100000000);
     unlock(node);
@@ -524,9 +517,7 @@ static void own_writes_come_after_all_seen(void **state)
     const uint64_t ahead = version_at(NOW_MS + 30000, 7);
     struct cache_copy copy;
     uint64_t current = 0;
-    (void)state;
-    begin(1, LIMIT, true);
-    struct node *node = &test.nodes[0];
+    struct node *node = begin(state, 1, LIMIT, true);
     assert_ok(apply(node, 1, ahead, "a", 1, 0, NULL, NULL));
     assert_ok(put(node, 1, "own", CACHE_NO_EXPIRY));
     assert_true(find_copy(node, 1, &copy));
@@ -551,9 +542,7 @@ static void clock_does_not_run_away(void **state)
 {
     struct cache_copy copy;
     uint64_t last = 0;
-    (void)state;
-    begin(1, LIMIT, true);
-    struct node *node = &test.nodes[0];
+    struct node *node = begin(state, 1, LIMIT, true);
     for (uint64_t i = 0; i < 300000; i++) {
         assert_ok(put(node, i % 100, "v", CACHE_NO_EXPIRY));
         if (i % 100 != 0)
@@ -571,8 +560,7 @@ static void expired_values_are_deletions(void **state)
 {
     const uint64_t version = version_at(NOW_MS, 3);
     bool changed;
-    (void)state;
-    begin(2, LIMIT, true);
+    begin(state, 2, LIMIT, true);
     struct node *node = &test.nodes[0];
     assert_ok(apply(node, 1, version, "a", 1, NOW_MS + 500, &changed, NULL));
     assert_ok(apply(node, 2, version - 1, "old", 3, 0, &changed, NULL));
@@ -610,9 +598,7 @@ static void keeps_what_has_expired(void **state)
     struct cache_copy copy;
     char key[64];
     unsigned kept = ring_slot(key, make_key(1, key), SLOTS);
-    (void)state;
-    begin(1, LIMIT, true);
-    struct node *node = &test.nodes[0];
+    struct node *node = begin(state, 1, LIMIT, true);
     slots[0] = UINT64_C(1) << kept;
     lock(node);
     cache_keep_expired(node->cache, slots);
@@ -642,9 +628,7 @@ static void refuses_what_is_no_write(void **state)
 {
     char *large = calloc(1, CACHE_KEY_MAX + 1);
     struct cache_stamped stamped = {.version = 1, .key = large, .value = "v", .value_bytes = 1};
-    (void)state;
-    begin(1, LIMIT, true);
-    struct node *node = &test.nodes[0];
+    struct node *node = begin(state, 1, LIMIT, true);
     assert_status(apply(node, 1, 0, "v", 1, 0, NULL, NULL), SP_EINVAL);
     assert_status(apply(node, 1, UINT64_C(1) << ENTRY_CLOCK_BITS, "v", 1, 0, NULL, NULL),
                   SP_EINVAL);
@@ -669,9 +653,7 @@ static void deletes_when_full(void **state)
 {
     uint64_t count = 0, current;
     char value[500];
-    (void)state;
-    begin(1, 1 << 20, false);
-    struct node *node = &test.nodes[0];
+    struct node *node = begin(state, 1, 1 << 20, false);
     memset(value, 'v', sizeof(value) - 1);
     value[sizeof(value) - 1] = 0;
     while (put(node, count, value, CACHE_NO_EXPIRY) == SP_OK)
@@ -698,9 +680,7 @@ static void evicts_no_tombstones(void **state)
 {
     char value[200];
     uint64_t kept = 0, refused = 0;
-    (void)state;
-    begin(1, 2 << 20, true);
-    struct node *node = &test.nodes[0];
+    struct node *node = begin(state, 1, 2 << 20, true);
     memset(value, 'v', sizeof(value) - 1);
     value[sizeof(value) - 1] = 0;
     for (uint64_t i = 0; i < 30000; i++) {
@@ -742,9 +722,8 @@ static void outlives_everything(void **state)
     struct kit_random random = {kit_seed("test_cache_ring")};
     static struct written model[2000];
     struct cache_slot before[SLOTS], after[SLOTS];
-    (void)state;
     memset(model, 0, sizeof(model));
-    begin(1, LIMIT, true);
+    begin(state, 1, LIMIT, true);
     test.now_ms = clock_wall_ms();
     struct node *node = &test.nodes[0];
     for (unsigned step = 0; step < 40000; step++) {
@@ -784,9 +763,7 @@ static void outlives_everything(void **state)
 static void leaves_the_ring(void **state)
 {
     const struct cache_options options = {.limit_bytes = LIMIT, .evict = true};
-    (void)state;
-    begin(1, LIMIT, true);
-    struct node *node = &test.nodes[0];
+    struct node *node = begin(state, 1, LIMIT, true);
     for (uint64_t i = 0; i < 1000; i++) {
         assert_ok(put(node, i, "value", CACHE_NO_EXPIRY));
         if (i % 2)
@@ -840,9 +817,7 @@ static void walks_and_drops_slots(void **state)
     static struct visits visits;
     uint64_t slots[RING_SLOT_WORDS] = {UINT64_C(0x0000fff0f0f0aaaa)}, cursor = 0, left = 0;
     struct cache_slot sums[SLOTS];
-    (void)state;
-    begin(1, LIMIT, true);
-    struct node *node = &test.nodes[0];
+    struct node *node = begin(state, 1, LIMIT, true);
     visits = (struct visits){.slots = slots};
     for (uint64_t i = 0; i < 6000; i++) {
         assert_ok(put(node, i, "value", CACHE_NO_EXPIRY));
@@ -881,9 +856,7 @@ static void flush_leaves_nothing(void **state)
 {
     struct cache_slot sums[SLOTS];
     struct cache_copy copy;
-    (void)state;
-    begin(1, LIMIT, true);
-    struct node *node = &test.nodes[0];
+    struct node *node = begin(state, 1, LIMIT, true);
     for (uint64_t i = 0; i < 3000; i++)
         if (i % 2)
             assert_ok(put(node, i, "value", test.now_ms + 1000));
