@@ -69,7 +69,7 @@ uint64_t mapping_usable_bytes(const struct mapping *map)
     return (usable < FORMAT_UNITS_LEAST ? FORMAT_UNITS_LEAST : usable) << FORMAT_UNIT_SHIFT;
 }
 
-bool binding_grow(struct binding *binding)
+bool binding_grow(struct binding *binding, uint64_t seen_bytes)
 {
     uint64_t usable = mapping_usable_bytes(binding->map);
     uint64_t limit = atomic_load_explicit(&binding->limit_bytes, memory_order_relaxed);
@@ -78,7 +78,7 @@ bool binding_grow(struct binding *binding)
                                                   memory_order_relaxed, memory_order_relaxed))
             return true;
     }
-    return false;
+    return limit > seen_bytes;
 }
 
 /* On lines of its own, as each read loads it. */

@@ -267,7 +267,7 @@ NEVER_INLINE int find_settle(struct sp_table *table, struct binding **binding,
         return SP_ENOINDEX;
     if (result == FIND_HIT) /* it changed, and changed back to what it was for R8 to see */
         return READ_AGAIN;
-    return binding_grow(*binding) ? READ_AGAIN : SP_ECORRUPT;
+    return binding_grow(*binding, p->limit_bytes) ? READ_AGAIN : SP_ECORRUPT;
 }
 
 bool find_table_is_old(const struct table_slot *slot)

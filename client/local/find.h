@@ -50,8 +50,9 @@ struct find_path {
     const struct table_root *root;
     const _Atomic uint64_t *dir_at, *segment_at;
     const struct bucket *home;
-    bool chained;   /* a prev link was followed, or its absence believed */
-    uint32_t steps; /* prev links followed */
+    uint64_t limit_bytes; /* of the binding, at most as it was for the first look at it */
+    bool chained;         /* a prev link was followed, or its absence believed */
+    uint32_t steps;       /* prev links followed */
 };
 
 /* Where a version of a row lies. */
@@ -96,6 +97,7 @@ FIND_INLINE uint64_t find_limit(const struct binding *b)
 FIND_INLINE bool find_begin(struct find_path *p, const struct binding *b)
 {
     p->b = b;
+    p->limit_bytes = atomic_load_explicit(&b->limit_bytes, memory_order_relaxed);
     p->chained = false;
     p->steps = 0;
     p->reclaim = atomic_load_explicit(&b->super->reclaim_seq, memory_order_acquire);
@@ -107,6 +109,7 @@ FIND_INLINE bool find_begin(struct find_path *p, const struct binding *b)
 FIND_INLINE void find_begin_at(struct find_path *p, const struct binding *b, uint64_t version)
 {
     p->b = b;
+    p->limit_bytes = atomic_load_explicit(&b->limit_bytes, memory_order_relaxed);
     p->chained = false;
     p->steps = 0;
     p->reclaim = atomic_load_explicit(&b->super->reclaim_seq, memory_order_acquire);

@@ -148,8 +148,9 @@ struct find_path;
  * and the binding's route is not that of the path. The path must have passed R8. */
 void binding_learn(struct sp_table *table, struct binding *binding, const struct find_path *path);
 
-/* Raises the binding's limit to what is backed by now; false if that changes nothing. */
-bool binding_grow(struct binding *binding);
+/* Raises the binding's limit to what is backed by now, or finds that another thread has; false if
+ * it is no more than the limit that the caller has seen. */
+bool binding_grow(struct binding *binding, uint64_t seen_bytes);
 
 /* The current pond is retired or replaced: attach to the one that took its place and bind all
  * tables to it. SP_ENOTREADY while there is none. */

@@ -219,8 +219,9 @@ static int collect_valid(struct sp_scan *scan, struct find_path *p, const struct
         bool valid = find_valid(p);
         if (valid && result == FIND_HIT)
             return SP_OK;
-        if (valid && !binding_grow(binding))
+        if (valid && !binding_grow(binding, p->limit_bytes))
             return SP_ECORRUPT;
+        p->limit_bytes = atomic_load_explicit(&binding->limit_bytes, memory_order_relaxed);
         p->chained = false; /* the segment's own words */
         if (!valid && !find_unchanged(p, FIND_ODD_SEGMENT))
             return READ_AGAIN;

@@ -101,7 +101,8 @@ static NEVER_INLINE int schema_search(struct binding *binding, const struct find
         if (schema == NULL)
             return SP_ENOMEM;
         int status = read_schema(p, &schema->parsed);
-        if (status == SP_ECORRUPT && binding_grow(binding)) /* it lay beyond what we knew */
+        if (status == SP_ECORRUPT &&
+            binding_grow(binding, p->limit_bytes)) /* it lay beyond what we knew */
             status = READ_AGAIN;
         if (status != SP_OK) {
             free(schema);
