@@ -38,10 +38,10 @@
 #define BREAKS_ROUTE false
 #endif
 
-#ifdef SP_BREAK_VERSIONS /* docs/RING.md: an older entry takes the place of a newer one */
-#define BREAKS_VERSIONS true
+#ifdef SP_BREAK_APPLY /* docs/RING.md: some of the writes that others have stamped are not kept */
+#define BREAKS_APPLY true
 #else
-#define BREAKS_VERSIONS false
+#define BREAKS_APPLY false
 #endif
 
 #ifdef SP_BREAK_TOMBSTONE /* recovery lets the cache's tombstones go as those of tables do */
