@@ -44,7 +44,7 @@ static int take_count(const struct binding *binding, const uint8_t **at, const u
     race_copy(&told, *at, sizeof told);
     *count = row_pin(told);
     *at += sizeof told;
-    return *count == 0 || *count > find_limit(binding) ? SP_ECORRUPT : SP_OK;
+    return *count == 0 || *count > binding->map->region.unit_limit ? SP_ECORRUPT : SP_OK;
 }
 
 /* --- under a snapshot ---------------------------------------------------------------------------

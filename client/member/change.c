@@ -193,13 +193,13 @@ static bool may_follow(struct member *member)
 static int next_map(struct member *member, const struct ring_map *base, struct ring_map **out)
 {
     char why[RING_WHY_BYTES] = "";
-    uint32_t known = member->view.map != NULL ? member->view.map->node_count : 0;
+    uint32_t known = base != NULL ? base->node_count : 0;
     struct ring_node *members = calloc(member->view.node_count + known + 1, sizeof *members);
     *out = NULL;
     if (members == NULL)
         return SP_ENOMEM;
     size_t count = take_members(member, members);
-    int64_t again_ms = doubt_add(member, members, &count);
+    int64_t again_ms = base != NULL ? doubt_add(member, base, members, &count) : 0;
     int status = ring_map_next(base, &member->parameters, members, count, out, why);
     free(members);
     if (again_ms != 0 && again_ms < member->look_ms)
@@ -224,7 +224,6 @@ static const struct ring_map *base_map(const struct member *member)
     if (member->view.map != NULL)
         return member->view.map;
     if (kept == NULL || kept->parameters.slots != member->parameters.slots ||
-        kept->parameters.replicas != member->parameters.replicas ||
         kept->parameters.kind != member->parameters.kind)
         return NULL;
     return kept;

@@ -138,11 +138,11 @@ static size_t count_vanished(struct member *member, const struct ring_map *map)
     return vanished;
 }
 
-int64_t doubt_add(struct member *member, struct ring_node *members, size_t *count)
+int64_t doubt_add(struct member *member, const struct ring_map *map, struct ring_node *members,
+                  size_t *count)
 {
-    const struct ring_map *map = member->view.map;
     int64_t again_ms = 0;
-    if (map == NULL || member->calls.answers == NULL)
+    if (member->calls.answers == NULL)
         return 0;
     size_t vanished = count_vanished(member, map);
     bool many = 2 * vanished > map->node_count || vanished + 1 >= map->node_count;

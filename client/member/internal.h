@@ -257,7 +257,8 @@ int change(struct member *member);
 
 /* Adds the nodes that are not believed to have gone. Returns when it is to be looked at again, 0:
  * not at all. `members` has room for the map's nodes besides. */
-int64_t doubt_add(struct member *member, struct ring_node *members, size_t *count);
+int64_t doubt_add(struct member *member, const struct ring_map *map, struct ring_node *members,
+                  size_t *count);
 void doubt_free(struct member *member);
 
 /* --- wish.c ---------------------------------------------------------------------------------- */
