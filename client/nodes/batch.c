@@ -71,6 +71,7 @@ static uint8_t count_trusted(const struct view *view, const struct item *item)
 
 static void prepare_round(struct batch *batch)
 {
+    batch->half_over = batch->half_over || clock_us() >= batch->half_us;
     batch->waiting = 0;
     for (size_t i = 0; i < batch->count; i++) {
         struct item *item = &batch->items[i];
@@ -224,7 +225,7 @@ static int send_waiting(struct batch *batch)
     for (uint32_t i = 0; batch->waiting > 0 && i < batch->count && status == SP_OK; i++)
         if (batch->items[i].pending)
             status = send_item(batch, wave, i);
-    for (size_t i = wave; i < batch->lanes.count; i++)
+    for (size_t i = wave; i < batch->lanes.count && status == SP_OK; i++)
         if (batch->lanes.at[i].state == LANE_ACTIVE)
             lane_start(&batch->lanes, &batch->lanes.at[i], batch->lanes.at[i].wanted);
     return status;

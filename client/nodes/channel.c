@@ -125,6 +125,7 @@ int channel_next_address(struct channel *channel, const struct node_addresses *a
 {
     channel_close(channel);
     channel->connecting = false;
+    channel->connect_by_us = clock_us() + settings->connect_ms * 1000ull;
     channel->address++;
     return connect_some(channel, addresses, settings);
 }

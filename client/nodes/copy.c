@@ -14,12 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/clock.h"
 #include "client/cache/link.h"
 #include "client/nodes/nodes.h"
 
 #define KEYS_MAX       65536u
 #define KEYS_BYTES_MAX (16u << 20)
-#define KEYS_AT_ONCE   256u /* then probes and changes of the map have their turn */
+#define TURN_US        100000u /* and after so long */
+#define KEYS_AT_ONCE   256u    /* then probes and changes of the map have their turn */
 #define BUCKETS        4096u
 #define COPY_TRIES     4u
 #define COPY_MS        500u
@@ -264,10 +266,14 @@ static enum copied copy_some(struct sp_ring *ring, const struct view *view, stru
                              uint64_t *missed)
 {
     struct missed_key *key = NULL;
-    for (unsigned i = 0; i < KEYS_AT_ONCE; i++) {
+    uint64_t until_us = clock_us() + TURN_US;
+    for (unsigned i = 0; i < KEYS_AT_ONCE && clock_us() < until_us; i++) {
         pthread_mutex_lock(&ring->mutex);
         *missed = node->missed_count;
+        bool stopping = ring->stopping;
         pthread_mutex_unlock(&ring->mutex);
+        if (stopping)
+            return COPIED_STUCK;
         key = pop_locked(ring, node);
         if (key == NULL)
             return COPIED_ALL;

@@ -36,8 +36,9 @@ static void lane_lose(struct lanes *lanes, struct lane *lane, int status, const 
     lane->status = status;
     snprintf(lane->why, sizeof lane->why, "%s (%s): %s", lane->node->name, lane->node->address,
              why);
+    lane->sent = lane->sent_before;
     if (channel != NULL) {
-        lane->sent = channel->sent > channel->base;
+        lane->sent |= channel->sent > channel->base;
         pool_drop(lanes->ring, lane->node, channel);
     }
     lane->channel = NULL;
@@ -147,6 +148,7 @@ static void lane_again(struct lanes *lanes, struct lane *lane)
     struct channel *old = lane->channel;
     int error;
     lane->retried = true;
+    lane->sent_before |= old->sent > old->base;
     lane->channel = NULL;
     pool_outdate(lanes->ring, lane->node, old);
     int status = lane_open(lanes, lane, true, &error);
@@ -206,7 +208,7 @@ static bool take_greeting(struct lanes *lanes, struct lane *lane)
     if (answer->type == SP_REPLY_ARRAY) {
         ring_later_epoch(lanes->ring, (uint64_t)answer->numbers[1]);
         if (answer->numbers[2] > 0)
-            ring_clock_see(&lanes->ring->clock, (uint64_t)answer->numbers[2]);
+            ring_see_version(lanes->ring, (uint64_t)answer->numbers[2]);
     }
     if (answer->type != SP_REPLY_ERROR)
         return true;
@@ -216,7 +218,7 @@ static bool take_greeting(struct lanes *lanes, struct lane *lane)
     if (status != SP_EACCESS && node_failed(lane->node, false))
         ring_wake(lanes->ring);
     lane_lose(lanes, lane, status, why);
-    lane->sent = false; /* what stands behind a refused greeting is refused */
+    lane->sent = lane->sent_before; /* what stands behind a refused greeting is refused */
     return false;
 }
 
@@ -319,8 +321,11 @@ static void lose_unconnected(struct lanes *lanes)
     for (size_t i = 0; i < lanes->count; i++) {
         struct lane *lane = &lanes->at[i];
         if (lane->state == LANE_ACTIVE && lane->channel->connecting &&
-            lane->channel->connect_by_us <= now)
-            lane_fail(lanes, lane, ETIMEDOUT);
+            lane->channel->connect_by_us <= now) {
+            int error = pool_next_address(lanes->ring, lane->node, lane->channel, ETIMEDOUT);
+            if (error != 0)
+                lane_fail(lanes, lane, error);
+        }
     }
 }
 

@@ -232,7 +232,8 @@ struct ring_settings {
 };
 
 struct watch {
-    struct member *member;       /* of this process */
+    struct member *member; /* of `process` */
+    pid_t process;
     struct ring_map *news;       /* from the member, not yet in a view; with the mutex */
     struct member_status status; /* as last told; with the mutex */
     int64_t file_seconds, file_nanoseconds;
@@ -271,6 +272,8 @@ int ring_view(struct sp_ring *ring, struct view **out);
 int ring_check_key(const void *key, size_t key_bytes);
 void ring_wake(struct sp_ring *ring); /* the keeper has work */
 /* A node has spoken of a later map: the keeper fetches it. */
+/* Takes note of a node's version, unless its clock is ahead by more than nodes accept. */
+void ring_see_version(struct sp_ring *ring, uint64_t version);
 void ring_later_epoch(struct sp_ring *ring, uint64_t epoch);
 /* Waits until the epoch is at least this, or not this one if `other`. SP_ETIMEDOUT. */
 int ring_await_epoch(struct sp_ring *ring, uint64_t epoch, bool other, uint32_t ms);
@@ -309,11 +312,12 @@ struct lane {
     const struct lane_rules *rules;
     void *context;
     enum lane_state state;
-    bool once;    /* may not be sent a second time */
-    bool sent;    /* LOST: some of the request has gone, so it may have been done */
-    bool retried; /* on a fresh connection */
-    bool late;    /* the hedging delay has passed */
-    int status;   /* of LOST */
+    bool once;        /* may not be sent a second time */
+    bool sent;        /* LOST: some of the request has gone, so it may have been done */
+    bool retried;     /* on a fresh connection */
+    bool sent_before; /* on the one before that */
+    bool late;        /* the hedging delay has passed */
+    int status;       /* of LOST */
     size_t wanted, got;
     uint64_t began_us;
     uint32_t *items; /* the engine's: what it was asked for, in order */
@@ -473,7 +477,6 @@ void *keeper_main(void *ring);
 int watch_begin(struct sp_ring *ring);
 void watch_step(struct sp_ring *ring); /* on the keeper's thread */
 void watch_end(struct sp_ring *ring);
-void watch_drop(struct sp_ring *ring); /* the same without a word to ZooKeeper */
 /* In the child of a fork, when it first uses the handle. */
 int watch_forked(struct sp_ring *ring);
 

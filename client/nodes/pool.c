@@ -82,8 +82,10 @@ static int pool_grow(struct sp_ring *ring, struct node *node, bool attach, uint6
     const struct channel_settings settings = settings_of(ring, attach, epoch);
     struct node_addresses addresses;
     struct channel *channel = calloc(1, sizeof *channel);
-    if (channel == NULL)
+    if (channel == NULL) {
+        *error = ENOMEM;
         return error_plain(SP_ENOMEM);
+    }
     channel->fd = -1;
     /* It is in the list before it is connected, so that a child of a fork knows of it. */
     pthread_mutex_lock(&ring->mutex);

@@ -12,8 +12,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "alloc/clock.h"
 #include "client/cache/link.h"
 #include "client/nodes/nodes.h"
+
+#define CLOCK_AHEAD_MS 60000 /* as nodes have it by default (clock_ahead) */
 
 static const char published_name[] = "ring"; /* in the pond's directory */
 
@@ -217,6 +220,11 @@ void ring_wake(struct sp_ring *ring)
     pthread_mutex_unlock(&ring->mutex);
 }
 
+void ring_see_version(struct sp_ring *ring, uint64_t version)
+{
+    ring_clock_see_until(&ring->clock, version, clock_wall_ms() + CLOCK_AHEAD_MS);
+}
+
 void ring_later_epoch(struct sp_ring *ring, uint64_t epoch)
 {
     uint64_t known = atomic_load_explicit(&ring->later_epoch, memory_order_relaxed);
@@ -336,10 +344,8 @@ void sp_ring_close(struct sp_ring *ring)
         if (view != NULL)
             trust_keep(ring, view); /* what has not been told yet */
         view_give(view);
-        watch_end(ring);
-    } else {
-        watch_drop(ring); /* the parent's, in a child that never used the handle */
     }
+    watch_end(ring);
     list_remove(ring);
     ring_free(ring);
 }

@@ -106,7 +106,7 @@ static enum result take_error(struct spread *spread, struct spread_item *item, c
 {
     snprintf(spread->why, NODE_TEXT_BYTES, "%s (%s): %s", node->name, node->address, text);
     if (strncmp(text, "NEWER ", 6) == 0) {
-        ring_clock_see(&spread->ring->clock, strtoull(text + 6, NULL, 10));
+        ring_see_version(spread->ring, strtoull(text + 6, NULL, 10));
         return RESULT_NEWER;
     }
     if (strncmp(text, "MOVED ", 6) == 0 && spread->view->map->parameters.kind == RING_SIDEPOND) {
@@ -125,7 +125,7 @@ static void take_clock(struct spread *spread, const struct answer *answer)
     if (spread->view->map->parameters.kind == RING_REDIS)
         return;
     if (answer->numbers[0] > 0)
-        ring_clock_see(&spread->ring->clock, (uint64_t)answer->numbers[0]);
+        ring_see_version(spread->ring, (uint64_t)answer->numbers[0]);
     if (answer->type == SP_REPLY_ARRAY && answer->numbers[1] > 0)
         ring_later_epoch(spread->ring, (uint64_t)answer->numbers[1]);
 }
@@ -249,9 +249,9 @@ static void settle(struct spread *spread, struct lane *lane)
     else if (lane->state == LANE_ACTIVE)
         snprintf(spread->why, NODE_TEXT_BYTES, "%s (%s) did not answer in time", lane->node->name,
                  lane->node->address);
-    bool unsent = lane->state == LANE_LOST
-                      ? !lane->sent
-                      : lane->channel != NULL && lane->channel->sent <= lane->channel->base;
+    bool unsent = lane->state == LANE_LOST ? !lane->sent
+                                           : !lane->sent_before && lane->channel != NULL &&
+                                                 lane->channel->sent <= lane->channel->base;
     for (; lane->item_at < lane->item_count; lane->item_at++) {
         struct spread_item *item = &spread->items[lane->items[lane->item_at]];
         *result_of(spread, item, lane->node) = unsent ? RESULT_UNSENT : RESULT_UNKNOWN;

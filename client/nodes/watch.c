@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "client/cache/link.h"
 #include "client/nodes/nodes.h"
@@ -83,7 +84,10 @@ static int begin_zookeeper(struct sp_ring *ring)
                                            .on_status = on_status,
                                            .context = ring};
     int status = member_open(&options, &ring->watch.member, why);
-    return status == SP_OK ? SP_OK : error_set(status, "ZooKeeper: %s", why);
+    if (status != SP_OK)
+        return error_set(status, "ZooKeeper: %s", why);
+    ring->watch.process = getpid();
+    return SP_OK;
 }
 
 static void step_zookeeper(struct sp_ring *ring)
@@ -177,20 +181,10 @@ void watch_end(struct sp_ring *ring)
     ring->watch.news = NULL;
 }
 
-void watch_drop(struct sp_ring *ring)
-{
-    if (ring->watch.member != NULL)
-        member_forget(ring->watch.member);
-    ring->watch.member = NULL;
-    ring_map_unref(ring->watch.news);
-    ring->watch.news = NULL;
-}
-
 int watch_forked(struct sp_ring *ring)
 {
-    if (ring->watch.member == NULL)
+    if (ring->settings.source != SOURCE_ZOOKEEPER || ring->watch.process == getpid())
         return SP_OK;
-    member_forget(ring->watch.member);
-    ring->watch.member = NULL;
+    ring->watch.member = NULL; /* the parent's */
     return begin_zookeeper(ring);
 }

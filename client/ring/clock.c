@@ -33,3 +33,9 @@ void ring_clock_see(struct ring_clock *clock, uint64_t version)
                                                   memory_order_relaxed, memory_order_relaxed))
         ;
 }
+
+void ring_clock_see_until(struct ring_clock *clock, uint64_t version, int64_t latest_ms)
+{
+    if (version <= ring_clock_of(latest_ms))
+        ring_clock_see(clock, version);
+}

@@ -32,5 +32,7 @@ static inline int64_t ring_clock_wall_ms(uint64_t version)
 uint64_t ring_clock_stamp(struct ring_clock *clock, int64_t wall_ms);
 /* Takes note of a version that somebody else has given. */
 void ring_clock_see(struct ring_clock *clock, uint64_t version);
+/* The same, unless it is later than this time, Unix ms: then somebody's clock is wrong. */
+void ring_clock_see_until(struct ring_clock *clock, uint64_t version, int64_t latest_ms);
 
 #endif
