@@ -206,7 +206,9 @@ struct ring {
     struct slots by_map, targeted; /* a holder by the map; a target that is no holder */
     struct slots trusted;          /* whose data here is known to be current */
     struct slots round;            /* what repair is at, less what has been doubted meanwhile */
-    struct slots foreign[2];       /* slots of others, written to lately: now, and before that */
+    /* Whose last writes here no node of the map is known to have: for those of the next map. */
+    struct slots stray;
+    struct slots foreign[2]; /* slots of others, written to lately: now, and before that */
     uint64_t foreign_since_ms, moved_at_ms, suspect_since_ms;
     bool map_unsaved, compare_wanted, told_whole, told_empty;
 
@@ -245,6 +247,8 @@ void waiters_call(struct waiter *waiters);
 void ring_take_map(struct ring *ring, const struct ring_map *map);
 /* Everything that others may know better is doubted. */
 void ring_suspect(struct ring *ring, const char *why);
+/* With the lock: what is astray has been missed by all nodes of its slots. */
+void ring_send_stray(struct ring *ring);
 /* With the lock: held is by_map and trusted. */
 void ring_update_held(struct ring *ring);
 /* Takes note of another node's clock, unless that is too far ahead. */

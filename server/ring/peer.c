@@ -244,6 +244,7 @@ enum verdict {
     REFUSED, /* it is to be sent again */
 };
 
+/* *current: of NEWER the version that the peer has, of MOVED the epoch of its map. */
 static enum verdict verdict_of(struct ring *ring, const redisReply *reply, uint64_t *current)
 {
     const redisReply *clock = reply;
@@ -259,12 +260,16 @@ static enum verdict verdict_of(struct ring *ring, const redisReply *reply, uint6
         *current = strtoull(reply->str + 6, NULL, 10);
         return NEWER;
     }
-    return strncmp(reply->str, "MOVED", 5) == 0 ? MOVED : REFUSED;
+    if (strncmp(reply->str, "MOVED ", 6) != 0)
+        return REFUSED;
+    *current = strtoull(reply->str + 6, NULL, 10);
+    return MOVED;
 }
 
 /* The same write with a later version, if no other one has taken its place here. With the cache's
  * lock. */
-static struct ring_write *stamp_again(struct ring *ring, const struct ring_write *old)
+static struct ring_write *stamp_again(struct ring *ring, const struct ring_write *old,
+                                      uint64_t newer)
 {
     struct cache_copy copy;
     uint64_t current;
@@ -272,14 +277,17 @@ static struct ring_write *stamp_again(struct ring *ring, const struct ring_write
     if (!cache_find_copy(ring->cache, old->hash, key, old->key_bytes, &copy) ||
         copy.entry.version != old->version)
         return NULL;
-    const struct cache_stamped stamped = {
-        .hash = old->hash,
-        .version = ring_clock_stamp(&ring->clock, clock_wall_ms()),
-        .key = key,
-        .key_bytes = old->key_bytes,
-        .value = old->tombstone ? NULL : old->bytes + old->key_bytes,
-        .value_bytes = old->value_bytes,
-        .expiry_ms = old->expiry_ms};
+    const uint64_t version = ring_clock_stamp(&ring->clock, clock_wall_ms());
+    if (version <= newer) /* the peer's clock is too far ahead to be followed */
+        return NULL;
+    const struct cache_stamped stamped = {.hash = old->hash,
+                                          .version = version,
+                                          .key = key,
+                                          .key_bytes = old->key_bytes,
+                                          .value =
+                                              old->tombstone ? NULL : old->bytes + old->key_bytes,
+                                          .value_bytes = old->value_bytes,
+                                          .expiry_ms = old->expiry_ms};
     if (cache_apply(ring->cache, &stamped, NULL, &current) != SP_OK ||
         !cache_find_copy(ring->cache, old->hash, key, old->key_bytes, &copy))
         return NULL;
@@ -303,7 +311,7 @@ static bool restamp(struct writer *writer, uint64_t current)
     ring_see(ring, current);
     if (clock_ms() < item.since_ms + ring->ack_timeout_ms) {
         cache_lock(ring->cache, clock_wall_ms());
-        again = stamp_again(ring, item.write);
+        again = stamp_again(ring, item.write, current);
         cache_unlock(ring->cache);
     }
     write_unref(item.write);
@@ -345,6 +353,11 @@ static bool settle_queued(struct writer *writer, const redisReply *reply)
         slots_add(&peer->missed, queue_at(&peer->queue, 0)->write->slot);
         peer->figures.failed++;
         writer->push.again_ms = clock_ms() + PUSH_AGAIN_MS;
+    }
+    if (there && verdict == MOVED) {
+        slots_add(&ring->stray, queue_at(&peer->queue, 0)->write->slot);
+        if (ring_epoch(ring) >= current)
+            ring_send_stray(ring);
     }
     if (there)
         ring_answered(ring, peer, verdict == TAKEN);

@@ -63,6 +63,9 @@ struct repair {
     size_t other_count;
     struct slots by_map;
     uint64_t suspect_since_ms, compare_ms, evicted, began_ms;
+    struct slots
+        alone; /* that nobody else could be asked about, in each round since alone_since_ms */
+    uint64_t alone_since_ms;
 };
 
 /* --- rounds ----------------------------------------------------------------------------------- */
@@ -164,8 +167,11 @@ static int apply_entry(struct ring *ring, const redisReply *entry, bool *changed
         .value = value->type == REDIS_REPLY_NIL ? NULL : value->str,
         .value_bytes = (size_t)value->len,
         .expiry_ms = entry->element[2]->integer};
-    if (stamped.version > ring_clock_of(clock_wall_coarse_ms() + ring->clock_ahead_ms))
-        return SP_ERANGE;
+    if (stamped.version > ring_clock_of(clock_wall_coarse_ms() + ring->clock_ahead_ms)) {
+        log_limited(LOG_WARNING, "ring", 10,
+                    "a peer has an entry whose version is too far ahead: it is left there");
+        return SP_OK; /* nobody would take it, and the rest of its slot can be had */
+    }
     int status = cache_apply(ring->cache, &stamped, changed, &current);
     return status == SP_EEXISTS ? SP_OK : status;
 }
@@ -327,21 +333,27 @@ static void ask_other(struct repair *repair, struct other *other, struct verdict
 }
 
 /* The slots that nobody else could be asked about, if that has been so for long enough. */
-static struct slots believe(const struct repair *repair, const struct slots *missing,
+static struct slots believe(struct repair *repair, const struct slots *missing,
                             const struct verdicts *verdicts)
 {
-    struct slots alone = {0};
-    if (clock_ms() < repair->suspect_since_ms + ALONE_MS)
-        return alone;
-    alone = *missing;
+    const struct slots none = {0};
+    struct slots alone = *missing;
     slots_keep(&alone, &repair->by_map);
     slots_drop(&alone, &verdicts->agreed);
     slots_drop(&alone, &verdicts->refused);
-    if (!slots_none(&alone))
-        log_warning("ring",
-                    "no other holder of %u slots can be reached: this node believes what "
-                    "it has",
-                    slots_count(&alone));
+    slots_keep(&repair->alone, &alone);
+    if (slots_none(&repair->alone) || repair->alone_since_ms < repair->suspect_since_ms) {
+        repair->alone = alone;
+        repair->alone_since_ms = clock_ms();
+        return none;
+    }
+    if (clock_ms() < repair->alone_since_ms + ALONE_MS)
+        return none;
+    alone = repair->alone;
+    repair->alone = none;
+    log_warning("ring",
+                "no other holder of %u slots can be reached: this node believes what it has",
+                slots_count(&alone));
     return alone;
 }
 
@@ -396,13 +408,17 @@ static bool become_current(struct repair *repair)
     pthread_mutex_unlock(&ring->lock);
     if (!any) {
         repair->began_ms = 0;
+        memset(&repair->alone, 0, sizeof(repair->alone));
         return false;
     }
     if (repair->began_ms == 0 || repair->began_ms < repair->suspect_since_ms)
         repair->began_ms = clock_ms();
-    if (find_others(repair, &missing))
-        for (size_t i = 0; i < repair->other_count && !atomic_load(&ring->stopping); i++)
-            ask_other(repair, &repair->others[i], &verdicts);
+    if (!find_others(repair, &missing)) {
+        end_round(repair);
+        return true;
+    }
+    for (size_t i = 0; i < repair->other_count && !atomic_load(&ring->stopping); i++)
+        ask_other(repair, &repair->others[i], &verdicts);
     struct slots done = believe(repair, &missing, &verdicts);
     slots_drop(&verdicts.agreed, &verdicts.refused);
     slots_join(&done, &verdicts.agreed);

@@ -112,6 +112,8 @@ static void drop_peers(struct ring *ring, struct peer **old, size_t count)
         if (!old[i])
             continue;
         ring_abandon(ring, old[i]);
+        slots_join(&ring->stray, &old[i]->missed);
+        slots_join(&ring->stray, &old[i]->sending);
         peer_end(old[i]);
         old[i]->next = ring->reap;
         ring->reap = old[i];
@@ -143,7 +145,7 @@ static void match_peers(struct ring *ring, size_t old_count)
     drop_peers(ring, old, old_count);
 }
 
-/* What a peer missed in slots that are no longer its own need not be sent. */
+/* What a peer missed in slots that are no longer its own is for those that have them now. */
 static void forget_missed(struct ring *ring)
 {
     struct slots own[1];
@@ -159,9 +161,29 @@ static void forget_missed(struct ring *ring)
                 if (nodes[i] == at)
                     slots_add(own, slot);
         }
+        struct slots lost = peer->missed;
+        slots_join(&lost, &peer->sending);
+        slots_drop(&lost, own);
+        slots_join(&ring->stray, &lost);
         slots_keep(&peer->missed, own);
         slots_keep(&peer->sending, own);
     }
+}
+
+void ring_send_stray(struct ring *ring)
+{
+    for (unsigned slot = 0; ring->map && slot < ring->map->parameters.slots; slot++) {
+        uint16_t nodes[2 * RING_COPIES_MAX];
+        if (!slots_has(&ring->stray, slot))
+            continue;
+        unsigned count = ring_map_union(ring->map, slot, nodes);
+        for (unsigned i = 0; i < count; i++)
+            if (ring->peers[nodes[i]]) {
+                slots_add(&ring->peers[nodes[i]]->missed, slot);
+                peer_wake(ring->peers[nodes[i]]);
+            }
+    }
+    memset(&ring->stray, 0, sizeof(ring->stray));
 }
 
 void ring_take_map(struct ring *ring, const struct ring_map *map)
@@ -178,6 +200,7 @@ void ring_take_map(struct ring *ring, const struct ring_map *map)
     ring->self = self;
     match_peers(ring, old_count);
     forget_missed(ring);
+    ring_send_stray(ring);
     apply_own(ring, &own);
     atomic_store_explicit(&ring->epoch, map->epoch, memory_order_release);
     ring->moved_at_ms = clock_ms();
@@ -275,8 +298,9 @@ int ring_apply(struct ring *ring, const struct ring_put *put, uint64_t *current,
     *place = 0;
     if (put->version > ring_clock_of(latest_ms))
         return SP_ERANGE;
-    if (put->epoch <= epoch &&
-        !ring_held_has(&ring->mine, ring_slot_of(ring, put->key, put->key_bytes)))
+    unsigned slot = ring_slot_of(ring, put->key, put->key_bytes);
+    bool mine = ring_held_has(&ring->mine, slot);
+    if (put->epoch <= epoch && !mine)
         return SP_ENOTFOUND;
     const struct cache_stamped stamped = {.hash = put->hash,
                                           .version = put->version,
@@ -288,6 +312,11 @@ int ring_apply(struct ring *ring, const struct ring_put *put, uint64_t *current,
     int status = cache_apply(ring->cache, &stamped, NULL, current);
     if (status == SP_OK && put->epoch < epoch)
         *place = ring_written(ring, put->hash, put->key, put->key_bytes);
+    if (status == SP_OK && !mine) { /* by a later map than is known here: it is not to go yet */
+        pthread_mutex_lock(&ring->lock);
+        slots_add(&ring->foreign[0], slot);
+        pthread_mutex_unlock(&ring->lock);
+    }
     return status;
 }
 

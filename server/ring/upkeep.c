@@ -39,12 +39,14 @@ static void save_map(struct ring *ring)
         return;
     const char *path = ring->options.published;
     int status = path ? ring_map_save(map, path) : SP_OK;
-    if (status != SP_OK)
-        log_error("ring",
-                  "%s cannot be written, so processes of this host do not learn of the "
-                  "ring: %s",
-                  path, sp_status_text(status));
-    else if (path && ring->options.on_published)
+    if (status != SP_OK) {
+        log_limited(LOG_ERR, "ring", 10,
+                    "%s cannot be written, so processes of this host do not learn of the ring: %s",
+                    path, sp_status_text(status));
+        pthread_mutex_lock(&ring->lock);
+        ring->map_unsaved = true; /* at the next tick again */
+        pthread_mutex_unlock(&ring->lock);
+    } else if (path && ring->options.on_published)
         ring->options.on_published(ring->options.context, path);
     ring_map_unref(map);
 }
@@ -109,6 +111,7 @@ static struct slots find_foreign(const struct ring *ring)
             slots_add(&foreign, slot);
     slots_drop(&foreign, &ring->foreign[0]);
     slots_drop(&foreign, &ring->foreign[1]);
+    slots_drop(&foreign, &ring->stray);
     for (uint32_t i = 0; i < ring->map->node_count; i++)
         if (ring->peers[i]) {
             slots_drop(&foreign, &ring->peers[i]->missed);
