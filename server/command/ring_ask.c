@@ -232,11 +232,26 @@ static void run_here(struct session *session, const struct call *from)
     session_run(session, &call);
 }
 
+/* A request without an answer may still be on its way to a node, and be done there at any time
+ * later: so it is not done here as well, where others may have written since. */
+static bool may_run_here(const struct asking *asking, const struct part *part)
+{
+    if (!part->was_asked || asking->look == LOOK_READS)
+        return true;
+    return asking->look == LOOK_BLIND && part->answer.size > 0;
+}
+
+static void reply_unknown(struct session *session)
+{
+    reply_error(&session->reply, "ERR no node that holds the key's slot has answered: the command "
+                                 "may or may not have been done");
+}
+
 /* False: it has been run here, and counted. */
 static bool reply_whole(struct session *session, const struct asking *asking)
 {
     const struct part *part = &asking->parts[0];
-    if (!has_answer(part) && (asking->look != LOOK_CHANGES || !part->was_asked)) {
+    if (!has_answer(part) && may_run_here(asking, part)) {
         run_here(session, &asking->call);
         return false;
     }
@@ -246,8 +261,7 @@ static bool reply_whole(struct session *session, const struct asking *asking)
         reply_error(&session->reply,
                     "TRYAGAIN no node holds the key's slot at the moment: nothing has been done");
     else
-        reply_error(&session->reply, "ERR no node that holds the key's slot has answered: the "
-                                     "command may or may not have been done");
+        reply_unknown(session);
     return true;
 }
 
@@ -260,8 +274,10 @@ static void reply_one(struct session *session, const struct asking *asking, size
         .command = command_find(asking->one, strlen(asking->one)), .args = args, .count = 2};
     if (part && has_answer(part))
         append_answer(session, &part->answer);
-    else
+    else if (!part || may_run_here(asking, part))
         run_here(session, &call);
+    else
+        reply_unknown(session);
 }
 
 /* Adds a number that has been replied since the mark; false: it is an error, and stays. */

@@ -29,12 +29,15 @@
 struct page {
     struct reply *reply;
     size_t count;
+    size_t most; /* bytes, of which more are not collected */
 };
 
 static void visit(void *context, const struct cache_copy *copy)
 {
     struct page *page = context;
     const struct cache_entry *entry = &copy->entry;
+    if (reply_mark(page->reply) > page->most)
+        return; /* the step is taken back in any case */
     reply_array(page->reply, 4);
     reply_bulk(page->reply, entry->key, entry->key_bytes);
     reply_integer(page->reply, (int64_t)entry->version);
@@ -70,6 +73,7 @@ static void fill_page(struct job *job, struct pull *pull, struct page *page)
     bool more = true;
     while (more && !atomic_load(&job->unwanted)) {
         struct page before = *page;
+        page->most = count > 1 || before.count > 0 ? pull->bytes : SIZE_MAX;
         size_t mark = reply_mark(page->reply);
         uint64_t cursor = step(pull, count, page);
         if (reply_mark(page->reply) > pull->bytes && (count > 1 || before.count > 0)) {
@@ -113,7 +117,7 @@ static void do_pull(struct job *job)
     struct pull pull = {.cache = job->service->cache};
     struct buffer entries = BUFFER_INIT;
     struct reply reply = {&entries, job->reply.protocol};
-    struct page page = {&reply, 0};
+    struct page page = {&reply, 0, SIZE_MAX};
     int64_t bytes;
     if (!parse_cursor(&job->args[2], &pull.cursor) ||
         !number_parse(job->args[3].bytes, job->args[3].size, &bytes) ||
