@@ -214,6 +214,8 @@ class Run:
         """Of Redis nothing is deleted: a copy that is silent answers neither that a key is there nor
         that it is not."""
         often = {"rate": 6000, "reads": 30, "deletes": 30} if self.program else {}
+        if self.broken:  # what a node has lost is not all written anew before the end
+            often = {"rate": 500, "keys": 20 * KEYS}
         return {"preload": 1, "keys": KEYS, "threads": 4, "seed": self.random.randrange(1 << 30),
                 "counters": 8 if self.kind == "sidepondd" else 0,
                 "rate": self.random.choice((500, 2000, 6000)),
