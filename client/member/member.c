@@ -236,12 +236,10 @@ int member_open(const struct member_options *options, struct member **out, char 
 
 void member_close(struct member *member)
 {
-    if (member == NULL)
+    /* In the child of a fork, locks and lists may be in the middle of a change: all is left alone.
+     */
+    if (member == NULL || member->pid != getpid())
         return;
-    if (member->pid != getpid()) {
-        member_forget(member);
-        return;
-    }
     pthread_mutex_lock(&member->box->mutex);
     member->box->stopping = true;
     pthread_cond_broadcast(&member->box->changed);
@@ -252,12 +250,6 @@ void member_close(struct member *member)
         (void)mailbox_wait(member->box, INT64_MAX);
     pthread_mutex_unlock(&member->box->mutex);
     free_member(member);
-}
-
-/* Its locks and lists may be in the middle of a change: nothing of it is touched. */
-void member_forget(struct member *member)
-{
-    (void)member;
 }
 
 /* --- any thread --------------------------------------------------------------------------------

@@ -9,8 +9,8 @@
  * While ZooKeeper is away the last map stays in use. With a file, the map is saved there whenever
  * it changes, and is what a member begins with that starts while ZooKeeper is away.
  *
- * fork: the child must not use the member, and drops it (member_forget) without closing the
- * session.
+ * fork: the child cannot use the member; closing it there does nothing, and the session stays the
+ * parent's.
  */
 #ifndef SIDEPOND_MEMBER_H
 #define SIDEPOND_MEMBER_H
@@ -65,8 +65,6 @@ int member_open(const struct member_options *options, struct member **out, char 
 /* Takes the node out of ZooKeeper and ends the session, for which it waits at most two seconds.
  * NULL is fine. */
 void member_close(struct member *member);
-void member_forget(struct member *member); /* in the child of a fork */
-
 /* Takes the node in or out, under a start id. Any thread. */
 void member_register(struct member *member, bool wanted, uint64_t start);
 
