@@ -335,8 +335,6 @@ static void *ticker_run(void *argument)
             continue; /* woken: to look whether to stop */
         pthread_mutex_unlock(&cache->lock);
         service_tick(cache->service);
-        if (service_ring(cache->service))
-            ring_beat(service_ring(cache->service));
         clock_gettime(CLOCK_MONOTONIC, &next);
         pthread_mutex_lock(&cache->lock);
     }
