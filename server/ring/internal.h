@@ -40,6 +40,7 @@ enum {
     SECOND_LOOK_MS = 300,
     FOREIGN_MS = 10 * 1000, /* how long entries of others' slots stay */
     STALL_MS = 500,
+    CLOCK_MARGIN_MS = 1000, /* beyond clock_ahead, before a clock is taken for wrong */
 };
 
 /* --- bitmaps of slots ------------------------------------------------------------------------- */
@@ -143,6 +144,7 @@ struct wire {
     struct connection connection;
     bool open;
     uint64_t start, epoch; /* of that node, when it was attached */
+    int64_t lead_ms;       /* of its clock before this node's wall clock, then */
 };
 
 struct ask;
@@ -159,6 +161,8 @@ struct peer {
     bool reachable;   /* the writer is connected */
     bool said_lost;   /* in the log */
     bool hurry;       /* it answers others here: it is to be connected to at once */
+    bool heard;       /* its clock is known: */
+    int64_t lead_ms;  /* how far it was before this node's wall clock at last */
     unsigned changes; /* of the address */
     struct queue queue;
     struct slots missed;  /* what it did not take */

@@ -108,7 +108,8 @@ static void found(struct writer *writer)
 {
     struct peer *peer = writer->peer;
     pthread_mutex_lock(&writer->ring->lock);
-    peer->reachable = true;
+    peer->reachable = peer->heard = true;
+    peer->lead_ms = writer->wire.lead_ms;
     bool say = peer->said_lost;
     peer->said_lost = false;
     unsigned missed = slots_count(&peer->missed);

@@ -300,11 +300,15 @@ static int look_at(struct repair *repair, struct wire *wire, struct other *other
 }
 
 /* It answers: its writer need not wait until it tries again. */
-static void hurry_writer(struct ring *ring, const char *name)
+static void note_answer(struct ring *ring, const char *name, const struct wire *wire)
 {
     pthread_mutex_lock(&ring->lock);
     int at = ring->map ? ring_map_find(ring->map, name) : -1;
     struct peer *peer = at >= 0 ? ring->peers[at] : NULL;
+    if (peer) {
+        peer->heard = true;
+        peer->lead_ms = wire->lead_ms;
+    }
     if (peer && !peer->reachable) {
         peer->hurry = true;
         peer_wake(peer);
@@ -320,7 +324,7 @@ static void ask_other(struct repair *repair, struct other *other, struct verdict
     struct slots want = other->want;
     if (wire_open(&wire, ring, other->address, ring->ack_timeout_ms) != SP_OK)
         return;
-    hurry_writer(ring, other->name);
+    note_answer(ring, other->name, &wire);
     wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
     int status = look_at(repair, &wire, other, &good);
     if (status != SP_OK && status != SP_EBUSY)
@@ -459,6 +463,7 @@ static void compare_with(struct repair *repair, struct other *other, bool evicti
     struct slots differ;
     if (wire_open(&wire, ring, other->address, ring->ack_timeout_ms) != SP_OK)
         return;
+    note_answer(ring, other->name, &wire);
     wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
     int status = look_twice(ring, &wire, &other->want, &differ);
     unsigned count = status == SP_OK ? slots_count(&differ) : 0;

@@ -206,8 +206,17 @@ static int keep_slots(struct ring *ring)
 {
     const struct cache_slots_options options = {.slots = ring->options.parameters.slots,
                                                 .tombstone_ms = ring->options.tombstone_ms,
-                                                .clock = &ring->clock};
-    return cache_keep_slots(ring->cache, &options);
+                                                .clock = &ring->clock,
+                                                .latest_ms =
+                                                    clock_wall_ms() + ring->clock_ahead_ms};
+    int status = cache_keep_slots(ring->cache, &options);
+    uint64_t ahead = status == SP_OK ? cache_slots_ahead(ring->cache) : 0;
+    if (ahead > 0)
+        log_warning("ring",
+                    "%llu entries have versions later than this node's clock by more than "
+                    "clock_ahead: either it is slow, or a clock was fast when they were written",
+                    (unsigned long long)ahead);
+    return status;
 }
 
 static int start_threads(struct ring *ring)

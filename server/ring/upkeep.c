@@ -24,6 +24,8 @@ struct upkeep {
     uint64_t cursor, moved_at_ms;
     struct slots slots; /* that are taken out */
     struct slots kept;  /* where what expires leaves a tombstone */
+    int64_t ahead_ms;   /* beyond this a version is of a wrong clock */
+    uint64_t restamped; /* entries with such versions, so far */
 };
 
 /* --- files ------------------------------------------------------------------------------------ */
@@ -96,6 +98,47 @@ static void keep_expired(struct upkeep *upkeep)
     cache_lock(ring->cache, clock_wall_ms());
     cache_keep_expired(ring->cache, missed.words);
     cache_unlock(ring->cache);
+}
+
+/* --- wrong clocks ----------------------------------------------------------------------------- */
+
+/* With the lock. This node's clock may be slow: only what is far ahead of the others' clocks as
+ * well is of a wrong one, and as long as none has been heard of nothing is. */
+static int64_t find_ahead(const struct ring *ring)
+{
+    int64_t ahead_ms = ring->clock_ahead_ms, lead_ms = 0;
+    bool heard = ring->map && ring->map->node_count == 1;
+    for (uint32_t i = 0; ring->map && i < ring->map->node_count; i++) {
+        const struct peer *peer = ring->peers[i];
+        if (!peer || !peer->heard)
+            continue;
+        heard = true;
+        lead_ms = peer->lead_ms > lead_ms ? peer->lead_ms : lead_ms;
+    }
+    if (!heard || ring->self < 0)
+        return CACHE_AHEAD_ANY;
+    return ahead_ms + CLOCK_MARGIN_MS + (lead_ms > ahead_ms ? lead_ms : 0);
+}
+
+static void judge_clocks(struct upkeep *upkeep)
+{
+    struct ring *ring = upkeep->ring;
+    pthread_mutex_lock(&ring->lock);
+    int64_t ahead_ms = find_ahead(ring);
+    pthread_mutex_unlock(&ring->lock);
+    if (ahead_ms != upkeep->ahead_ms) {
+        upkeep->ahead_ms = ahead_ms;
+        cache_lock(ring->cache, clock_wall_ms());
+        cache_set_ahead(ring->cache, ahead_ms);
+        cache_unlock(ring->cache);
+    }
+    uint64_t restamped = cache_restamped(ring->cache);
+    if (restamped != upkeep->restamped)
+        log_limited(LOG_WARNING, "ring", 10,
+                    "%llu entries so far had versions of a clock that was fast: they count as "
+                    "older than all others",
+                    (unsigned long long)restamped);
+    upkeep->restamped = restamped;
 }
 
 /* --- slots of others -------------------------------------------------------------------------- */
@@ -214,13 +257,14 @@ static void tell(struct ring *ring)
 
 void *ring_control(void *argument)
 {
-    struct upkeep upkeep = {.ring = argument};
+    struct upkeep upkeep = {.ring = argument, .ahead_ms = CACHE_AHEAD_ANY};
     struct ring *ring = argument;
     while (!atomic_load(&ring->stopping)) {
         release_waiters(ring);
         reap_peers(ring);
         save_map(ring);
         keep_expired(&upkeep);
+        judge_clocks(&upkeep);
         drop_foreign(&upkeep);
         tell(ring);
         pthread_mutex_lock(&ring->lock);

@@ -87,7 +87,9 @@ static int attach(struct wire *wire, struct ring *ring)
         !is_integer(reply->element[1]) || !is_integer(reply->element[2]))
         return strange(wire, reply);
     wire->epoch = (uint64_t)reply->element[1]->integer;
-    ring_see(ring, (uint64_t)reply->element[2]->integer);
+    uint64_t clock = (uint64_t)reply->element[2]->integer;
+    wire->lead_ms = ring_clock_wall_ms(clock) - clock_wall_ms();
+    ring_see(ring, clock);
     freeReplyObject(reply);
     return SP_OK;
 }

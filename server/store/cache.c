@@ -432,6 +432,21 @@ void cache_bury(struct cache *cache, uint64_t hash, const struct place *place, u
     (void)cache_bury_write(cache, &write, version); /* the slot it had is free */
 }
 
+void cache_restamp(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version)
+{
+    const uint64_t unit = slot_unit(place->word);
+    struct entry *entry = store_entry(cache->store, unit);
+    struct entry_view view = entry_view(entry);
+    const struct cache_write write = {
+        .hash = hash, .key_bytes = view.key_bytes, .value_bytes = view.value_bytes};
+    struct place again;
+    take_out(cache, place);
+    atomic_thread_fence(memory_order_release); /* W7: the words change */
+    finish_value(&write, entry, cache_expiry_of(entry), version);
+    FAILPOINT("cache_restamp");
+    (void)insert_entry(cache, hash, unit, &again); /* the slot it had is free */
+}
+
 bool cache_delete(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes)
 {
     struct place place;

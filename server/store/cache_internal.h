@@ -48,6 +48,9 @@ struct slot_sum {
 struct cache_slots {
     unsigned count;
     struct ring_clock *clock;
+    int64_t ahead_ms;                       /* see cache_set_ahead */
+    uint64_t ahead;                         /* see cache_slots_ahead */
+    _Atomic uint64_t restamped;             /* see cache_restamped */
     bool keeps_expired;                     /* any of: */
     uint64_t keep_expired[RING_SLOT_WORDS]; /* see cache_keep_expired */
     struct slot_sum sums[];
@@ -119,7 +122,7 @@ static inline uint64_t cache_version_of(const struct entry *entry)
 /* When a tombstone of this version goes. */
 static inline int64_t cache_tombstone_due(const struct cache *cache, uint64_t version)
 {
-    return ring_clock_wall_ms(version) + (int64_t)cache->tombstone_ms;
+    return ring_clock_wall_ms(cache_counts_as(cache, version)) + (int64_t)cache->tombstone_ms;
 }
 /* When an entry goes by itself; CACHE_NO_EXPIRY: it does not. */
 static inline int64_t cache_due(const struct cache *cache, const struct entry *entry)
@@ -136,7 +139,9 @@ uint64_t cache_next_version(struct cache *cache, const struct place *replaced);
 /* Makes a tombstone of an entry, in its memory: so a deletion does not fail because there is none
  * left. A crash in the middle leaves nothing of the key. */
 void cache_bury(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version);
-/* The same of a write that nobody has seen yet. */
+/* Gives an entry another version, in its memory, as cache_bury does. */
+void cache_restamp(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version);
+/* cache_bury of a write that nobody has seen yet. */
 int cache_bury_write(struct cache *cache, const struct cache_write *write, uint64_t version);
 /* A live entry's place; one that has expired goes. */
 bool cache_find_live(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
@@ -161,7 +166,8 @@ uint64_t cache_walk(struct cache *cache, uint64_t cursor, unsigned count,
 /* An entry has taken the place of another of its key; 0: there was none, or is none. Both can still
  * be read. */
 void cache_slots_changed(struct cache *cache, uint64_t out, uint64_t in);
-/* A version of the ring's clock, later than that of the entry of before. */
+/* A version of the ring's clock, later than that of the entry of before, unless that is of a wrong
+ * clock. */
 uint64_t cache_slots_stamp(struct cache *cache, uint64_t before);
 /* Whether an entry that expires leaves a tombstone. */
 bool cache_slots_keep(const struct cache *cache, const struct entry *entry);

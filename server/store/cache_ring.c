@@ -22,6 +22,7 @@
 #define VERSION_LAST   ((UINT64_C(1) << ENTRY_CLOCK_BITS) - 1)
 #define SEGMENTS_ADDED 8u   /* under one lock */
 #define AHEAD_MS       1000 /* of the wall clock */
+#define WRONG_SHIFT    16   /* a version of a wrong clock counts as one of the first hours of all */
 
 /* --- digests -------------------------------------------------------------------------------- */
 
@@ -113,7 +114,7 @@ static void prefetch_entries(const struct cache *cache, const struct bucket *buc
                         slot_unit(atomic_load_explicit(&bucket->slots[s], memory_order_relaxed))));
 }
 
-static void add_segment(struct cache *cache, const struct segment_ref *segment)
+static void add_segment(struct cache *cache, const struct segment_ref *segment, int64_t latest_ms)
 {
     for (unsigned b = 0; b < segment->bucket_count; b++) {
         if (b + 1 < segment->bucket_count)
@@ -124,8 +125,9 @@ static void add_segment(struct cache *cache, const struct segment_ref *segment)
             if (word == 0)
                 continue;
             cache_slots_changed(cache, 0, slot_unit(word));
-            ring_clock_see(cache->slots->clock,
-                           cache_version_of(store_entry(cache->store, slot_unit(word))));
+            uint64_t version = cache_version_of(store_entry(cache->store, slot_unit(word)));
+            ring_clock_see_until(cache->slots->clock, version, latest_ms);
+            cache->slots->ahead += version > ring_clock_of(latest_ms);
         }
     }
 }
@@ -137,6 +139,7 @@ int cache_keep_slots(struct cache *cache, const struct cache_slots_options *opti
         return SP_ENOMEM;
     slots->count = options->slots;
     slots->clock = options->clock;
+    slots->ahead_ms = CACHE_AHEAD_ANY;
     pthread_mutex_lock(&cache->store->lock);
     free(cache->slots);
     cache->slots = slots;
@@ -144,7 +147,7 @@ int cache_keep_slots(struct cache *cache, const struct cache_slots_options *opti
     cache_set_tombstone_ms(cache, options->tombstone_ms);
     for (uint64_t prefix = 0, done = 1; prefix < CURSOR_PREFIX_END; done++) {
         struct segment_ref segment = cache_segment_at(cache, prefix, &prefix);
-        add_segment(cache, &segment);
+        add_segment(cache, &segment, options->latest_ms);
         if (done % SEGMENTS_ADDED == 0)
             store_breathe(cache->store);
     }
@@ -152,15 +155,70 @@ int cache_keep_slots(struct cache *cache, const struct cache_slots_options *opti
     return SP_OK;
 }
 
+/* Some tombstones go earlier than has been noted. */
+static void renote(struct cache *cache)
+{
+    cache->renote = true;
+    cache->expire = (struct cache_hand){0};
+}
+
 void cache_set_tombstone_ms(struct cache *cache, uint64_t tombstone_ms)
 {
     if (tombstone_ms > TOMBSTONE_MS_MAX)
         tombstone_ms = TOMBSTONE_MS_MAX;
-    if (tombstone_ms < cache->tombstone_ms) {
-        cache->renote = true;
-        cache->expire = (struct cache_hand){0};
-    }
+    if (tombstone_ms < cache->tombstone_ms)
+        renote(cache);
     cache->tombstone_ms = tombstone_ms;
+}
+
+/* --- clocks --------------------------------------------------------------------------------- */
+
+uint64_t cache_slots_ahead(const struct cache *cache)
+{
+    return cache->slots->ahead;
+}
+
+void cache_set_ahead(struct cache *cache, int64_t ahead_ms)
+{
+    if (ahead_ms < cache->slots->ahead_ms && cache_tombstones(cache) > 0)
+        renote(cache);
+    cache->slots->ahead_ms = ahead_ms;
+}
+
+uint64_t cache_restamped(const struct cache *cache)
+{
+    return atomic_load_explicit(&cache->slots->restamped, memory_order_relaxed);
+}
+
+/* The shift keeps what was later later, to a quarter of a second. */
+uint64_t cache_counts_as(const struct cache *cache, uint64_t version)
+{
+    const struct cache_slots *slots = cache->slots;
+    bool wrong = slots && slots->ahead_ms != CACHE_AHEAD_ANY &&
+                 version > ring_clock_of(cache->now_ms + slots->ahead_ms);
+    return wrong ? version >> WRONG_SHIFT : version;
+}
+
+static void count_restamped(struct cache *cache)
+{
+    atomic_store_explicit(&cache->slots->restamped, cache_restamped(cache) + 1,
+                          memory_order_relaxed);
+}
+
+/* Whether an entry was of a wrong clock, and has another version now and maybe another place. A
+ * tombstone, which nobody could date, goes. */
+static bool set_right(struct cache *cache, uint64_t hash, const struct place *place)
+{
+    const struct entry *entry = store_entry(cache->store, slot_unit(place->word));
+    uint64_t version = cache_version_of(entry), counts = cache_counts_as(cache, version);
+    if (counts == version)
+        return false;
+    count_restamped(cache);
+    if (cache_is_tombstone(entry))
+        cache_remove(cache, place);
+    else
+        cache_restamp(cache, hash, place, counts);
+    return true;
 }
 
 /* Versions tell writes of one key apart, and its entry says which was the last. So a clock that is
@@ -170,6 +228,14 @@ uint64_t cache_slots_stamp(struct cache *cache, uint64_t before)
 {
     struct ring_clock *clock = cache->slots->clock;
     uint64_t last = atomic_load_explicit(&clock->last, memory_order_relaxed);
+    uint64_t counts = cache_counts_as(cache, before);
+    if (counts != before)
+        count_restamped(cache);
+    before = counts;
+    if (cache_counts_as(cache, last) != last) { /* it was the wall clock that was wrong */
+        last = ring_clock_of(cache->now_ms);
+        atomic_store_explicit(&clock->last, last, memory_order_relaxed);
+    }
     uint64_t version = last;
     if (last <= ring_clock_of(cache->now_ms + AHEAD_MS))
         version = ring_clock_stamp(clock, cache->now_ms);
@@ -302,6 +368,8 @@ int cache_apply(struct cache *cache, const struct cache_stamped *stamped, bool *
     if (cache->slots)
         ring_clock_see(cache->slots->clock, now.version);
     bool found = index_find(cache_index(cache), now.hash, now.key, now.key_bytes, &place);
+    if (found && set_right(cache, now.hash, &place))
+        found = index_find(cache_index(cache), now.hash, now.key, now.key_bytes, &place);
     if (found) {
         const struct entry *entry = store_entry(cache->store, slot_unit(place.word));
         int result = order(entry, &now);
@@ -352,20 +420,37 @@ static bool wanted(const struct cache *cache, const struct slot_walk *walk,
     return walk->slots[slot / 64] >> (slot % 64) & 1;
 }
 
+static void visit_entry(struct cache *cache, const struct slot_walk *walk,
+                        const struct place *place)
+{
+    const uint64_t unit = slot_unit(place->word);
+    const struct entry *entry = store_entry(cache->store, unit);
+    struct entry_view view = entry_view(entry);
+    bool tombstone = cache_is_tombstone(entry), expired = cache_expired(cache, entry);
+    uint64_t version = cache_version_of(entry);
+    if (cache_counts_as(cache, version) != version) {
+        set_right(cache, cache_hash(cache, view.key, view.key_bytes), place);
+        if (tombstone || expired)
+            return;
+    }
+    if (expired && !tombstone) {
+        cache_lose(cache, place, CACHE_EXPIRED);
+        return;
+    }
+    struct cache_copy copy = copy_at(cache, unit);
+    walk->visit(walk->context, &copy);
+}
+
 /* What the walk does with a slot in use. */
 static void look_at(struct cache *cache, const struct slot_walk *walk, const struct place *place)
 {
     const struct entry *entry = store_entry(cache->store, slot_unit(place->word));
     if (!wanted(cache, walk, entry))
         return;
-    if (!walk->visit) {
+    if (walk->visit)
+        visit_entry(cache, walk, place);
+    else
         cache_remove(cache, place);
-    } else if (cache_expired(cache, entry) && !cache_is_tombstone(entry)) {
-        cache_lose(cache, place, CACHE_EXPIRED);
-    } else {
-        struct cache_copy copy = copy_at(cache, slot_unit(place->word));
-        walk->visit(walk->context, &copy);
-    }
 }
 
 /* The entries whose home is this bucket. */

@@ -42,8 +42,10 @@ struct cache_slots_options {
     uint64_t tombstone_ms;
     /* Given and seen versions; lives as long as the cache. From now on writes are stamped by it,
      * each above the entry that it replaces; where the clock is a second ahead of the wall's, those
-     * of different keys may have the same version. It gets to see the versions of all entries. */
+     * of different keys may have the same version. It gets to see the versions of all entries, but
+     * for those later than latest_ms, Unix ms. */
     struct ring_clock *clock;
+    int64_t latest_ms;
 };
 
 /* Makes the digests, all anew if there are some, for which it walks over everything: without the
@@ -51,6 +53,20 @@ struct cache_slots_options {
 int cache_keep_slots(struct cache *cache, const struct cache_slots_options *options);
 /* Also a shorter time counts for the tombstones that are there. At most some 30 years. */
 void cache_set_tombstone_ms(struct cache *cache, uint64_t tombstone_ms);
+
+/* Entries that are later than latest_ms said, when the slots were begun to be kept. */
+uint64_t cache_slots_ahead(const struct cache *cache);
+
+/* A version that is later than the time by more than this is of a wrong clock: see
+ * cache_counts_as. CACHE_AHEAD_ANY, as in the beginning: none is. */
+#define CACHE_AHEAD_ANY INT64_MAX
+void cache_set_ahead(struct cache *cache, int64_t ahead_ms);
+/* What a version counts as: one of a wrong clock as one older than those of right clocks, the same
+ * one on all nodes. An entry with such a version gets the other one, or gives way, when it is met:
+ * by cache_apply, a write, or cache_scan_slots. */
+uint64_t cache_counts_as(const struct cache *cache, uint64_t version);
+/* How many entries have been met like that. Without the lock. */
+uint64_t cache_restamped(const struct cache *cache);
 
 /* From now on what expires in these slots, and in no others, leaves a tombstone of its version: for
  * slots of which another copy has missed writes, and would bring back the ones before. */

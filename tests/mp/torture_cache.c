@@ -42,8 +42,10 @@ static bool in_ring;
 /* Whether the digests are those of a walk over everything, which makes them. */
 static bool check_slots(struct torture *t, struct cache *cache, bool compare)
 {
-    const struct cache_slots_options options = {
-        .slots = SLOTS, .tombstone_ms = (uint64_t)FAR_MS, .clock = &ring_clock};
+    const struct cache_slots_options options = {.slots = SLOTS,
+                                                .tombstone_ms = (uint64_t)FAR_MS,
+                                                .clock = &ring_clock,
+                                                .latest_ms = clock_wall_ms() + FAR_MS};
     struct cache_slot kept[SLOTS], fresh;
     for (unsigned s = 0; compare && s < SLOTS; s++)
         cache_slot(cache, s, &kept[s]);

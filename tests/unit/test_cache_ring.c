@@ -49,8 +49,7 @@ static void node_open(struct node *node)
 {
     const struct cache_options options = {
         .limit_bytes = node->limit, .evict = node->evict, .on_gone = count_gone, .context = node};
-    const struct cache_slots_options slots = {
-        .slots = SLOTS, .tombstone_ms = TOMBSTONE_MS, .clock = &node->clock};
+    const struct cache_slots_options slots = {SLOTS, TOMBSTONE_MS, &node->clock, NOW_MS * 2};
     node->clock = (struct ring_clock){0};
     assert_ok(cache_open(node->f->store, &options, &node->cache));
     assert_ok(cache_keep_slots(node->cache, &slots));
@@ -111,8 +110,7 @@ static void assert_same_slots(const struct cache_slot *a, const struct cache_slo
 /* What has been kept is what a walk over everything finds, and the totals are right. */
 static void check_slots(struct node *node)
 {
-    const struct cache_slots_options options = {
-        .slots = SLOTS, .tombstone_ms = TOMBSTONE_MS, .clock = &node->clock};
+    const struct cache_slots_options options = {SLOTS, TOMBSTONE_MS, &node->clock, NOW_MS * 2};
     struct cache_slot kept[SLOTS], fresh[SLOTS];
     uint64_t entries = 0, tombstones = 0;
     get_slots(node, kept);
