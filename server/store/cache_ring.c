@@ -338,6 +338,22 @@ static int delete_stamped(struct cache *cache, const struct cache_stamped *stamp
     return SP_OK;
 }
 
+/* Whether there is an entry of the same version that has expired: it counts as a deletion, and as
+ * one that came later would, it leaves a tombstone. */
+static bool is_expired_there(struct cache *cache, const struct cache_stamped *stamped,
+                             const struct place *place)
+{
+    const struct entry *entry = store_entry(cache->store, slot_unit(place->word));
+    struct cache_stamped deletion = *stamped;
+    bool changed;
+    if (!stamped->value || cache_version_of(entry) != stamped->version ||
+        cache_is_tombstone(entry) || !cache_expired(cache, entry))
+        return false;
+    deletion.value = NULL;
+    (void)delete_stamped(cache, &deletion, place, &changed); /* in the entry's own memory */
+    return true;
+}
+
 /* As it counts at this moment, or SP_EINVAL. */
 static int settle(const struct cache *cache, struct cache_stamped *stamped)
 {
@@ -370,6 +386,11 @@ int cache_apply(struct cache *cache, const struct cache_stamped *stamped, bool *
     bool found = index_find(cache_index(cache), now.hash, now.key, now.key_bytes, &place);
     if (found && set_right(cache, now.hash, &place))
         found = index_find(cache_index(cache), now.hash, now.key, now.key_bytes, &place);
+    if (found && is_expired_there(cache, &now, &place)) {
+        if (current)
+            *current = now.version;
+        return SP_EEXISTS;
+    }
     if (found) {
         const struct entry *entry = store_entry(cache->store, slot_unit(place.word));
         int result = order(entry, &now);

@@ -21,6 +21,8 @@
 #define COPIES       3u
 #define LIMIT        (UINT64_C(16) << 20)
 #define KEYS         200u
+#define WRITES       4000u
+#define ROUNDS       6u
 
 struct copy {
     struct fixture *f;
@@ -210,12 +212,94 @@ static void pull(struct copy *to, struct copy *from)
     }
 }
 
-/* In both directions. */
+/* --- any order, any time ---------------------------------------------------------------------- */
+
+/* Few versions and expiries, so that many are equal; some expire while the writes come. */
+static struct written random_write(struct kit_random *random)
+{
+    static const char *const values[] = {"a", "b", "bb", "", NULL};
+    struct written w = {.number = kit_below(random, KEYS),
+                        .version = ring_clock_of(NOW_MS) + kit_below(random, 4),
+                        .value = values[kit_below(random, 5)]};
+    if (w.value && kit_below(random, 2) == 0)
+        w.expiry_ms = NOW_MS + 1000 * (int64_t)(1 + kit_below(random, 4));
+    return w;
+}
+
+/* All of them, in another order, while time goes on; what has expired goes now or later. */
+static void apply_all(struct copy *copy, struct written *writes, struct kit_random *random)
+{
+    for (unsigned i = WRITES; i > 1; i--) {
+        unsigned j = (unsigned)kit_below(random, i);
+        struct written swap = writes[i - 1];
+        writes[i - 1] = writes[j];
+        writes[j] = swap;
+    }
+    copy->now_ms = NOW_MS;
+    for (unsigned i = 0; i < WRITES; i++) {
+        int status = apply(copy, &writes[i], NULL);
+        assert_true(status == SP_OK || status == SP_EEXISTS);
+        if (kit_below(random, WRITES / 3) == 0)
+            copy->now_ms += 500;
+        if (kit_below(random, WRITES / 3) == 0)
+            cache_tick(copy->cache, copy->now_ms);
+    }
+    copy->now_ms = NOW_MS + 2500;
+}
+
+/* Three times: what has expired at the first copy, and is still there, keeps away what is older,
+ * but leaves nothing when it goes, which is at the second pull. */
 static void exchange(struct copy *a, struct copy *b)
 {
     pull(a, b);
     pull(b, a);
+    pull(a, b);
     assert_equal(a, b);
+}
+
+static void an_exchange_makes_equal(void **state)
+{
+    static struct written writes[WRITES];
+    struct kit_random random = {kit_seed("test_cache_ring_merge")};
+    (void)state;
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        struct copy *a = begin(COPIES), *b = &copies[1], *c = &copies[2];
+        struct cache_slot before[SLOTS], after[SLOTS];
+        for (unsigned i = 0; i < WRITES; i++)
+            writes[i] = random_write(&random);
+        for (unsigned i = 0; i < COPIES; i++)
+            apply_all(&copies[i], writes, &random);
+        exchange(a, b);
+        get_slots(a, before);
+        exchange(b, a); /* the other way round, and once more, changes nothing */
+        get_slots(a, after);
+        assert_memory_equal(before, after, sizeof(before));
+        exchange(c, a);
+        exchange(b, c);
+        assert_equal(a, b);
+        end();
+    }
+}
+
+/* The same writes in any order, none of which goes by itself: no exchange is needed. */
+static void order_of_the_expired(void **state)
+{
+    const uint64_t version = ring_clock_of(NOW_MS) + 1;
+    const struct written soon = {1, version, "value", NOW_MS + 1000};
+    const struct written late = {1, version, "valu", NOW_MS + 9000};
+    uint64_t current = 0;
+    (void)state;
+    struct copy *a = begin(2), *b = &copies[1];
+    assert_ok(apply(a, &soon, NULL));
+    a->now_ms = b->now_ms = NOW_MS + 2000;
+    assert_status(apply(a, &late, &current), SP_EEXISTS);
+    assert_int_equal(current, version); /* so whoever wrote it writes again, above that */
+    assert_ok(apply(b, &late, NULL));
+    assert_ok(apply(b, &soon, NULL));
+    assert_equal(a, b);
+    assert_value(a, 1, NULL);
+    assert_value(b, 1, NULL);
+    end();
 }
 
 /* --- wrong clocks ----------------------------------------------------------------------------- */
@@ -326,6 +410,8 @@ static void tombstones_of_the_wrong_go(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_exchange_makes_equal),
+        cmocka_unit_test(order_of_the_expired),
         cmocka_unit_test(the_wrong_move_no_clock),
         cmocka_unit_test(a_clock_that_was_ahead_begins_anew),
         cmocka_unit_test(the_wrong_give_way),
