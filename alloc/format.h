@@ -161,7 +161,9 @@ struct table_slot {
     _Atomic uint64_t bytes;        /* keys and values */
     _Atomic uint64_t memory_units; /* entries, indexes, schema */
     _Atomic uint64_t changes;      /* rows that commits have put in, replaced and deleted */
-    uint64_t reserved2[4];
+    _Atomic int64_t whole_ms;      /* of the cache in a ring: see struct cache_life */
+    _Atomic int64_t since_ms;
+    uint64_t reserved2[2];
     /* line 3 */
     char name[FORMAT_NAME_BYTES]; /* set before table_count is raised */
 };

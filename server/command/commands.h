@@ -315,6 +315,7 @@ COMMAND_FUNCTION(sidepond_missed);
 COMMAND_FUNCTION(sidepond_pull);
 COMMAND_FUNCTION(sidepond_put);
 COMMAND_FUNCTION(sidepond_ring);
+COMMAND_FUNCTION(sidepond_since);
 COMMAND_FUNCTION(wait);
 
 /* sidepond.c */

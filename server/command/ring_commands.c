@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * ring_commands.c - what ring clients and other nodes say to a node of a ring (docs/RING.md, "What
- * is said on the wire"): SIDEPOND ATTACH, PUT, ERASE, DIGESTS, MISSED, MISS, RING; and CLUSTER.
+ * is said on the wire"): SIDEPOND ATTACH, PUT, ERASE, DIGESTS, SINCE, MISSED, MISS, RING; and
+ * CLUSTER.
  *
  * PUT and ERASE are the SET and DEL of ring clients, and cost as much: their numbers are parsed,
  * and one call writes. Numbers are as number_parse has them: digits, without a sign or leading
@@ -183,6 +184,10 @@ void run_sidepond_digests(struct session *session, const struct call *call)
     if (!take_number(session, &call->args[2], "first slot", 0, slots - 1, &first) ||
         !take_number(session, &call->args[3], "number of slots", 1, slots - first, &count))
         return;
+    if (!ring_gives(ring)) {
+        ring_reply_aged(session, ring);
+        return;
+    }
     reply_array(&session->reply, (size_t)count);
     for (int64_t s = first; s < first + count; s++) {
         struct cache_slot slot;
@@ -191,6 +196,19 @@ void run_sidepond_digests(struct session *session, const struct call *call)
         reply_hex(&session->reply, slot.digest);
         reply_integer(&session->reply, slot.entries);
     }
+}
+
+void ring_reply_aged(struct session *session, const struct ring *ring)
+{
+    reply_error(&session->reply, "NOTHELD %llu", (unsigned long long)ring_epoch(ring));
+}
+
+void run_sidepond_since(struct session *session, const struct call *call)
+{
+    struct ring *ring = ring_of(session);
+    (void)call;
+    if (ring)
+        reply_integer(&session->reply, ring_since(ring));
 }
 
 /* A node's name, terminated; false, with the error replied: there can be none of this name. */

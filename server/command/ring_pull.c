@@ -133,7 +133,7 @@ static void do_pull(struct job *job)
 
 void run_sidepond_pull(struct session *session, const struct call *call)
 {
-    const struct ring *ring = session->service->ring;
+    struct ring *ring = session->service->ring;
     uint64_t cursor, slots[RING_SLOT_WORDS];
     int64_t bytes;
     if (!ring)
@@ -146,6 +146,8 @@ void run_sidepond_pull(struct session *session, const struct call *call)
         reply_error(&session->reply, "ERR the bytes must be a whole number, at least 1");
     else if (!ring_take_slots(&call->args[4], ring_slots(ring), slots))
         reply_error(&session->reply, RING_SLOTS_ERROR, ring_slots(ring) / 8);
+    else if (!ring_gives(ring))
+        ring_reply_aged(session, ring);
     else
         job_start(session, call, do_pull);
 }

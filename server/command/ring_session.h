@@ -63,6 +63,9 @@ bool ring_refuses(struct session *session, const struct call *call);
 
 /* A bitmap of slots; false: it has not a bit for each. */
 bool ring_take_slots(const struct resp_arg *arg, unsigned slots, uint64_t out[RING_SLOT_WORDS]);
+struct ring;
+/* What lies here is given to nobody yet: see ring_gives. */
+void ring_reply_aged(struct session *session, const struct ring *ring);
 #define RING_SLOTS_ERROR "ERR the bitmap of slots must have %u bytes"
 
 #endif

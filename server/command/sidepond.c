@@ -613,6 +613,8 @@ void run_sidepond_help(struct session *session, const struct call *call)
         "    Ends a lease without a value.",
         "RING",
         "    The map of the ring, as this node has it.",
+        "SINCE",
+        "    Since when the ring has lived, as far as this node knows, in Unix milliseconds.",
         "STATUS",
         "    The daemon, the pond, the sources and the cache.",
         "TABLES",

@@ -279,6 +279,8 @@ static struct command sidepond_commands[] = {
             "7.0.0", "Ends a lease without a value: the next one who waits gets it.", "O(1)"),
     SUB("ring", "sidepond|ring", 2, ANYTIME, CATEGORY_SLOW, run_sidepond_ring, "server", "7.0.0",
         "The map of the ring: which nodes hold which slots.", "O(slots)"),
+    SUB("since", "sidepond|since", 2, ANYTIME | FAST, CATEGORY_FAST, run_sidepond_since, "server",
+        "7.0.0", "Since when the ring has lived, as far as this node knows.", "O(1)"),
     SUB("status", "sidepond|status", 2, JOB, CATEGORY_SLOW | CATEGORY_DANGEROUS,
         run_sidepond_status, "server", "7.0.0", "The daemon, the pond, the sources, the cache.",
         "O(tables)"),

@@ -147,7 +147,7 @@ static const struct option ring_options[] = {
      .max = DAYS(30),
      .fallback = "1h",
      .help = "How long it is remembered that a key has been deleted. A node that was away for "
-             "longer can bring it back."},
+             "longer begins empty, unless all of the ring was."},
     {.key = "clock_ahead",
      .kind = OPTION_DURATION,
      MEMBER(struct config_ring, clock_ahead_ms),

@@ -9,6 +9,7 @@
  *   ask.c      a peer's asker: reads that this node may not answer
  *   wire.c     connections between nodes, and the requests of repair
  *   repair.c   becoming current, and comparing
+ *   age.c      coming back after an absence that was too long
  *   upkeep.c   the control thread: time-outs, peers that are gone, files, slots of others
  *   figures.c  what operators see
  *
@@ -191,6 +192,9 @@ struct ring {
     _Atomic uint64_t beat_ms; /* of the last ring_beat; 0: none yet */
     _Atomic uint32_t ack_timeout_ms, compare_ms, clock_ahead_ms; /* as last configured */
     _Atomic uint64_t throttle_bytes;
+    _Atomic uint64_t tombstone_ms; /* as last configured */
+    _Atomic bool aging;            /* some of aged are this node's */
+    _Atomic int64_t since_ms;      /* see ring_since */
     uint64_t start;
     struct member *member;       /* NULL: a static list, or it has left */
     pthread_mutex_t member_lock; /* of the pointer; never taken with the other lock */
@@ -212,6 +216,10 @@ struct ring {
     struct slots round;            /* what repair is at, less what has been doubted meanwhile */
     /* Whose last writes here no node of the map is known to have: for those of the next map. */
     struct slots stray;
+    /* Where entries may lie from before an absence that was too long, which began at that time. */
+    struct slots aged;
+    int64_t aged_ms;         /* Unix ms; 0: there was none */
+    uint64_t aged_version;   /* entries up to this are from before it */
     struct slots foreign[2]; /* slots of others, written to lately: now, and before that */
     uint64_t foreign_since_ms, moved_at_ms, suspect_since_ms;
     bool map_unsaved, compare_wanted, told_whole, told_empty;
@@ -300,6 +308,22 @@ int wire_missed(struct wire *wire, const char *node, uint64_t *slots);
 int wire_pull(struct wire *wire, const char *cursor, size_t bytes, const struct slots *slots,
               unsigned slot_count, redisReply **reply);
 bool wire_ping(struct wire *wire);
+
+/* SP_EREFUSED of a node that knows no such request. */
+int wire_since(struct wire *wire, int64_t *since_ms);
+
+/* --- age.c ------------------------------------------------------------------------------------ */
+
+/* At the start, before there are threads. */
+void ring_age_begin(struct ring *ring);
+/* With the lock, after a change of the map or of aged: what only this node holds is not doubted. */
+void ring_age_update(struct ring *ring, const struct slots *alone);
+/* Sees whether this node has been away for too long, else notes that it is there. */
+void ring_age_tick(struct ring *ring);
+/* Asks others about what is aged, and drops it if they have lived on for too long. For repair. */
+void ring_age_judge(struct ring *ring);
+/* What another holder has said, from which this node has got everything. */
+void ring_age_hear(struct ring *ring, int64_t since_ms);
 
 /* --- repair.c, upkeep.c ----------------------------------------------------------------------- */
 

@@ -190,6 +190,10 @@ static bool begin_push(struct writer *writer)
     struct peer *peer = writer->peer;
     if (clock_ms() < writer->push.again_ms)
         return false;
+    if (atomic_load(&writer->ring->aging)) {
+        writer->push.again_ms = clock_ms() + PUSH_AGAIN_MS;
+        return false;
+    }
     if (!writer->push.runs && !slots_none(&peer->missed)) {
         writer->push = (struct push){.runs = true};
         peer->sending = peer->missed;

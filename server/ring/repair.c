@@ -61,7 +61,7 @@ struct repair {
     int self;
     struct other *others;
     size_t other_count;
-    struct slots by_map;
+    struct slots by_map, aged;
     uint64_t suspect_since_ms, compare_ms, evicted, began_ms;
     struct slots
         alone; /* that nobody else could be asked about, in each round since alone_since_ms */
@@ -294,6 +294,9 @@ static int look_at(struct repair *repair, struct wire *wire, struct other *other
         status = wire_missed(wire, ring->options.node.name, &missed);
     if (status == SP_OK && missed > 0 && clock_ms() < repair->began_ms + MISSED_MS)
         return SP_EBUSY;
+    int64_t since_ms = 0;
+    if (status == SP_OK && wire_since(wire, &since_ms) == SP_OK)
+        ring_age_hear(ring, since_ms);
     if (status == SP_OK)
         *good = other->want;
     return status;
@@ -325,6 +328,7 @@ static void ask_other(struct repair *repair, struct other *other, struct verdict
     if (wire_open(&wire, ring, other->address, ring->ack_timeout_ms) != SP_OK)
         return;
     note_answer(ring, other->name, &wire);
+    slots_drop(&other->want, &repair->aged); /* what is not judged yet is not compared */
     wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
     int status = look_at(repair, &wire, other, &good);
     if (status != SP_OK && status != SP_EBUSY)
@@ -395,6 +399,7 @@ static void begin_round(struct repair *repair)
     repair->map = ring_map_ref(ring->map);
     repair->self = ring->self;
     repair->by_map = ring->by_map;
+    repair->aged = ring->aged;
     repair->suspect_since_ms = ring->suspect_since_ms;
 }
 
@@ -483,6 +488,7 @@ static void compare_all(struct repair *repair)
     pthread_mutex_lock(&ring->lock);
     struct slots held = ring->by_map;
     slots_keep(&held, &ring->trusted);
+    slots_drop(&held, &ring->aged);
     bool any = ring->map && !slots_none(&held);
     if (any)
         begin_round(repair);
@@ -525,6 +531,7 @@ void *ring_repair(void *argument)
     repair->ring = ring;
     repair->compare_ms = clock_ms() + ring->compare_ms;
     while (!atomic_load(&ring->stopping)) {
+        ring_age_judge(ring);
         bool busy = become_current(repair);
         if (!busy && is_time_to_compare(repair))
             compare_all(repair);

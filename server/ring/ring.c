@@ -78,6 +78,7 @@ static void apply_own(struct ring *ring, const struct own_slots *own)
     slots_keep(&ring->trusted, &mine);
     slots_keep(&ring->round, &mine);
     slots_join(&ring->trusted, &own->alone);
+    ring_age_update(ring, &own->alone);
     for (unsigned i = 0; i < RING_SLOT_WORDS; i++)
         bits_set(&ring->mine, i, mine.words[i]);
     ring_update_held(ring);
@@ -228,6 +229,7 @@ void ring_suspect(struct ring *ring, const char *why)
     memset(&ring->round, 0, sizeof(ring->round));
     ring->suspect_since_ms = clock_ms();
     ring->told_whole = false;
+    ring_age_update(ring, &own.alone);
     ring_update_held(ring);
     pthread_cond_signal(&ring->repair_wake);
     pthread_mutex_unlock(&ring->lock);

@@ -117,6 +117,12 @@ int ring_ask(struct ring *ring, unsigned slot, bool once, const void *request, s
 int ring_miss(struct ring *ring, const char *node, const uint64_t slots[RING_SLOT_WORDS]);
 int ring_missed(struct ring *ring, const char *node, unsigned *slots);
 
+/* Whether others may take what lies here: not as long as it may be from before an absence that was
+ * longer than it is remembered what was deleted. */
+bool ring_gives(struct ring *ring);
+/* Since when the ring has lived, as far as this node knows: Unix ms; 0: it does not. */
+int64_t ring_since(struct ring *ring);
+
 /* This node's process has stood still so long: what it holds may be old. */
 void ring_stalled(struct ring *ring, uint64_t ms);
 /* To be called ten times a second, by one thread, from which it is seen whether the process has

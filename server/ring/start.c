@@ -173,6 +173,7 @@ static void set_limits(struct ring *ring, const struct ring_options *options)
     atomic_store(&ring->compare_ms, options->compare_ms);
     atomic_store(&ring->clock_ahead_ms, options->clock_ahead_ms);
     atomic_store(&ring->throttle_bytes, options->throttle_bytes);
+    atomic_store(&ring->tombstone_ms, options->tombstone_ms);
 }
 
 static struct ring *new_ring(const struct ring_options *options)
@@ -238,6 +239,7 @@ int ring_start(const struct ring_options *options, struct ring **out, char *why)
         return SP_ENOMEM;
     status = keep_slots(ring);
     if (status == SP_OK) {
+        ring_age_begin(ring);
         snprintf(why, MEMBER_WHY_BYTES, "cannot start a thread");
         status = start_threads(ring);
     }

@@ -265,6 +265,7 @@ void *ring_control(void *argument)
         save_map(ring);
         keep_expired(&upkeep);
         judge_clocks(&upkeep);
+        ring_age_tick(ring);
         drop_foreign(&upkeep);
         tell(ring);
         pthread_mutex_lock(&ring->lock);

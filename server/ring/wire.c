@@ -172,6 +172,20 @@ int wire_missed(struct wire *wire, const char *node, uint64_t *slots)
     return SP_OK;
 }
 
+int wire_since(struct wire *wire, int64_t *since_ms)
+{
+    struct command command = {.count = 0};
+    redisReply *reply;
+    command_word(&command, "SIDEPOND");
+    command_word(&command, "SINCE");
+    int status = ask(wire, &command, REDIS_REPLY_INTEGER, &reply);
+    if (status != SP_OK)
+        return status;
+    *since_ms = reply->integer;
+    freeReplyObject(reply);
+    return SP_OK;
+}
+
 static bool is_entry(const redisReply *entry)
 {
     return entry->type == REDIS_REPLY_ARRAY && entry->elements == 4 &&

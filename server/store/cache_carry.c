@@ -13,7 +13,7 @@
 
 #include "alloc/clock.h"
 
-static const struct table_root *old_root(const struct region *old)
+static const struct table_root *old_root(const struct region *old, struct cache_life *life)
 {
     unsigned count = atomic_load_explicit(&old->super->table_count, memory_order_relaxed);
     for (unsigned i = 0; i < count && i < FORMAT_TABLES_MAX; i++) {
@@ -22,6 +22,9 @@ static const struct table_root *old_root(const struct region *old)
         if (strncmp(slot->name, FORMAT_CACHE_NAME, sizeof(slot->name)) != 0 ||
             !root_is_sound(old, head))
             continue;
+        *life = (struct cache_life){
+            .whole_ms = atomic_load_explicit(&slot->whole_ms, memory_order_relaxed),
+            .since_ms = atomic_load_explicit(&slot->since_ms, memory_order_relaxed)};
         const struct table_root *root = region_at(old, head);
         return root->flags & ROOT_CACHE ? root : NULL;
     }
@@ -65,7 +68,8 @@ static void carry_segment(struct cache *cache, const struct region *old, uint64_
 int cache_carry(struct store *store, const struct region *old)
 {
     const struct cache_options options = {.limit_bytes = store->options.cache_bytes, .evict = true};
-    const struct table_root *root = old_root(old);
+    struct cache_life life;
+    const struct table_root *root = old_root(old, &life);
     struct cache *cache;
     if (options.limit_bytes == 0 || !root)
         return SP_OK;
@@ -75,6 +79,7 @@ int cache_carry(struct store *store, const struct region *old)
     int status = cache_open(store, &options, &cache);
     if (status != SP_OK)
         return status;
+    cache_set_life(cache, &life);
     cache->tombstone_ms = TOMBSTONE_MS_MAX; /* how long they stay is not known yet */
     const _Atomic uint64_t *words = region_at(old, dir_unit(dir));
     for (uint64_t i = 0; i < UINT64_C(1) << dir_depth(dir); i++) {

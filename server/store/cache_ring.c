@@ -431,6 +431,7 @@ struct slot_walk {
     const uint64_t *slots;                                       /* a bitmap */
     void (*visit)(void *context, const struct cache_copy *copy); /* NULL: they are taken out */
     void *context;
+    uint64_t last, *dropped; /* of what is taken out: the last version, and how many */
 };
 
 static bool wanted(const struct cache *cache, const struct slot_walk *walk,
@@ -468,10 +469,12 @@ static void look_at(struct cache *cache, const struct slot_walk *walk, const str
     const struct entry *entry = store_entry(cache->store, slot_unit(place->word));
     if (!wanted(cache, walk, entry))
         return;
-    if (walk->visit)
+    if (walk->visit) {
         visit_entry(cache, walk, place);
-    else
+    } else if (cache_counts_as(cache, cache_version_of(entry)) <= walk->last) {
         cache_remove(cache, place);
+        ++*walk->dropped;
+    }
 }
 
 /* The entries whose home is this bucket. */
@@ -505,13 +508,36 @@ uint64_t cache_scan_slots(struct cache *cache, uint64_t cursor, unsigned count,
                           void (*visit)(void *context, const struct cache_copy *copy),
                           void *context)
 {
-    struct slot_walk walk = {slots, visit, context};
+    struct slot_walk walk = {.slots = slots, .visit = visit, .context = context};
+    return walk_slots(cache, cursor, count, &walk);
+}
+
+uint64_t cache_drop_older(struct cache *cache, uint64_t cursor, unsigned count,
+                          const uint64_t slots[RING_SLOT_WORDS], uint64_t version,
+                          uint64_t *dropped)
+{
+    struct slot_walk walk = {.slots = slots, .last = version, .dropped = dropped};
     return walk_slots(cache, cursor, count, &walk);
 }
 
 uint64_t cache_drop_slots(struct cache *cache, uint64_t cursor, unsigned count,
                           const uint64_t slots[RING_SLOT_WORDS])
 {
-    struct slot_walk walk = {slots, NULL, NULL};
-    return walk_slots(cache, cursor, count, &walk);
+    uint64_t dropped = 0;
+    return cache_drop_older(cache, cursor, count, slots, VERSION_LAST, &dropped);
+}
+
+void cache_life(const struct cache *cache, struct cache_life *out)
+{
+    const struct table_slot *slot = cache->table->slot;
+    *out = (struct cache_life){
+        .whole_ms = atomic_load_explicit(&slot->whole_ms, memory_order_relaxed),
+        .since_ms = atomic_load_explicit(&slot->since_ms, memory_order_relaxed)};
+}
+
+void cache_set_life(struct cache *cache, const struct cache_life *life)
+{
+    struct table_slot *slot = cache->table->slot;
+    atomic_store_explicit(&slot->since_ms, life->since_ms, memory_order_relaxed);
+    atomic_store_explicit(&slot->whole_ms, life->whole_ms, memory_order_relaxed);
 }

@@ -108,6 +108,20 @@ uint64_t cache_scan_slots(struct cache *cache, uint64_t cursor, unsigned count,
 uint64_t cache_drop_slots(struct cache *cache, uint64_t cursor, unsigned count,
                           const uint64_t slots[RING_SLOT_WORDS]);
 
+/* As cache_drop_slots, of what has a version up to this one, or counts as such. *dropped counts. */
+uint64_t cache_drop_older(struct cache *cache, uint64_t cursor, unsigned count,
+                          const uint64_t slots[RING_SLOT_WORDS], uint64_t version,
+                          uint64_t *dropped);
+
+/* What is remembered of a cache in the pond, and taken along into another one: Unix ms, 0: not
+ * known. Without the lock, by one thread. */
+struct cache_life {
+    int64_t whole_ms; /* when it was last a whole and current copy */
+    int64_t since_ms; /* since when the ring has lived: see docs/RING.md, "Nodes" */
+};
+void cache_life(const struct cache *cache, struct cache_life *out);
+void cache_set_life(struct cache *cache, const struct cache_life *life);
+
 struct cache_slot {
     uint64_t digest;
     uint32_t entries, tombstones; /* the latter are none of the former */

@@ -4,10 +4,10 @@
  *
  * Goal: whatever came to each copy, in whatever order and before or after it had expired, an
  * exchange makes them equal, and another one changes nothing; entries of a wrong clock neither
- * move a node's clock nor keep their keys from being written.
- * Method: caches in ponds of their own, and a clock that is a number of the test. After each test
- * the digests that were kept are compared with those of a walk over everything, and the fixture
- * recovers each pond and checks every unit of it.
+ * move a node's clock nor keep their keys from being written; another pond has what must not be
+ * lost. Method: caches in ponds of their own, and a clock that is a number of the test. After each
+ * test the digests that were kept are compared with those of a walk over everything, and the
+ * fixture recovers each pond and checks every unit of it.
  */
 #include "tests/unit/store_fixture.h"
 
@@ -407,6 +407,77 @@ static void tombstones_of_the_wrong_go(void **state)
     end();
 }
 
+/* --- other ponds ------------------------------------------------------------------------------ */
+
+/* Goes over to a pond of another size. */
+static void move(struct copy *copy, uint64_t pond_bytes, uint64_t cache_bytes)
+{
+    const struct cache_options options = {.limit_bytes = cache_bytes, .evict = true};
+    cache_close(copy->cache);
+    fixture_close(copy->f);
+    copy->f->options.limit_bytes = pond_bytes;
+    copy->f->options.cache_bytes = cache_bytes;
+    fixture_open(copy->f);
+    assert_int_equal(copy->f->opened.origin, STORE_REPLACED);
+    assert_ok(cache_open(copy->f->store, &options, &copy->cache));
+    keep_slots(copy);
+}
+
+/* When it was whole is remembered by the next life, and in another pond. */
+static void life_goes_along(void **state)
+{
+    const struct cache_life life = {.whole_ms = NOW_MS, .since_ms = NOW_MS - DAY_MS};
+    const struct cache_options options = {.limit_bytes = LIMIT, .evict = true};
+    struct cache_life found;
+    (void)state;
+    struct copy *a = begin(1);
+    cache_life(a->cache, &found);
+    assert_true(found.whole_ms == 0 && found.since_ms == 0);
+    cache_set_life(a->cache, &life);
+    put(a, 1, "value");
+    cache_close(a->cache);
+    fixture_close(a->f);
+    fixture_open(a->f);
+    assert_int_equal(a->f->opened.origin, STORE_RECOVERED);
+    assert_ok(cache_open(a->f->store, &options, &a->cache));
+    keep_slots(a);
+    cache_life(a->cache, &found);
+    assert_true(found.whole_ms == life.whole_ms && found.since_ms == life.since_ms);
+    move(a, UINT64_C(40) << 20, LIMIT);
+    cache_life(a->cache, &found);
+    assert_true(found.whole_ms == life.whole_ms && found.since_ms == life.since_ms);
+    assert_value(a, 1, "value");
+    end();
+}
+
+/* What is from before an absence goes in the slots that are asked for, what came since stays. */
+static void drops_what_is_older(void **state)
+{
+    uint64_t slots[RING_SLOT_WORDS] = {0x5555555555555555}, cursor = 0, dropped = 0;
+    const uint64_t last = ring_clock_of(NOW_MS) + 500;
+    unsigned gone = 0;
+    char key[32];
+    (void)state;
+    struct copy *a = begin(1);
+    for (uint64_t i = 0; i < 1000; i++) {
+        const struct written w = {i, ring_clock_of(NOW_MS) + i, i % 3 ? "v" : NULL, 0};
+        assert_ok(apply(a, &w, NULL));
+    }
+    do {
+        cache_lock(a->cache, a->now_ms);
+        cursor = cache_drop_older(a->cache, cursor, 10, slots, last, &dropped);
+        cache_unlock(a->cache);
+    } while (cursor != 0);
+    for (uint64_t i = 0; i < 1000; i++) {
+        bool asked = slots[0] >> ring_slot(key, make_key(i, key), SLOTS) & 1;
+        bool goes = asked && i <= 500;
+        assert_int_equal(version_of(a, i), goes ? 0 : ring_clock_of(NOW_MS) + i);
+        gone += goes;
+    }
+    assert_int_equal(dropped, gone);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -417,6 +488,8 @@ int main(void)
         cmocka_unit_test(the_wrong_give_way),
         cmocka_unit_test(the_wrong_are_written_again),
         cmocka_unit_test(tombstones_of_the_wrong_go),
+        cmocka_unit_test(life_goes_along),
+        cmocka_unit_test(drops_what_is_older),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

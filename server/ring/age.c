@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * age.c - coming back after an absence that was longer than it is remembered what was deleted
+ * (docs/RING.md, "Nodes").
+ *
+ * The pond has the time when this node was last a whole copy, and since when the ring has lived.
+ * Where the former is longer ago than tombstone_ms, what lies here is aged: the others may have
+ * deleted some of it and forgotten that. It is given to nobody, and no slot of it becomes current,
+ * until each slot's other holders that can be reached have said since when they have lived. Have
+ * they lived for longer than tombstone_ms, what is from before the absence is dropped, and all of
+ * the slot is pulled anew. Else nothing can have been forgotten since, and it is kept; so a ring
+ * that was off as a whole loses nothing. A slot that only this node holds is kept as well.
+ *
+ * All of this goes by the wall clock, which alone goes on while nobody runs. It looks before
+ * anything is given away, so it does not matter which thread runs first after the process has been
+ * stopped.
+ *
+ * Costs: two words of the pond are written twenty times a second.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "alloc/clock.h"
+#include "server/log/log.h"
+#include "server/ring/internal.h"
+
+enum { DROP_STEP = 64 /* entries under one lock */ };
+
+/* --- absences --------------------------------------------------------------------------------- */
+
+static bool any_of(const struct slots *a, const struct slots *b)
+{
+    struct slots both = *a;
+    slots_keep(&both, b);
+    return !slots_none(&both);
+}
+
+/* With the lock. */
+static struct slots own_slots(const struct ring *ring)
+{
+    struct slots own = ring->by_map;
+    slots_join(&own, &ring->targeted);
+    return own;
+}
+
+void ring_age_update(struct ring *ring, const struct slots *alone)
+{
+    struct slots own = own_slots(ring);
+    slots_drop(&ring->aged, alone);
+    bool in_map = ring->map && ring->self >= 0;
+    atomic_store(&ring->aging, in_map ? any_of(&ring->aged, &own) : !slots_none(&ring->aged));
+}
+
+/* With the lock: false, if it is known already. */
+static bool note_absence(struct ring *ring, int64_t whole_ms)
+{
+    const int64_t now_ms = clock_wall_ms();
+    if (whole_ms == 0 || now_ms <= whole_ms + (int64_t)ring->tombstone_ms ||
+        ring->aged_ms == whole_ms)
+        return false;
+    int64_t until_ms = whole_ms + ring->clock_ahead_ms;
+    memset(&ring->aged, 0xff, sizeof(ring->aged));
+    ring->aged_ms = whole_ms;
+    ring->aged_version = ring_clock_of(until_ms < now_ms ? until_ms : now_ms);
+    atomic_store(&ring->since_ms, 0);
+    atomic_store(&ring->aging, true);
+    return true;
+}
+
+static void put_seconds(char out[24], int64_t ms)
+{
+    snprintf(out, 24, "%" PRId64 ".%03d", ms / 1000, (int)(ms % 1000));
+}
+
+/* Whether this node has just been found to have been away for too long. */
+static bool was_absent(struct ring *ring)
+{
+    struct cache_life life;
+    char away[24], most[24], why[160];
+    cache_life(ring->cache, &life);
+    if (life.whole_ms == 0 || clock_wall_coarse_ms() <= life.whole_ms + (int64_t)ring->tombstone_ms)
+        return false;
+    pthread_mutex_lock(&ring->lock);
+    bool noted = note_absence(ring, life.whole_ms);
+    pthread_mutex_unlock(&ring->lock);
+    if (!noted)
+        return false;
+    put_seconds(away, clock_wall_ms() - life.whole_ms);
+    put_seconds(most, (int64_t)ring->tombstone_ms);
+    snprintf(why, sizeof(why),
+             "this node was away for %s s, and deletions are remembered for %s s (tombstones)",
+             away, most);
+    ring_suspect(ring, why);
+    return true;
+}
+
+void ring_age_begin(struct ring *ring)
+{
+    struct cache_life life;
+    cache_life(ring->cache, &life);
+    atomic_store(&ring->since_ms, life.since_ms);
+    was_absent(ring);
+}
+
+bool ring_gives(struct ring *ring)
+{
+    was_absent(ring);
+    return !atomic_load(&ring->aging);
+}
+
+int64_t ring_since(struct ring *ring)
+{
+    was_absent(ring);
+    return atomic_load(&ring->since_ms);
+}
+
+/* --- being there ------------------------------------------------------------------------------ */
+
+/* With the lock: whether what others delete would come here. */
+static bool in_touch(struct ring *ring)
+{
+    bool any = !ring->in_zookeeper || ring->map->node_count == 1 ||
+               atomic_load(&ring->member_link) == MEMBER_CONNECTED;
+    for (uint32_t i = 0; !any && i < ring->map->node_count; i++)
+        any = ring->peers[i] && ring->peers[i]->reachable;
+    return any;
+}
+
+static bool is_whole(struct ring *ring)
+{
+    pthread_mutex_lock(&ring->lock);
+    struct slots lacking = ring->by_map;
+    slots_drop(&lacking, &ring->trusted);
+    bool whole = ring->map && ring->self >= 0 && !slots_none(&ring->by_map) &&
+                 slots_none(&lacking) && !atomic_load(&ring->aging) && in_touch(ring);
+    pthread_mutex_unlock(&ring->lock);
+    return whole;
+}
+
+void ring_age_tick(struct ring *ring)
+{
+    struct cache_life life;
+    const int64_t now_ms = clock_wall_ms();
+    if (was_absent(ring) || !is_whole(ring))
+        return;
+    cache_life(ring->cache, &life);
+    if (life.whole_ms < now_ms || life.whole_ms > now_ms + ring->clock_ahead_ms)
+        life.whole_ms = now_ms;
+    ring_age_hear(ring, now_ms);
+    life.since_ms = atomic_load(&ring->since_ms);
+    cache_set_life(ring->cache, &life);
+}
+
+void ring_age_hear(struct ring *ring, int64_t since_ms)
+{
+    int64_t before = atomic_load(&ring->since_ms);
+    while (since_ms != 0 && (before == 0 || since_ms < before) &&
+           !atomic_compare_exchange_weak(&ring->since_ms, &before, since_ms))
+        ;
+}
+
+/* --- judging ---------------------------------------------------------------------------------- */
+
+struct judgement {
+    struct slots drop, keep;
+    int64_t since_ms; /* of the ring of what is dropped */
+};
+
+/* Which of these slots a node holds. */
+static struct slots held_by(const struct ring_map *map, unsigned node, const struct slots *among)
+{
+    struct slots held = {0};
+    for (unsigned slot = 0; slot < map->parameters.slots; slot++)
+        for (unsigned i = 0; slots_has(among, slot) && i < map->slots[slot].holder_count; i++)
+            if (map->slots[slot].holders[i] == node)
+                slots_add(&held, slot);
+    return held;
+}
+
+/* A node that knows no such request has answered, too: then nothing is known against it. */
+static void ask_node(struct ring *ring, const struct ring_node *node, const struct slots *held,
+                     struct judgement *judgement)
+{
+    struct wire wire = {0};
+    int64_t since_ms = 0;
+    if (wire_open(&wire, ring, node->address, ring->ack_timeout_ms) != SP_OK)
+        return;
+    wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
+    bool answered = wire_since(&wire, &since_ms) == SP_OK || wire.open;
+    wire_close(&wire);
+    bool old = since_ms != 0 && clock_wall_ms() > since_ms + (int64_t)ring->tombstone_ms;
+    if (answered)
+        slots_join(old ? &judgement->drop : &judgement->keep, held);
+    if (old && (judgement->since_ms == 0 || since_ms < judgement->since_ms))
+        judgement->since_ms = since_ms;
+}
+
+static void ask_all(struct ring *ring, const struct ring_map *map, int self,
+                    const struct slots *aged, struct judgement *judgement)
+{
+    for (unsigned i = 0; i < map->node_count && !atomic_load(&ring->stopping); i++) {
+        if ((int)i == self)
+            continue;
+        struct slots held = held_by(map, i, aged);
+        if (!slots_none(&held))
+            ask_node(ring, &map->nodes[i], &held, judgement);
+    }
+    slots_drop(&judgement->keep, &judgement->drop);
+}
+
+/* With the lock: not held from now on, and pulled from the beginning. */
+static void distrust(struct ring *ring, const struct slots *slots)
+{
+    slots_drop(&ring->trusted, slots);
+    slots_drop(&ring->round, slots);
+    ring->suspect_since_ms = clock_ms();
+    ring->told_whole = false;
+    ring_update_held(ring);
+}
+
+static void drop_aged(struct ring *ring, const struct judgement *judgement)
+{
+    uint64_t cursor = 0, dropped = 0;
+    pthread_mutex_lock(&ring->lock);
+    distrust(ring, &judgement->drop);
+    int64_t away_ms = clock_wall_ms() - ring->aged_ms;
+    uint64_t version = ring->aged_version;
+    pthread_mutex_unlock(&ring->lock);
+    do {
+        cache_lock(ring->cache, clock_wall_ms());
+        cursor = cache_drop_older(ring->cache, cursor, DROP_STEP, judgement->drop.words, version,
+                                  &dropped);
+        cache_unlock(ring->cache);
+    } while (cursor != 0);
+    char away[24], lived[24];
+    put_seconds(away, away_ms);
+    put_seconds(lived, clock_wall_ms() - judgement->since_ms);
+    log_warning("ring",
+                "%" PRIu64 " entries from before %s s ago are dropped in %u slots, and pulled from "
+                "the others, who have lived for %s s and may have deleted some",
+                dropped, away, slots_count(&judgement->drop), lived);
+}
+
+void ring_age_judge(struct ring *ring)
+{
+    struct judgement judgement = {0};
+    const struct slots none = {0};
+    if (!atomic_load(&ring->aging))
+        return;
+    pthread_mutex_lock(&ring->lock);
+    struct slots aged = own_slots(ring);
+    slots_keep(&aged, &ring->aged);
+    const int self = ring->self;
+    struct ring_map *map = ring->map && self >= 0 ? ring_map_ref(ring->map) : NULL;
+    pthread_mutex_unlock(&ring->lock);
+    if (!map)
+        return;
+    ask_all(ring, map, self, &aged, &judgement);
+    ring_map_unref(map);
+    if (!slots_none(&judgement.drop))
+        drop_aged(ring, &judgement);
+    if (!slots_none(&judgement.keep))
+        log_info("ring", "what lies here of %u slots is kept: the others have not lived for longer",
+                 slots_count(&judgement.keep));
+    pthread_mutex_lock(&ring->lock);
+    slots_drop(&ring->aged, &judgement.drop);
+    slots_drop(&ring->aged, &judgement.keep);
+    ring_age_update(ring, &none);
+    pthread_mutex_unlock(&ring->lock);
+    ring_age_hear(ring, judgement.since_ms);
+}
