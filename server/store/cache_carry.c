@@ -5,7 +5,8 @@
  * The old pond's index is walked as recovery does it, with every block's bounds and checksum looked
  * at, since its daemon may have died in the middle of anything. What is damaged, or has expired, is
  * left behind; where the new pond has less room, entries are evicted as they come. They keep their
- * versions, and tombstones come along.
+ * versions. Tombstones come first, in a walk of their own, as evicting does not always make room of
+ * the size of one; so one is lost only where the new pond has no room for all of them.
  */
 #include "server/store/cache_internal.h"
 
@@ -31,7 +32,8 @@ static const struct table_root *old_root(const struct region *old, struct cache_
     return NULL;
 }
 
-static void carry_entry(struct cache *cache, const struct region *old, uint64_t unit)
+static void carry_entry(struct cache *cache, const struct region *old, uint64_t unit,
+                        bool tombstones)
 {
     if (!entry_is_sound(old, unit))
         return;
@@ -45,13 +47,15 @@ static void carry_entry(struct cache *cache, const struct region *old, uint64_t 
                                     .value = tombstone ? NULL : e.value,
                                     .value_bytes = e.value_bytes,
                                     .expiry_ms = cache_expiry_of(entry)};
-    if (!(e.flags & ENTRY_CACHE) || (!tombstone && cache_expired(cache, entry)))
+    if (!(e.flags & ENTRY_CACHE) || tombstone != tombstones ||
+        (!tombstone && cache_expired(cache, entry)))
         return;
     /* One that finds no room is lost, as by eviction. */
     (void)cache_apply(cache, &stamped, NULL, NULL);
 }
 
-static void carry_segment(struct cache *cache, const struct region *old, uint64_t word)
+static void carry_segment(struct cache *cache, const struct region *old, uint64_t word,
+                          bool tombstones)
 {
     const struct bucket *buckets = region_at(old, segment_unit(word));
     unsigned slots = segment_buckets(word) * BUCKET_SLOTS;
@@ -60,9 +64,22 @@ static void carry_segment(struct cache *cache, const struct region *old, uint64_
         uint64_t slot = atomic_load_explicit(&buckets[i / BUCKET_SLOTS].slots[i % BUCKET_SLOTS],
                                              memory_order_relaxed);
         if (slot)
-            carry_entry(cache, old, slot_unit(slot));
+            carry_entry(cache, old, slot_unit(slot), tombstones);
     }
     cache_unlock(cache);
+}
+
+/* All tombstones, or all others. */
+static void carry_all(struct cache *cache, const struct region *old, uint64_t dir, bool tombstones)
+{
+    const _Atomic uint64_t *words = region_at(old, dir_unit(dir));
+    uint64_t last = 0;
+    for (uint64_t i = 0; i < UINT64_C(1) << dir_depth(dir); i++) {
+        uint64_t word = atomic_load_explicit(&words[i], memory_order_relaxed);
+        if (word != last && segment_word_is_sound(old, word, dir_depth(dir)))
+            carry_segment(cache, old, word, tombstones);
+        last = word;
+    }
 }
 
 int cache_carry(struct store *store, const struct region *old)
@@ -73,7 +90,7 @@ int cache_carry(struct store *store, const struct region *old)
     struct cache *cache;
     if (options.limit_bytes == 0 || !root)
         return SP_OK;
-    uint64_t dir = atomic_load_explicit(&root->dirs[0], memory_order_relaxed), last = 0;
+    uint64_t dir = atomic_load_explicit(&root->dirs[0], memory_order_relaxed);
     if (!dir_word_is_sound(old, dir))
         return SP_OK;
     int status = cache_open(store, &options, &cache);
@@ -81,13 +98,8 @@ int cache_carry(struct store *store, const struct region *old)
         return status;
     cache_set_life(cache, &life);
     cache->tombstone_ms = TOMBSTONE_MS_MAX; /* how long they stay is not known yet */
-    const _Atomic uint64_t *words = region_at(old, dir_unit(dir));
-    for (uint64_t i = 0; i < UINT64_C(1) << dir_depth(dir); i++) {
-        uint64_t word = atomic_load_explicit(&words[i], memory_order_relaxed);
-        if (word != last && segment_word_is_sound(old, word, dir_depth(dir)))
-            carry_segment(cache, old, word);
-        last = word;
-    }
+    carry_all(cache, old, dir, true);
+    carry_all(cache, old, dir, false);
     cache_close(cache);
     return SP_OK;
 }

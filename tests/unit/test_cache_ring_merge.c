@@ -23,6 +23,8 @@
 #define KEYS         200u
 #define WRITES       4000u
 #define ROUNDS       6u
+#define TOMBS        3000u
+#define TINY         30u
 
 struct copy {
     struct fixture *f;
@@ -423,6 +425,44 @@ static void move(struct copy *copy, uint64_t pond_bytes, uint64_t cache_bytes)
     keep_slots(copy);
 }
 
+/* In a smaller pond it is values that make room, even where what they leave is too small for a
+ * tombstone. */
+static void tombstones_find_room_first(void **state)
+{
+    struct cache_copy found;
+    char key[512];
+    unsigned lost = 0;
+    (void)state;
+    struct copy *a = begin(1);
+    for (uint64_t i = 0; i < TOMBS; i++) {
+        const size_t key_bytes =
+            (size_t)snprintf(key, sizeof(key), "%0400llu", (unsigned long long)i);
+        const uint64_t version = ring_clock_of(NOW_MS) + i;
+        const struct cache_stamped stamped = {.hash = cache_hash(a->cache, key, key_bytes),
+                                              .version = version,
+                                              .key = key,
+                                              .key_bytes = key_bytes};
+        cache_lock(a->cache, a->now_ms);
+        assert_ok(cache_apply(a->cache, &stamped, NULL, NULL));
+        cache_unlock(a->cache);
+        for (uint64_t n = 0; n < TINY; n++) {
+            const struct written w = {i * TINY + n, version, "", 0};
+            assert_ok(apply(a, &w, NULL));
+        }
+    }
+    move(a, UINT64_C(3) << 20, UINT64_C(3) << 20);
+    for (uint64_t i = 0; i < TOMBS; i++) {
+        const size_t key_bytes =
+            (size_t)snprintf(key, sizeof(key), "%0400llu", (unsigned long long)i);
+        cache_lock(a->cache, a->now_ms);
+        lost += !cache_find_copy(a->cache, cache_hash(a->cache, key, key_bytes), key, key_bytes,
+                                 &found);
+        cache_unlock(a->cache);
+    }
+    assert_int_equal(lost, 0);
+    end();
+}
+
 /* When it was whole is remembered by the next life, and in another pond. */
 static void life_goes_along(void **state)
 {
@@ -488,6 +528,7 @@ int main(void)
         cmocka_unit_test(the_wrong_give_way),
         cmocka_unit_test(the_wrong_are_written_again),
         cmocka_unit_test(tombstones_of_the_wrong_go),
+        cmocka_unit_test(tombstones_find_room_first),
         cmocka_unit_test(life_goes_along),
         cmocka_unit_test(drops_what_is_older),
     };
