@@ -9,6 +9,7 @@
  *   ask.c      a peer's asker: reads that this node may not answer
  *   wire.c     connections between nodes, and the requests of repair
  *   repair.c   becoming current, and comparing
+ *   pull.c     taking another node's entries
  *   upkeep.c   the control thread: time-outs, peers that are gone, files, slots of others
  *   figures.c  what operators see
  *
@@ -189,7 +190,7 @@ struct ring {
     _Atomic uint64_t throttle_bytes;
     uint64_t start;
     struct member *member;       /* NULL: a static list, or it has left */
-    pthread_mutex_t member_lock; /* of the pointer; never taken with the other lock */
+    pthread_mutex_t member_lock; /* of the pointer; taken before the other lock */
     bool in_zookeeper;
     _Atomic int member_link; /* as last told */
     pthread_mutex_t beat_lock;
@@ -205,7 +206,7 @@ struct ring {
     struct peer *reap;
     struct slots by_map, targeted; /* a holder by the map; a target that is no holder */
     struct slots trusted;          /* whose data here is known to be current */
-    struct slots round;            /* what repair is at, less what has been doubted meanwhile */
+    struct slots round;            /* what repair has begun with, less what was doubted since */
     /* Whose last writes here no node of the map is known to have: for those of the next map. */
     struct slots stray;
     struct slots foreign[2]; /* slots of others, written to lately: now, and before that */
@@ -296,6 +297,20 @@ int wire_missed(struct wire *wire, const char *node, uint64_t *slots);
 int wire_pull(struct wire *wire, const char *cursor, size_t bytes, const struct slots *slots,
               unsigned slot_count, redisReply **reply);
 bool wire_ping(struct wire *wire);
+
+/* --- pull.c ----------------------------------------------------------------------------------- */
+
+/* A walk over another node's entries of some slots, which can go on after an interruption. */
+struct pull {
+    bool runs; /* it has not come to its end */
+    struct slots slots;
+    char cursor[NUMBER_BYTES];
+};
+void pull_begin(struct pull *pull, const struct slots *slots);
+/* Goes on to the end, until then, or until slots are doubted that are not of the round. A failure
+ * is logged; if it is of this side, the walk has ended and is to be begun again. */
+int pull_run(struct ring *ring, struct wire *wire, const char *name, struct pull *pull,
+             uint64_t until_ms);
 
 /* --- repair.c, upkeep.c ----------------------------------------------------------------------- */
 

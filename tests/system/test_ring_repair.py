@@ -1,0 +1,97 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""test_ring_repair.py - Goal: a node that has to pull a lot is useful long before all of it is there:
+slots that are pulled are answered, others are asked of who has them, and comparing goes on.
+What a node has forgotten for want of memory or because its time was over does not come back.
+Method: two servers, both copies of 16 slots each, over the bare protocol. One is started when the
+other has the data, and pulls little in a second; one stands still by a signal.
+"""
+import os
+import signal
+import time
+import unittest
+
+from daemon_kit import free_port, wait_for
+from resp_servers import Ours
+from resp_wire import Connection, request
+
+VALUE = b"v" * 20000
+
+
+class Node(Ours):
+    def __init__(self, node, ports, *more):
+        super().__init__(threads=1, limit=64 << 20)
+        self.node, self.ports, self.more = node, ports, list(more)
+        self.port = ports[node]
+        self.tcp = ("127.0.0.1", self.port)
+
+    def arguments(self):
+        nodes = [word for name, port in self.ports.items()
+                 for word in ("--of", f"{name}=127.0.0.1:{port}")]
+        return super().arguments() + ["--node", self.node] + nodes + self.more
+
+    def ask(self, *command, attached=False):
+        with Connection(self.unix) as connection:
+            if attached:
+                connection.command("SIDEPOND", "ATTACH", 0)
+            return connection.command(*command)
+
+    def info(self):
+        text = self.ask("INFO", "ring")[1].decode()
+        return dict(line.split(":", 1) for line in text.split("\r\n") if ":" in line)
+
+    def figure(self, name):
+        return int(self.info()[f"ring_{name}"])
+
+    def is_whole(self):
+        return self.figure("held_slots") == 16
+
+    def stand_still(self):
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def go_on(self):
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def missed(self, of):
+        return self.ask("SIDEPOND", "MISSED", of)[1]
+
+
+class RepairCase(unittest.TestCase):
+    def setUp(self):
+        self.ports = {name: free_port() for name in "ab"}
+
+    def start(self, name, *more):
+        return self.enterContext(Node(name, self.ports, *more))
+
+
+class PullTest(RepairCase):
+    def test_a_long_pull(self):
+        a = self.start("a")
+        wait_for(a.is_whole, "a believes itself", 20)
+        keys = [f"key:{i}" for i in range(150)]
+        with Connection(a.unix) as c:
+            c.send(b"".join(request(("SET", key, VALUE)) for key in keys))
+            for _ in keys:
+                self.assertEqual(c.read(), ("+", b"OK"))
+        b = self.start("b", "--throttle", str(1 << 20))  # of 3 MB
+        held, asked, refused, compared = set(), 0, 0, 0
+        deadline = time.monotonic() + 20
+        while not b.is_whole():
+            self.assertLess(time.monotonic(), deadline)
+            held.add(b.figure("held_slots"))
+            for key in keys[::20]:
+                refused += b.ask("GET", key, attached=True)[0] == "-"
+                self.assertEqual(b.ask("GET", key), ("$", VALUE))
+                asked += 1
+            if b.figure("held_slots") < 16:
+                compared = b.figure("compared_slots")
+        self.assertGreater(asked, 0)
+        self.assertGreater(refused, 0)
+        self.assertGreaterEqual(len(held - {0, 16}), 3, held)  # slot by slot, not all at the end
+        self.assertGreater(compared, 0)  # meanwhile
+        for key in keys:
+            self.assertEqual(b.ask("GET", key, attached=True), ("$", VALUE))
+
+
+if __name__ == "__main__":
+    unittest.main()
