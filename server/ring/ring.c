@@ -69,6 +69,16 @@ static int find_self(const struct ring *ring, const struct ring_map *map)
     return ours ? self : -1;
 }
 
+/* Between two maps of which this node has not seen all it may have lost a slot and got it again:
+ * what others wrote meanwhile did not come here. */
+static void doubt_targets(struct ring *ring, const struct slots *targeted)
+{
+    slots_drop(&ring->trusted, targeted);
+    slots_drop(&ring->round, targeted);
+    if (ring->member)
+        member_unhold(ring->member);
+}
+
 static void apply_own(struct ring *ring, const struct own_slots *own)
 {
     struct slots mine = own->held;
@@ -193,14 +203,18 @@ void ring_take_map(struct ring *ring, const struct ring_map *map)
     if (map->parameters.slots != ring->options.parameters.slots)
         return; /* of another ring: member has said so */
     find_own(map, self, &own);
+    pthread_mutex_lock(&ring->member_lock);
     pthread_mutex_lock(&ring->lock);
     const struct ring_map *old = ring->map;
+    bool next = old && map->epoch == old->epoch + 1;
     size_t old_count = old ? old->node_count : 0;
     ring->map = ring_map_ref(map);
     ring->self = self;
     match_peers(ring, old_count);
     forget_missed(ring);
     ring_send_stray(ring);
+    if (!next)
+        doubt_targets(ring, &own.targeted);
     apply_own(ring, &own);
     atomic_store_explicit(&ring->epoch, map->epoch, memory_order_release);
     ring->moved_at_ms = clock_ms();
@@ -209,6 +223,7 @@ void ring_take_map(struct ring *ring, const struct ring_map *map)
     pthread_cond_signal(&ring->control_wake);
     pthread_cond_signal(&ring->repair_wake);
     pthread_mutex_unlock(&ring->lock);
+    pthread_mutex_unlock(&ring->member_lock);
     ring_map_unref(old);
     waiters_call(waiters);
     log_info("ring", "map %llu: %u nodes, %u slots held, %u to be pulled",
