@@ -78,7 +78,8 @@ static void release_waiters(struct ring *ring)
 /* --- what expires while a peer misses writes ---------------------------------------------------
  */
 
-/* A peer that has missed a write with an expiry would bring back what was there before it. */
+/* A peer that has missed a write with an expiry would bring back what was there before it. Here it
+ * may come late by CACHE_LAPSED_MS. */
 static void keep_expired(struct upkeep *upkeep)
 {
     struct ring *ring = upkeep->ring;

@@ -121,11 +121,16 @@ static inline int64_t cache_tombstone_due(const struct cache *cache, uint64_t ve
 {
     return ring_clock_wall_ms(version) + (int64_t)cache->tombstone_ms;
 }
+/* The same of what an entry that has expired leaves: see cache_ring.h. */
+int64_t cache_lapsed_due(const struct cache *cache, const struct entry *entry);
 /* When an entry goes by itself; CACHE_NO_EXPIRY: it does not. */
 static inline int64_t cache_due(const struct cache *cache, const struct entry *entry)
 {
-    return cache_is_tombstone(entry) ? cache_tombstone_due(cache, cache_version_of(entry))
-                                     : cache_expiry_of(entry);
+    int64_t expiry_ms = cache_expiry_of(entry);
+    if (!cache_is_tombstone(entry))
+        return expiry_ms;
+    return expiry_ms == ENTRY_LAPSED_EXPIRY ? cache_lapsed_due(cache, entry)
+                                            : cache_tombstone_due(cache, cache_version_of(entry));
 }
 
 /* cache_write_end with a version of somebody else, later than that of the key's entry. */
@@ -136,7 +141,9 @@ uint64_t cache_next_version(struct cache *cache, const struct place *replaced);
 /* Makes a tombstone of an entry, in its memory: so a deletion does not fail because there is none
  * left. A crash in the middle leaves nothing of the key. */
 void cache_bury(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version);
-/* The same of a write that nobody has seen yet. */
+/* The same of one that has expired. */
+void cache_lapse(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version);
+/* The first of a write that nobody has seen yet. */
 int cache_bury_write(struct cache *cache, const struct cache_write *write, uint64_t version);
 /* A live entry's place; one that has expired goes. */
 bool cache_find_live(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,

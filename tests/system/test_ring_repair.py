@@ -93,5 +93,32 @@ class PullTest(RepairCase):
             self.assertEqual(b.ask("GET", key, attached=True), ("$", VALUE))
 
 
+class LapseTest(RepairCase):
+    def test_what_has_expired_before_it_was_missed(self):
+        """A node stands still and misses a write that has expired before anybody knows: the value
+        before that does not come back."""
+        a, b = self.start("a"), self.start("b")
+        for node in (a, b):
+            wait_for(node.is_whole, f"{node.node} holds its slots", 20)
+        keys = [f"key:{i}" for i in range(50)]
+        for key in keys:
+            self.assertEqual(a.ask("SET", key, "old"), ("+", b"OK"))
+        b.stand_still()
+        try:
+            with Connection(a.unix) as c:
+                c.send(b"".join(request(("SET", key, "new", "PX", 20)) for key in keys))
+                for _ in keys:
+                    self.assertEqual(c.read(), ("+", b"OK"))
+                for key in keys:
+                    wait_for(lambda key=key: c.command("GET", key) == ("$", None), "it has expired", 5)
+            wait_for(lambda: a.missed("b") > 0, "slots are missed", 10)
+        finally:
+            b.go_on()
+        wait_for(lambda: a.missed("b") == 0 and b.is_whole(), "b has caught up", 20)
+        for node in (a, b):
+            for key in keys:
+                self.assertEqual(node.ask("GET", key, attached=True), ("$", None), (node.node, key))
+
+
 if __name__ == "__main__":
     unittest.main()
