@@ -274,12 +274,18 @@ static struct ring_write *stamp_again(struct ring *ring, const struct ring_write
     struct cache_copy copy;
     uint64_t current;
     const void *key = old->bytes;
-    if (!cache_find_copy(ring->cache, old->hash, key, old->key_bytes, &copy) ||
-        copy.entry.version != old->version)
+    bool there = cache_find_copy(ring->cache, old->hash, key, old->key_bytes, &copy);
+    if (there ? copy.entry.version != old->version : !old->tombstone)
         return NULL;
     const uint64_t version = ring_clock_stamp(&ring->clock, clock_wall_ms());
     if (version <= newer) /* the peer's clock is too far ahead to be followed */
         return NULL;
+    if (!there) { /* there was no memory for the tombstone */
+        copy = (struct cache_copy){
+            .entry = {.key = key, .key_bytes = old->key_bytes, .version = version},
+            .tombstone = true};
+        return write_new(old->hash, old->slot, &copy);
+    }
     const struct cache_stamped stamped = {.hash = old->hash,
                                           .version = version,
                                           .key = key,

@@ -290,11 +290,18 @@ void ring_see(struct ring *ring, uint64_t version)
         ring_clock_see(&ring->clock, version);
 }
 
+/* Of a key that is absent here and without memory for a tombstone: the others have it. */
+static struct cache_copy deletion_of(const void *key, size_t key_bytes, uint64_t version)
+{
+    return (struct cache_copy){.entry = {.key = key, .key_bytes = key_bytes, .version = version},
+                               .tombstone = true};
+}
+
 ring_place ring_written(struct ring *ring, uint64_t hash, const void *key, size_t key_bytes)
 {
     struct cache_copy copy;
     if (!cache_find_copy(ring->cache, hash, key, key_bytes, &copy))
-        return 0;
+        copy = deletion_of(key, key_bytes, ring_clock_stamp(&ring->clock, clock_wall_ms()));
     unsigned slot = ring_slot_of(ring, key, key_bytes);
     struct ring_write *write = write_new(hash, slot, &copy);
     pthread_mutex_lock(&ring->lock);

@@ -80,8 +80,8 @@ struct ring_clock *ring_clock(struct ring *ring); /* by which this node stamps *
 typedef uint64_t ring_place;
 
 /* A key has been written or deleted here, with a version of this node: what there is of it now goes
- * to the other copies. With the cache's lock. Returns the place to wait for; 0: there is nobody to
- * wait for. */
+ * to the other copies; where there is nothing, not even a tombstone, that it is deleted. With the
+ * cache's lock. Returns the place to wait for; 0: there is nobody to wait for. */
 ring_place ring_written(struct ring *ring, uint64_t hash, const void *key, size_t key_bytes);
 
 /* How many other nodes have everything up to that place that was for them; SP_OK: all that it was

@@ -16,6 +16,7 @@ from resp_servers import Ours
 from resp_wire import Connection, request
 
 VALUE = b"v" * 20000
+EPOCH_2024_MS = 1704067200000
 
 
 class Node(Ours):
@@ -54,6 +55,10 @@ class Node(Ours):
 
     def missed(self, of):
         return self.ask("SIDEPOND", "MISSED", of)[1]
+
+
+def now_version():
+    return (int(time.time() * 1000) - EPOCH_2024_MS) << 8
 
 
 class RepairCase(unittest.TestCase):
@@ -118,6 +123,35 @@ class LapseTest(RepairCase):
         for node in (a, b):
             for key in keys:
                 self.assertEqual(node.ask("GET", key, attached=True), ("$", None), (node.node, key))
+
+
+class FullTest(RepairCase):
+    def test_deleting_without_memory(self):
+        """A node whose memory is full has not got a key: its deletion is passed on all the same,
+        also if the other's clock is ahead."""
+        a = self.start("a", "--no-evict", "--cache", str(1 << 20))
+        b = self.start("b")
+        for node in (a, b):
+            wait_for(node.is_whole, f"{node.node} holds its slots", 20)
+        with Connection(a.unix) as c:
+            epoch = c.command("SIDEPOND", "ATTACH", 0)[1][1][1]
+            size = 100000
+            for i in range(100000):
+                version = now_version()
+                if c.command("SIDEPOND", "PUT", epoch, version, 0, f"fill:{i}", b"x" * size)[0] == "-":
+                    size //= 4
+                    if size == 0:
+                        break
+            self.assertEqual(size, 0)
+        for ahead_ms in (0, 5000):
+            version = now_version() + (ahead_ms << 8)
+            key = f"key:{ahead_ms}"
+            with Connection(b.unix) as there:
+                there.command("SIDEPOND", "ATTACH", epoch)
+                reply = there.command("SIDEPOND", "PUT", epoch, version, 0, key, "only there")
+                self.assertEqual(reply[0], ":")
+                self.assertEqual(a.ask("DEL", key), (":", 0))
+                self.assertEqual(there.command("GET", key), ("$", None), ahead_ms)
 
 
 if __name__ == "__main__":
