@@ -6,7 +6,9 @@
  * answered; so one that is alone goes at once, and the more come the more go together. In the same
  * pipeline go, a few at a time, the newest versions of all entries in the slots that the peer has
  * missed, as fast as the throttle lets them. Their bits are cleared when the walk over the cache
- * has come to its end and all was taken; bits that are set meanwhile stay for the next walk.
+ * has come to its end and all was taken; bits that are set meanwhile stay for the next walk. A step
+ * of the walk brings keys; of their values no more are copied than PUSH_BYTES, or one, and the
+ * others are looked up when those have been taken.
  *
  * A peer that refuses, resets, or gives no answer for ack_timeout is unreachable: what is queued
  * becomes missed slots, whoever waits is released, and writes only set bits until it has been
@@ -30,7 +32,12 @@
 
 /* Of missed slots: entries visited or passed over at a time, and room for them in a batch, with a
  * bucket's overflow. */
-enum { PUSH_STEP = 32, PUSH_MAX = 64, QUEUED_MAX = BATCH_MAX - PUSH_MAX };
+enum {
+    PUSH_STEP = 32,
+    PUSH_MAX = 64,
+    QUEUED_MAX = BATCH_MAX - PUSH_MAX,
+    PUSH_BYTES = 1024 * 1024, /* of keys and values in flight */
+};
 
 struct batch {
     struct ring_write *writes[BATCH_MAX];
@@ -46,6 +53,9 @@ struct push {
     bool runs, failed;
     uint64_t cursor;
     uint64_t again_ms; /* not before */
+    /* Of the last step: keys whose values are still to be looked up. */
+    struct ring_write *late[PUSH_MAX];
+    size_t late_count;
 };
 
 struct writer {
@@ -71,10 +81,17 @@ static void back_off(struct writer *writer)
         writer->wait_ms = RECONNECT_MAX_MS;
 }
 
+static void drop_late(struct push *push)
+{
+    while (push->late_count > 0)
+        write_unref(push->late[--push->late_count]);
+}
+
 /* With the lock. What was being sent is missed again. */
 static void end_push(struct writer *writer, bool done)
 {
     struct peer *peer = writer->peer;
+    drop_late(&writer->push);
     if (!done)
         slots_join(&peer->missed, &peer->sending);
     memset(&peer->sending, 0, sizeof(peer->sending));
@@ -165,22 +182,64 @@ static void take_queued(struct writer *writer)
     batch->queued = batch->count;
 }
 
+static bool has_room(const struct batch *batch, size_t bytes)
+{
+    return batch->count < BATCH_MAX &&
+           (batch->pushed_bytes == 0 || batch->pushed_bytes + bytes <= PUSH_BYTES);
+}
+
+static void add_pushed(struct batch *batch, struct ring_write *write)
+{
+    batch->writes[batch->count++] = write;
+    batch->bytes += write_bytes(write);
+    batch->pushed_bytes += write_bytes(write);
+}
+
 /* With the cache's lock. */
 static void visit(void *context, const struct cache_copy *copy)
 {
     struct writer *writer = context;
     struct batch *batch = &writer->batch;
+    struct push *push = &writer->push;
     const struct cache_entry *entry = &copy->entry;
+    struct cache_copy key = *copy;
     unsigned slot = ring_slot_of(writer->ring, entry->key, entry->key_bytes);
     uint64_t hash = cache_hash(writer->ring->cache, entry->key, entry->key_bytes);
-    struct ring_write *write = batch->count < BATCH_MAX ? write_new(hash, slot, copy) : NULL;
-    if (!write) {
-        writer->push.failed = true; /* and is sent by the next walk */
-        return;
+    bool now = has_room(batch, entry->key_bytes + entry->value_bytes);
+    key.tombstone = true; /* without its value */
+    struct ring_write *write = NULL;
+    if (now || push->late_count < PUSH_MAX)
+        write = write_new(hash, slot, now ? copy : &key);
+    if (!write)
+        push->failed = true; /* and is sent by the next walk */
+    else if (now)
+        add_pushed(batch, write);
+    else
+        push->late[push->late_count++] = write;
+}
+
+/* Of those that found no room in the last batch, as many as have it now. */
+static void take_late(struct writer *writer)
+{
+    struct push *push = &writer->push;
+    struct ring *ring = writer->ring;
+    struct cache_copy copy;
+    bool room = true;
+    cache_lock(ring->cache, clock_wall_ms());
+    while (push->late_count > 0 && room) {
+        struct ring_write *late = push->late[push->late_count - 1];
+        bool there = cache_find_copy(ring->cache, late->hash, late->bytes, late->key_bytes, &copy);
+        room = !there || has_room(&writer->batch, copy.entry.key_bytes + copy.entry.value_bytes);
+        if (!room)
+            break;
+        struct ring_write *write = there ? write_new(late->hash, late->slot, &copy) : NULL;
+        if (write)
+            add_pushed(&writer->batch, write);
+        push->failed |= there && !write;
+        write_unref(late);
+        push->late_count--;
     }
-    batch->writes[batch->count++] = write;
-    batch->bytes += write_bytes(write);
-    batch->pushed_bytes += write_bytes(write);
+    cache_unlock(ring->cache);
 }
 
 /* With the lock: whether there is anything of missed slots to be sent. */
@@ -223,7 +282,9 @@ static void fill_batch(struct writer *writer)
     bool push = begin_push(writer);
     sending = writer->peer->sending;
     pthread_mutex_unlock(&ring->lock);
-    if (push)
+    if (push && writer->push.late_count > 0)
+        take_late(writer);
+    else if (push)
         take_missed(writer, &sending);
     uint64_t epoch = ring_epoch(ring);
     for (size_t i = 0; i < batch->count; i++)
@@ -231,7 +292,7 @@ static void fill_batch(struct writer *writer)
     if (batch->pushed_bytes > 0)
         writer->push.again_ms = clock_ms() + ring_spend(ring, batch->pushed_bytes);
     /* Where it has come to its end, that counts when all has been answered. */
-    if (push && writer->push.cursor == 0)
+    if (push && writer->push.cursor == 0 && writer->push.late_count == 0)
         writer->push.runs = false;
 }
 
@@ -518,6 +579,7 @@ void *peer_write(void *argument)
             reconnect(writer);
     }
     wire_close(&writer->wire);
+    drop_late(&writer->push);
     free(writer);
     return NULL;
 }

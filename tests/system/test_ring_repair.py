@@ -7,11 +7,14 @@ Method: two servers, both copies of 16 slots each, over the bare protocol. One i
 other has the data, and pulls little in a second; one stands still by a signal.
 """
 import os
+import select
 import signal
+import socket
+import threading
 import time
 import unittest
 
-from daemon_kit import free_port, wait_for
+from daemon_kit import wait_for
 from resp_servers import Ours
 from resp_wire import Connection, request
 
@@ -62,11 +65,23 @@ def now_version():
 
 
 class RepairCase(unittest.TestCase):
+    """Ports are held until a node takes them, as the other one connects to them all the while."""
+
     def setUp(self):
-        self.ports = {name: free_port() for name in "ab"}
+        self.held = {name: self.enterContext(socket.socket()) for name in "ab"}
+        for holder in self.held.values():
+            holder.bind(("127.0.0.1", 0))
+        self.ports = {name: holder.getsockname()[1] for name, holder in self.held.items()}
 
     def start(self, name, *more):
+        self.held[name].close()
         return self.enterContext(Node(name, self.ports, *more))
+
+    def start_both(self, more_of_a=(), more_of_b=()):
+        a, b = self.start("a", *more_of_a), self.start("b", *more_of_b)
+        for node in (a, b):
+            wait_for(node.is_whole, f"{node.node} holds its slots", 20)
+        return a, b
 
 
 class PullTest(RepairCase):
@@ -102,9 +117,7 @@ class LapseTest(RepairCase):
     def test_what_has_expired_before_it_was_missed(self):
         """A node stands still and misses a write that has expired before anybody knows: the value
         before that does not come back."""
-        a, b = self.start("a"), self.start("b")
-        for node in (a, b):
-            wait_for(node.is_whole, f"{node.node} holds its slots", 20)
+        a, b = self.start_both()
         keys = [f"key:{i}" for i in range(50)]
         for key in keys:
             self.assertEqual(a.ask("SET", key, "old"), ("+", b"OK"))
@@ -125,14 +138,79 @@ class LapseTest(RepairCase):
                 self.assertEqual(node.ask("GET", key, attached=True), ("$", None), (node.node, key))
 
 
+class FakePeer:
+    """A node that takes everything, but answers PUTs only when nothing more comes of them: so what
+    has come is what the other one has sent without an answer."""
+
+    def __init__(self, listener):
+        self.listener, self.most, self.keys = listener, 0, set()
+        listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        try:
+            while True:
+                link, _ = self.listener.accept()
+                threading.Thread(target=self._serve, args=(link,), daemon=True).start()
+        except OSError:
+            return  # the test is over
+
+    def _serve(self, link):
+        waiting, bytes_waiting, received = 0, 0, bytearray()
+        with link:
+            while True:
+                if waiting and not select.select([link], [], [], 0.05)[0]:
+                    self.most = max(self.most, bytes_waiting)
+                    link.sendall(b":1\r\n" * waiting)
+                    waiting = bytes_waiting = 0
+                more = link.recv(1 << 20)
+                if not more:
+                    return
+                received += more
+                while (words := take_request(received)) is not None:
+                    if words[1:2] == [b"PUT"]:
+                        waiting, bytes_waiting = waiting + 1, bytes_waiting + len(words[6])
+                        self.keys.add(words[5])
+                    elif words[1:2] == [b"ATTACH"]:
+                        link.sendall(b"*3\r\n$1\r\n7\r\n:1\r\n:1\r\n")
+                    else:
+                        link.sendall(b"+PONG\r\n" if words == [b"PING"] else b"-ERR\r\n")
+
+
+def take_request(received):
+    """Takes one off the front; None: it is not yet there as a whole."""
+    words, at = [], received.find(b"\r\n") + 2
+    for _ in range(int(received[1:at - 2]) if at > 1 else 0):
+        end = received.find(b"\r\n", at)
+        size = int(received[at + 1:end]) if end >= 0 else 0
+        if end < 0 or len(received) < end + size + 4:
+            return None
+        words.append(bytes(received[end + 2:end + 2 + size]))
+        at = end + size + 4
+    del received[:at if words else 0]
+    return words or None
+
+
+class LargeTest(RepairCase):
+    def test_what_is_in_flight(self):
+        """Of what was missed, a megabyte or one value."""
+        a = self.start("a")
+        wait_for(a.is_whole, "a believes itself", 20)
+        sizes = {f"key:{i}".encode(): 400000 if i % 4 else 3000000 for i in range(12)}
+        for key, size in sizes.items():
+            self.assertEqual(a.ask("SET", key, b"x" * size), ("+", b"OK"))
+        peer = FakePeer(self.held["b"])
+        wait_for(lambda: a.missed("b") == 0, "all is sent", 20)
+        self.assertEqual(peer.keys, set(sizes))
+        self.assertGreaterEqual(peer.most, 3000000)
+        self.assertLess(peer.most, 3400000)
+
+
 class FullTest(RepairCase):
     def test_deleting_without_memory(self):
         """A node whose memory is full has not got a key: its deletion is passed on all the same,
         also if the other's clock is ahead."""
-        a = self.start("a", "--no-evict", "--cache", str(1 << 20))
-        b = self.start("b")
-        for node in (a, b):
-            wait_for(node.is_whole, f"{node.node} holds its slots", 20)
+        a, b = self.start_both(("--no-evict", "--cache", str(1 << 20)))
         with Connection(a.unix) as c:
             epoch = c.command("SIDEPOND", "ATTACH", 0)[1][1][1]
             size = 100000
