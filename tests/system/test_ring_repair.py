@@ -10,15 +10,18 @@ import os
 import select
 import signal
 import socket
+import subprocess
+import tempfile
 import threading
 import time
 import unittest
 
-from daemon_kit import wait_for
+from daemon_kit import BUILD, free_port, wait_for
 from resp_servers import Ours
 from resp_wire import Connection, request
 
 VALUE = b"v" * 20000
+NODE = os.path.join(BUILD, "bin", "ring_node")
 EPOCH_2024_MS = 1704067200000
 
 
@@ -204,6 +207,32 @@ class LargeTest(RepairCase):
         self.assertEqual(peer.keys, set(sizes))
         self.assertGreaterEqual(peer.most, 3000000)
         self.assertLess(peer.most, 3400000)
+
+
+class NoMapTest(unittest.TestCase):
+    def test_changing_what_nobody_holds(self):
+        """A node that knows of no map yet counts nothing on from what may be old."""
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as directory, socket.socket() as holder:
+            holder.bind(("127.0.0.1", 0))  # where no ZooKeeper is
+            port = free_port()
+            with subprocess.Popen([NODE, directory, str(port), "a", f"127.0.0.1:{port}", "16",
+                                   str(64 << 20), "zookeeper",
+                                   f"127.0.0.1:{holder.getsockname()[1]}"]) as process:
+                try:
+                    c = self.enterContext(wait_for(lambda: connect(port), "it listens"))
+                    self.assertEqual(c.command("SET", "key", "5"), ("+", b"OK"))
+                    kind, text = c.command("INCR", "key")
+                    self.assertEqual((kind, text[:8]), ("-", b"TRYAGAIN"))
+                    self.assertEqual(c.command("GET", "key"), ("$", b"5"))
+                finally:
+                    process.terminate()
+
+
+def connect(port):
+    try:
+        return Connection(("127.0.0.1", port))
+    except OSError:
+        return None
 
 
 class FullTest(RepairCase):
