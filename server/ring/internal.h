@@ -212,6 +212,7 @@ struct ring {
     struct slots foreign[2]; /* slots of others, written to lately: now, and before that */
     uint64_t foreign_since_ms, moved_at_ms, suspect_since_ms;
     bool map_unsaved, compare_wanted, told_whole, told_empty;
+    bool lacks_peers; /* of some node of the map */
 
     ring_place last_place;
     struct ring_recent recent[RECENT_PLACES];
@@ -246,6 +247,8 @@ void waiters_call(struct waiter *waiters);
 /* --- ring.c ----------------------------------------------------------------------------------- */
 
 void ring_take_map(struct ring *ring, const struct ring_map *map);
+/* Starts those of its peers for which there was no memory or no thread. */
+void ring_start_lacking(struct ring *ring);
 /* Everything that others may know better is doubted. */
 void ring_suspect(struct ring *ring, const char *why);
 /* With the lock: what is astray has been missed by all nodes of its slots. */
@@ -267,8 +270,6 @@ struct peer *peer_start(struct ring *ring, const struct ring_node *node);
 void peer_end(struct peer *peer);
 /* Without: waits for them. */
 void peer_free(struct peer *peer);
-void *peer_write(void *argument); /* the writer */
-void *peer_ask(void *argument);   /* the asker */
 /* With the lock: wakes the writer if it waits. */
 static inline void peer_wake(struct peer *peer)
 {
@@ -277,8 +278,6 @@ static inline void peer_wake(struct peer *peer)
         pthread_cond_signal(&peer->wake);
     }
 }
-/* With the lock: takes all that is still to be asked. */
-struct ask *asks_take(struct peer *peer);
 /* Nobody answers these any more. */
 void asks_end(struct ask *asks);
 

@@ -562,16 +562,9 @@ static bool goes_on(struct writer *writer)
     return !gone;
 }
 
-void *peer_write(void *argument)
+static void *run_writer(void *argument)
 {
-    struct peer *peer = argument;
-    struct writer *writer = calloc(1, sizeof(*writer));
-    if (!writer)
-        return NULL; /* the peer stays unreachable: it misses everything */
-    writer->peer = peer;
-    writer->ring = peer->ring;
-    writer->wait_ms = RECONNECT_MS;
-    writer->seed = (unsigned)clock_ns();
+    struct writer *writer = argument;
     while (goes_on(writer)) {
         if (writer->wire.open)
             work(writer);
@@ -585,6 +578,21 @@ void *peer_write(void *argument)
 }
 
 /* --- beginning and ending --------------------------------------------------------------------- */
+
+static bool start_writer(struct peer *peer)
+{
+    struct writer *writer = calloc(1, sizeof(*writer));
+    if (!writer)
+        return false;
+    writer->peer = peer;
+    writer->ring = peer->ring;
+    writer->wait_ms = RECONNECT_MS;
+    writer->seed = (unsigned)clock_ns();
+    if (thread_start(&peer->writer, run_writer, writer) == SP_OK)
+        return true;
+    free(writer);
+    return false;
+}
 
 struct peer *peer_start(struct ring *ring, const struct ring_node *node)
 {
@@ -600,7 +608,7 @@ struct peer *peer_start(struct ring *ring, const struct ring_node *node)
     pthread_cond_init(&peer->wake, &monotonic);
     pthread_cond_init(&peer->ask_wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    if (thread_start(&peer->writer, peer_write, peer) == SP_OK)
+    if (start_writer(peer))
         return peer;
     pthread_cond_destroy(&peer->wake);
     pthread_cond_destroy(&peer->ask_wake);

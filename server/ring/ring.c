@@ -130,6 +130,20 @@ static void drop_peers(struct ring *ring, struct peer **old, size_t count)
     }
 }
 
+/* With the lock. */
+static struct peer *start_peer(struct ring *ring, const struct ring_node *node)
+{
+    struct peer *peer = peer_start(ring, node);
+    if (peer)
+        return peer;
+    ring->lacks_peers = true;
+    log_limited(LOG_ERR, "ring", 10,
+                "no memory or no thread for the node %s: it gets no writes of this one until there "
+                "is",
+                node->name);
+    return NULL;
+}
+
 /* A peer for each other node, by its position; those that are gone are reaped by upkeep. */
 static void match_peers(struct ring *ring, size_t old_count)
 {
@@ -142,41 +156,60 @@ static void match_peers(struct ring *ring, size_t old_count)
         const struct ring_node *node = &map->nodes[i];
         if (strcmp(node->name, ring->options.node.name) == 0)
             continue;
-        struct peer *peer = take_peer(old, old_count, node->name);
-        if (peer)
-            note_address(peer, node);
+        ring->peers[i] = take_peer(old, old_count, node->name);
+        if (ring->peers[i])
+            note_address(ring->peers[i], node);
         else
-            peer = peer_start(ring, node);
-        if (!peer)
-            log_error("ring", "no thread for the node %s: it gets no writes of this one",
-                      node->name);
-        ring->peers[i] = peer;
+            ring->peers[i] = start_peer(ring, node);
     }
     drop_peers(ring, old, old_count);
+}
+
+/* The slots whose writes go to that node of the map. */
+static struct slots slots_of(const struct ring_map *map, uint32_t at)
+{
+    struct slots own = {0};
+    for (unsigned slot = 0; slot < map->parameters.slots; slot++) {
+        uint16_t nodes[2 * RING_COPIES_MAX];
+        unsigned count = ring_map_union(map, slot, nodes);
+        for (unsigned i = 0; i < count; i++)
+            if (nodes[i] == at)
+                slots_add(&own, slot);
+    }
+    return own;
+}
+
+/* What was written meanwhile has not been noted as missed. */
+void ring_start_lacking(struct ring *ring)
+{
+    pthread_mutex_lock(&ring->lock);
+    bool any = ring->lacks_peers && !atomic_load(&ring->stopping);
+    ring->lacks_peers = false;
+    for (uint32_t i = 0; any && i < ring->map->node_count; i++) {
+        const struct ring_node *node = &ring->map->nodes[i];
+        if (ring->peers[i] || strcmp(node->name, ring->options.node.name) == 0)
+            continue;
+        ring->peers[i] = start_peer(ring, node);
+        if (ring->peers[i])
+            ring->peers[i]->missed = slots_of(ring->map, i);
+    }
+    pthread_mutex_unlock(&ring->lock);
 }
 
 /* What a peer missed in slots that are no longer its own is for those that have them now. */
 static void forget_missed(struct ring *ring)
 {
-    struct slots own[1];
     for (uint32_t at = 0; at < ring->map->node_count; at++) {
         struct peer *peer = ring->peers[at];
         if (!peer || (slots_none(&peer->missed) && slots_none(&peer->sending)))
             continue;
-        memset(own, 0, sizeof(*own));
-        for (unsigned slot = 0; slot < ring->map->parameters.slots; slot++) {
-            uint16_t nodes[2 * RING_COPIES_MAX];
-            unsigned count = ring_map_union(ring->map, slot, nodes);
-            for (unsigned i = 0; i < count; i++)
-                if (nodes[i] == at)
-                    slots_add(own, slot);
-        }
+        const struct slots own = slots_of(ring->map, at);
         struct slots lost = peer->missed;
         slots_join(&lost, &peer->sending);
-        slots_drop(&lost, own);
+        slots_drop(&lost, &own);
         slots_join(&ring->stray, &lost);
-        slots_keep(&peer->missed, own);
-        slots_keep(&peer->sending, own);
+        slots_keep(&peer->missed, &own);
+        slots_keep(&peer->sending, &own);
     }
 }
 

@@ -220,6 +220,7 @@ void *ring_control(void *argument)
     while (!atomic_load(&ring->stopping)) {
         release_waiters(ring);
         reap_peers(ring);
+        ring_start_lacking(ring);
         save_map(ring);
         keep_expired(&upkeep);
         drop_foreign(&upkeep);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * test_ring_slots.c - Goal: what a node trusts of its slots is what no change of the map can have
- * made old. Method: a ring without threads but those of its peers, which reach nobody, and maps
- * made by hand.
+ * made old; without memory a peer is started later, and has missed everything until then, and who
+ * asks gets an answer. Method: a ring without threads but those of its peers, which reach nobody,
+ * and maps made by hand. Each allocation fails in turn.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,9 +13,47 @@
 
 #include <cmocka.h>
 
+#include "alloc/clock.h"
 #include "server/ring/internal.h"
 
 enum { SLOTS = 16, TARGETED = 3, HELD = 4 };
+
+/* --- memory (the linker's --wrap) ------------------------------------------------------------- */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+
+static _Atomic int until_failure; /* 0: none */
+
+static bool fails(void)
+{
+    int left = atomic_load(&until_failure);
+    while (left > 0)
+        if (atomic_compare_exchange_weak(&until_failure, &left, left - 1))
+            return left == 1;
+    return false;
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return fails() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+    return fails() ? NULL : __real_realloc(old, size);
+}
+
+/* --- a ring ----------------------------------------------------------------------------------- */
 
 static int setup(void **state)
 {
@@ -68,6 +107,8 @@ static void take_map(struct ring *ring, uint64_t epoch)
     ring_map_unref(map);
 }
 
+/* --- the map ---------------------------------------------------------------------------------- */
+
 static void trust_all(struct ring *ring)
 {
     pthread_mutex_lock(&ring->lock);
@@ -105,11 +146,65 @@ static void test_skipped_map(void **state)
     assert_false(slots_has(&ring->trusted, TARGETED));
 }
 
+/* --- without memory --------------------------------------------------------------------------- */
+
+static void test_peer_without_memory(void **state)
+{
+    struct ring *ring = *state;
+    take_map(ring, 5);
+    for (int n = 1; n <= 2; n++) {
+        pthread_mutex_lock(&ring->lock);
+        struct peer *peer = ring->peers[1];
+        peer_end(peer);
+        ring->peers[1] = NULL;
+        ring->lacks_peers = true;
+        pthread_mutex_unlock(&ring->lock);
+        peer_free(peer);
+        atomic_store(&until_failure, n);
+        ring_start_lacking(ring);
+        assert_int_equal(atomic_load(&until_failure), 0);
+        assert_null(ring->peers[1]);
+        ring_start_lacking(ring);
+        assert_non_null(ring->peers[1]);
+        assert_int_equal(slots_count(&ring->peers[1]->missed), SLOTS);
+        ring_start_lacking(ring);
+    }
+}
+
+static void note_answer(void *argument, const void *reply, size_t size)
+{
+    (void)reply;
+    assert_int_equal(size, 0); /* there is nobody */
+    atomic_fetch_add((_Atomic int *)argument, 1);
+}
+
+static void test_asking_without_memory(void **state)
+{
+    struct ring *ring = *state;
+    int asked = 0;
+    take_map(ring, 5);
+    for (int n = 0; n < 12; n++) {
+        _Atomic int answers = 0;
+        uint64_t until_ms = clock_ms() + 10000;
+        atomic_store(&until_failure, n);
+        int status = ring_ask(ring, TARGETED, false, "x", 1, note_answer, (void *)&answers);
+        assert_true(status == SP_OK || status == SP_ENOMEM || status == SP_ENOTFOUND);
+        asked += status == SP_OK;
+        while (status == SP_OK && atomic_load(&answers) == 0)
+            assert_true(clock_ms() < until_ms);
+        assert_int_equal(atomic_load(&answers), status == SP_OK);
+        atomic_store(&until_failure, 0);
+    }
+    assert_in_range(asked, 8, 11);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_next_map, setup, teardown),
         cmocka_unit_test_setup_teardown(test_skipped_map, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_peer_without_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_asking_without_memory, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
