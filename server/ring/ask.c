@@ -83,7 +83,7 @@ static struct peer *choose(struct ring *ring, const struct ask *ask)
     uint64_t now_ms = clock_ms();
     for (unsigned i = 0; copies && i < copies->holder_count; i++) {
         struct peer *peer = ring->peers[copies->holders[i]];
-        if (!peer || peer->gone || was_tried(ask, peer->node.name))
+        if (!peer || peer->gone || was_tried(ask, peer->name))
             continue;
         if (peer->reachable && peer->asker_back_ms <= now_ms)
             return peer;
@@ -113,7 +113,7 @@ static bool give(struct peer *peer, struct ask *ask)
 {
     if (!start_asker(peer))
         return false;
-    memcpy(ask->names[ask->tried++], peer->node.name, RING_NAME_BYTES);
+    memcpy(ask->names[ask->tried++], peer->name, RING_NAME_BYTES);
     ask->next = NULL;
     *peer->asks_end = ask;
     peer->asks_end = &ask->next;
@@ -220,7 +220,7 @@ static bool open_wire(struct asker *asker)
     char address[RING_ADDRESS_BYTES];
     pthread_mutex_lock(&asker->ring->lock);
     bool moved = asker->changes != asker->peer->changes;
-    memcpy(address, asker->peer->node.address, sizeof(address));
+    memcpy(address, asker->peer->address, sizeof(address));
     asker->changes = asker->peer->changes;
     pthread_mutex_unlock(&asker->ring->lock);
     if (asker->wire.open && (moved || !connection_usable(&asker->wire.connection)))

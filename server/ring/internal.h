@@ -150,8 +150,9 @@ struct ask;
 
 struct peer {
     struct ring *ring;
-    struct peer *next; /* of those that are to be reaped */
-    struct ring_node node;
+    struct peer *next;          /* of those that are to be reaped */
+    char name[RING_NAME_BYTES]; /* never changes */
+    char address[RING_ADDRESS_BYTES];
     pthread_t writer, asker;
     pthread_cond_t wake, ask_wake;
     bool asker_runs;

@@ -117,7 +117,7 @@ static void lose(struct writer *writer, const char *why)
         writer->wait_ms = RECONNECT_MS;
     back_off(writer);
     if (say)
-        log_warning("ring", "the node %s cannot be reached: %s", peer->node.name, why);
+        log_warning("ring", "the node %s cannot be reached: %s", peer->name, why);
 }
 
 /* Also after a node has been away for long the first write goes by the queue. */
@@ -133,15 +133,15 @@ static void found(struct writer *writer)
     pthread_mutex_unlock(&writer->ring->lock);
     writer->wait_ms = RECONNECT_MS;
     if (say)
-        log_info("ring", "the node %s is back; it gets what it has missed in %u slots",
-                 peer->node.name, missed);
+        log_info("ring", "the node %s is back; it gets what it has missed in %u slots", peer->name,
+                 missed);
 }
 
 static void reconnect(struct writer *writer)
 {
     char address[RING_ADDRESS_BYTES];
     pthread_mutex_lock(&writer->ring->lock);
-    memcpy(address, writer->peer->node.address, sizeof(address));
+    memcpy(address, writer->peer->address, sizeof(address));
     writer->changes = writer->peer->changes;
     pthread_mutex_unlock(&writer->ring->lock);
     if (wire_open(&writer->wire, writer->ring, address, writer->ring->ack_timeout_ms) == SP_OK)
@@ -399,8 +399,8 @@ static bool restamp(struct writer *writer, uint64_t current)
 static void say_refused(const struct writer *writer, const redisReply *reply)
 {
     if (reply->type == REDIS_REPLY_ERROR)
-        log_limited(LOG_WARNING, "ring", 10, "the node %s refuses a write: %s",
-                    writer->peer->node.name, reply->str);
+        log_limited(LOG_WARNING, "ring", 10, "the node %s refuses a write: %s", writer->peer->name,
+                    reply->str);
 }
 
 /* The oldest of the queue has been answered; false: it stays there, and so do those after it. */
@@ -530,7 +530,10 @@ static void work(struct writer *writer)
     bool busy = wait_for_work(writer);
     pthread_mutex_lock(&writer->ring->lock);
     bool moved = writer->peer->changes != writer->changes;
+    bool ends = writer->peer->gone || atomic_load(&writer->ring->stopping);
     pthread_mutex_unlock(&writer->ring->lock);
+    if (ends)
+        return;
     if (moved) {
         lose(writer, "it has another address now");
         writer->try_ms = 0;
@@ -557,9 +560,9 @@ static bool goes_on(struct writer *writer)
         peer->idle = false;
     }
     peer->hurry = false;
-    bool gone = peer->gone;
+    bool ends = peer->gone || atomic_load(&writer->ring->stopping);
     pthread_mutex_unlock(&writer->ring->lock);
-    return !gone;
+    return !ends;
 }
 
 static void *run_writer(void *argument)
@@ -601,7 +604,8 @@ struct peer *peer_start(struct ring *ring, const struct ring_node *node)
     if (!peer)
         return NULL;
     peer->ring = ring;
-    peer->node = *node;
+    memcpy(peer->name, node->name, sizeof(peer->name));
+    memcpy(peer->address, node->address, sizeof(peer->address));
     peer->asks_end = &peer->asks;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -98,7 +98,7 @@ static void apply_own(struct ring *ring, const struct own_slots *own)
 static struct peer *take_peer(struct peer **old, size_t count, const char *name)
 {
     for (size_t i = 0; i < count; i++)
-        if (old[i] && strcmp(old[i]->node.name, name) == 0) {
+        if (old[i] && strcmp(old[i]->name, name) == 0) {
             struct peer *peer = old[i];
             old[i] = NULL;
             return peer;
@@ -106,14 +106,14 @@ static struct peer *take_peer(struct peer **old, size_t count, const char *name)
     return NULL;
 }
 
+/* The name stays, which its threads read without the lock. */
 static void note_address(struct peer *peer, const struct ring_node *node)
 {
-    bool moved = strcmp(peer->node.address, node->address) != 0;
-    peer->node = *node;
-    if (moved) {
-        peer->changes++;
-        peer_wake(peer);
-    }
+    if (strcmp(peer->address, node->address) == 0)
+        return;
+    memcpy(peer->address, node->address, sizeof(peer->address));
+    peer->changes++;
+    peer_wake(peer);
 }
 
 static void drop_peers(struct ring *ring, struct peer **old, size_t count)
@@ -307,10 +307,17 @@ void ring_look(struct ring *ring)
     /* One of the threads that see it says so, and the others wait until that is done. */
     pthread_mutex_lock(&ring->beat_lock);
     beat_ms = atomic_load_explicit(&ring->beat_ms, memory_order_acquire);
-    if (now_ms >= beat_ms + STALL_MS) {
+    if (beat_ms != 0 && now_ms >= beat_ms + STALL_MS) {
         ring_stalled(ring, now_ms - beat_ms);
         atomic_store_explicit(&ring->beat_ms, now_ms, memory_order_release);
     }
+    pthread_mutex_unlock(&ring->beat_lock);
+}
+
+void ring_end_beats(struct ring *ring)
+{
+    pthread_mutex_lock(&ring->beat_lock);
+    atomic_store_explicit(&ring->beat_ms, 0, memory_order_release);
     pthread_mutex_unlock(&ring->beat_lock);
 }
 

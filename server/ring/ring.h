@@ -122,6 +122,8 @@ void ring_stalled(struct ring *ring, uint64_t ms);
 /* To be called ten times a second, by one thread, from which it is seen whether the process has
  * stood still. */
 void ring_beat(struct ring *ring);
+/* There are no more of them, though the process goes on for a while. */
+void ring_end_beats(struct ring *ring);
 /* Before reads are answered, once for all that have come together: if the process has stood still,
  * nothing is held from now on until it is known to be current. A few nanoseconds. */
 void ring_look(struct ring *ring);

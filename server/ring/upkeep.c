@@ -61,7 +61,7 @@ static void reap_peers(struct ring *ring)
     pthread_mutex_unlock(&ring->lock);
     while (peer) {
         struct peer *next = peer->next;
-        log_info("ring", "the node %s has left", peer->node.name);
+        log_info("ring", "the node %s has left", peer->name);
         peer_free(peer);
         peer = next;
     }

@@ -5,6 +5,7 @@
  * asks gets an answer. Method: a ring without threads but those of its peers, which reach nobody,
  * and maps made by hand. Each allocation fails in turn.
  */
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -65,6 +66,7 @@ static int setup(void **state)
     atomic_store(&ring->ack_timeout_ms, 20);
     pthread_mutex_init(&ring->lock, NULL);
     pthread_mutex_init(&ring->member_lock, NULL);
+    pthread_mutex_init(&ring->beat_lock, NULL);
     pthread_cond_init(&ring->control_wake, NULL);
     pthread_cond_init(&ring->repair_wake, NULL);
     *state = ring;
@@ -86,6 +88,7 @@ static int teardown(void **state)
     pthread_cond_destroy(&ring->control_wake);
     pthread_cond_destroy(&ring->repair_wake);
     pthread_mutex_destroy(&ring->member_lock);
+    pthread_mutex_destroy(&ring->beat_lock);
     pthread_mutex_destroy(&ring->lock);
     free(ring);
     return 0;
@@ -146,6 +149,47 @@ static void test_skipped_map(void **state)
     assert_false(slots_has(&ring->trusted, TARGETED));
 }
 
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static unsigned count_threads(void)
+{
+    unsigned count = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    for (const struct dirent *task = readdir(tasks); task; task = readdir(tasks))
+        count += task->d_name[0] != '.';
+    closedir(tasks);
+    return count;
+}
+
+/* Threads of peers end when the ring does, and do not turn round until they are told to. */
+static void test_stopping(void **state)
+{
+    struct ring *ring = *state;
+    uint64_t until_ms = clock_ms() + 10000;
+    unsigned before = count_threads();
+    take_map(ring, 5);
+    assert_int_equal(count_threads(), before + 1);
+    atomic_store(&ring->stopping, true);
+    while (count_threads() > before)
+        assert_true(clock_ms() < until_ms);
+}
+
+/* A process that serves on without beats has not stood still. */
+static void test_end_of_beats(void **state)
+{
+    struct ring *ring = *state;
+    ring_beat(ring);
+    assert_int_equal(ring->suspect_since_ms, 0);
+    ring_end_beats(ring);
+    ring_look(ring);
+    assert_int_equal(atomic_load(&ring->beat_ms), 0);
+    atomic_store(&ring->beat_ms, clock_ms() - 2 * STALL_MS);
+    ring_look(ring);
+    assert_int_not_equal(ring->suspect_since_ms, 0);
+    take_map(ring, 5); /* which teardown takes away */
+}
+
 /* --- without memory --------------------------------------------------------------------------- */
 
 static void test_peer_without_memory(void **state)
@@ -203,6 +247,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_next_map, setup, teardown),
         cmocka_unit_test_setup_teardown(test_skipped_map, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_stopping, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_end_of_beats, setup, teardown),
         cmocka_unit_test_setup_teardown(test_peer_without_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_asking_without_memory, setup, teardown),
     };
