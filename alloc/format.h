@@ -328,8 +328,9 @@ static inline unsigned tag_bucket(uint64_t tag, unsigned bucket_count)
  * The version is a hybrid logical clock: milliseconds since 2024 << 8 | count.
  *
  * A tombstone of the cache (ENTRY_CACHE | ENTRY_TOMBSTONE) says that the key was deleted by this
- * version. Its expiry is long past, so that nobody takes it for a value, and it stays for some time
- * that the daemon knows.
+ * version, or, if it has lapsed, that the value of this version has expired. Its expiry is long
+ * past, so that nobody takes it for a value, and says which; it stays for some time that the daemon
+ * knows.
  */
 #define ENTRY_HEAD_BYTES 20u
 #define ENTRY_KEY_MAX    65535u
@@ -345,6 +346,7 @@ static inline unsigned tag_bucket(uint64_t tag, unsigned bucket_count)
 #define ENTRY_CACHE     4u /* see above */
 
 #define ENTRY_TOMBSTONE_EXPIRY INT64_C(1) /* of the cache's tombstones */
+#define ENTRY_LAPSED_EXPIRY    INT64_C(2) /* of those that have lapsed */
 
 struct entry {
     _Atomic uint64_t born_word; /* born | flags << 40 | key_bytes << 48 */
@@ -401,10 +403,10 @@ static inline uint64_t entry_cache_born_word(int64_t expiry_ms, size_t key_bytes
 {
     return entry_born_word((uint64_t)expiry_ms & VERSION_MASK, ENTRY_CACHE, key_bytes);
 }
-static inline uint64_t entry_cache_tombstone_word(size_t key_bytes)
+static inline uint64_t entry_cache_tombstone_word(size_t key_bytes, bool lapsed)
 {
-    return entry_born_word((uint64_t)ENTRY_TOMBSTONE_EXPIRY, ENTRY_CACHE | ENTRY_TOMBSTONE,
-                           key_bytes);
+    return entry_born_word((uint64_t)(lapsed ? ENTRY_LAPSED_EXPIRY : ENTRY_TOMBSTONE_EXPIRY),
+                           ENTRY_CACHE | ENTRY_TOMBSTONE, key_bytes);
 }
 static inline uint64_t entry_cache_prev_word(int64_t expiry_ms, uint64_t clock, size_t value_bytes)
 {

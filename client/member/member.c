@@ -279,6 +279,15 @@ void member_hold(struct member *member, const uint64_t slots[RING_SLOT_WORDS])
     mailbox_poke(member->box);
 }
 
+void member_unhold(struct member *member)
+{
+    if (member->pid != getpid())
+        return;
+    pthread_mutex_lock(&member->box->mutex);
+    memset(member->holds, 0, sizeof member->holds);
+    pthread_mutex_unlock(&member->box->mutex);
+}
+
 void member_status(struct member *member, struct member_status *out)
 {
     *out = (struct member_status){0};

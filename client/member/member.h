@@ -70,6 +70,8 @@ void member_register(struct member *member, bool wanted, uint64_t start);
 
 /* The node is complete for these slots: it becomes their holder, as soon as that can be written. */
 void member_hold(struct member *member, const uint64_t slots[RING_SLOT_WORDS]);
+/* What it was complete for, and is not yet a holder of, may be old. */
+void member_unhold(struct member *member);
 
 void member_status(struct member *member, struct member_status *out);
 /* A reference, or NULL: there is none yet. */

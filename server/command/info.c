@@ -294,6 +294,8 @@ static void print_peers(struct info *info, struct ring *ring)
 
 static const char *link_name(const struct ring_figures *figures)
 {
+    if (!figures->in_zookeeper)
+        return "none"; /* its nodes are a list */
     switch (figures->member.link) {
     case MEMBER_CONNECTED:
         return "connected";

@@ -8,7 +8,8 @@
  * stood still since the call was sent, and who sent it may have made it elsewhere since. For
  * other clients the call is made at a holder, and the client waits for that. Where nobody answers,
  * reads and writes without a look are run here, by what there is; what changes a value that is
- * there is not, since it would change another one, and is an error.
+ * there is not, since it would change another one, and is an error. So is what cannot be asked, or
+ * whose answer cannot be kept, for want of memory.
  *
  * Calls of several keys are asked of a holder as they are if their keys belong to one slot. Else
  * MGET, EXISTS, TOUCH, DEL and UNLINK are made key by key, here and there, and MSET here; what
@@ -122,7 +123,7 @@ static const char *name_for_one(const struct command *command)
 struct part {
     struct asking *asking;
     size_t key; /* its position in the arguments */
-    bool was_asked;
+    bool was_asked, out_of_memory;
     struct buffer answer; /* empty: none came */
 };
 
@@ -163,6 +164,7 @@ static void on_answer(void *argument, const void *reply, size_t size)
 {
     struct part *part = argument;
     buffer_append(&part->answer, reply, size);
+    part->out_of_memory = part->answer.failed;
     if (part->answer.failed)
         buffer_free(&part->answer);
     part_is_over(part->asking);
@@ -198,6 +200,7 @@ static void ask_part(struct asking *asking, struct part *part)
     if (status == SP_OK)
         return;
     part->was_asked = false;
+    part->out_of_memory = status == SP_ENOMEM;
     part_is_over(asking);
 }
 
@@ -236,15 +239,25 @@ static void run_here(struct session *session, const struct call *from)
  * later: so it is not done here as well, where others may have written since. */
 static bool may_run_here(const struct asking *asking, const struct part *part)
 {
-    if (!part->was_asked || asking->look == LOOK_READS)
+    if (part->out_of_memory)
+        return false;
+    if (asking->look == LOOK_READS)
         return true;
-    return asking->look == LOOK_BLIND && part->answer.size > 0;
+    return asking->look == LOOK_BLIND && (!part->was_asked || part->answer.size > 0);
 }
 
-static void reply_unknown(struct session *session)
+/* Neither answered nor to be run here. */
+static void reply_without(struct session *session, const struct asking *asking,
+                          const struct part *part)
 {
-    reply_error(&session->reply, "ERR no node that holds the key's slot has answered: the command "
-                                 "may or may not have been done");
+    if (part->out_of_memory && (!part->was_asked || asking->look == LOOK_READS))
+        reply_error(&session->reply, "ERR out of memory");
+    else if (!part->was_asked || part->answer.size > 0)
+        reply_error(&session->reply,
+                    "TRYAGAIN no node holds the key's slot at the moment: nothing has been done");
+    else
+        reply_error(&session->reply, "ERR no node that holds the key's slot has answered: the "
+                                     "command may or may not have been done");
 }
 
 /* False: it has been run here, and counted. */
@@ -257,11 +270,8 @@ static bool reply_whole(struct session *session, const struct asking *asking)
     }
     if (has_answer(part))
         append_answer(session, &part->answer);
-    else if (part->answer.size > 0)
-        reply_error(&session->reply,
-                    "TRYAGAIN no node holds the key's slot at the moment: nothing has been done");
     else
-        reply_unknown(session);
+        reply_without(session, asking, part);
     return true;
 }
 
@@ -277,7 +287,7 @@ static void reply_one(struct session *session, const struct asking *asking, size
     else if (!part || may_run_here(asking, part))
         run_here(session, &call);
     else
-        reply_unknown(session);
+        reply_without(session, asking, part);
 }
 
 /* Adds a number that has been replied since the mark; false: it is an error, and stays. */

@@ -30,6 +30,16 @@ static struct ring *ring_of(struct session *session)
     return session->service->ring;
 }
 
+/* The same for who shall change something: only a ring client, or another node. */
+static struct ring *ring_of_attached(struct session *session)
+{
+    struct ring *ring = ring_of(session);
+    if (!ring || session->ring.attached)
+        return ring;
+    reply_error(&session->reply, "ERR SIDEPOND ATTACH is to come first on this connection");
+    return NULL;
+}
+
 static bool take_number(struct session *session, const struct resp_arg *arg, const char *what,
                         int64_t least, int64_t most, int64_t *out)
 {
@@ -138,7 +148,7 @@ void run_sidepond_put(struct session *session, const struct call *call)
                            .key_bytes = key->size,
                            .value = value->bytes,
                            .value_bytes = value->size};
-    struct ring *ring = ring_of(session);
+    struct ring *ring = ring_of_attached(session);
     if (!ring || !take_stamp(session, call, &put) ||
         !take_number(session, &call->args[4], "expiry", 0, INT64_MAX, &put.expiry_ms))
         return;
@@ -163,7 +173,7 @@ void run_sidepond_erase(struct session *session, const struct call *call)
 {
     const struct resp_arg *key = &call->args[4];
     struct ring_put put = {.hash = call->hash, .key = key->bytes, .key_bytes = key->size};
-    struct ring *ring = ring_of(session);
+    struct ring *ring = ring_of_attached(session);
     if (!ring || !take_stamp(session, call, &put))
         return;
     bool there = is_there(session, &put);
@@ -258,7 +268,7 @@ bool ring_take_slots(const struct resp_arg *arg, unsigned slots, uint64_t out[RI
 
 void run_sidepond_miss(struct session *session, const struct call *call)
 {
-    struct ring *ring = ring_of(session);
+    struct ring *ring = ring_of_attached(session);
     char name[RING_NAME_BYTES];
     uint64_t slots[RING_SLOT_WORDS];
     if (!ring || !take_node(session, &call->args[2], name))

@@ -241,6 +241,8 @@ void service_stop(struct service *service)
 {
     if (!service)
         return;
+    if (service->ring)
+        ring_end_beats(service->ring); /* clients are served on for a moment */
     jobs_stop(&service->jobs);
     net_end(service->net, STOP_GRACE_MS);
     ring_stop(service->ring); /* whose threads post to the net while they run */

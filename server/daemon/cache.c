@@ -549,37 +549,36 @@ static void change_settings(struct service *service, const struct config_cache *
     service_configure(service, &settings);
 }
 
-static int change_ring(struct daemon_cache *cache, const struct config *to, char *why)
+/* Nothing is read where there is no ring. */
+static int read_ring(struct daemon_cache *cache, const struct config *to, struct daemon_ring *ring,
+                     char *why)
 {
-    struct daemon_ring ring;
-    if (!service_ring(cache->service))
-        return SP_OK;
-    int status = daemon_ring_read(to, &cache->gid, &ring, why);
-    if (status != SP_OK)
-        return status;
-    ring_configure(service_ring(cache->service), &ring.options);
-    daemon_ring_free(&ring);
-    return SP_OK;
+    *ring = (struct daemon_ring){0};
+    return service_ring(cache->service) ? daemon_ring_read(to, &cache->gid, ring, why) : SP_OK;
 }
 
 int cache_server_change(struct daemon_cache *cache, const struct config *from,
                         const struct config *to, char *why)
 {
     struct secrets secrets;
+    struct daemon_ring ring = {0};
     char users_why[NET_WHY_BYTES];
     int status = read_secrets(&to->cache, &secrets, why);
     if (status != SP_OK)
         return status;
     status = check_users(&to->cache, why);
     if (status == SP_OK)
-        status = change_addresses(cache, &from->cache, &to->cache, &secrets, why);
+        status = read_ring(cache, to, &ring, why);
     if (status == SP_OK)
-        status = change_ring(cache, to, why);
+        status = change_addresses(cache, &from->cache, &to->cache, &secrets, why);
     if (status == SP_OK) {
+        if (service_ring(cache->service))
+            ring_configure(service_ring(cache->service), &ring.options);
         change_settings(cache->service, &to->cache);
         if (apply_users(&cache->service->acl, &to->cache, &secrets, users_why) != SP_OK)
             log_error("cache", "the users stay as they were: %s", users_why);
     }
+    daemon_ring_free(&ring);
     free_secrets(&secrets);
     return status;
 }

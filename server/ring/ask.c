@@ -37,6 +37,19 @@ struct ask {
     char bytes[];
 };
 
+struct asker {
+    struct peer *peer;
+    struct ring *ring;
+    struct wire wire;
+    unsigned changes; /* of the address that the connection is to */
+    struct ask *asks[ASK_BATCH];
+    size_t count;
+    redisReply *replies[ASK_BATCH];
+    struct sp_buffer request, reply;
+};
+
+static void *run_asker(void *argument);
+
 static void end_ask(struct ask *ask, const void *reply, size_t size)
 {
     ask->answered(ask->argument, reply, size);
@@ -50,14 +63,6 @@ void asks_end(struct ask *asks)
         end_ask(asks, NULL, 0);
         asks = next;
     }
-}
-
-struct ask *asks_take(struct peer *peer)
-{
-    struct ask *asks = peer->asks;
-    peer->asks = NULL;
-    peer->asks_end = &peer->asks;
-    return asks;
 }
 
 /* --- whom to ask ------------------------------------------------------------------------------ */
@@ -78,7 +83,7 @@ static struct peer *choose(struct ring *ring, const struct ask *ask)
     uint64_t now_ms = clock_ms();
     for (unsigned i = 0; copies && i < copies->holder_count; i++) {
         struct peer *peer = ring->peers[copies->holders[i]];
-        if (!peer || peer->gone || was_tried(ask, peer->node.name))
+        if (!peer || peer->gone || was_tried(ask, peer->name))
             continue;
         if (peer->reachable && peer->asker_back_ms <= now_ms)
             return peer;
@@ -88,13 +93,27 @@ static struct peer *choose(struct ring *ring, const struct ask *ask)
 }
 
 /* With the lock. */
+static bool start_asker(struct peer *peer)
+{
+    if (peer->asker_runs)
+        return true;
+    struct asker *asker = calloc(1, sizeof(*asker));
+    if (!asker)
+        return false;
+    asker->peer = peer;
+    asker->ring = peer->ring;
+    peer->asker_runs = thread_start(&peer->asker, run_asker, asker) == SP_OK;
+    if (!peer->asker_runs)
+        free(asker);
+    return peer->asker_runs;
+}
+
+/* With the lock. */
 static bool give(struct peer *peer, struct ask *ask)
 {
-    if (!peer->asker_runs)
-        peer->asker_runs = thread_start(&peer->asker, peer_ask, peer) == SP_OK;
-    if (!peer->asker_runs)
+    if (!start_asker(peer))
         return false;
-    memcpy(ask->names[ask->tried++], peer->node.name, RING_NAME_BYTES);
+    memcpy(ask->names[ask->tried++], peer->name, RING_NAME_BYTES);
     ask->next = NULL;
     *peer->asks_end = ask;
     peer->asks_end = &ask->next;
@@ -196,23 +215,12 @@ static bool add_reply(struct sp_buffer *out, const redisReply *reply)
 
 /* --- the thread ------------------------------------------------------------------------------- */
 
-struct asker {
-    struct peer *peer;
-    struct ring *ring;
-    struct wire wire;
-    unsigned changes; /* of the address that the connection is to */
-    struct ask *asks[ASK_BATCH];
-    size_t count;
-    redisReply *replies[ASK_BATCH];
-    struct sp_buffer request, reply;
-};
-
 static bool open_wire(struct asker *asker)
 {
     char address[RING_ADDRESS_BYTES];
     pthread_mutex_lock(&asker->ring->lock);
     bool moved = asker->changes != asker->peer->changes;
-    memcpy(address, asker->peer->node.address, sizeof(address));
+    memcpy(address, asker->peer->address, sizeof(address));
     asker->changes = asker->peer->changes;
     pthread_mutex_unlock(&asker->ring->lock);
     if (asker->wire.open && (moved || !connection_usable(&asker->wire.connection)))
@@ -250,6 +258,7 @@ static void ask_next(struct asker *asker, struct ask *ask)
 
 static void take_reply(struct asker *asker, struct ask *ask, const redisReply *reply)
 {
+    static const char no_memory[] = "-ERR out of memory: the node's answer is lost\r\n";
     bool not_held = reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOTHELD", 7) == 0;
     asker->reply.size = 0;
     if (not_held && hand_on(asker->ring, ask))
@@ -257,7 +266,7 @@ static void take_reply(struct asker *asker, struct ask *ask, const redisReply *r
     if (add_reply(&asker->reply, reply))
         end_ask(ask, asker->reply.data, asker->reply.size);
     else
-        end_ask(ask, NULL, 0);
+        end_ask(ask, no_memory, sizeof(no_memory) - 1);
 }
 
 static void note_failure(struct asker *asker)
@@ -303,20 +312,9 @@ static void run_asks(struct asker *asker)
     }
 }
 
-void *peer_ask(void *argument)
+static void *run_asker(void *argument)
 {
-    struct peer *peer = argument;
-    struct asker *asker = calloc(1, sizeof(*asker));
-    if (!asker) {
-        pthread_mutex_lock(&peer->ring->lock);
-        struct ask *asks = asks_take(peer);
-        peer->asker_back_ms = UINT64_MAX;
-        pthread_mutex_unlock(&peer->ring->lock);
-        asks_end(asks);
-        return NULL;
-    }
-    asker->peer = peer;
-    asker->ring = peer->ring;
+    struct asker *asker = argument;
     while (take_asks(asker))
         run_asks(asker);
     wire_close(&asker->wire);

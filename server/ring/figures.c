@@ -45,7 +45,7 @@ static void peer_figures(const struct peer *peer, struct ring_peer_figures *out)
     struct slots missed = peer->missed;
     slots_join(&missed, &peer->sending);
     memset(out, 0, sizeof(*out));
-    memcpy(out->name, peer->node.name, sizeof(out->name));
+    memcpy(out->name, peer->name, sizeof(out->name));
     out->reachable = peer->reachable;
     out->sent = peer->figures.sent;
     out->failed = peer->figures.failed;

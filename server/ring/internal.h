@@ -9,6 +9,7 @@
  *   ask.c      a peer's asker: reads that this node may not answer
  *   wire.c     connections between nodes, and the requests of repair
  *   repair.c   becoming current, and comparing
+ *   pull.c     taking another node's entries
  *   age.c      coming back after an absence that was too long
  *   upkeep.c   the control thread: time-outs, peers that are gone, files, slots of others
  *   figures.c  what operators see
@@ -152,8 +153,9 @@ struct ask;
 
 struct peer {
     struct ring *ring;
-    struct peer *next; /* of those that are to be reaped */
-    struct ring_node node;
+    struct peer *next;          /* of those that are to be reaped */
+    char name[RING_NAME_BYTES]; /* never changes */
+    char address[RING_ADDRESS_BYTES];
     pthread_t writer, asker;
     pthread_cond_t wake, ask_wake;
     bool asker_runs;
@@ -197,7 +199,7 @@ struct ring {
     _Atomic int64_t since_ms;      /* see ring_since */
     uint64_t start;
     struct member *member;       /* NULL: a static list, or it has left */
-    pthread_mutex_t member_lock; /* of the pointer; never taken with the other lock */
+    pthread_mutex_t member_lock; /* of the pointer; taken before the other lock */
     bool in_zookeeper;
     _Atomic int member_link; /* as last told */
     pthread_mutex_t beat_lock;
@@ -213,7 +215,7 @@ struct ring {
     struct peer *reap;
     struct slots by_map, targeted; /* a holder by the map; a target that is no holder */
     struct slots trusted;          /* whose data here is known to be current */
-    struct slots round;            /* what repair is at, less what has been doubted meanwhile */
+    struct slots round;            /* what repair has begun with, less what was doubted since */
     /* Whose last writes here no node of the map is known to have: for those of the next map. */
     struct slots stray;
     /* Where entries may lie from before an absence that was too long, which began at that time. */
@@ -223,6 +225,7 @@ struct ring {
     struct slots foreign[2]; /* slots of others, written to lately: now, and before that */
     uint64_t foreign_since_ms, moved_at_ms, suspect_since_ms;
     bool map_unsaved, compare_wanted, told_whole, told_empty;
+    bool lacks_peers; /* of some node of the map */
 
     ring_place last_place;
     struct ring_recent recent[RECENT_PLACES];
@@ -257,6 +260,8 @@ void waiters_call(struct waiter *waiters);
 /* --- ring.c ----------------------------------------------------------------------------------- */
 
 void ring_take_map(struct ring *ring, const struct ring_map *map);
+/* Starts those of its peers for which there was no memory or no thread. */
+void ring_start_lacking(struct ring *ring);
 /* Everything that others may know better is doubted. */
 void ring_suspect(struct ring *ring, const char *why);
 /* With the lock: what is astray has been missed by all nodes of its slots. */
@@ -278,8 +283,6 @@ struct peer *peer_start(struct ring *ring, const struct ring_node *node);
 void peer_end(struct peer *peer);
 /* Without: waits for them. */
 void peer_free(struct peer *peer);
-void *peer_write(void *argument); /* the writer */
-void *peer_ask(void *argument);   /* the asker */
 /* With the lock: wakes the writer if it waits. */
 static inline void peer_wake(struct peer *peer)
 {
@@ -288,8 +291,6 @@ static inline void peer_wake(struct peer *peer)
         pthread_cond_signal(&peer->wake);
     }
 }
-/* With the lock: takes all that is still to be asked. */
-struct ask *asks_take(struct peer *peer);
 /* Nobody answers these any more. */
 void asks_end(struct ask *asks);
 
@@ -324,6 +325,19 @@ void ring_age_tick(struct ring *ring);
 void ring_age_judge(struct ring *ring);
 /* What another holder has said, from which this node has got everything. */
 void ring_age_hear(struct ring *ring, int64_t since_ms);
+/* --- pull.c ----------------------------------------------------------------------------------- */
+
+/* A walk over another node's entries of some slots, which can go on after an interruption. */
+struct pull {
+    bool runs; /* it has not come to its end */
+    struct slots slots;
+    char cursor[NUMBER_BYTES];
+};
+void pull_begin(struct pull *pull, const struct slots *slots);
+/* Goes on to the end, until then, or until slots are doubted that are not of the round. A failure
+ * is logged; if it is of this side, the walk has ended and is to be begun again. */
+int pull_run(struct ring *ring, struct wire *wire, const char *name, struct pull *pull,
+             uint64_t until_ms);
 
 /* --- repair.c, upkeep.c ----------------------------------------------------------------------- */
 

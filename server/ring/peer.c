@@ -6,7 +6,9 @@
  * answered; so one that is alone goes at once, and the more come the more go together. In the same
  * pipeline go, a few at a time, the newest versions of all entries in the slots that the peer has
  * missed, as fast as the throttle lets them. Their bits are cleared when the walk over the cache
- * has come to its end and all was taken; bits that are set meanwhile stay for the next walk.
+ * has come to its end and all was taken; bits that are set meanwhile stay for the next walk. A step
+ * of the walk brings keys; of their values no more are copied than PUSH_BYTES, or one, and the
+ * others are looked up when those have been taken.
  *
  * A peer that refuses, resets, or gives no answer for ack_timeout is unreachable: what is queued
  * becomes missed slots, whoever waits is released, and writes only set bits until it has been
@@ -30,7 +32,12 @@
 
 /* Of missed slots: entries visited or passed over at a time, and room for them in a batch, with a
  * bucket's overflow. */
-enum { PUSH_STEP = 32, PUSH_MAX = 64, QUEUED_MAX = BATCH_MAX - PUSH_MAX };
+enum {
+    PUSH_STEP = 32,
+    PUSH_MAX = 64,
+    QUEUED_MAX = BATCH_MAX - PUSH_MAX,
+    PUSH_BYTES = 1024 * 1024, /* of keys and values in flight */
+};
 
 struct batch {
     struct ring_write *writes[BATCH_MAX];
@@ -46,6 +53,9 @@ struct push {
     bool runs, failed;
     uint64_t cursor;
     uint64_t again_ms; /* not before */
+    /* Of the last step: keys whose values are still to be looked up. */
+    struct ring_write *late[PUSH_MAX];
+    size_t late_count;
 };
 
 struct writer {
@@ -71,10 +81,17 @@ static void back_off(struct writer *writer)
         writer->wait_ms = RECONNECT_MAX_MS;
 }
 
+static void drop_late(struct push *push)
+{
+    while (push->late_count > 0)
+        write_unref(push->late[--push->late_count]);
+}
+
 /* With the lock. What was being sent is missed again. */
 static void end_push(struct writer *writer, bool done)
 {
     struct peer *peer = writer->peer;
+    drop_late(&writer->push);
     if (!done)
         slots_join(&peer->missed, &peer->sending);
     memset(&peer->sending, 0, sizeof(peer->sending));
@@ -100,7 +117,7 @@ static void lose(struct writer *writer, const char *why)
         writer->wait_ms = RECONNECT_MS;
     back_off(writer);
     if (say)
-        log_warning("ring", "the node %s cannot be reached: %s", peer->node.name, why);
+        log_warning("ring", "the node %s cannot be reached: %s", peer->name, why);
 }
 
 /* Also after a node has been away for long the first write goes by the queue. */
@@ -117,15 +134,15 @@ static void found(struct writer *writer)
     pthread_mutex_unlock(&writer->ring->lock);
     writer->wait_ms = RECONNECT_MS;
     if (say)
-        log_info("ring", "the node %s is back; it gets what it has missed in %u slots",
-                 peer->node.name, missed);
+        log_info("ring", "the node %s is back; it gets what it has missed in %u slots", peer->name,
+                 missed);
 }
 
 static void reconnect(struct writer *writer)
 {
     char address[RING_ADDRESS_BYTES];
     pthread_mutex_lock(&writer->ring->lock);
-    memcpy(address, writer->peer->node.address, sizeof(address));
+    memcpy(address, writer->peer->address, sizeof(address));
     writer->changes = writer->peer->changes;
     pthread_mutex_unlock(&writer->ring->lock);
     if (wire_open(&writer->wire, writer->ring, address, writer->ring->ack_timeout_ms) == SP_OK)
@@ -166,22 +183,64 @@ static void take_queued(struct writer *writer)
     batch->queued = batch->count;
 }
 
+static bool has_room(const struct batch *batch, size_t bytes)
+{
+    return batch->count < BATCH_MAX &&
+           (batch->pushed_bytes == 0 || batch->pushed_bytes + bytes <= PUSH_BYTES);
+}
+
+static void add_pushed(struct batch *batch, struct ring_write *write)
+{
+    batch->writes[batch->count++] = write;
+    batch->bytes += write_bytes(write);
+    batch->pushed_bytes += write_bytes(write);
+}
+
 /* With the cache's lock. */
 static void visit(void *context, const struct cache_copy *copy)
 {
     struct writer *writer = context;
     struct batch *batch = &writer->batch;
+    struct push *push = &writer->push;
     const struct cache_entry *entry = &copy->entry;
+    struct cache_copy key = *copy;
     unsigned slot = ring_slot_of(writer->ring, entry->key, entry->key_bytes);
     uint64_t hash = cache_hash(writer->ring->cache, entry->key, entry->key_bytes);
-    struct ring_write *write = batch->count < BATCH_MAX ? write_new(hash, slot, copy) : NULL;
-    if (!write) {
-        writer->push.failed = true; /* and is sent by the next walk */
-        return;
+    bool now = has_room(batch, entry->key_bytes + entry->value_bytes);
+    key.tombstone = true; /* without its value */
+    struct ring_write *write = NULL;
+    if (now || push->late_count < PUSH_MAX)
+        write = write_new(hash, slot, now ? copy : &key);
+    if (!write)
+        push->failed = true; /* and is sent by the next walk */
+    else if (now)
+        add_pushed(batch, write);
+    else
+        push->late[push->late_count++] = write;
+}
+
+/* Of those that found no room in the last batch, as many as have it now. */
+static void take_late(struct writer *writer)
+{
+    struct push *push = &writer->push;
+    struct ring *ring = writer->ring;
+    struct cache_copy copy;
+    bool room = true;
+    cache_lock(ring->cache, clock_wall_ms());
+    while (push->late_count > 0 && room) {
+        struct ring_write *late = push->late[push->late_count - 1];
+        bool there = cache_find_copy(ring->cache, late->hash, late->bytes, late->key_bytes, &copy);
+        room = !there || has_room(&writer->batch, copy.entry.key_bytes + copy.entry.value_bytes);
+        if (!room)
+            break;
+        struct ring_write *write = there ? write_new(late->hash, late->slot, &copy) : NULL;
+        if (write)
+            add_pushed(&writer->batch, write);
+        push->failed |= there && !write;
+        write_unref(late);
+        push->late_count--;
     }
-    batch->writes[batch->count++] = write;
-    batch->bytes += write_bytes(write);
-    batch->pushed_bytes += write_bytes(write);
+    cache_unlock(ring->cache);
 }
 
 /* With the lock: whether there is anything of missed slots to be sent. */
@@ -228,7 +287,9 @@ static void fill_batch(struct writer *writer)
     bool push = begin_push(writer);
     sending = writer->peer->sending;
     pthread_mutex_unlock(&ring->lock);
-    if (push)
+    if (push && writer->push.late_count > 0)
+        take_late(writer);
+    else if (push)
         take_missed(writer, &sending);
     uint64_t epoch = ring_epoch(ring);
     for (size_t i = 0; i < batch->count; i++)
@@ -236,7 +297,7 @@ static void fill_batch(struct writer *writer)
     if (batch->pushed_bytes > 0)
         writer->push.again_ms = clock_ms() + ring_spend(ring, batch->pushed_bytes);
     /* Where it has come to its end, that counts when all has been answered. */
-    if (push && writer->push.cursor == 0)
+    if (push && writer->push.cursor == 0 && writer->push.late_count == 0)
         writer->push.runs = false;
 }
 
@@ -279,12 +340,18 @@ static struct ring_write *stamp_again(struct ring *ring, const struct ring_write
     struct cache_copy copy;
     uint64_t current;
     const void *key = old->bytes;
-    if (!cache_find_copy(ring->cache, old->hash, key, old->key_bytes, &copy) ||
-        copy.entry.version != old->version)
+    bool there = cache_find_copy(ring->cache, old->hash, key, old->key_bytes, &copy);
+    if (there ? copy.entry.version != old->version : !old->tombstone)
         return NULL;
     const uint64_t version = ring_clock_stamp(&ring->clock, clock_wall_ms());
     if (version <= newer) /* the peer's clock is too far ahead to be followed */
         return NULL;
+    if (!there) { /* there was no memory for the tombstone */
+        copy = (struct cache_copy){
+            .entry = {.key = key, .key_bytes = old->key_bytes, .version = version},
+            .tombstone = true};
+        return write_new(old->hash, old->slot, &copy);
+    }
     const struct cache_stamped stamped = {.hash = old->hash,
                                           .version = version,
                                           .key = key,
@@ -337,8 +404,8 @@ static bool restamp(struct writer *writer, uint64_t current)
 static void say_refused(const struct writer *writer, const redisReply *reply)
 {
     if (reply->type == REDIS_REPLY_ERROR)
-        log_limited(LOG_WARNING, "ring", 10, "the node %s refuses a write: %s",
-                    writer->peer->node.name, reply->str);
+        log_limited(LOG_WARNING, "ring", 10, "the node %s refuses a write: %s", writer->peer->name,
+                    reply->str);
 }
 
 /* The oldest of the queue has been answered; false: it stays there, and so do those after it. */
@@ -468,7 +535,10 @@ static void work(struct writer *writer)
     bool busy = wait_for_work(writer);
     pthread_mutex_lock(&writer->ring->lock);
     bool moved = writer->peer->changes != writer->changes;
+    bool ends = writer->peer->gone || atomic_load(&writer->ring->stopping);
     pthread_mutex_unlock(&writer->ring->lock);
+    if (ends)
+        return;
     if (moved) {
         lose(writer, "it has another address now");
         writer->try_ms = 0;
@@ -495,21 +565,14 @@ static bool goes_on(struct writer *writer)
         peer->idle = false;
     }
     peer->hurry = false;
-    bool gone = peer->gone;
+    bool ends = peer->gone || atomic_load(&writer->ring->stopping);
     pthread_mutex_unlock(&writer->ring->lock);
-    return !gone;
+    return !ends;
 }
 
-void *peer_write(void *argument)
+static void *run_writer(void *argument)
 {
-    struct peer *peer = argument;
-    struct writer *writer = calloc(1, sizeof(*writer));
-    if (!writer)
-        return NULL; /* the peer stays unreachable: it misses everything */
-    writer->peer = peer;
-    writer->ring = peer->ring;
-    writer->wait_ms = RECONNECT_MS;
-    writer->seed = (unsigned)clock_ns();
+    struct writer *writer = argument;
     while (goes_on(writer)) {
         if (writer->wire.open)
             work(writer);
@@ -517,11 +580,27 @@ void *peer_write(void *argument)
             reconnect(writer);
     }
     wire_close(&writer->wire);
+    drop_late(&writer->push);
     free(writer);
     return NULL;
 }
 
 /* --- beginning and ending --------------------------------------------------------------------- */
+
+static bool start_writer(struct peer *peer)
+{
+    struct writer *writer = calloc(1, sizeof(*writer));
+    if (!writer)
+        return false;
+    writer->peer = peer;
+    writer->ring = peer->ring;
+    writer->wait_ms = RECONNECT_MS;
+    writer->seed = (unsigned)clock_ns();
+    if (thread_start(&peer->writer, run_writer, writer) == SP_OK)
+        return true;
+    free(writer);
+    return false;
+}
 
 struct peer *peer_start(struct ring *ring, const struct ring_node *node)
 {
@@ -530,14 +609,15 @@ struct peer *peer_start(struct ring *ring, const struct ring_node *node)
     if (!peer)
         return NULL;
     peer->ring = ring;
-    peer->node = *node;
+    memcpy(peer->name, node->name, sizeof(peer->name));
+    memcpy(peer->address, node->address, sizeof(peer->address));
     peer->asks_end = &peer->asks;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&peer->wake, &monotonic);
     pthread_cond_init(&peer->ask_wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    if (thread_start(&peer->writer, peer_write, peer) == SP_OK)
+    if (start_writer(peer))
         return peer;
     pthread_cond_destroy(&peer->wake);
     pthread_cond_destroy(&peer->ask_wake);

@@ -14,12 +14,19 @@
  * had got before is in what was pulled. A doubt that comes up meanwhile, or another map, takes the
  * slot out of the round, and it is looked at again.
  *
+ * One look is enough, then: what was the same there once, or has been pulled, is `got` from that
+ * node until it is doubted again. Pulling takes as long as the throttle says, so it is done in
+ * slices of SLICE_MS, slots that this node holds before those that it is a target of, and in parts
+ * of a few slots, each of which is trusted as soon as it is there. Between the slices everything
+ * else has its turn; a new doubt ends a slice at once. Meanwhile what is asked of doubted slots
+ * goes to the other holder (NOTHELD, ring_ask).
+ *
  * Comparing is the same for slots that are trusted, but for two looks, as writes on their way and
  * entries that have just expired make digests differ for a moment. While this node evicts, what
  * each node has thrown out makes them differ for good, so it only counts.
  *
- * Costs: a thread; of each compare some 30 bytes a slot and peer. Pulling takes as much time as
- * the throttle says, and one walk of the holder over its cache.
+ * Costs: a thread, 16 KB for each other node; of each look some 30 bytes a slot and node. A part is
+ * one walk of the holder over its cache, so a holder's slots are pulled in PARTS walks at most.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -32,37 +39,42 @@
 
 enum {
     DIGESTS_MAX = 1024, /* of one request */
-    PAGE_BYTES = 512 * 1024,
-    APPLY_STEP = 32,  /* entries under one lock */
-    ROUND_MS = 50,    /* between two looks while something is missing */
-    MISSED_MS = 2000, /* so long for what others say that this node has missed */
+    PARTS = 8,          /* of all slots, that are pulled one after the other */
+    SLICE_MS = 1000,
+    PULL_AGAIN_MS = 1000, /* after an entry that could not be stored */
+    ROUND_MS = 50,        /* between two looks while something is missing */
+    BEHIND_MS = 2000,     /* so long for what another one says that this node has missed */
     AFTER_MAP_MS = 500,
 };
+
+/* What is pulled first: slots that are without an answer here until then. */
+enum urgency { URGENT, LATER, URGENCIES };
 
 /* Another node, and the slots that it is to be looked at for. */
 struct other {
     char name[RING_NAME_BYTES], address[RING_ADDRESS_BYTES];
     struct slots want;
+    uint64_t start;      /* of the process that these are from; 0: of none yet */
+    struct slots got;    /* the same as here, or pulled, since they were last doubted */
+    struct slots differ; /* to be pulled */
+    struct pull pulls[URGENCIES];
+    uint64_t behind_since_ms; /* when it first said that this node has missed writes; 0: none */
+    uint64_t again_ms;        /* not to be pulled from before */
+    bool reached, agrees;     /* in this round */
 };
 
-/* A walk over another's entries that can go on after an interruption. */
-struct pull {
-    bool runs;
-    char name[RING_NAME_BYTES];
-    uint64_t start, since_ms;
-    struct slots slots;
-    char cursor[NUMBER_BYTES];
+struct others {
+    struct other *items; /* NULL: out of memory */
+    size_t count;
 };
 
 struct repair {
     struct ring *ring;
-    struct pull pull;
     struct ring_map *map; /* of this round */
     int self;
-    struct other *others;
-    size_t other_count;
+    struct others others; /* of slots that are missing, from round to round */
     struct slots by_map, aged;
-    uint64_t suspect_since_ms, compare_ms, evicted, began_ms;
+    uint64_t suspect_since_ms, compare_ms, evicted;
     struct slots
         alone; /* that nobody else could be asked about, in each round since alone_since_ms */
     uint64_t alone_since_ms;
@@ -70,12 +82,20 @@ struct repair {
 
 /* --- rounds ----------------------------------------------------------------------------------- */
 
-static struct other *other_of(struct repair *repair, const struct ring_node *node)
+static struct other *find_other(const struct others *others, const char *name)
 {
-    for (size_t i = 0; i < repair->other_count; i++)
-        if (strcmp(repair->others[i].name, node->name) == 0)
-            return &repair->others[i];
-    struct other *other = &repair->others[repair->other_count++];
+    for (size_t i = 0; i < others->count; i++)
+        if (strcmp(others->items[i].name, name) == 0)
+            return &others->items[i];
+    return NULL;
+}
+
+static struct other *other_of(struct others *others, const struct ring_node *node)
+{
+    struct other *other = find_other(others, node->name);
+    if (other)
+        return other;
+    other = &others->items[others->count++];
     memset(other, 0, sizeof(*other));
     memcpy(other->name, node->name, sizeof(other->name));
     memcpy(other->address, node->address, sizeof(other->address));
@@ -83,24 +103,70 @@ static struct other *other_of(struct repair *repair, const struct ring_node *nod
 }
 
 /* The other holders of these slots. */
-static bool find_others(struct repair *repair, const struct slots *slots)
+static struct others find_others(const struct repair *repair, const struct slots *slots)
 {
     const struct ring_map *map = repair->map;
-    repair->other_count = 0;
-    repair->others = malloc(map->node_count * sizeof(*repair->others));
-    for (unsigned slot = 0; repair->others && slot < map->parameters.slots; slot++) {
+    struct others others = {.items = malloc(map->node_count * sizeof(*others.items))};
+    for (unsigned slot = 0; others.items && slot < map->parameters.slots; slot++) {
         const struct ring_slot_copies *copies = &map->slots[slot];
         for (unsigned i = 0; slots_has(slots, slot) && i < copies->holder_count; i++)
             if (copies->holders[i] != repair->self)
-                slots_add(&other_of(repair, &map->nodes[copies->holders[i]])->want, slot);
+                slots_add(&other_of(&others, &map->nodes[copies->holders[i]])->want, slot);
     }
-    return repair->others != NULL;
+    return others;
+}
+
+static bool share_some(const struct slots *a, const struct slots *b)
+{
+    struct slots both = *a;
+    slots_keep(&both, b);
+    return !slots_none(&both);
+}
+
+/* What was known of another one in the round before, but of what has been doubted since. */
+static void carry_on(struct other *other, const struct other *before, const struct slots *doubted)
+{
+    const struct slots want = other->want;
+    const struct other now = *other;
+    *other = *before;
+    memcpy(other->address, now.address, sizeof(other->address));
+    other->want = want;
+    slots_keep(&other->got, &want);
+    slots_drop(&other->got, doubted);
+    slots_keep(&other->differ, &want);
+    slots_drop(&other->differ, doubted);
+    for (unsigned u = 0; u < URGENCIES; u++) {
+        slots_keep(&other->pulls[u].slots, &want);
+        if (share_some(&other->pulls[u].slots, doubted))
+            other->pulls[u].runs = false;
+    }
+}
+
+/* False: no memory. */
+static bool update_others(struct repair *repair, const struct slots *missing,
+                          const struct slots *doubted)
+{
+    struct others others = find_others(repair, missing);
+    if (!others.items)
+        return false;
+    for (size_t i = 0; i < others.count; i++) {
+        const struct other *before = find_other(&repair->others, others.items[i].name);
+        if (before)
+            carry_on(&others.items[i], before, doubted);
+    }
+    free(repair->others.items);
+    repair->others = others;
+    return true;
+}
+
+static void forget_others(struct repair *repair)
+{
+    free(repair->others.items);
+    repair->others = (struct others){0};
 }
 
 static void end_round(struct repair *repair)
 {
-    free(repair->others);
-    repair->others = NULL;
     ring_map_unref(repair->map);
     repair->map = NULL;
 }
@@ -152,154 +218,67 @@ static int find_different(struct ring *ring, struct wire *wire, const struct slo
     return status;
 }
 
-/* --- pulling ---------------------------------------------------------------------------------- */
-
-/* With the cache's lock. */
-static int apply_entry(struct ring *ring, const redisReply *entry, bool *changed)
-{
-    const redisReply *key = entry->element[0], *value = entry->element[3];
-    uint64_t current;
-    const struct cache_stamped stamped = {
-        .hash = cache_hash(ring->cache, key->str, (size_t)key->len),
-        .version = (uint64_t)entry->element[1]->integer,
-        .key = key->str,
-        .key_bytes = (size_t)key->len,
-        .value = value->type == REDIS_REPLY_NIL ? NULL : value->str,
-        .value_bytes = (size_t)value->len,
-        .expiry_ms = entry->element[2]->integer};
-    if (stamped.version > ring_clock_of(clock_wall_coarse_ms() + ring->clock_ahead_ms)) {
-        log_limited(LOG_WARNING, "ring", 10,
-                    "a peer has an entry whose version is too far ahead: it is left there");
-        return SP_OK; /* nobody would take it, and the rest of its slot can be had */
-    }
-    int status = cache_apply(ring->cache, &stamped, changed, &current);
-    return status == SP_EEXISTS ? SP_OK : status;
-}
-
-static int apply_page(struct ring *ring, const redisReply *page, uint64_t *taken, size_t *bytes)
-{
-    const redisReply *entries = page->element[1];
-    int worst = SP_OK;
-    for (size_t i = 0; i < entries->elements;) {
-        cache_lock(ring->cache, clock_wall_ms());
-        for (size_t end = i + APPLY_STEP; i < end && i < entries->elements; i++) {
-            const redisReply *entry = entries->element[i];
-            bool changed = false;
-            int status = apply_entry(ring, entry, &changed);
-            worst = status == SP_OK ? worst : status;
-            *taken += changed;
-            *bytes += (size_t)entry->element[0]->len + (size_t)entry->element[3]->len;
-        }
-        cache_unlock(ring->cache);
-    }
-    return worst;
-}
-
-static void count_pulled(struct ring *ring, const char *name, uint64_t taken, size_t bytes)
-{
-    atomic_fetch_add_explicit(&ring->pulled_entries, taken, memory_order_relaxed);
-    atomic_fetch_add_explicit(&ring->pulled_bytes, bytes, memory_order_relaxed);
-    pthread_mutex_lock(&ring->lock);
-    int at = ring->map ? ring_map_find(ring->map, name) : -1;
-    if (at >= 0 && ring->peers[at])
-        ring->peers[at]->figures.repaired_in += taken;
-    pthread_mutex_unlock(&ring->lock);
-}
-
-/* Goes on with a walk over that node's entries if it was for all of these slots, and nothing has
- * been doubted since; else begins one. */
-static void begin_pull(struct repair *repair, const struct wire *wire, const struct other *other,
-                       const struct slots *slots)
-{
-    struct pull *pull = &repair->pull;
-    struct slots more = *slots;
-    slots_drop(&more, &pull->slots);
-    if (pull->runs && strcmp(pull->name, other->name) == 0 && pull->start == wire->start &&
-        pull->since_ms == repair->suspect_since_ms && slots_none(&more))
-        return;
-    *pull = (struct pull){.runs = true,
-                          .start = wire->start,
-                          .since_ms = repair->suspect_since_ms,
-                          .slots = *slots,
-                          .cursor = "0"};
-    memcpy(pull->name, other->name, sizeof(pull->name));
-}
-
-/* All of that node's entries of these slots. */
-static int pull_slots(struct repair *repair, struct wire *wire, const struct other *other,
-                      const struct slots *slots)
-{
-    struct ring *ring = repair->ring;
-    struct pull *pull = &repair->pull;
-    int status = SP_OK;
-    begin_pull(repair, wire, other, slots);
-    while (status == SP_OK && pull->runs && !atomic_load(&ring->stopping)) {
-        redisReply *page;
-        uint64_t taken = 0;
-        size_t bytes = 0;
-        status = wire_pull(wire, pull->cursor, PAGE_BYTES, &pull->slots,
-                           ring->options.parameters.slots, &page);
-        if (status != SP_OK)
-            break;
-        status = apply_page(ring, page, &taken, &bytes);
-        count_pulled(ring, other->name, taken, bytes);
-        snprintf(pull->cursor, sizeof(pull->cursor), "%s", page->element[0]->str);
-        freeReplyObject(page);
-        pull->runs = strcmp(pull->cursor, "0") != 0;
-        uint64_t wait_ms = ring_spend(ring, bytes);
-        if (wait_ms > 0)
-            pause_for(ring, wait_ms);
-    }
-    if (status != SP_OK)
-        log_limited(LOG_WARNING, "ring", 10, "what %s has cannot be taken: %s", other->name,
-                    wire->open ? sp_status_text(status) : sp_error_detail());
-    if (status != SP_OK && wire->open)
-        pull->runs = false; /* an entry could not be stored: from the beginning next time */
-    return atomic_load(&ring->stopping) ? SP_ECANCELED : status;
-}
-
-/* Takes what is newer there; what is newer here is sent. */
-static int make_equal(struct repair *repair, struct wire *wire, const struct other *other,
-                      const struct slots *slots)
-{
-    struct slots still;
-    int status = pull_slots(repair, wire, other, slots);
-    if (status == SP_OK)
-        status = find_different(repair->ring, wire, slots, &still);
-    if (status == SP_OK && !slots_none(&still))
-        ring_miss(repair->ring, other->name, still.words);
-    return status;
-}
-
-/* --- becoming current ------------------------------------------------------------------------- */
+/* --- looking ---------------------------------------------------------------------------------- */
 
 struct verdicts {
     struct slots agreed, refused; /* by one of the other holders at least */
 };
 
-/* Those of the slots that are the same as there by now, or have been pulled. */
-static int look_at(struct repair *repair, struct wire *wire, struct other *other,
-                   struct slots *good)
+/* It is another process than before: what that had may not be there. */
+static void meet(struct other *other, uint64_t start)
 {
-    struct ring *ring = repair->ring;
+    if (other->start == start)
+        return;
+    other->start = start;
+    memset(&other->got, 0, sizeof(other->got));
+    memset(&other->differ, 0, sizeof(other->differ));
+    memset(other->pulls, 0, sizeof(other->pulls));
+    other->behind_since_ms = 0;
+}
+
+/* Which of the slots are the same there, and which are to be pulled. */
+static int look_at(struct repair *repair, struct wire *wire, struct other *other)
+{
     struct slots differ;
-    uint64_t missed = 0;
+    struct slots unseen = other->want;
+    slots_drop(&unseen, &other->got);
+    slots_drop(&unseen, &other->differ);
     /* A node with an older map does not yet pass writes on to this target. */
     if (wire->epoch < repair->map->epoch)
-        slots_keep(&other->want, &repair->by_map);
-    int status = find_different(ring, wire, &other->want, &differ);
-    if (status == SP_OK && !slots_none(&differ))
-        status = make_equal(repair, wire, other, &differ);
-    if (status == SP_OK)
-        status = wire_missed(wire, ring->options.node.name, &missed);
-    if (status == SP_OK && missed > 0 && clock_ms() < repair->began_ms + MISSED_MS)
-        return SP_EBUSY;
-    int64_t since_ms = 0;
-    if (status == SP_OK && wire_since(wire, &since_ms) == SP_OK)
+        slots_keep(&unseen, &repair->by_map);
+    int status = find_different(repair->ring, wire, &unseen, &differ);
+    if (status != SP_OK)
+        return status;
+    slots_join(&other->differ, &differ);
+    slots_drop(&unseen, &differ);
+    slots_join(&other->got, &unseen);
+    return SP_OK;
+}
+
+/* Whether the node has, as far as it is waited for, nothing left that this one missed. */
+static int is_up_to_date(struct repair *repair, struct wire *wire, struct other *other, bool *out)
+{
+    uint64_t missed;
+    uint64_t now_ms = clock_ms();
+    int status = wire_missed(wire, repair->ring->options.node.name, &missed);
+    if (status != SP_OK)
+        return status;
+    if (missed == 0)
+        other->behind_since_ms = 0;
+    else if (other->behind_since_ms == 0)
+        other->behind_since_ms = now_ms;
+    *out = missed == 0 || now_ms >= other->behind_since_ms + BEHIND_MS;
+    return SP_OK;
+}
+
+/* Since when it has lived, once there is nothing left to be got from it. */
+static void hear_age(struct ring *ring, struct wire *wire, const struct other *other)
+{
+    int64_t since_ms;
+    struct slots left = other->want;
+    slots_drop(&left, &other->got);
+    if (other->agrees && slots_none(&left) && wire_since(wire, &since_ms) == SP_OK)
         ring_age_hear(ring, since_ms);
-    if (status == SP_OK)
-        *good = other->want;
-    return status;
 }
 
 /* It answers: its writer need not wait until it tries again. */
@@ -319,25 +298,40 @@ static void note_answer(struct ring *ring, const char *name, const struct wire *
     pthread_mutex_unlock(&ring->lock);
 }
 
-static void ask_other(struct repair *repair, struct other *other, struct verdicts *verdicts)
+static void ask_other(struct repair *repair, struct other *other)
 {
     struct ring *ring = repair->ring;
     struct wire wire = {0};
-    struct slots good = {0};
-    struct slots want = other->want;
-    if (wire_open(&wire, ring, other->address, ring->ack_timeout_ms) != SP_OK)
+    other->reached = wire_open(&wire, ring, other->address, ring->ack_timeout_ms) == SP_OK;
+    other->agrees = false;
+    if (!other->reached)
         return;
     note_answer(ring, other->name, &wire);
     slots_drop(&other->want, &repair->aged); /* what is not judged yet is not compared */
     wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
-    int status = look_at(repair, &wire, other, &good);
-    if (status != SP_OK && status != SP_EBUSY)
+    meet(other, wire.start);
+    int status = look_at(repair, &wire, other);
+    if (status == SP_OK)
+        status = is_up_to_date(repair, &wire, other, &other->agrees);
+    if (status == SP_OK)
+        hear_age(ring, &wire, other);
+    else
         log_limited(LOG_INFO, "ring", 10, "comparing with %s: %s", other->name,
                     wire.open ? sp_status_text(status) : sp_error_detail());
     wire_close(&wire);
+}
+
+static void add_verdict(const struct other *other, struct verdicts *verdicts)
+{
+    struct slots good = other->got;
+    struct slots bad = other->want;
+    if (!other->reached)
+        return;
+    if (!other->agrees)
+        memset(&good, 0, sizeof(good));
+    slots_drop(&bad, &good);
     slots_join(&verdicts->agreed, &good);
-    slots_drop(&want, &good);
-    slots_join(&verdicts->refused, &want);
+    slots_join(&verdicts->refused, &bad);
 }
 
 /* The slots that nobody else could be asked about, if that has been so for long enough. */
@@ -365,21 +359,19 @@ static struct slots believe(struct repair *repair, const struct slots *missing,
     return alone;
 }
 
-static void trust(struct repair *repair, const struct slots *done)
+static void trust(struct ring *ring, const struct slots *done)
 {
-    struct ring *ring = repair->ring;
-    struct slots complete;
-    pthread_mutex_lock(&ring->lock);
     struct slots good = *done;
+    pthread_mutex_lock(&ring->member_lock);
+    pthread_mutex_lock(&ring->lock);
     slots_keep(&good, &ring->round);
     slots_join(&ring->trusted, &good);
     ring_update_held(ring);
-    complete = ring->trusted;
+    struct slots complete = ring->trusted;
     slots_keep(&complete, &ring->targeted);
-    pthread_mutex_unlock(&ring->lock);
-    pthread_mutex_lock(&ring->member_lock);
     if (ring->member && !slots_none(&complete))
         member_hold(ring->member, complete.words);
+    pthread_mutex_unlock(&ring->lock);
     pthread_mutex_unlock(&ring->member_lock);
 }
 
@@ -403,35 +395,129 @@ static void begin_round(struct repair *repair)
     repair->suspect_since_ms = ring->suspect_since_ms;
 }
 
-/* False: there is nothing to do. */
-static bool become_current(struct repair *repair)
+/* Takes what is missing at this moment; false: nothing. */
+static bool take_missing(struct repair *repair, struct slots *missing, struct slots *doubted)
 {
     struct ring *ring = repair->ring;
-    struct verdicts verdicts = {0};
     pthread_mutex_lock(&ring->lock);
-    struct slots missing = find_missing(ring);
-    bool any = ring->map && !slots_none(&missing);
-    ring->round = missing;
+    *missing = find_missing(ring);
+    *doubted = *missing;
+    slots_drop(doubted, &ring->round);
+    ring->round = *missing;
+    bool any = ring->map && !slots_none(missing);
     if (any)
         begin_round(repair);
     pthread_mutex_unlock(&ring->lock);
-    if (!any) {
-        repair->began_ms = 0;
-        memset(&repair->alone, 0, sizeof(repair->alone));
-        return false;
+    return any;
+}
+
+/* Asks all others once; what they agree to is trusted. */
+static void hold_round(struct repair *repair, const struct slots *missing)
+{
+    struct verdicts verdicts = {0};
+    for (size_t i = 0; i < repair->others.count && !atomic_load(&repair->ring->stopping); i++) {
+        ask_other(repair, &repair->others.items[i]);
+        add_verdict(&repair->others.items[i], &verdicts);
     }
-    if (repair->began_ms == 0 || repair->began_ms < repair->suspect_since_ms)
-        repair->began_ms = clock_ms();
-    if (!find_others(repair, &missing)) {
-        end_round(repair);
-        return true;
-    }
-    for (size_t i = 0; i < repair->other_count && !atomic_load(&ring->stopping); i++)
-        ask_other(repair, &repair->others[i], &verdicts);
-    struct slots done = believe(repair, &missing, &verdicts);
+    struct slots done = believe(repair, missing, &verdicts);
     slots_drop(&verdicts.agreed, &verdicts.refused);
     slots_join(&done, &verdicts.agreed);
-    trust(repair, &done);
+    trust(repair->ring, &done);
+}
+
+/* --- pulling ---------------------------------------------------------------------------------- */
+
+/* What here is newer is sent there, where it still differs. */
+static int send_newer(struct ring *ring, struct wire *wire, const struct other *other,
+                      const struct slots *slots)
+{
+    struct slots still;
+    int status = find_different(ring, wire, slots, &still);
+    if (status == SP_OK && !slots_none(&still))
+        ring_miss(ring, other->name, still.words);
+    return status;
+}
+
+/* The first of those that are to be pulled from it. */
+static struct slots next_part(const struct repair *repair, const struct other *other,
+                              enum urgency urgency)
+{
+    struct slots part = {0};
+    const struct slots *by_map = &repair->by_map;
+    unsigned slots = repair->map->parameters.slots;
+    unsigned left = slots / PARTS;
+    for (unsigned slot = 0; slot < slots && left > 0; slot++)
+        if (slots_has(&other->differ, slot) && slots_has(by_map, slot) == (urgency == URGENT)) {
+            slots_add(&part, slot);
+            left--;
+        }
+    return part;
+}
+
+static void end_part(struct repair *repair, struct wire *wire, struct other *other,
+                     const struct slots *part)
+{
+    slots_drop(&other->differ, part);
+    slots_join(&other->got, part);
+    (void)send_newer(repair->ring, wire, other, part);
+}
+
+static void pull_from(struct repair *repair, struct other *other, struct pull *pull)
+{
+    struct ring *ring = repair->ring;
+    struct wire wire = {0};
+    if (wire_open(&wire, ring, other->address, ring->ack_timeout_ms) != SP_OK)
+        return;
+    wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
+    int status = SP_ECANCELED;
+    if (wire.start == other->start)
+        status = pull_run(ring, &wire, other->name, pull, clock_ms() + SLICE_MS);
+    if (status == SP_OK && !pull->runs)
+        end_part(repair, &wire, other, &pull->slots);
+    else if (status != SP_OK)
+        other->again_ms = clock_ms() + PULL_AGAIN_MS;
+    wire_close(&wire);
+}
+
+/* A slice of what is to be pulled; false: there is nothing, or nobody to be had. */
+static bool pull_slice(struct repair *repair)
+{
+    for (unsigned u = 0; u < URGENCIES; u++)
+        for (size_t i = 0; i < repair->others.count; i++) {
+            struct other *other = &repair->others.items[i];
+            struct pull *pull = &other->pulls[u];
+            if (!other->reached || clock_ms() < other->again_ms)
+                continue;
+            struct slots part = next_part(repair, other, u);
+            if (!pull->runs && slots_none(&part))
+                continue;
+            if (!pull->runs)
+                pull_begin(pull, &part);
+            pull_from(repair, other, pull);
+            return true;
+        }
+    return false;
+}
+
+/* --- becoming current ------------------------------------------------------------------------- */
+
+/* False: there is nothing to do. *at_once: nor is there anything to wait for. */
+static bool become_current(struct repair *repair, bool *at_once)
+{
+    struct slots missing;
+    struct slots doubted;
+    *at_once = false;
+    if (!take_missing(repair, &missing, &doubted)) {
+        memset(&repair->alone, 0, sizeof(repair->alone));
+        forget_others(repair);
+        return false;
+    }
+    if (update_others(repair, &missing, &doubted)) {
+        hold_round(repair, &missing);
+        *at_once = pull_slice(repair);
+    } else {
+        forget_others(repair); /* with what has been doubted */
+    }
     end_round(repair);
     return true;
 }
@@ -461,30 +547,58 @@ static int look_twice(struct ring *ring, struct wire *wire, const struct slots *
     return find_different(ring, wire, &first, differ);
 }
 
-static void compare_with(struct repair *repair, struct other *other, bool evicting)
+/* Takes what is newer there; what is newer here is sent. */
+static int make_equal(struct ring *ring, struct wire *wire, const struct other *other,
+                      const struct slots *slots)
 {
-    struct ring *ring = repair->ring;
+    struct pull pull;
+    pull_begin(&pull, slots);
+    int status = pull_run(ring, wire, other->name, &pull, UINT64_MAX);
+    if (status == SP_OK && pull.runs)
+        return SP_EBUSY;
+    return status == SP_OK ? send_newer(ring, wire, other, slots) : status;
+}
+
+/* False: it was not made equal, as something else had to be done first. */
+static bool compare_with(struct ring *ring, const struct other *other, bool evicting)
+{
     struct wire wire = {0};
     struct slots differ;
     if (wire_open(&wire, ring, other->address, ring->ack_timeout_ms) != SP_OK)
-        return;
+        return true;
     note_answer(ring, other->name, &wire);
     wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
     int status = look_twice(ring, &wire, &other->want, &differ);
     unsigned count = status == SP_OK ? slots_count(&differ) : 0;
     atomic_fetch_add_explicit(&ring->differing_slots, count, memory_order_relaxed);
     if (count > 0 && !evicting) {
-        status = make_equal(repair, &wire, other, &differ);
+        status = make_equal(ring, &wire, other, &differ);
         log_info("ring", "%u slots differed from those of %s%s", count, other->name,
                  status == SP_OK ? ", and have been made equal" : "");
     }
     wire_close(&wire);
+    return status != SP_EBUSY;
+}
+
+static void compare_others(struct repair *repair, const struct slots *held)
+{
+    struct ring *ring = repair->ring;
+    bool evicting = is_evicting(repair);
+    struct others others = find_others(repair, held);
+    bool done = true;
+    for (size_t i = 0; i < others.count && done && !atomic_load(&ring->stopping); i++)
+        done = compare_with(ring, &others.items[i], evicting);
+    free(others.items);
+    if (done)
+        return;
+    pthread_mutex_lock(&ring->lock);
+    ring->compare_wanted = true;
+    pthread_mutex_unlock(&ring->lock);
 }
 
 static void compare_all(struct repair *repair)
 {
     struct ring *ring = repair->ring;
-    bool evicting = is_evicting(repair);
     pthread_mutex_lock(&ring->lock);
     struct slots held = ring->by_map;
     slots_keep(&held, &ring->trusted);
@@ -495,9 +609,7 @@ static void compare_all(struct repair *repair)
     pthread_mutex_unlock(&ring->lock);
     if (!any)
         return;
-    if (find_others(repair, &held))
-        for (size_t i = 0; i < repair->other_count && !atomic_load(&ring->stopping); i++)
-            compare_with(repair, &repair->others[i], evicting);
+    compare_others(repair, &held);
     end_round(repair);
 }
 
@@ -520,27 +632,46 @@ static bool is_time_to_compare(struct repair *repair)
 
 /* --- the thread ------------------------------------------------------------------------------- */
 
+/* With the lock. */
+static void rest(struct ring *ring, bool busy)
+{
+    struct slots missing = find_missing(ring);
+    if (ring->map && busy && slots_none(&missing))
+        return; /* all that was missing is there now */
+    ring_wait(ring, &ring->repair_wake, clock_ms() + (busy ? ROUND_MS : 4 * ROUND_MS));
+}
+
+/* NULL: the ring ends before there is memory for it. */
+static struct repair *new_repair(struct ring *ring)
+{
+    struct repair *repair;
+    while ((repair = calloc(1, sizeof(*repair))) == NULL && !atomic_load(&ring->stopping)) {
+        log_limited(LOG_ERR, "ring", 10, "out of memory: nothing is compared with other nodes");
+        pause_for(ring, SLICE_MS);
+    }
+    return repair;
+}
+
 void *ring_repair(void *argument)
 {
     struct ring *ring = argument;
-    struct repair *repair = calloc(1, sizeof(*repair));
-    if (!repair) {
-        log_error("ring", "out of memory: nothing is compared with other nodes");
+    struct repair *repair = new_repair(ring);
+    if (!repair)
         return NULL;
-    }
     repair->ring = ring;
     repair->compare_ms = clock_ms() + ring->compare_ms;
     while (!atomic_load(&ring->stopping)) {
+        bool at_once;
         ring_age_judge(ring);
-        bool busy = become_current(repair);
-        if (!busy && is_time_to_compare(repair))
+        bool busy = become_current(repair, &at_once);
+        if (is_time_to_compare(repair))
             compare_all(repair);
         pthread_mutex_lock(&ring->lock);
-        struct slots missing = find_missing(ring);
-        if (!ring->map || !busy || !slots_none(&missing))
-            ring_wait(ring, &ring->repair_wake, clock_ms() + (busy ? ROUND_MS : 4 * ROUND_MS));
+        if (!at_once)
+            rest(ring, busy);
         pthread_mutex_unlock(&ring->lock);
     }
+    forget_others(repair);
     free(repair);
     return NULL;
 }

@@ -69,6 +69,16 @@ static int find_self(const struct ring *ring, const struct ring_map *map)
     return ours ? self : -1;
 }
 
+/* Between two maps of which this node has not seen all it may have lost a slot and got it again:
+ * what others wrote meanwhile did not come here. */
+static void doubt_targets(struct ring *ring, const struct slots *targeted)
+{
+    slots_drop(&ring->trusted, targeted);
+    slots_drop(&ring->round, targeted);
+    if (ring->member)
+        member_unhold(ring->member);
+}
+
 static void apply_own(struct ring *ring, const struct own_slots *own)
 {
     struct slots mine = own->held;
@@ -89,7 +99,7 @@ static void apply_own(struct ring *ring, const struct own_slots *own)
 static struct peer *take_peer(struct peer **old, size_t count, const char *name)
 {
     for (size_t i = 0; i < count; i++)
-        if (old[i] && strcmp(old[i]->node.name, name) == 0) {
+        if (old[i] && strcmp(old[i]->name, name) == 0) {
             struct peer *peer = old[i];
             old[i] = NULL;
             return peer;
@@ -97,14 +107,14 @@ static struct peer *take_peer(struct peer **old, size_t count, const char *name)
     return NULL;
 }
 
+/* The name stays, which its threads read without the lock. */
 static void note_address(struct peer *peer, const struct ring_node *node)
 {
-    bool moved = strcmp(peer->node.address, node->address) != 0;
-    peer->node = *node;
-    if (moved) {
-        peer->changes++;
-        peer_wake(peer);
-    }
+    if (strcmp(peer->address, node->address) == 0)
+        return;
+    memcpy(peer->address, node->address, sizeof(peer->address));
+    peer->changes++;
+    peer_wake(peer);
 }
 
 static void drop_peers(struct ring *ring, struct peer **old, size_t count)
@@ -121,6 +131,20 @@ static void drop_peers(struct ring *ring, struct peer **old, size_t count)
     }
 }
 
+/* With the lock. */
+static struct peer *start_peer(struct ring *ring, const struct ring_node *node)
+{
+    struct peer *peer = peer_start(ring, node);
+    if (peer)
+        return peer;
+    ring->lacks_peers = true;
+    log_limited(LOG_ERR, "ring", 10,
+                "no memory or no thread for the node %s: it gets no writes of this one until there "
+                "is",
+                node->name);
+    return NULL;
+}
+
 /* A peer for each other node, by its position; those that are gone are reaped by upkeep. */
 static void match_peers(struct ring *ring, size_t old_count)
 {
@@ -133,41 +157,60 @@ static void match_peers(struct ring *ring, size_t old_count)
         const struct ring_node *node = &map->nodes[i];
         if (strcmp(node->name, ring->options.node.name) == 0)
             continue;
-        struct peer *peer = take_peer(old, old_count, node->name);
-        if (peer)
-            note_address(peer, node);
+        ring->peers[i] = take_peer(old, old_count, node->name);
+        if (ring->peers[i])
+            note_address(ring->peers[i], node);
         else
-            peer = peer_start(ring, node);
-        if (!peer)
-            log_error("ring", "no thread for the node %s: it gets no writes of this one",
-                      node->name);
-        ring->peers[i] = peer;
+            ring->peers[i] = start_peer(ring, node);
     }
     drop_peers(ring, old, old_count);
+}
+
+/* The slots whose writes go to that node of the map. */
+static struct slots slots_of(const struct ring_map *map, uint32_t at)
+{
+    struct slots own = {0};
+    for (unsigned slot = 0; slot < map->parameters.slots; slot++) {
+        uint16_t nodes[2 * RING_COPIES_MAX];
+        unsigned count = ring_map_union(map, slot, nodes);
+        for (unsigned i = 0; i < count; i++)
+            if (nodes[i] == at)
+                slots_add(&own, slot);
+    }
+    return own;
+}
+
+/* What was written meanwhile has not been noted as missed. */
+void ring_start_lacking(struct ring *ring)
+{
+    pthread_mutex_lock(&ring->lock);
+    bool any = ring->lacks_peers && !atomic_load(&ring->stopping);
+    ring->lacks_peers = false;
+    for (uint32_t i = 0; any && i < ring->map->node_count; i++) {
+        const struct ring_node *node = &ring->map->nodes[i];
+        if (ring->peers[i] || strcmp(node->name, ring->options.node.name) == 0)
+            continue;
+        ring->peers[i] = start_peer(ring, node);
+        if (ring->peers[i])
+            ring->peers[i]->missed = slots_of(ring->map, i);
+    }
+    pthread_mutex_unlock(&ring->lock);
 }
 
 /* What a peer missed in slots that are no longer its own is for those that have them now. */
 static void forget_missed(struct ring *ring)
 {
-    struct slots own[1];
     for (uint32_t at = 0; at < ring->map->node_count; at++) {
         struct peer *peer = ring->peers[at];
         if (!peer || (slots_none(&peer->missed) && slots_none(&peer->sending)))
             continue;
-        memset(own, 0, sizeof(*own));
-        for (unsigned slot = 0; slot < ring->map->parameters.slots; slot++) {
-            uint16_t nodes[2 * RING_COPIES_MAX];
-            unsigned count = ring_map_union(ring->map, slot, nodes);
-            for (unsigned i = 0; i < count; i++)
-                if (nodes[i] == at)
-                    slots_add(own, slot);
-        }
+        const struct slots own = slots_of(ring->map, at);
         struct slots lost = peer->missed;
         slots_join(&lost, &peer->sending);
-        slots_drop(&lost, own);
+        slots_drop(&lost, &own);
         slots_join(&ring->stray, &lost);
-        slots_keep(&peer->missed, own);
-        slots_keep(&peer->sending, own);
+        slots_keep(&peer->missed, &own);
+        slots_keep(&peer->sending, &own);
     }
 }
 
@@ -194,14 +237,18 @@ void ring_take_map(struct ring *ring, const struct ring_map *map)
     if (map->parameters.slots != ring->options.parameters.slots)
         return; /* of another ring: member has said so */
     find_own(map, self, &own);
+    pthread_mutex_lock(&ring->member_lock);
     pthread_mutex_lock(&ring->lock);
     const struct ring_map *old = ring->map;
+    bool next = old && map->epoch == old->epoch + 1;
     size_t old_count = old ? old->node_count : 0;
     ring->map = ring_map_ref(map);
     ring->self = self;
     match_peers(ring, old_count);
     forget_missed(ring);
     ring_send_stray(ring);
+    if (!next)
+        doubt_targets(ring, &own.targeted);
     apply_own(ring, &own);
     atomic_store_explicit(&ring->epoch, map->epoch, memory_order_release);
     ring->moved_at_ms = clock_ms();
@@ -210,6 +257,7 @@ void ring_take_map(struct ring *ring, const struct ring_map *map)
     pthread_cond_signal(&ring->control_wake);
     pthread_cond_signal(&ring->repair_wake);
     pthread_mutex_unlock(&ring->lock);
+    pthread_mutex_unlock(&ring->member_lock);
     ring_map_unref(old);
     waiters_call(waiters);
     log_info("ring", "map %llu: %u nodes, %u slots held, %u to be pulled",
@@ -261,10 +309,17 @@ void ring_look(struct ring *ring)
     /* One of the threads that see it says so, and the others wait until that is done. */
     pthread_mutex_lock(&ring->beat_lock);
     beat_ms = atomic_load_explicit(&ring->beat_ms, memory_order_acquire);
-    if (now_ms >= beat_ms + STALL_MS) {
+    if (beat_ms != 0 && now_ms >= beat_ms + STALL_MS) {
         ring_stalled(ring, now_ms - beat_ms);
         atomic_store_explicit(&ring->beat_ms, now_ms, memory_order_release);
     }
+    pthread_mutex_unlock(&ring->beat_lock);
+}
+
+void ring_end_beats(struct ring *ring)
+{
+    pthread_mutex_lock(&ring->beat_lock);
+    atomic_store_explicit(&ring->beat_ms, 0, memory_order_release);
     pthread_mutex_unlock(&ring->beat_lock);
 }
 
@@ -277,11 +332,18 @@ void ring_see(struct ring *ring, uint64_t version)
         ring_clock_see(&ring->clock, version);
 }
 
+/* Of a key that is absent here and without memory for a tombstone: the others have it. */
+static struct cache_copy deletion_of(const void *key, size_t key_bytes, uint64_t version)
+{
+    return (struct cache_copy){.entry = {.key = key, .key_bytes = key_bytes, .version = version},
+                               .tombstone = true};
+}
+
 ring_place ring_written(struct ring *ring, uint64_t hash, const void *key, size_t key_bytes)
 {
     struct cache_copy copy;
     if (!cache_find_copy(ring->cache, hash, key, key_bytes, &copy))
-        return 0;
+        copy = deletion_of(key, key_bytes, ring_clock_stamp(&ring->clock, clock_wall_ms()));
     unsigned slot = ring_slot_of(ring, key, key_bytes);
     struct ring_write *write = write_new(hash, slot, &copy);
     pthread_mutex_lock(&ring->lock);

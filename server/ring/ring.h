@@ -80,8 +80,8 @@ struct ring_clock *ring_clock(struct ring *ring); /* by which this node stamps *
 typedef uint64_t ring_place;
 
 /* A key has been written or deleted here, with a version of this node: what there is of it now goes
- * to the other copies. With the cache's lock. Returns the place to wait for; 0: there is nobody to
- * wait for. */
+ * to the other copies; where there is nothing, not even a tombstone, that it is deleted. With the
+ * cache's lock. Returns the place to wait for; 0: there is nobody to wait for. */
 ring_place ring_written(struct ring *ring, uint64_t hash, const void *key, size_t key_bytes);
 
 /* How many other nodes have everything up to that place that was for them; SP_OK: all that it was
@@ -128,6 +128,8 @@ void ring_stalled(struct ring *ring, uint64_t ms);
 /* To be called ten times a second, by one thread, from which it is seen whether the process has
  * stood still. */
 void ring_beat(struct ring *ring);
+/* There are no more of them, though the process goes on for a while. */
+void ring_end_beats(struct ring *ring);
 /* Before reads are answered, once for all that have come together: if the process has stood still,
  * nothing is held from now on until it is known to be current. A few nanoseconds. */
 void ring_look(struct ring *ring);

@@ -63,7 +63,7 @@ static void reap_peers(struct ring *ring)
     pthread_mutex_unlock(&ring->lock);
     while (peer) {
         struct peer *next = peer->next;
-        log_info("ring", "the node %s has left", peer->node.name);
+        log_info("ring", "the node %s has left", peer->name);
         peer_free(peer);
         peer = next;
     }
@@ -80,7 +80,8 @@ static void release_waiters(struct ring *ring)
 /* --- what expires while a peer misses writes ---------------------------------------------------
  */
 
-/* A peer that has missed a write with an expiry would bring back what was there before it. */
+/* A peer that has missed a write with an expiry would bring back what was there before it. Here it
+ * may come late by CACHE_LAPSED_MS. */
 static void keep_expired(struct upkeep *upkeep)
 {
     struct ring *ring = upkeep->ring;
@@ -262,6 +263,7 @@ void *ring_control(void *argument)
     while (!atomic_load(&ring->stopping)) {
         release_waiters(ring);
         reap_peers(ring);
+        ring_start_lacking(ring);
         save_map(ring);
         keep_expired(&upkeep);
         judge_clocks(&upkeep);

@@ -214,7 +214,7 @@ void cache_lose(struct cache *cache, const struct place *place, enum cache_gone 
         cache->stats.evicted++;
     }
     if (keep) /* the key stays where it is */
-        cache_bury(cache, cache_hash(cache, entry.key, entry.key_bytes), place, entry.version);
+        cache_lapse(cache, cache_hash(cache, entry.key, entry.key_bytes), place, entry.version);
     else
         take_out(cache, place);
     if (cache->options.on_gone)
@@ -301,12 +301,12 @@ static void finish_value(const struct cache_write *write, struct entry *entry, i
 
 /* Makes a tombstone of an entry that nobody can see, whose words say what it was before: what is
  * behind its key is freed. */
-static void finish_tombstone(struct cache *cache, uint64_t unit, uint64_t version)
+static void finish_tombstone(struct cache *cache, uint64_t unit, uint64_t version, bool lapsed)
 {
     struct entry *entry = store_entry(cache->store, unit);
     size_t key_bytes = entry_view(entry).key_bytes;
     uint64_t had = entry_units(entry), needs = bytes_to_units(ENTRY_HEAD_BYTES + key_bytes);
-    uint64_t born_word = entry_cache_tombstone_word(key_bytes);
+    uint64_t born_word = entry_cache_tombstone_word(key_bytes, lapsed);
     uint64_t prev_word = entry_cache_prev_word(ENTRY_TOMBSTONE_EXPIRY, version, 0);
     set_words(entry, born_word, prev_word);
     entry->checksum = entry_cache_checksum(born_word, prev_word, (uint16_t)version, entry->bytes);
@@ -419,17 +419,31 @@ int cache_set_expiry(struct cache *cache, uint64_t hash, const struct cache_entr
 int cache_bury_write(struct cache *cache, const struct cache_write *write, uint64_t version)
 {
     struct place place;
-    finish_tombstone(cache, write->unit, version);
+    finish_tombstone(cache, write->unit, version, false);
     FAILPOINT("cache_bury");
     return insert_entry(cache, write->hash, write->unit, &place);
 }
 
+static void bury(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version,
+                 bool lapsed)
+{
+    uint64_t unit = slot_unit(place->word);
+    struct place now;
+    take_out(cache, place);
+    atomic_thread_fence(memory_order_release); /* W7: the words change */
+    finish_tombstone(cache, unit, version, lapsed);
+    FAILPOINT("cache_bury");
+    (void)insert_entry(cache, hash, unit, &now); /* the slot it had is free */
+}
+
 void cache_bury(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version)
 {
-    const struct cache_write write = {.hash = hash, .unit = slot_unit(place->word)};
-    take_out(cache, place);
-    atomic_thread_fence(memory_order_release);      /* W7: the words change */
-    (void)cache_bury_write(cache, &write, version); /* the slot it had is free */
+    bury(cache, hash, place, version, false);
+}
+
+void cache_lapse(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version)
+{
+    bury(cache, hash, place, version, true);
 }
 
 void cache_restamp(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version)

@@ -124,11 +124,16 @@ static inline int64_t cache_tombstone_due(const struct cache *cache, uint64_t ve
 {
     return ring_clock_wall_ms(cache_counts_as(cache, version)) + (int64_t)cache->tombstone_ms;
 }
+/* The same of what an entry that has expired leaves: see cache_ring.h. */
+int64_t cache_lapsed_due(const struct cache *cache, const struct entry *entry);
 /* When an entry goes by itself; CACHE_NO_EXPIRY: it does not. */
 static inline int64_t cache_due(const struct cache *cache, const struct entry *entry)
 {
-    return cache_is_tombstone(entry) ? cache_tombstone_due(cache, cache_version_of(entry))
-                                     : cache_expiry_of(entry);
+    int64_t expiry_ms = cache_expiry_of(entry);
+    if (!cache_is_tombstone(entry))
+        return expiry_ms;
+    return expiry_ms == ENTRY_LAPSED_EXPIRY ? cache_lapsed_due(cache, entry)
+                                            : cache_tombstone_due(cache, cache_version_of(entry));
 }
 
 /* cache_write_end with a version of somebody else, later than that of the key's entry. */
@@ -139,6 +144,8 @@ uint64_t cache_next_version(struct cache *cache, const struct place *replaced);
 /* Makes a tombstone of an entry, in its memory: so a deletion does not fail because there is none
  * left. A crash in the middle leaves nothing of the key. */
 void cache_bury(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version);
+/* The same of one that has expired. */
+void cache_lapse(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version);
 /* Gives an entry another version, in its memory, as cache_bury does. */
 void cache_restamp(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version);
 /* cache_bury of a write that nobody has seen yet. */

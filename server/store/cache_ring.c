@@ -34,6 +34,19 @@ static uint64_t digest_of(const struct entry *entry, uint64_t key_hash)
     return hash_bytes(parts, sizeof(parts));
 }
 
+/* A tombstone that has lapsed counts as one of a deletion, which a copy may have got for it. */
+static uint64_t digest_of_lapsed(const struct entry *entry, uint64_t key_hash)
+{
+    size_t key_bytes = entry_view(entry).key_bytes;
+    uint64_t born_word = entry_cache_tombstone_word(key_bytes, false);
+    uint64_t prev_word = atomic_load_explicit(&entry->prev_word, memory_order_relaxed);
+    uint16_t low_version = (uint16_t)cache_version_of(entry);
+    const uint64_t parts[] = {
+        key_hash, born_word, prev_word,
+        entry_cache_checksum(born_word, prev_word, low_version, entry->bytes)};
+    return hash_bytes(parts, sizeof(parts));
+}
+
 /* Only the holder of the lock writes. */
 static void add32(_Atomic uint32_t *counter, uint32_t by)
 {
@@ -45,8 +58,11 @@ static void add32(_Atomic uint32_t *counter, uint32_t by)
 static void change(struct slot_sum *sum, const struct entry *entry, uint64_t key_hash, uint32_t by)
 {
     uint64_t digest = atomic_load_explicit(&sum->digest, memory_order_relaxed);
-    atomic_store_explicit(&sum->digest, digest ^ digest_of(entry, key_hash), memory_order_relaxed);
-    add32(cache_is_tombstone(entry) ? &sum->tombstones : &sum->entries, by);
+    bool tombstone = cache_is_tombstone(entry);
+    bool lapsed = tombstone && cache_expiry_of(entry) == ENTRY_LAPSED_EXPIRY;
+    digest ^= lapsed ? digest_of_lapsed(entry, key_hash) : digest_of(entry, key_hash);
+    atomic_store_explicit(&sum->digest, digest, memory_order_relaxed);
+    add32(tombstone ? &sum->tombstones : &sum->entries, by);
 }
 
 void cache_slots_changed(struct cache *cache, uint64_t out, uint64_t in)
@@ -89,14 +105,29 @@ void cache_keep_expired(struct cache *cache, const uint64_t slots[RING_SLOT_WORD
     cache->slots->keeps_expired = any != 0;
 }
 
-bool cache_slots_keep(const struct cache *cache, const struct entry *entry)
+static bool is_missed(const struct cache_slots *slots, const struct entry *entry)
 {
-    if (!cache->slots->keeps_expired)
+    if (!slots || !slots->keeps_expired)
         return false;
     struct entry_view view = entry_view(entry);
-    unsigned slot = ring_slot(view.key, view.key_bytes, cache->slots->count);
-    return cache->slots->keep_expired[slot / 64] >> (slot % 64) & 1 &&
-           cache_tombstone_due(cache, cache_version_of(entry)) > cache->now_ms;
+    unsigned slot = ring_slot(view.key, view.key_bytes, slots->count);
+    return slots->keep_expired[slot / 64] >> (slot % 64) & 1;
+}
+
+/* Where it is missed, that may be over before the time of tombstones is: to be looked at again. */
+int64_t cache_lapsed_due(const struct cache *cache, const struct entry *entry)
+{
+    uint64_t version = cache_version_of(entry);
+    int64_t last_ms = cache_tombstone_due(cache, version);
+    int64_t due_ms = ring_clock_wall_ms(version) + CACHE_LAPSED_MS;
+    if (due_ms <= cache->now_ms && is_missed(cache->slots, entry))
+        due_ms = cache->now_ms + CACHE_LAPSED_MS;
+    return due_ms < last_ms ? due_ms : last_ms;
+}
+
+bool cache_slots_keep(const struct cache *cache, const struct entry *entry)
+{
+    return cache_lapsed_due(cache, entry) > cache->now_ms;
 }
 
 uint64_t cache_tombstones(const struct cache *cache)

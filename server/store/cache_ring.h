@@ -6,7 +6,11 @@
  * A cache keeps slots from cache_keep_slots on. Then each deletion leaves a tombstone: an entry
  * flagged ENTRY_TOMBSTONE, without a value, whose expiry is long past, so that readers take it for
  * absent as they do with those of tables. It goes when it is old enough: tombstone_ms after its
- * version. What is evicted leaves none, and what expires only where cache_keep_expired says so.
+ * version. What is evicted leaves none. What expires leaves one that has lapsed, and goes
+ * CACHE_LAPSED_MS after its version, or, where cache_keep_expired says so, as late as that of a
+ * deletion: a copy that did not get the write would bring back the one before it, and that it did
+ * not is known only some time after the write. So an entry that lives for longer leaves nothing
+ * where nobody has missed writes.
  *
  * cache_delete leaves one for a key that is absent, too, and returns false: another node may have a
  * write that has not come here yet, which the client has seen acknowledged before it asked for the
@@ -68,8 +72,10 @@ uint64_t cache_counts_as(const struct cache *cache, uint64_t version);
 /* How many entries have been met like that. Without the lock. */
 uint64_t cache_restamped(const struct cache *cache);
 
-/* From now on what expires in these slots, and in no others, leaves a tombstone of its version: for
- * slots of which another copy has missed writes, and would bring back the ones before. */
+#define CACHE_LAPSED_MS 15000
+
+/* From now on what has expired in these slots, and in no others, leaves a tombstone for longer: for
+ * slots of which another copy has missed writes. */
 void cache_keep_expired(struct cache *cache, const uint64_t slots[RING_SLOT_WORDS]);
 
 /* An entry that somebody else has stamped. `value` NULL: a deletion. */

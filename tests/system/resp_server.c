@@ -4,12 +4,13 @@
  * directory, and the service on top, without configuration, tables or log.
  *
  *     resp_server DIRECTORY ADDRESS... [--threads N] [--limit BYTES] [--cache BYTES] [--no-evict]
- *                 [--huge-pages] [--password TEXT] [--node NAME [--of NAME=ADDRESS]...]
+ *                 [--huge-pages] [--password TEXT] [--node NAME [--of NAME=ADDRESS]...
+ *                 [--throttle BYTES]]
  *
  * Addresses are those of server/net/net.h. Says "ready" on standard output when it serves; ends at
  * SIGTERM or SIGINT with 0. --limit is the pond's size (256 MiB), --cache the cache's share of it
  * (three quarters). With --node it is the node of that name of a ring of 16 slots, without
- * ZooKeeper, whose nodes are those of --of.
+ * ZooKeeper, whose nodes are those of --of; --throttle is what it pulls in a second at most.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -37,7 +38,8 @@ struct arguments {
 static int usage(void)
 {
     fputs("usage: resp_server DIRECTORY ADDRESS... [--threads N] [--limit BYTES] [--cache BYTES]"
-          " [--no-evict] [--huge-pages] [--password TEXT] [--node NAME [--of NAME=ADDRESS]...]\n",
+          " [--no-evict] [--huge-pages] [--password TEXT] [--node NAME [--of NAME=ADDRESS]...\n"
+          "       [--throttle BYTES]]\n",
           stderr);
     return 2;
 }
@@ -96,6 +98,8 @@ static int parse_option(char **words, struct arguments *out)
         out->store.limit_bytes = number;
     else if (strcmp(words[0], "--cache") == 0)
         out->service.settings.cache_bytes = number;
+    else if (strcmp(words[0], "--throttle") == 0)
+        out->ring.throttle_bytes = number;
     else
         return 0;
     return 2;

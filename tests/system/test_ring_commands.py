@@ -188,6 +188,34 @@ class RingTest(RingCase):
         self.error(c.command("SIDEPOND", "PUT", self.epoch, now_version(), 0, key + "x" * 65536, "v"),
                    b"")
 
+    def test_who_may(self):
+        """What changes something needs ATTACH; what shows or sends entries, an administrator."""
+        key, plain, c = self.key(held_by=0), self.plain(0), self.attached(0)
+        for call in (("PUT", self.epoch, now_version(), 0, key, "v"), ("MISS", "b", b"\xff\xff"),
+                     ("ERASE", self.epoch, now_version(), key)):
+            self.error(plain.command("SIDEPOND", *call), b"ERR SIDEPOND ATTACH is to come first")
+        self.assertEqual(plain.command("SIDEPOND", "MISSED", "b"), (":", 0))
+        plain.command("SIDEPOND", "ATTACH", self.epoch)
+        self.assertEqual(plain.command("SIDEPOND", "PUT", self.epoch, now_version(), 0, key, "v")[0], ":")
+        plain.command("RESET")
+        self.error(plain.command("SIDEPOND", "MISS", "b", b"\xff\xff"), b"ERR SIDEPOND ATTACH")
+        c.command("ACL", "SETUSER", "reads", "on", "nopass", "~*", "+@read", "+sidepond|attach")
+        c.command("ACL", "SETUSER", "writes", "on", "nopass", "~app:*", "+@all", "-@admin")
+        try:
+            for user, refused in (("reads", ("PUT", "ERASE", "MISS", "PULL", "DIGESTS")),
+                                  ("writes", ("PULL", "DIGESTS"))):
+                self.assertEqual(plain.command("AUTH", user, "x"), ("+", b"OK"))
+                self.assertEqual(plain.command("SIDEPOND", "ATTACH", self.epoch)[0], "*")
+                for call in (("PUT", self.epoch, 1, 0, key, "v"), ("ERASE", self.epoch, 1, key),
+                             ("MISS", "b", b"\0\0"), ("PULL", 0, 1, b"\0\0"), ("DIGESTS", 0, 1)):
+                    reply = plain.command("SIDEPOND", *call)
+                    if call[0] in refused or key in call:
+                        self.error(reply, b"NOPERM")
+                    else:
+                        self.assertNotEqual(reply[0], "-", (user, call, reply))
+        finally:
+            c.command("ACL", "DELUSER", "reads", "writes")
+
     # --- clients that know nothing of the ring ----------------------------------------------------
 
     def test_passing_on(self):

@@ -247,6 +247,32 @@ class Static(Ring):
         self.assertIn("stood still", nodes[0].log())
 
 
+    def test_a_reload_without_the_password(self):
+        """Nothing is changed where something of the ring cannot be read; INFO knows of no ZooKeeper."""
+        address, more = f"127.0.0.1:{free_port()}", free_port()
+        node = Node("n0", address, f"  nodes: [{{name: n0, address: \"{address}\"}}]\n")
+        password = os.path.join(node.directory, "password")
+        with open(password, "w", encoding="utf-8") as file:
+            file.write("secret\n")
+        os.chmod(password, 0o600)
+        node.more = f"  password_file: {password}\n"
+        node.configure("")
+        self.begin([node])
+        self.assertIn(b"ring_zookeeper:none\r\n", node.call("INFO", "ring"))
+        os.remove(password)
+        with open(node.config, "r+", encoding="utf-8") as file:
+            changed = file.read().replace(f'listen: ["{address}"', f'listen: ["{address}", "127.0.0.1:{more}"')
+            file.seek(0)
+            file.write(changed)
+        node.signal(signal.SIGHUP)
+        wait_for(lambda: "reloaded" in node.log() or "refused" in node.log(), "the reload is over")
+        self.assertIn("refused", node.log())
+        self.assertNotIn("needs a restart", node.log())
+        with self.assertRaises(OSError):
+            Connection(("127.0.0.1", more)).close()
+        self.assertEqual(node.call("PING"), b"PONG")
+
+
 @unittest.skipUnless(zookeeper_kit.available(), "there is no ZooKeeper here")
 class Zookeeper(Ring):
     @classmethod

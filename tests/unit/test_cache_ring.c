@@ -576,10 +576,10 @@ static void expired_values_are_deletions(void **state)
     assert_true(has_tombstone(node, 4));
     assert_ok(put(node, 5, "value of some length, more than a unit has", -1));
     assert_true(has_tombstone(node, 5));
-    /* What expires by itself leaves nothing. */
-    assert_ok(put(node, 6, "value", test.now_ms + 10));
-    assert_ok(put(node, 7, "value", test.now_ms + 10));
-    test.now_ms += 1000;
+    /* What expires by itself leaves nothing, if it was not written just now. */
+    assert_ok(put(node, 6, "value", test.now_ms + CACHE_LAPSED_MS));
+    assert_ok(put(node, 7, "value", test.now_ms + CACHE_LAPSED_MS));
+    test.now_ms += CACHE_LAPSED_MS + 1000;
     assert_false(has(node, 6));
     cache_tick(node->cache, test.now_ms);
     struct cache_copy copy;
@@ -603,7 +603,7 @@ static void keeps_what_has_expired(void **state)
     unlock(node);
     for (uint64_t i = 0; i < 3000; i++)
         assert_ok(apply(node, i, version, "value", 5, NOW_MS + 500, NULL, NULL));
-    test.now_ms += 1000;
+    test.now_ms += CACHE_LAPSED_MS + 1000;
     assert_false(has(node, 1)); /* one that is looked for, the others by the sweep */
     cache_tick(node->cache, test.now_ms);
     for (uint64_t i = 0; i < 3000; i++) {
