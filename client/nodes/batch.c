@@ -15,6 +15,7 @@
  *
  * Nodes that say that they do not know whether what they hold is current (NOTHELD) may know in a
  * moment: if that is why an item failed, it is asked again in another round until the time is over.
+ * Each round goes by the map of its moment, which may be another one, with other slots.
  *
  * Costs: for one item whose node answers, nothing is allocated beyond a list of one item, and the
  * time is that of lane.c.
@@ -367,10 +368,19 @@ static size_t take_up_unsure(struct batch *batch)
     return batch->left;
 }
 
+/* The view of now in the place of the one before, if there is one. */
+static int take_view(struct batch *batch)
+{
+    view_give(batch->view);
+    int status = ring_view(batch->ring, &batch->view);
+    return status == SP_OK ? batch->rules->plan(batch) : status;
+}
+
 int batch_run(struct batch *batch)
 {
     uint32_t pause_ms = PAUSE_FIRST_MS;
-    int status = ring_view(batch->ring, &batch->view);
+    batch->view = NULL;
+    int status = take_view(batch);
     uint64_t now = clock_us();
     batch->deadline_us = now + batch->ring->settings.timeout_ms * UINT64_C(1000);
     batch->half_us = now + batch->ring->settings.timeout_ms * UINT64_C(500);
@@ -385,8 +395,7 @@ int batch_run(struct batch *batch)
         const struct timespec pause = {.tv_nsec = pause_ms * 1000000L};
         nanosleep(&pause, NULL);
         pause_ms = pause_ms < PAUSE_MAX_MS ? pause_ms * 2 : pause_ms;
-        view_give(batch->view);
-        status = ring_view(batch->ring, &batch->view);
+        status = take_view(batch);
     }
     return status;
 }

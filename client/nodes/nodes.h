@@ -378,9 +378,9 @@ enum verdict {
 
 /* What is asked of one node. To be zero at the beginning but for what the caller sets. */
 struct item {
-    unsigned slot; /* the caller */
-    bool keyless;  /* the caller: any node will do */
-    bool once;     /* the caller: it is not to be done twice */
+    unsigned slot; /* of the view's map: the rules' plan */
+    bool keyless;  /* any node will do: plan */
+    bool once;     /* it is not to be done twice: plan */
     bool done, pending, absent, unsure;
     bool half;    /* its reply is there, and what is still to come does not change it */
     uint8_t live; /* lanes that it is in */
@@ -395,6 +395,9 @@ struct item {
 
 struct batch;
 struct batch_rules {
+    /* Of all items that are not done, by the batch's view: in the beginning, and with each other
+     * view, as another map may have another number of slots. */
+    int (*plan)(struct batch *batch);
     int (*put)(struct batch *batch, uint32_t item, struct sp_buffer *out);
     void (*prepare)(struct batch *batch, uint32_t item, unsigned part, struct answer *answer);
     enum verdict (*answered)(struct batch *batch, uint32_t item, unsigned part,
