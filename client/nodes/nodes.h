@@ -17,7 +17,7 @@
  *
  * A lane is the part of one node in one call: a channel that is the call's alone, its requests, and
  * what is to be done with each reply. All lanes of a call are waited for by one poll, or, where
- * there is only one, by a recv that blocks no longer than the hedging delay.
+ * only answers are to come, by a recv that blocks for less than the hedging delay.
  *
  * Locks: the ring's mutex guards the view, the list of nodes, the pools, and what nodes missed. It
  * is never held while anything is sent or waited for; so a fork, which takes it, finds all of it
@@ -119,7 +119,7 @@ int channel_next_address(struct channel *channel, const struct node_addresses *a
                          const struct channel_settings *settings);
 /* Sends what the socket takes. 0, or an errno. */
 int channel_send(struct channel *channel);
-/* Receives what is there, or with `wait` blocks for it, no longer than receive_ms. 0 (also if
+/* Receives what is there, or with `wait` blocks for it, about receive_ms at most. 0 (also if
  * nothing came), or an errno; ECONNRESET: the other side has closed. */
 int channel_receive(struct channel *channel, bool wait, bool *some);
 bool channel_begins(const struct channel *channel); /* no reply is half read */
@@ -229,7 +229,12 @@ struct ring_settings {
     uint8_t replicas;
     uint16_t slots;
     uint32_t connect_ms, timeout_ms, hedge_ms, probe_ms, idle_max;
+    uint32_t receive_ms; /* see receive_ms_of */
 };
+
+/* How long a socket may block so that the hedging delay is not exceeded by more than half a tick,
+ * where the kernel's ticks are that long; 0: not at all. */
+uint32_t receive_ms_of(uint32_t hedge_ms, uint32_t tick_us);
 
 struct watch {
     struct member *member; /* of `process` */
@@ -371,7 +376,7 @@ size_t put_digits(char out[PUT_NUMBER_BYTES], uint64_t number);
 
 enum verdict {
     VERDICT_DONE,    /* the item has its answer */
-    VERDICT_ABSENT,  /* it is not there; another copy may have it */
+    VERDICT_ABSENT,  /* it is not there; another copy that answers at once may have it */
     VERDICT_REFUSED, /* not done there: the next copy is to be asked */
     VERDICT_UNSURE,  /* the same, and if all say so, it is worth asking once more */
 };
@@ -382,8 +387,10 @@ struct item {
     bool keyless;  /* any node will do: plan */
     bool once;     /* it is not to be done twice: plan */
     bool done, pending, absent, unsure;
-    bool half;    /* its reply is there, and what is still to come does not change it */
-    uint8_t live; /* lanes that it is in */
+    bool half;      /* its reply is there, and what is still to come does not change it */
+    bool believed;  /* absent, by a holder that missed nothing */
+    uint8_t live;   /* lanes that it is in */
+    uint8_t prompt; /* of these, that are not late */
     uint8_t candidate_count, tried;
     uint8_t trusted;      /* of the candidates, the first */
     uint8_t parts;        /* replies, as put */

@@ -66,12 +66,11 @@ static struct channel *idle_pop_outdated(struct node *node)
 static struct channel_settings settings_of(const struct sp_ring *ring, bool attach, uint64_t epoch)
 {
     const struct ring_settings *with = &ring->settings;
-    bool hedges = with->hedge_ms != 0 && with->hedge_ms < with->timeout_ms;
     return (struct channel_settings){.user = with->user,
                                      .password = with->password,
                                      .connect_ms = with->connect_ms,
                                      .timeout_ms = with->timeout_ms,
-                                     .receive_ms = hedges ? with->hedge_ms : with->timeout_ms,
+                                     .receive_ms = with->receive_ms,
                                      .attach = attach,
                                      .epoch = epoch};
 }
