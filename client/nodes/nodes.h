@@ -57,6 +57,7 @@ struct node_addresses {
 
 /* May wait for the system's resolver. SP_EINVAL; SP_ENODAEMON: the name is not known. */
 int node_resolve(const char *address, struct node_addresses *out);
+bool node_has_name(const char *address); /* that the resolver is asked for */
 
 /* --- list.c ---------------------------------------------------------------------------------- */
 
@@ -150,6 +151,10 @@ struct node {
     struct missed_keys *keys; /* of Redis: what it missed */
     uint64_t missed_count;    /* raised with each */
 
+    /* The keeper's. */
+    bool lookup;        /* its name is to be looked up */
+    uint64_t lookup_us; /* not before */
+
     _Atomic bool open;         /* the breaker: kept back */
     _Atomic bool down;         /* the same, and it has refused, or not answered a PING either */
     _Atomic bool suspect;      /* it is slow: whether it answers a PING is to be found out */
@@ -212,7 +217,8 @@ unsigned view_candidates(const struct view *view, unsigned slot, bool once,
 struct sp_ring;
 struct view *view_take(struct sp_ring *ring); /* NULL: there is none yet */
 void view_give(struct view *view);
-/* Makes a view of the map, resolves names, and puts it in the place of the one before. */
+/* Makes a view of the map, resolves names of nodes that are new, and puts it in the place of the
+ * one before. */
 int view_install(struct sp_ring *ring, const struct ring_map *map);
 
 /* --- ring.c ---------------------------------------------------------------------------------- */
@@ -246,6 +252,15 @@ struct watch {
     bool file_seen;
 };
 
+struct lookup {
+    bool running; /* the thread, in this process; the keeper's */
+    pthread_t thread;
+    struct node *node; /* NULL: none is being looked up */
+    int status;        /* the thread's until it is done */
+    struct node_addresses found;
+    _Atomic bool done;
+};
+
 struct sp_ring {
     struct ring_settings settings;
     pthread_mutex_t mutex;
@@ -257,6 +272,7 @@ struct sp_ring {
     _Atomic(struct commands *) commands; /* what COMMAND said; made once */
     _Atomic uint64_t later_epoch;        /* of a map that a node has spoken of */
     struct watch watch;
+    struct lookup lookup;
 
     /* The keeper. */
     pthread_t keeper;
@@ -296,6 +312,8 @@ int pool_next_address(struct sp_ring *ring, const struct node *node, struct chan
                       int error);
 /* One that was idle turned out to be closed: so are the others. */
 void pool_outdate(struct sp_ring *ring, struct node *node, const struct channel *channel);
+/* The node is elsewhere: none of its connections is to be used again. */
+void pool_renew(struct sp_ring *ring, struct node *node);
 /* For node_unref. */
 void pool_free_all(struct node *node);
 
@@ -479,6 +497,12 @@ void copy_missed(struct sp_ring *ring, struct node *node, unsigned slot, const v
 void copy_taken(struct sp_ring *ring, struct node *node, const void *key, size_t key_bytes);
 bool copy_keep(struct sp_ring *ring, const struct view *view);
 void copy_forget(struct node *node);
+
+/* --- lookup.c: on the keeper's thread -------------------------------------------------------- */
+
+void lookup_want(struct node *node);
+void lookup_keep(struct sp_ring *ring, const struct view *view);
+void lookup_end(struct sp_ring *ring); /* when there is no keeper any more */
 
 /* --- keeper.c, watch.c ----------------------------------------------------------------------- */
 

@@ -68,6 +68,7 @@ static void in_child(void)
             node->generation++;
         }
         atomic_store(&ring->keeping, false);
+        ring->lookup.running = false;
         (void)init_conditions(ring); /* nobody waits here */
     }
     in_parent();
@@ -364,6 +365,7 @@ void sp_ring_close(struct sp_ring *ring)
             trust_keep(ring, view); /* what has not been told yet */
         view_give(view);
     }
+    lookup_end(ring);
     watch_end(ring);
     list_remove(ring);
     ring_free(ring);
