@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * address.c - a node's address as socket addresses, found when the map changes and not with each
- * connection.
+ * address.c - a node's address as socket addresses, found when the node is new, and by lookup.c,
+ * not with each connection.
  *
  * Limits: the first NODE_ADDRESSES of a name. A name that is none of numbers is looked up by the
  * system, which has its own time-outs; that is waited for by the thread that makes the view, never
  * by a call.
  */
+#include <arpa/inet.h>
 #include <netdb.h>
 #include <string.h>
 #include <sys/un.h>
@@ -56,4 +57,13 @@ int node_resolve(const char *address, struct node_addresses *out)
     take_found(found, out);
     freeaddrinfo(found);
     return SP_OK;
+}
+
+bool node_has_name(const char *address)
+{
+    char host[LINK_ADDRESS_BYTES], number[sizeof(struct in6_addr)];
+    const char *port;
+    return strncmp(address, unix_prefix, UNIX_PREFIX) != 0 &&
+           connection_split_address(address, host, &port) &&
+           inet_pton(AF_INET, host, number) != 1 && inet_pton(AF_INET6, host, number) != 1;
 }

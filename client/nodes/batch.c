@@ -15,6 +15,7 @@
  *
  * Nodes that say that they do not know whether what they hold is current (NOTHELD) may know in a
  * moment: if that is why an item failed, it is asked again in another round until the time is over.
+ * Each round goes by the map of its moment, which may be another one, with other slots.
  *
  * Costs: for one item whose node answers, nothing is allocated beyond a list of one item, and the
  * time is that of lane.c.
@@ -82,19 +83,30 @@ static void prepare_round(struct batch *batch)
                           ? any_candidates(batch->view, item->candidates)
                           : view_candidates(batch->view, item->slot, item->once, item->candidates));
         item->trusted = count_trusted(batch->view, item);
-        item->tried = item->live = 0;
-        item->unsure = item->absent = item->pending = item->half = false;
+        item->tried = item->live = item->prompt = 0;
+        item->unsure = item->absent = item->believed = item->pending = item->half = false;
         item->status = SP_ENONODE;
         set_pending(batch, item);
         batch->once |= item->once;
     }
 }
 
-/* The lane that it was in will not answer it. */
-static void go_on(struct batch *batch, struct item *item)
+static void leave_lane(struct item *item, const struct lane *lane)
 {
     item->live--;
-    if (!item->done && item->live == 0)
+    item->prompt -= !lane->late;
+}
+
+/* Nothing is waited for any more that would count against an absence that is believed. */
+static bool absent_for_good(const struct item *item)
+{
+    return item->believed && item->prompt == 0;
+}
+
+/* A lane that it was in will not answer it. */
+static void go_on(struct batch *batch, struct item *item)
+{
+    if (!item->done && (item->live == 0 || absent_for_good(item)))
         set_pending(batch, item);
 }
 
@@ -110,16 +122,29 @@ static void on_prepare(struct lane *lane, struct answer *answer)
         answer->value = NULL;
 }
 
-static void take_verdict(struct batch *batch, struct item *item, enum verdict verdict)
+/* Whether a node that has no value for the item shall have had each write of it. */
+static bool is_believed(const struct batch *batch, const struct item *item, const struct node *node)
 {
-    item->absent |= verdict == VERDICT_ABSENT;
+    const struct ring_slot_copies *slot = &batch->view->map->slots[item->slot];
+    for (unsigned i = 0; i < slot->holder_count; i++)
+        if (batch->view->nodes[slot->holders[i]] == node)
+            return !node_distrusted(node, item->slot);
+    return false;
+}
+
+static void take_verdict(struct batch *batch, struct item *item, enum verdict verdict,
+                         const struct lane *lane)
+{
+    leave_lane(item, lane);
     item->unsure |= verdict == VERDICT_UNSURE;
-    if (verdict == VERDICT_DONE) {
-        item->live--;
-        finish(batch, item, item->status);
-    } else {
-        go_on(batch, item);
+    if (verdict == VERDICT_ABSENT) {
+        item->absent = true;
+        item->believed |= is_believed(batch, item, lane->node);
     }
+    if (verdict == VERDICT_DONE)
+        finish(batch, item, item->status);
+    else
+        go_on(batch, item);
 }
 
 static void on_answer(struct lane *lane, struct answer *answer)
@@ -136,13 +161,14 @@ static void on_answer(struct lane *lane, struct answer *answer)
     if (item->done) {
         if (answer->tree)
             sp_reply_free(answer->reply);
-        item->live -= last;
+        if (last)
+            leave_lane(item, lane);
         return;
     }
     enum verdict verdict = batch->rules->answered(batch, at, part, answer, lane->node);
     item->half = verdict == VERDICT_DONE;
     if (last)
-        take_verdict(batch, item, verdict);
+        take_verdict(batch, item, verdict, lane);
 }
 
 static const struct lane_rules lane_rules = {on_prepare, on_answer};
@@ -178,6 +204,7 @@ static int put_item(struct batch *batch, struct lane *lane, uint32_t at)
         return status;
     lane->wanted += item->parts;
     item->live++;
+    item->prompt++;
     item->pending = false;
     batch->waiting--;
     return SP_OK;
@@ -186,10 +213,14 @@ static int put_item(struct batch *batch, struct lane *lane, uint32_t at)
 /* Whether the item has another candidate that may be asked by now. Those that are not trusted may
  * have an old value, so silence of the others is no reason to ask them before half of the time is
  * over; nor is it that another one knows of no value, or does not yet know whether its own counts.
+ * Where an absence is believed, a node that is down is not worth another try.
  */
-static bool may_try(const struct batch *batch, const struct item *item)
+static bool may_try(const struct batch *batch, struct item *item)
 {
-    if (item->tried == item->candidate_count)
+    while (item->believed && item->tried < item->trusted &&
+           node_down(batch->view->nodes[item->candidates[item->tried]]))
+        item->tried++;
+    if (item->tried == item->candidate_count || (item->believed && item->tried == item->trusted))
         return false;
     if (item->tried < item->trusted || batch->half_over)
         return true;
@@ -209,7 +240,7 @@ static int send_item(struct batch *batch, size_t wave, uint32_t at)
             return put_item(batch, lane, at);
         note_lost(batch, item, lane);
     }
-    if (item->live > 0) {
+    if (item->live > 0 && !absent_for_good(item)) {
         item->pending = false;
         batch->waiting--;
     } else {
@@ -246,23 +277,29 @@ static void settle_lost(struct batch *batch, struct lane *lane)
             else if (item->once && lane->sent)
                 finish(batch, item, SP_EUNKNOWN);
         }
+        leave_lane(item, lane);
         go_on(batch, item);
     }
 }
 
-/* The hedging delay has passed: what can be asked of another one is. */
+/* The hedging delay has passed: what can be asked of another one is, and an absence that is
+ * believed counts. */
 static void hedge(struct batch *batch, struct lane *lane)
 {
-    bool hedged = false;
+    bool hedged = false, first = !lane->late;
     lane->late = true;
     if (node_suspect(lane->node))
         ring_wake(batch->ring);
     for (size_t i = lane->item_at; i < lane->item_count; i++) {
         struct item *item = &batch->items[lane->items[i]];
-        if (item->done || item->once || !may_try(batch, item))
+        item->prompt -= first;
+        if (item->done || item->once)
+            continue;
+        if (may_try(batch, item))
+            hedged = true;
+        else if (!absent_for_good(item))
             continue;
         set_pending(batch, item);
-        hedged = true;
     }
     if (hedged)
         atomic_fetch_add_explicit(&lane->node->hedged, 1, memory_order_relaxed);
@@ -367,10 +404,19 @@ static size_t take_up_unsure(struct batch *batch)
     return batch->left;
 }
 
+/* The view of now in the place of the one before, if there is one. */
+static int take_view(struct batch *batch)
+{
+    view_give(batch->view);
+    int status = ring_view(batch->ring, &batch->view);
+    return status == SP_OK ? batch->rules->plan(batch) : status;
+}
+
 int batch_run(struct batch *batch)
 {
     uint32_t pause_ms = PAUSE_FIRST_MS;
-    int status = ring_view(batch->ring, &batch->view);
+    batch->view = NULL;
+    int status = take_view(batch);
     uint64_t now = clock_us();
     batch->deadline_us = now + batch->ring->settings.timeout_ms * UINT64_C(1000);
     batch->half_us = now + batch->ring->settings.timeout_ms * UINT64_C(500);
@@ -385,8 +431,7 @@ int batch_run(struct batch *batch)
         const struct timespec pause = {.tv_nsec = pause_ms * 1000000L};
         nanosleep(&pause, NULL);
         pause_ms = pause_ms < PAUSE_MAX_MS ? pause_ms * 2 : pause_ms;
-        view_give(batch->view);
-        status = ring_view(batch->ring, &batch->view);
+        status = take_view(batch);
     }
     return status;
 }

@@ -29,6 +29,7 @@ struct calls {
         const struct command_info *info;
         struct command_place place;
         bool passed_on; /* Redis: to be done at the other copies */
+        bool earlier;   /* done by a map before the last one */
         uint8_t results[CANDIDATES_MAX];
     } * plans;
     size_t count;
@@ -180,7 +181,32 @@ static enum verdict answered_item(struct batch *batch, uint32_t at, unsigned par
     return batch->items[at].verdict;
 }
 
-static const struct batch_rules call_rules = {put_item, prepare_item, answered_item};
+static int plan_calls(struct batch *batch)
+{
+    struct calls *calls = batch->context;
+    const struct ring_parameters *of = &batch->view->map->parameters;
+    const struct commands *commands;
+    int status = commands_of(calls->ring, &commands);
+    calls->redis = of->kind == RING_REDIS;
+    for (size_t i = 0; i < calls->count && status == SP_OK; i++) {
+        struct call_plan *plan = &calls->plans[i];
+        struct item *item = &batch->items[i];
+        plan->earlier = item->done;
+        if (item->done)
+            continue;
+        status = plan_call(commands, &calls->at[i], of->slots, plan);
+        if (status != SP_OK)
+            break;
+        item->slot = plan->place.slot;
+        item->keyless = !plan->place.keyed;
+        item->once = !plan->info->reads;
+        if (plan->info->writes && plan->place.keyed)
+            calls->at[i].copies.want = of->replicas;
+    }
+    return status;
+}
+
+static const struct batch_rules call_rules = {plan_calls, put_item, prepare_item, answered_item};
 
 /* --- the other copies, of Redis -----------------------------------------------------------------
  */
@@ -261,7 +287,8 @@ static void pass_on(struct calls *calls, const struct batch *batch)
     bool some = false;
     for (size_t i = 0; i < calls->count; i++) {
         struct call_plan *plan = &calls->plans[i];
-        plan->passed_on = plan->info->writes && plan->place.keyed && calls->at[i].copies.have > 0;
+        plan->passed_on = plan->info->writes && plan->place.keyed && calls->at[i].copies.have > 0 &&
+                          !plan->earlier;
         some |= plan->passed_on;
     }
     if (!some)
@@ -281,25 +308,6 @@ static void pass_on(struct calls *calls, const struct batch *batch)
 /* --- calls --------------------------------------------------------------------------------------
  */
 
-static int plan_calls(struct calls *calls, struct item *items, const struct ring_map *map)
-{
-    const struct commands *commands;
-    int status = commands_of(calls->ring, &commands);
-    calls->redis = map->parameters.kind == RING_REDIS;
-    for (size_t i = 0; i < calls->count && status == SP_OK; i++) {
-        struct call_plan *plan = &calls->plans[i];
-        status = plan_call(commands, &calls->at[i], map->parameters.slots, plan);
-        if (status != SP_OK)
-            break;
-        items[i].slot = plan->place.slot;
-        items[i].keyless = !plan->place.keyed;
-        items[i].once = !plan->info->reads;
-        if (plan->info->writes && plan->place.keyed)
-            calls->at[i].copies.want = map->parameters.replicas;
-    }
-    return status;
-}
-
 static int run_calls(struct calls *calls, struct item *items)
 {
     struct batch batch = {.ring = calls->ring,
@@ -307,15 +315,7 @@ static int run_calls(struct calls *calls, struct item *items)
                           .context = calls,
                           .items = items,
                           .count = calls->count};
-    struct view *view;
-    int status = ring_view(calls->ring, &view);
-    if (status != SP_OK)
-        return status;
-    status = plan_calls(calls, items, view->map);
-    view_give(view);
-    if (status != SP_OK)
-        return status;
-    status = batch_run(&batch);
+    int status = batch_run(&batch);
     if (status == SP_OK && calls->redis)
         pass_on(calls, &batch);
     view_give(batch.view);

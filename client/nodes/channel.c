@@ -6,7 +6,7 @@
  * a fresh connection costs one round trip more, that of TCP. Where the greeting fails, the requests
  * behind it fail as well: nothing is done by a user who has no right to it.
  *
- * The socket blocks, which only channel_receive makes use of, for no longer than receive_ms;
+ * The socket blocks, which only channel_receive makes use of, for about receive_ms at most;
  * everything else is sent and received without waiting.
  */
 #include <errno.h>

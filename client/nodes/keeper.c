@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * keeper.c - the one thread of a handle: it follows the map, PINGs nodes that are kept back, tells
- * witnesses what a node missed, and brings Redis nodes what they missed.
+ * keeper.c - the thread of a handle: it follows the map, PINGs nodes that are kept back, has names
+ * looked up anew, tells witnesses what a node missed, and brings Redis nodes what they missed.
  *
  * It turns once every probe_ms, give or take a quarter so that many processes do not probe in step,
  * and at once when a call has something for it. Each turn waits for silent nodes no longer than
@@ -52,10 +52,12 @@ static void probe(struct sp_ring *ring, const struct view *view, uint32_t jitter
         return;
     nodes_ping(ring, view, nodes, count, PING_MS, answered);
     for (size_t i = 0; i < count; i++)
-        if (answered[i])
+        if (answered[i]) {
             node_close_breaker(nodes[i]);
-        else
+        } else {
             node_open_breaker(nodes[i]);
+            lookup_want(nodes[i]);
+        }
 }
 
 /* --- a later map, of a node ---------------------------------------------------------------------
@@ -105,6 +107,7 @@ static bool turn(struct sp_ring *ring, uint32_t jitter_ms)
         return false;
     fetch_map(ring, view);
     probe(ring, view, jitter_ms);
+    lookup_keep(ring, view);
     trust_keep(ring, view);
     bool more = copy_keep(ring, view);
     view_give(view);

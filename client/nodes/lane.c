@@ -11,8 +11,10 @@
  * requests are sent again, if none of them has been answered and they may be sent twice. Where they
  * may not be, the socket is looked at before anything is sent.
  *
- * Costs: a send and a recv for each lane, which blocks no longer than the hedging delay; a poll
- * only when a lane connects, cannot send everything at once, or is late.
+ * Costs: a send and a recv for each lane; a poll only when a lane connects, cannot send everything
+ * at once, or is nearly late. The recv blocks for less than the hedging delay, as sockets'
+ * time-outs count in ticks of some milliseconds; the rest is waited for by the poll, which is
+ * exact.
  */
 #include <errno.h>
 #include <poll.h>
@@ -385,9 +387,9 @@ static struct lane *silent_lane(const struct lanes *lanes, uint64_t until_us)
             return NULL;
         last = lane;
     }
-    if (last == NULL || settings->hedge_ms == 0)
+    if (last == NULL || settings->receive_ms == 0)
         return NULL;
-    return until_us >= clock_us() + settings->hedge_ms * UINT64_C(800) ? last : NULL;
+    return until_us >= clock_us() + settings->hedge_ms * UINT64_C(950) ? last : NULL;
 }
 
 size_t lanes_wait(struct lanes *lanes, uint64_t until_us)

@@ -17,7 +17,7 @@
  *
  * A lane is the part of one node in one call: a channel that is the call's alone, its requests, and
  * what is to be done with each reply. All lanes of a call are waited for by one poll, or, where
- * there is only one, by a recv that blocks no longer than the hedging delay.
+ * only answers are to come, by a recv that blocks for less than the hedging delay.
  *
  * Locks: the ring's mutex guards the view, the list of nodes, the pools, and what nodes missed. It
  * is never held while anything is sent or waited for; so a fork, which takes it, finds all of it
@@ -57,6 +57,7 @@ struct node_addresses {
 
 /* May wait for the system's resolver. SP_EINVAL; SP_ENODAEMON: the name is not known. */
 int node_resolve(const char *address, struct node_addresses *out);
+bool node_has_name(const char *address); /* that the resolver is asked for */
 
 /* --- list.c ---------------------------------------------------------------------------------- */
 
@@ -119,7 +120,7 @@ int channel_next_address(struct channel *channel, const struct node_addresses *a
                          const struct channel_settings *settings);
 /* Sends what the socket takes. 0, or an errno. */
 int channel_send(struct channel *channel);
-/* Receives what is there, or with `wait` blocks for it, no longer than receive_ms. 0 (also if
+/* Receives what is there, or with `wait` blocks for it, about receive_ms at most. 0 (also if
  * nothing came), or an errno; ECONNRESET: the other side has closed. */
 int channel_receive(struct channel *channel, bool wait, bool *some);
 bool channel_begins(const struct channel *channel); /* no reply is half read */
@@ -149,6 +150,10 @@ struct node {
     struct telling *tellings; /* who is to be told what it missed */
     struct missed_keys *keys; /* of Redis: what it missed */
     uint64_t missed_count;    /* raised with each */
+
+    /* The keeper's. */
+    bool lookup;        /* its name is to be looked up */
+    uint64_t lookup_us; /* not before */
 
     _Atomic bool open;         /* the breaker: kept back */
     _Atomic bool down;         /* the same, and it has refused, or not answered a PING either */
@@ -212,7 +217,8 @@ unsigned view_candidates(const struct view *view, unsigned slot, bool once,
 struct sp_ring;
 struct view *view_take(struct sp_ring *ring); /* NULL: there is none yet */
 void view_give(struct view *view);
-/* Makes a view of the map, resolves names, and puts it in the place of the one before. */
+/* Makes a view of the map, resolves names of nodes that are new, and puts it in the place of the
+ * one before. */
 int view_install(struct sp_ring *ring, const struct ring_map *map);
 
 /* --- ring.c ---------------------------------------------------------------------------------- */
@@ -229,7 +235,12 @@ struct ring_settings {
     uint8_t replicas;
     uint16_t slots;
     uint32_t connect_ms, timeout_ms, hedge_ms, probe_ms, idle_max;
+    uint32_t receive_ms; /* see receive_ms_of */
 };
+
+/* How long a socket may block so that the hedging delay is not exceeded by more than half a tick,
+ * where the kernel's ticks are that long; 0: not at all. */
+uint32_t receive_ms_of(uint32_t hedge_ms, uint32_t tick_us);
 
 struct watch {
     struct member *member; /* of `process` */
@@ -239,6 +250,15 @@ struct watch {
     int64_t file_seconds, file_nanoseconds;
     uint64_t file_inode;
     bool file_seen;
+};
+
+struct lookup {
+    bool running; /* the thread, in this process; the keeper's */
+    pthread_t thread;
+    struct node *node; /* NULL: none is being looked up */
+    int status;        /* the thread's until it is done */
+    struct node_addresses found;
+    _Atomic bool done;
 };
 
 struct sp_ring {
@@ -252,6 +272,7 @@ struct sp_ring {
     _Atomic(struct commands *) commands; /* what COMMAND said; made once */
     _Atomic uint64_t later_epoch;        /* of a map that a node has spoken of */
     struct watch watch;
+    struct lookup lookup;
 
     /* The keeper. */
     pthread_t keeper;
@@ -291,6 +312,8 @@ int pool_next_address(struct sp_ring *ring, const struct node *node, struct chan
                       int error);
 /* One that was idle turned out to be closed: so are the others. */
 void pool_outdate(struct sp_ring *ring, struct node *node, const struct channel *channel);
+/* The node is elsewhere: none of its connections is to be used again. */
+void pool_renew(struct sp_ring *ring, struct node *node);
 /* For node_unref. */
 void pool_free_all(struct node *node);
 
@@ -371,19 +394,21 @@ size_t put_digits(char out[PUT_NUMBER_BYTES], uint64_t number);
 
 enum verdict {
     VERDICT_DONE,    /* the item has its answer */
-    VERDICT_ABSENT,  /* it is not there; another copy may have it */
+    VERDICT_ABSENT,  /* it is not there; another copy that answers at once may have it */
     VERDICT_REFUSED, /* not done there: the next copy is to be asked */
     VERDICT_UNSURE,  /* the same, and if all say so, it is worth asking once more */
 };
 
 /* What is asked of one node. To be zero at the beginning but for what the caller sets. */
 struct item {
-    unsigned slot; /* the caller */
-    bool keyless;  /* the caller: any node will do */
-    bool once;     /* the caller: it is not to be done twice */
+    unsigned slot; /* of the view's map: the rules' plan */
+    bool keyless;  /* any node will do: plan */
+    bool once;     /* it is not to be done twice: plan */
     bool done, pending, absent, unsure;
-    bool half;    /* its reply is there, and what is still to come does not change it */
-    uint8_t live; /* lanes that it is in */
+    bool half;      /* its reply is there, and what is still to come does not change it */
+    bool believed;  /* absent, by a holder that missed nothing */
+    uint8_t live;   /* lanes that it is in */
+    uint8_t prompt; /* of these, that are not late */
     uint8_t candidate_count, tried;
     uint8_t trusted;      /* of the candidates, the first */
     uint8_t parts;        /* replies, as put */
@@ -395,6 +420,9 @@ struct item {
 
 struct batch;
 struct batch_rules {
+    /* Of all items that are not done, by the batch's view: in the beginning, and with each other
+     * view, as another map may have another number of slots. */
+    int (*plan)(struct batch *batch);
     int (*put)(struct batch *batch, uint32_t item, struct sp_buffer *out);
     void (*prepare)(struct batch *batch, uint32_t item, unsigned part, struct answer *answer);
     enum verdict (*answered)(struct batch *batch, uint32_t item, unsigned part,
@@ -469,6 +497,12 @@ void copy_missed(struct sp_ring *ring, struct node *node, unsigned slot, const v
 void copy_taken(struct sp_ring *ring, struct node *node, const void *key, size_t key_bytes);
 bool copy_keep(struct sp_ring *ring, const struct view *view);
 void copy_forget(struct node *node);
+
+/* --- lookup.c: on the keeper's thread -------------------------------------------------------- */
+
+void lookup_want(struct node *node);
+void lookup_keep(struct sp_ring *ring, const struct view *view);
+void lookup_end(struct sp_ring *ring); /* when there is no keeper any more */
 
 /* --- keeper.c, watch.c ----------------------------------------------------------------------- */
 

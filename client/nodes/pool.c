@@ -66,12 +66,11 @@ static struct channel *idle_pop_outdated(struct node *node)
 static struct channel_settings settings_of(const struct sp_ring *ring, bool attach, uint64_t epoch)
 {
     const struct ring_settings *with = &ring->settings;
-    bool hedges = with->hedge_ms != 0 && with->hedge_ms < with->timeout_ms;
     return (struct channel_settings){.user = with->user,
                                      .password = with->password,
                                      .connect_ms = with->connect_ms,
                                      .timeout_ms = with->timeout_ms,
-                                     .receive_ms = hedges ? with->hedge_ms : with->timeout_ms,
+                                     .receive_ms = with->receive_ms,
                                      .attach = attach,
                                      .epoch = epoch};
 }
@@ -151,13 +150,9 @@ void pool_drop(struct sp_ring *ring, struct node *node, struct channel *channel)
     channel_free(channel);
 }
 
-void pool_outdate(struct sp_ring *ring, struct node *node, const struct channel *channel)
+static void free_outdated(struct sp_ring *ring, struct node *node)
 {
     struct channel *outdated;
-    pthread_mutex_lock(&ring->mutex);
-    if (channel->generation == node->generation)
-        node->generation++;
-    pthread_mutex_unlock(&ring->mutex);
     do {
         pthread_mutex_lock(&ring->mutex);
         outdated = idle_pop_outdated(node);
@@ -165,6 +160,23 @@ void pool_outdate(struct sp_ring *ring, struct node *node, const struct channel 
         if (outdated != NULL)
             channel_free(outdated);
     } while (outdated != NULL);
+}
+
+void pool_outdate(struct sp_ring *ring, struct node *node, const struct channel *channel)
+{
+    pthread_mutex_lock(&ring->mutex);
+    if (channel->generation == node->generation)
+        node->generation++;
+    pthread_mutex_unlock(&ring->mutex);
+    free_outdated(ring, node);
+}
+
+void pool_renew(struct sp_ring *ring, struct node *node)
+{
+    pthread_mutex_lock(&ring->mutex);
+    node->generation++;
+    pthread_mutex_unlock(&ring->mutex);
+    free_outdated(ring, node);
 }
 
 void pool_free_all(struct node *node)

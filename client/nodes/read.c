@@ -29,8 +29,10 @@ enum verdict verdict_of_error(struct batch *batch, struct item *item, const char
                                             "READONLY ", "TRYAGAIN ",   "BUSY ",
                                             "MISCONF ",  "NOREPLICAS "};
     snprintf(batch->why, sizeof batch->why, "%s (%s): %s", node->name, node->address, text);
-    if (strncmp(text, "NOTHELD", 7) == 0)
+    if (strncmp(text, "NOTHELD ", 8) == 0) {
+        ring_later_epoch(batch->ring, strtoull(text + 8, NULL, 10));
         return VERDICT_UNSURE;
+    }
     for (size_t i = 0; i < sizeof elsewhere / sizeof elsewhere[0]; i++)
         if (strncmp(text, elsewhere[i], strlen(elsewhere[i])) == 0)
             return VERDICT_REFUSED;
@@ -60,29 +62,31 @@ static enum verdict answered_get(struct batch *batch, uint32_t at, unsigned part
     }
 }
 
-static const struct batch_rules get_rules = {put_get, prepare_get, answered_get};
+static int plan_gets(struct batch *batch)
+{
+    const struct sp_ring_get *gets = batch->context;
+    for (size_t i = 0; i < batch->count; i++)
+        batch->items[i].slot =
+            ring_slot(gets[i].key, gets[i].key_bytes, batch->view->map->parameters.slots);
+    return SP_OK;
+}
+
+static const struct batch_rules get_rules = {plan_gets, put_get, prepare_get, answered_get};
 
 static int run_gets(struct sp_ring *ring, struct sp_ring_get *gets, struct item *items,
                     size_t count)
 {
     struct batch batch;
-    struct view *view;
-    int status = ring_view(ring, &view);
-    if (status != SP_OK)
-        return status;
     memset(items, 0, count * sizeof *items);
-    for (size_t i = 0; i < count; i++) {
-        items[i].slot = ring_slot(gets[i].key, gets[i].key_bytes, view->map->parameters.slots);
+    for (size_t i = 0; i < count; i++)
         gets[i].value.size = 0;
-    }
-    view_give(view);
     batch.ring = ring;
     batch.rules = &get_rules;
     batch.context = gets;
     batch.items = items;
     batch.count = count;
     batch.why[0] = '\0';
-    status = batch_run(&batch);
+    int status = batch_run(&batch);
     view_give(batch.view);
     for (size_t i = 0; i < count; i++) {
         gets[i].status = items[i].done ? items[i].status : status;

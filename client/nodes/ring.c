@@ -17,6 +17,7 @@
 #include "client/nodes/nodes.h"
 
 #define CLOCK_AHEAD_MS 60000 /* as nodes have it by default (clock_ahead) */
+#define TICK_MOST_US   10000u
 
 static const char published_name[] = "ring"; /* in the pond's directory */
 
@@ -67,6 +68,7 @@ static void in_child(void)
             node->generation++;
         }
         atomic_store(&ring->keeping, false);
+        ring->lookup.running = false;
         (void)init_conditions(ring); /* nobody waits here */
     }
     in_parent();
@@ -161,6 +163,23 @@ static int set_published(struct ring_settings *to, const char *pond)
     return SP_OK;
 }
 
+/* A socket's time-out is rounded up to ticks; it lasts one or two more, as one has begun already
+ * and the kernel's timers are a tick late. Half a tick over the delay is bearable: with a poll
+ * instead of the recv, every call would cost one more. */
+uint32_t receive_ms_of(uint32_t hedge_ms, uint32_t tick_us)
+{
+    uint64_t ticks = (hedge_ms * UINT64_C(1000) + tick_us / 2) / tick_us;
+    return ticks < 3 ? 0 : (uint32_t)((ticks - 2) * tick_us / 1000);
+}
+
+static void set_receive_ms(struct ring_settings *to)
+{
+    struct timespec tick = {0};
+    (void)clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+    uint32_t tick_us = tick.tv_nsec >= 1000 ? (uint32_t)(tick.tv_nsec / 1000) : TICK_MOST_US;
+    to->receive_ms = receive_ms_of(to->hedge_ms, tick_us);
+}
+
 static int set_settings(struct ring_settings *to, const struct sp_ring_options *from)
 {
     int status = check_options(from);
@@ -177,6 +196,7 @@ static int set_settings(struct ring_settings *to, const struct sp_ring_options *
     to->connect_ms = from->connect_ms;
     to->timeout_ms = from->timeout_ms;
     to->hedge_ms = from->hedge_ms < from->timeout_ms ? from->hedge_ms : from->timeout_ms;
+    set_receive_ms(to);
     to->probe_ms = from->probe_ms;
     to->idle_max = from->idle_max;
     return to->source == SOURCE_POND ? set_published(to, from->pond) : SP_OK;
@@ -345,6 +365,7 @@ void sp_ring_close(struct sp_ring *ring)
             trust_keep(ring, view); /* what has not been told yet */
         view_give(view);
     }
+    lookup_end(ring);
     watch_end(ring);
     list_remove(ring);
     ring_free(ring);

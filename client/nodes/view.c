@@ -75,24 +75,21 @@ static struct node *find_node(const struct sp_ring *ring, const struct ring_node
     return node;
 }
 
-/* A name that cannot be resolved is one of a node that cannot be reached; what is known stays. */
+/* A name that cannot be resolved is one of a node that cannot be reached, until it can be. */
 static struct node *obtain_node(struct sp_ring *ring, const struct ring_node *wanted)
 {
-    struct node_addresses addresses;
     struct node *node = find_node(ring, wanted);
-    bool found = node != NULL;
-    if (!found)
-        node = node_new(wanted);
+    if (node != NULL) {
+        lookup_want(node);
+        return node;
+    }
+    node = node_new(wanted);
     if (node == NULL)
         return NULL;
-    bool resolved = node_resolve(wanted->address, &addresses) == SP_OK;
+    (void)node_resolve(wanted->address, &node->addresses);
     pthread_mutex_lock(&ring->mutex);
-    if (resolved)
-        node->addresses = addresses;
-    if (!found) {
-        node->next = ring->nodes;
-        ring->nodes = node;
-    }
+    node->next = ring->nodes;
+    ring->nodes = node;
     pthread_mutex_unlock(&ring->mutex);
     return node;
 }

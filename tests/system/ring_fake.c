@@ -69,6 +69,15 @@ bool fake_node_find(struct fake_node *node, const char *key, struct fake_entry *
     return out->there;
 }
 
+void fake_node_put(struct fake_node *node, const char *key, const char *value)
+{
+    pthread_mutex_lock(&node->mutex);
+    struct fake_entry *entry = entry_of(node, key);
+    entry->there = true;
+    snprintf(entry->value, sizeof entry->value, "%s", value);
+    pthread_mutex_unlock(&node->mutex);
+}
+
 /* --- commands -----------------------------------------------------------------------------------
  */
 
@@ -150,7 +159,7 @@ static bool refuses(struct fake_node *node, int fd)
     if (atomic_load(&node->not_held) == 0)
         return false;
     atomic_fetch_sub(&node->not_held, 1);
-    say(fd, "-NOTHELD another node has it\r\n");
+    say(fd, "-NOTHELD %llu\r\n", (unsigned long long)atomic_load(&node->epoch));
     return true;
 }
 

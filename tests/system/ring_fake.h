@@ -52,5 +52,6 @@ struct fake_node {
 void fake_node_start(struct fake_node *node);
 void fake_node_end(struct fake_node *node);
 bool fake_node_find(struct fake_node *node, const char *key, struct fake_entry *out);
+void fake_node_put(struct fake_node *node, const char *key, const char *value);
 
 #endif

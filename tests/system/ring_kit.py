@@ -316,13 +316,14 @@ class Proxy:
 
 
 class Node:
-    """A node behind a proxy: others know it by the proxy's address."""
+    """A node behind a proxy: others know it by the proxy's address. Without one where the ports are
+    the same."""
 
     def __init__(self, ring, name, port, own_port):
         self.ring, self.name, self.port, self.own_port = ring, name, port, own_port
         self.address = f"127.0.0.1:{port}"
         self.directory = ring.directory.sub(name)
-        self.proxy = Proxy(port, own_port)
+        self.proxy = Proxy(port, own_port) if port != own_port else None
         self.process = None
         self.environment = {}
 
@@ -363,10 +364,10 @@ class Node:
 class Ring:
     """Nodes that hold keys together, of a fixed list or by ZooKeeper."""
 
-    def __init__(self, directory, count, zookeeper=None, spare=0):
+    def __init__(self, directory, count, zookeeper=None, spare=0, proxied=True):
         self.directory, self.zookeeper = directory, zookeeper
         ports = free_ports(2 * (count + spare))
-        self.all = [Node(self, f"n{i}", ports[2 * i], ports[2 * i + 1])
+        self.all = [Node(self, f"n{i}", ports[2 * i], ports[2 * i + 1 if proxied else 2 * i])
                     for i in range(count + spare)]
         self.nodes = self.all[:count]
         for node in self.nodes:
@@ -379,7 +380,8 @@ class Ring:
 
     def __exit__(self, kind, *unused):
         for node in self.all:
-            node.proxy.kill()
+            if node.proxy:
+                node.proxy.kill()
             if node.process:
                 node.process.kill()
             if kind is not None and node.process:

@@ -272,6 +272,42 @@ static void test_hung_and_old(void **state)
     assert_string_equal(there, "later");
 }
 
+/* A read of what is not there waits for a copy that hangs no longer than the delay, whichever of
+ * the two it is; for one that is down, or does not answer a PING, not at all. But what a holder
+ * lacks because it came back empty is asked of the other one. */
+static void test_hung_and_absent(void **state)
+{
+    struct ring_servers *servers = *state;
+    struct sp_buffer value = {0};
+    char key[32];
+    unsigned hung = 0;
+    uint64_t slowest = 0;
+    ring_servers_signal(servers, 2, SIGSTOP);
+    for (unsigned i = 0; hung < 20; i++) {
+        snprintf(key, sizeof key, "absent:%u", i);
+        if (ring_servers_of(servers, key, 0) != 2 && ring_servers_of(servers, key, 1) != 2)
+            continue;
+        uint64_t began = clock_us();
+        assert_status(SP_ENOTFOUND, sp_ring_get(servers->ring, key, strlen(key), &value));
+        uint64_t took = clock_us() - began;
+        slowest = took > slowest ? took : slowest;
+        hung++;
+    }
+    print_message("slowest read of what is not there: %lu us\n", (unsigned long)slowest);
+    assert_in_range(slowest, 0, (20 + AFTER_HEDGE_MS) * 1000);
+    ring_servers_signal(servers, 2, SIGCONT);
+    await_nodes(servers->ring, 0);
+    ring_servers_key(servers, 2, 1, key);
+    assert_ok(set(servers->ring, key, "there", SP_RING_ALL, NULL));
+    ring_servers_kill(servers, 2);
+    ring_servers_start(servers, 2);
+    for (unsigned i = 0; i < 50; i++)
+        assert_value(servers->ring, key, "there");
+    await_nodes(servers->ring, 0);
+    assert_value(servers->ring, key, "there");
+    sp_buffer_free(&value);
+}
+
 static void test_ends_in_time(void **state)
 {
     struct ring_servers *servers = *state;
@@ -440,7 +476,7 @@ int main(void)
         cmocka_unit_test(test_big_and_binary), cmocka_unit_test(test_many),
         cmocka_unit_test(test_calls),          cmocka_unit_test(test_pipeline),
         cmocka_unit_test(test_fork),           cmocka_unit_test(test_dead_and_empty),
-        cmocka_unit_test(test_hung_and_old),   cmocka_unit_test(test_ends_in_time),
-        cmocka_unit_test(test_threads)};
+        cmocka_unit_test(test_hung_and_old),   cmocka_unit_test(test_hung_and_absent),
+        cmocka_unit_test(test_ends_in_time),   cmocka_unit_test(test_threads)};
     return cmocka_run_group_tests(tests, ring_servers_setup, ring_servers_teardown);
 }

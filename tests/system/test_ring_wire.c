@@ -17,11 +17,13 @@
 
 #include "alloc/clock.h"
 #include "client/ring/clock.h"
+#include "client/ring/slot.h"
 #include "tests/system/ring_fake.h"
 #include "tests/system/ring_servers.h"
 
 #define K(text)   (text), (sizeof(text) - 1)
 #define WITHIN_MS 5000u
+#define FEW_SLOTS 16u
 
 struct two {
     struct fake_node nodes[2];
@@ -29,7 +31,7 @@ struct two {
     struct sp_ring *ring;
 };
 
-static int begin(void **state)
+static int begin_with(void **state, uint16_t slots)
 {
     static struct two two;
     struct sp_ring_options options = SP_RING_OPTIONS_INIT;
@@ -39,11 +41,22 @@ static int begin(void **state)
     snprintf(two.list, sizeof two.list, "a=127.0.0.1:%d,b=127.0.0.1:%d", two.nodes[0].port,
              two.nodes[1].port);
     options.nodes = two.list;
+    options.slots = slots;
     options.timeout_ms = 800;
     options.probe_ms = 10;
     options.hedge_ms = 20;
     assert_ok(sp_ring_open(&options, &two.ring));
     return 0;
+}
+
+static int begin(void **state)
+{
+    return begin_with(state, 16384);
+}
+
+static int begin_few_slots(void **state)
+{
+    return begin_with(state, FEW_SLOTS);
 }
 
 static int end(void **state)
@@ -288,9 +301,9 @@ static void test_kept_back_writes(void **state)
 /* --- the map ------------------------------------------------------------------------------------
  */
 
-static void give_map(struct two *two, uint64_t epoch, bool only_b)
+static void give_map_with(struct two *two, uint64_t epoch, bool only_b,
+                          const struct ring_parameters *parameters)
 {
-    const struct ring_parameters parameters = RING_PARAMETERS_INIT;
     struct ring_node nodes[2] = {{.name = "a", .weight = 100, .start = 1},
                                  {.name = "b", .weight = 100, .start = 1}};
     char why[RING_WHY_BYTES];
@@ -298,13 +311,19 @@ static void give_map(struct two *two, uint64_t epoch, bool only_b)
         snprintf(nodes[i].address, sizeof nodes[i].address, "127.0.0.1:%d", two->nodes[i].port);
     for (unsigned i = 0; i < 2; i++) {
         struct ring_map *map;
-        assert_ok(ring_map_next(NULL, &parameters, only_b ? nodes + 1 : nodes, only_b ? 1 : 2, &map,
-                                why));
+        assert_ok(
+            ring_map_next(NULL, parameters, only_b ? nodes + 1 : nodes, only_b ? 1 : 2, &map, why));
         map->epoch = epoch;
         pthread_mutex_lock(&two->nodes[i].mutex);
         two->nodes[i].map = map;
         pthread_mutex_unlock(&two->nodes[i].mutex);
     }
+}
+
+static void give_map(struct two *two, uint64_t epoch, bool only_b)
+{
+    const struct ring_parameters parameters = RING_PARAMETERS_INIT;
+    give_map_with(two, epoch, only_b, &parameters);
 }
 
 static void test_moved(void **state)
@@ -340,19 +359,96 @@ static void test_later_epoch(void **state)
     free(nodes);
 }
 
+/* A key that another node has by the map of more slots and one copy than the one that would have
+ * it, if the slot were that of the map before. */
+static void key_of_another(const struct fake_node *node, char key[16])
+{
+    const struct ring_map *map = node->map;
+    for (unsigned i = 0;; i++) {
+        size_t size = (size_t)snprintf(key, 16, "k%u", i);
+        unsigned slot = ring_slot(key, size, map->parameters.slots);
+        unsigned before = ring_slot(key, size, FEW_SLOTS);
+        if (map->slots[slot].holders[0] != map->slots[before].holders[0])
+            return;
+    }
+}
+
+struct asking {
+    struct sp_ring *ring;
+    const char *key;
+    struct sp_buffer value;
+    struct sp_ring_call call;
+    int statuses[2];
+};
+
+static void *ask(void *context)
+{
+    struct asking *asking = context;
+    const char *const arguments[] = {"GET", asking->key};
+    asking->call = (struct sp_ring_call){.argument_count = 2, .arguments = arguments};
+    asking->statuses[1] = sp_ring_call(asking->ring, &asking->call, 1);
+    return NULL;
+}
+
+static void *get(void *context)
+{
+    struct asking *asking = context;
+    asking->statuses[0] =
+        sp_ring_get(asking->ring, asking->key, strlen(asking->key), &asking->value);
+    return NULL;
+}
+
+/* Calls that no node answers until there is a map with more slots go by those. */
+static void test_other_slots(void **state)
+{
+    static const struct ring_parameters parameters = {.slots = 16384, .replicas = 1};
+    struct two *two = *state;
+    struct asking asking = {.ring = two->ring};
+    struct sp_buffer nothing = {0};
+    pthread_t threads[2];
+    char key[16];
+    for (unsigned i = 0; i < 2; i++)
+        atomic_store(&two->nodes[i].not_held, 1000000);
+    assert_status(SP_ENONODE, sp_ring_get(two->ring, K("any"), &nothing));
+    give_map_with(two, 7, false, &parameters);
+    key_of_another(&two->nodes[0], key);
+    asking.key = key;
+    const struct ring_map *map = two->nodes[0].map;
+    struct fake_node *owner =
+        &two->nodes[map->slots[ring_slot(key, strlen(key), 16384)].holders[0]];
+    fake_node_put(owner, key, "v");
+    assert_int_equal(pthread_create(&threads[0], NULL, get, &asking), 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, ask, &asking), 0);
+    for (unsigned i = 0; i < 2; i++)
+        atomic_store(&two->nodes[i].epoch, 7); /* NOTHELD tells of it */
+    assert_ok(sp_ring_wait(two->ring, 1, WITHIN_MS));
+    for (unsigned i = 0; i < 2; i++)
+        atomic_store(&two->nodes[i].not_held, 0);
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(asking.statuses[0], SP_OK);
+    assert_int_equal(asking.value.size, 1);
+    assert_int_equal(asking.statuses[1], SP_OK);
+    assert_string_equal(asking.call.reply->text, "v");
+    sp_reply_free(asking.call.reply);
+    sp_buffer_free(&asking.value);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_stamps),
-                                       TEST(test_newer),
-                                       TEST(test_missed),
-                                       TEST(test_not_held),
-                                       TEST(test_once),
-                                       TEST(test_hedge),
-                                       TEST(test_old_is_worse_than_late),
-                                       TEST(test_kept_back_writes),
-                                       TEST(test_moved),
-                                       TEST(test_later_epoch)};
+    const struct CMUnitTest tests[] = {
+        TEST(test_stamps),
+        TEST(test_newer),
+        TEST(test_missed),
+        TEST(test_not_held),
+        TEST(test_once),
+        TEST(test_hedge),
+        TEST(test_old_is_worse_than_late),
+        TEST(test_kept_back_writes),
+        TEST(test_moved),
+        TEST(test_later_epoch),
+        cmocka_unit_test_setup_teardown(test_other_slots, begin_few_slots, end)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,6 +148,25 @@ static void test_breaker(void **state)
     node_unref(node);
 }
 
+/* --- waiting ------------------------------------------------------------------------------------
+ */
+
+/* A socket's time-out of so many ms lasts up to two ticks longer. */
+static void test_receive_ms(void **state)
+{
+    static const uint32_t ticks_us[] = {1000, 3333, 4000, 10000};
+    (void)state;
+    for (size_t i = 0; i < sizeof ticks_us / sizeof ticks_us[0]; i++)
+        for (uint32_t hedge_ms = 0; hedge_ms <= 1000; hedge_ms++) {
+            uint32_t tick_us = ticks_us[i], ms = receive_ms_of(hedge_ms, tick_us);
+            uint32_t ticks = (ms * 1000 + tick_us - 1) / tick_us;
+            if (ms != 0 && (ticks + 2) * tick_us > hedge_ms * 1000 + tick_us / 2)
+                fail_msg("%u ms may last longer than %u", ms, hedge_ms);
+            if ((ticks + 4) * tick_us <= hedge_ms * 1000)
+                fail_msg("%u ms of %u is less than there could be", ms, hedge_ms);
+        }
+}
+
 /* --- replies ------------------------------------------------------------------------------------
  */
 
@@ -292,9 +311,10 @@ static void test_commands(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lists),   cmocka_unit_test(test_candidates),
-        cmocka_unit_test(test_breaker), cmocka_unit_test(test_flat_replies),
-        cmocka_unit_test(test_trees),   cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_lists),      cmocka_unit_test(test_candidates),
+        cmocka_unit_test(test_breaker),    cmocka_unit_test(test_flat_replies),
+        cmocka_unit_test(test_trees),      cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_receive_ms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

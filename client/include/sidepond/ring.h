@@ -20,7 +20,8 @@
  * processes.
  *
  * Threads: any number may use the handle at the same time; each call has connections of its own,
- * which are kept for the next ones. One thread of the library probes nodes and follows the map.
+ * which are kept for the next ones. One thread of the library probes nodes and follows the map;
+ * where nodes have names, another one looks them up again now and then.
  *
  * fork: the handle works in both processes; the child opens connections, and a session of ZooKeeper
  * of its own.
