@@ -292,17 +292,19 @@ class RedisSentinel:
 # --- rings ------------------------------------------------------------------------------------
 
 def await_equal(is_settled, equal, all_of_them, seconds):
-    """Until all is settled and each has been seen to be equal: at once they are not, while they are
-    written. Seconds that it took."""
+    """Until all is settled, each has been seen to be equal (at once they are not, while they are
+    written), and all has stayed settled. Seconds that it took."""
     begun = time.monotonic()
-    wait_for(is_settled, "all copies are there", seconds)
-    left = set(all_of_them)
+    while True:
+        wait_for(is_settled, "all copies are there", seconds)
+        left = set(all_of_them)
 
-    def none_is_left():
-        left.difference_update(equal())
-        return not left
-    wait_for(none_is_left, "all copies are equal", seconds)
-    return time.monotonic() - begun
+        def none_is_left():
+            left.difference_update(equal())  # pylint: disable=cell-var-from-loop
+            return not left or not is_settled()
+        wait_for(none_is_left, "all copies are equal", seconds)
+        if is_settled():
+            return time.monotonic() - begun
 
 
 class Proxy:
@@ -366,6 +368,7 @@ class Node:
         if self.process is None:
             self.process = self.ring.directory.process(self.name, self.ring.arguments(self))
             self.preload()
+        self.ring.begins(self)
         self.process.start()
         return self
 
@@ -441,6 +444,9 @@ class Ring:
             if kind is not None and node.process:
                 print(f"--- log of {node.name}\n{node.process.log()[-4000:]}")
 
+    def begins(self, node):
+        """The node is about to be started."""
+
     def list(self):
         return ",".join(f"{node.name}={node.address}" for node in self.nodes)
 
@@ -509,8 +515,9 @@ class AgentRing(RedisRing):
     """Stock Redis servers that are in ZooKeeper, each by an agent beside it."""
 
     def __init__(self, directory, count, keys, slots=64, session="1s", **more):
-        super().__init__(directory, count, **more)
         self.slots, self.session, self.keys = slots, session, keys
+        self.onlooker, self.starts = None, {}
+        super().__init__(directory, count, **more)
         self.onlooker = member_kit.Node(self.zookeeper, "main", slots=slots)
         self.agents = {node.name: self._agent(node).start() for node in self.nodes}
 
@@ -530,9 +537,15 @@ class AgentRing(RedisRing):
                                  "nodes": [{"name": node.name, "address": node.address}]}}, file)
         return self.directory.process(f"agent-{node.name}", [DAEMON, "--agent", config])
 
+    def begins(self, node):
+        """Its start id is another one from now on."""
+        if self.onlooker and node.name in self.onlooker.drain().map["nodes"]:
+            self.starts[node.name] = self.onlooker.map["nodes"][node.name][3]
+
     def is_settled(self):
         seen = self.onlooker.drain().map
-        return seen["settled"] and set(seen["nodes"]) == {node.name for node in self.nodes}
+        return (seen["settled"] and set(seen["nodes"]) == {node.name for node in self.nodes} and
+                not any(seen["nodes"][name][3] == start for name, start in self.starts.items()))
 
     def equal_keys(self):
         """Those of which all holders have the same."""
