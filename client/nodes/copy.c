@@ -7,6 +7,9 @@
  * dumped once more after it has been restored, and restored again if it is another value by then;
  * what remains is the time between the arrivals of one write at two nodes.
  *
+ * Where no copy has the key, it is removed only if that is what the node may have missed: the other
+ * one may have been started anew and be empty, and what the node has is then the last there is.
+ *
  * Limits: KEYS_MAX keys and KEYS_BYTES_MAX bytes of them for each node. What is beyond is not
  * copied, and the node is then not trusted in those slots by this handle, until it leaves the map
  * or the handle is closed; `sidepond repair` makes the copies equal.
@@ -32,6 +35,7 @@ struct missed_key {
     uint32_t hash;
     size_t size;
     bool dropped; /* it is not missed any more, and in no bucket */
+    bool may_remove;
     char bytes[];
 };
 
@@ -102,7 +106,7 @@ static struct missed_keys *keys_of(struct node *node)
 }
 
 void copy_missed(struct sp_ring *ring, struct node *node, unsigned slot, const void *bytes,
-                 size_t size)
+                 size_t size, bool may_remove)
 {
     struct missed_key *key = malloc(sizeof *key + size);
     pthread_mutex_lock(&ring->mutex);
@@ -114,10 +118,14 @@ void copy_missed(struct sp_ring *ring, struct node *node, unsigned slot, const v
         key->slot = slot;
         key->size = size;
         key->dropped = false;
+        key->may_remove = may_remove;
         if (size > 0)
             memcpy(key->bytes, bytes, size);
         key->hash = hash_of(key->bytes, size);
-        if (*keys_find(keys, bytes, size) == NULL) {
+        struct missed_key *known = *keys_find(keys, bytes, size);
+        if (known != NULL) {
+            known->may_remove |= may_remove;
+        } else {
             bool room = keys->count < KEYS_MAX && keys->bytes + size <= KEYS_BYTES_MAX;
             keys->overflown |= !room;
             if (room) {
@@ -202,6 +210,8 @@ static int copy_from(struct sp_ring *ring, const struct view *view, struct node 
     for (unsigned i = 0; i < COPY_TRIES && (status == SP_OK || status == SP_ENOTFOUND); i++) {
         struct sp_buffer *old = &dumps[i % 2], *now = &dumps[1 - i % 2];
         before = status;
+        if (before == SP_ENOTFOUND && !key->may_remove)
+            break;
         status = restore(ring, view, to, key, before == SP_OK ? old : NULL, ttl_ms);
         if (status != SP_OK)
             break;
@@ -252,7 +262,9 @@ static struct missed_key *pop_locked(struct sp_ring *ring, struct node *node)
 static void put_back(struct sp_ring *ring, struct node *node, struct missed_key *key)
 {
     pthread_mutex_lock(&ring->mutex);
-    if (*keys_find(node->keys, key->bytes, key->size) != NULL) {
+    struct missed_key *known = *keys_find(node->keys, key->bytes, key->size);
+    if (known != NULL) {
+        known->may_remove |= key->may_remove;
         free(key);
     } else {
         keys_append(node->keys, key);

@@ -48,8 +48,9 @@ static enum verdict answered_get(struct batch *batch, uint32_t at, unsigned part
         item->status = SP_OK;
         return VERDICT_DONE;
     case SP_REPLY_NULL:
+        /* What a target of Redis lacks, it may not have been given yet. */
         if (batch->view->map->parameters.kind == RING_REDIS)
-            return VERDICT_ABSENT;
+            return view_holds(batch->view, item->slot, node) ? VERDICT_ABSENT : VERDICT_REFUSED;
         item->status = SP_ENOTFOUND;
         return VERDICT_DONE;
     case SP_REPLY_ERROR:
