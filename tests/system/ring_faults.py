@@ -81,7 +81,8 @@ class Run(ring_fault_kinds.Faults):
 
     def load_options(self):
         """Of Redis nothing is deleted: a copy that is silent answers neither that a key is there nor
-        that it is not."""
+        that it is not. Nor do two clients write one key, as nobody promises that copies are equal
+        then."""
         sidepondd = self.kind == "sidepondd"
         often = {"rate": 6000, "reads": 30, "deletes": 30} if self.program else {}
         if self.broken:  # what a node has lost is not all written anew before the end
@@ -93,7 +94,7 @@ class Run(ring_fault_kinds.Faults):
                 "rate": self.random.choice((500, 2000, 6000)),
                 "reads": self.random.choice((30, 70, 90)),
                 "deletes": self.random.choice((5, 30)) if sidepondd else 0,
-                "shared": self.random.choice((0, 20)),
+                "shared": self.random.choice((0, 20)) if sidepondd else 0,
                 "value_bytes": self.random.choice((32, 100, 3000)), **often,
                 **self.ring.load_options()}
 
