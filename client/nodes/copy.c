@@ -43,6 +43,7 @@ struct missed_keys {
     struct missed_key *first, **last;
     size_t count, bytes;
     bool overflown;
+    const struct missed_key *copying; /* popped, and not there yet */
     struct missed_key *buckets[BUCKETS];
 };
 
@@ -226,11 +227,18 @@ static int copy_from(struct sp_ring *ring, const struct view *view, struct node 
     return status == SP_ENOTFOUND ? SP_OK : status;
 }
 
-static bool has_missed(struct sp_ring *ring, const struct node *node, const struct missed_key *key)
+static bool is_key(const struct missed_key *key, const void *bytes, size_t size)
+{
+    return key != NULL && key->size == size && (size == 0 || memcmp(key->bytes, bytes, size) == 0);
+}
+
+static bool has_missed(struct sp_ring *ring, const struct node *node, const void *bytes,
+                       size_t size)
 {
     pthread_mutex_lock(&ring->mutex);
-    bool missed = node->keys != NULL &&
-                  (node->keys->overflown || *keys_find(node->keys, key->bytes, key->size) != NULL);
+    struct missed_keys *keys = node->keys;
+    bool missed = keys != NULL && (keys->overflown || *keys_find(keys, bytes, size) != NULL ||
+                                   is_key(keys->copying, bytes, size));
     pthread_mutex_unlock(&ring->mutex);
     return missed;
 }
@@ -243,7 +251,7 @@ static bool copy_key(struct sp_ring *ring, const struct view *view, struct node 
     unsigned count = view_candidates(view, key->slot, false, positions);
     for (unsigned i = 0; i < count; i++) {
         struct node *from = view->nodes[positions[i]];
-        if (from == to || node_kept_back(from) || has_missed(ring, from, key))
+        if (from == to || node_kept_back(from) || has_missed(ring, from, key->bytes, key->size))
             continue;
         if (copy_from(ring, view, from, to, key) == SP_OK)
             return true;
@@ -255,13 +263,24 @@ static struct missed_key *pop_locked(struct sp_ring *ring, struct node *node)
 {
     pthread_mutex_lock(&ring->mutex);
     struct missed_key *key = node->keys != NULL ? keys_pop(node->keys) : NULL;
+    if (key != NULL)
+        node->keys->copying = key;
     pthread_mutex_unlock(&ring->mutex);
     return key;
+}
+
+static void copied_locked(struct sp_ring *ring, struct node *node, struct missed_key *key)
+{
+    pthread_mutex_lock(&ring->mutex);
+    node->keys->copying = NULL;
+    pthread_mutex_unlock(&ring->mutex);
+    free(key);
 }
 
 static void put_back(struct sp_ring *ring, struct node *node, struct missed_key *key)
 {
     pthread_mutex_lock(&ring->mutex);
+    node->keys->copying = NULL;
     struct missed_key *known = *keys_find(node->keys, key->bytes, key->size);
     if (known != NULL) {
         known->may_remove |= key->may_remove;
@@ -293,9 +312,27 @@ static enum copied copy_some(struct sp_ring *ring, const struct view *view, stru
             put_back(ring, node, key);
             return COPIED_STUCK;
         }
-        free(key);
+        copied_locked(ring, node, key);
     }
     return COPIED_SOME;
+}
+
+bool copy_find(struct sp_ring *ring, const struct view *view, unsigned slot, const void *key,
+               size_t key_bytes, uint32_t ms, struct sp_buffer *value)
+{
+    const struct ring_slot_copies *copies = &view->map->slots[slot];
+    const struct argument get[] = {{"GET", 3}, {key, key_bytes}};
+    for (unsigned i = 0; i < copies->holder_count; i++) {
+        struct node *node = view->nodes[copies->holders[i]];
+        struct answer answer = {.value = value};
+        if (!node_distrusted(node, slot) || node_kept_back(node) ||
+            has_missed(ring, node, key, key_bytes))
+            continue;
+        if (node_ask(ring, view, node, get, 2, ms, &answer) == SP_OK &&
+            answer.type == SP_REPLY_TEXT)
+            return true;
+    }
+    return false;
 }
 
 bool copy_keep(struct sp_ring *ring, const struct view *view)

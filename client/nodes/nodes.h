@@ -470,6 +470,10 @@ void copy_missed(struct sp_ring *ring, struct node *node, unsigned slot, const v
                  size_t key_bytes, bool may_remove);
 /* The node has taken a write that takes the place of all before. */
 void copy_taken(struct sp_ring *ring, struct node *node, const void *key, size_t key_bytes);
+/* Whether a holder that is distrusted in the slot has a value of a key that is none of those that
+ * it missed: where the others have none, one of them may have been started anew. */
+bool copy_find(struct sp_ring *ring, const struct view *view, unsigned slot, const void *key,
+               size_t key_bytes, uint32_t ms, struct sp_buffer *value);
 bool copy_keep(struct sp_ring *ring, const struct view *view);
 void copy_forget(struct node *node);
 
