@@ -37,7 +37,9 @@ KEYS = 600
 QUIET_SECONDS = 0.3
 BROKEN_SECONDS = 3
 ATTEMPTS = 3
-STALL_SECONDS = 0.25
+# So long that it is a fault of its own. Of Redis, a copy that is late misses a write, and what only
+# the other one has is lost with that.
+STALL_SECONDS = {"sidepondd": 0.25, "redis": 0.05}
 
 
 class Run(ring_fault_kinds.Faults):
@@ -134,6 +136,8 @@ class Run(ring_fault_kinds.Faults):
             return BROKEN_SECONDS
 
     def disturb(self):
+        if self.repairs():  # what is there before is on all copies
+            self.await_clean()
         for fault in self.plan:
             node = self.random.choice(self.ring.nodes)
             self.note(f"{fault.__name__} {node.name}")
@@ -195,13 +199,13 @@ def attempt_once(run):
 
 def attempt(seed, options, *zookeeper):
     """A run in which the machine stood still says nothing about one fault, and is made again."""
-    for _ in range(ATTEMPTS):
+    for repeated in range(ATTEMPTS):
         with ring_kit.Stalls() as stalls:
             record = attempt_once(Run(seed, options, *zookeeper))
-        if not record["found"] or stalls.longest < STALL_SECONDS:
+        if not record["found"] or stalls.longest < STALL_SECONDS[options.kind]:
             break
         print(f"run {seed}: the machine stood still for {stalls.longest:.2f} s; once more")
-    return record
+    return {**record, "repeated": repeated}
 
 
 def parse():

@@ -67,9 +67,28 @@ static void *ring_open(const struct ring_load_options *from)
     return NULL;
 }
 
-static void ring_close(void *opened)
+/* Whether nodes that answer are still to be told, or to be given, what they missed. */
+static bool owes_copies(struct sp_ring *ring)
 {
-    sp_ring_close(((struct ring_opened *)opened)->ring);
+    struct sp_ring_node *nodes;
+    size_t count = 0;
+    bool owes = false;
+    if (sp_ring_nodes(ring, &nodes, &count, NULL) != SP_OK)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        owes |= nodes[i].distrusted && !nodes[i].kept_back;
+    free(nodes);
+    return owes;
+}
+
+/* A client that ends takes what it knows of Redis nodes with it. */
+static void ring_close(void *argument)
+{
+    struct ring_opened *opened = argument;
+    const uint64_t until = ring_load_now_ns() + PATIENCE_MS * (uint64_t)1000000;
+    while (opened->options->redis && owes_copies(opened->ring) && ring_load_now_ns() < until)
+        poll(NULL, 0, 10);
+    sp_ring_close(opened->ring);
 }
 
 static void *ring_connect(void *opened)
