@@ -7,7 +7,7 @@ time, 4 s. The client says itself when its breakers open and when its map is ano
 ring_load, every 2 ms). ZooKeeper is killed by SIGKILL, and started again with its data after 20 s, or
 600 s with --long; the time that a session lasts after that is waited for, so that one which was lost
 would be seen. The workers are processes that learn of the ring from the pond of a sidepondd on
-their host; sessions are what ZooKeeper's four-letter word `cons` shows.
+their host, and reach it without a proxy; sessions are what ZooKeeper's four-letter word `cons` shows.
 """
 import contextlib
 import os
@@ -29,10 +29,10 @@ LOAD = {"keys": KEYS, "threads": 8, "rate": 2000, "reads": 70, "deletes": 5, "pr
 
 
 @contextlib.contextmanager
-def ring_of(count):
+def ring_of(count, **more):
     with zookeeper_kit.Ensemble(1) as zookeeper, ring_kit.Directory("bench-zookeeper") as directory:
         with ring_kit.SidepondRing(directory, count, slots=16384, zookeeper=zookeeper.servers,
-                                   session=f"{SESSION_SECONDS}s") as ring:
+                                   session=f"{SESSION_SECONDS}s", **more) as ring:
             ring.await_clean()
             yield zookeeper, directory, ring
 
@@ -127,7 +127,7 @@ def failed(counts):
 
 def measure_workers(count):
     """Sessions in all while they work, how many operations they did, and how many failed."""
-    with ring_of(1) as (zookeeper, directory, ring), contextlib.ExitStack() as stack:
+    with ring_of(1, direct=True) as (zookeeper, directory, ring), contextlib.ExitStack() as stack:
         workers = []
         for i in range(count):
             load = ring_kit.Load(directory.sub(f"worker-{i}"), client="ring", threads=1, keys=200,

@@ -20,6 +20,7 @@ come back, empty or with what they had before, and the checker has to find that 
 """
 import argparse
 import contextlib
+import itertools
 import os
 import random
 import subprocess
@@ -34,6 +35,7 @@ import zookeeper_kit
 
 LONG_RUNS = {"sidepondd": 200, "redis": 50}
 KEYS = 600
+PLACES = itertools.count()
 QUIET_SECONDS = 0.3
 BROKEN_SECONDS = 3
 ATTEMPTS = 3
@@ -101,8 +103,8 @@ class Run(ring_fault_kinds.Faults):
                 **self.ring.load_options()}
 
     def make_ring(self):
-        # A place of its own for each run: the paths before this one's are other rings.
-        where = self.zookeeper and f"{self.proxies.servers}/run{self.seed}"
+        # A place of its own for each attempt: the paths before this one's are other rings.
+        where = self.zookeeper and f"{self.proxies.servers}/ring{next(PLACES)}"
         through = {"zookeeper": where, "proxies": self.proxies, "sources": True}
         session = f"{ring_fault_kinds.SESSION_SECONDS}s"
         if self.kind == "redis":

@@ -353,12 +353,12 @@ class ZookeeperProxies:
 
 
 class Node:
-    """A node behind a proxy: others know it by the proxy's address, and it comes to them from
-    `source`, if the ring has sources."""
+    """A node behind a proxy: others know it by the proxy's address, unless the ring is `direct`, and
+    it comes to them from `source`, if the ring has sources."""
 
     def __init__(self, ring, name, ports, source):
         self.ring, self.name, self.source = ring, name, source
-        self.port, self.own_port = ports
+        self.port, self.own_port = ports if not ring.direct else ports[1:] * 2
         self.address = f"127.0.0.1:{self.port}"
         self.directory = ring.directory.sub(name)
         self.proxy = Proxy(*ports)
@@ -421,8 +421,9 @@ class Node:
 class Ring:
     """Nodes that hold keys together, of a fixed list or by ZooKeeper."""
 
-    def __init__(self, directory, count, zookeeper=None, spare=0, sources=False, proxies=None):
-        self.directory, self.zookeeper = directory, zookeeper
+    def __init__(self, directory, count, zookeeper=None, spare=0, sources=False, proxies=None,
+                 direct=False):
+        self.directory, self.zookeeper, self.direct = directory, zookeeper, direct
         self.sources, self.zookeeper_proxies = sources and os.path.exists(SOURCE), proxies
         ports = free_ports(2 * (count + spare))
         self.all = [Node(self, f"n{i}", ports[2 * i:2 * i + 2], f"127.0.0.{11 + i}")
