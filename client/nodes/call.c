@@ -160,7 +160,7 @@ static enum verdict judge_reply(struct batch *batch, uint32_t at, struct sp_repl
     call->reply = reply;
     item->status = SP_OK;
     if (is_absent(calls, &calls->plans[at], reply))
-        return VERDICT_ABSENT;
+        return view_holds(batch->view, item->slot, node) ? VERDICT_ABSENT : VERDICT_REFUSED;
     call->copies.have = calls->plans[at].info->writes && reply->type != SP_REPLY_ERROR;
     for (uint32_t i = 0; i < batch->view->map->node_count; i++)
         if (batch->view->nodes[i] == node)
@@ -256,7 +256,7 @@ static void note_missed(struct calls *calls, const struct batch *batch, uint32_t
             continue;
         struct node *node = batch->view->nodes[nodes[i]];
         copy_missed(calls->ring, node, plan->place.slot, call->arguments[plan->place.key],
-                    call_size(call, plan->place.key));
+                    call_size(call, plan->place.key), true);
         trust_missed(calls->ring, node, plan->place.slot, NULL, 0);
     }
 }

@@ -7,6 +7,9 @@
  * dumped once more after it has been restored, and restored again if it is another value by then;
  * what remains is the time between the arrivals of one write at two nodes.
  *
+ * Where no copy has the key, it is removed only if that is what the node may have missed: the other
+ * one may have been started anew and be empty, and what the node has is then the last there is.
+ *
  * Limits: KEYS_MAX keys and KEYS_BYTES_MAX bytes of them for each node. What is beyond is not
  * copied, and the node is then not trusted in those slots by this handle, until it leaves the map
  * or the handle is closed; `sidepond repair` makes the copies equal.
@@ -32,6 +35,7 @@ struct missed_key {
     uint32_t hash;
     size_t size;
     bool dropped; /* it is not missed any more, and in no bucket */
+    bool may_remove;
     char bytes[];
 };
 
@@ -39,6 +43,7 @@ struct missed_keys {
     struct missed_key *first, **last;
     size_t count, bytes;
     bool overflown;
+    const struct missed_key *copying; /* popped, and not there yet */
     struct missed_key *buckets[BUCKETS];
 };
 
@@ -102,7 +107,7 @@ static struct missed_keys *keys_of(struct node *node)
 }
 
 void copy_missed(struct sp_ring *ring, struct node *node, unsigned slot, const void *bytes,
-                 size_t size)
+                 size_t size, bool may_remove)
 {
     struct missed_key *key = malloc(sizeof *key + size);
     pthread_mutex_lock(&ring->mutex);
@@ -114,10 +119,14 @@ void copy_missed(struct sp_ring *ring, struct node *node, unsigned slot, const v
         key->slot = slot;
         key->size = size;
         key->dropped = false;
+        key->may_remove = may_remove;
         if (size > 0)
             memcpy(key->bytes, bytes, size);
         key->hash = hash_of(key->bytes, size);
-        if (*keys_find(keys, bytes, size) == NULL) {
+        struct missed_key *known = *keys_find(keys, bytes, size);
+        if (known != NULL) {
+            known->may_remove |= may_remove;
+        } else {
             bool room = keys->count < KEYS_MAX && keys->bytes + size <= KEYS_BYTES_MAX;
             keys->overflown |= !room;
             if (room) {
@@ -202,6 +211,8 @@ static int copy_from(struct sp_ring *ring, const struct view *view, struct node 
     for (unsigned i = 0; i < COPY_TRIES && (status == SP_OK || status == SP_ENOTFOUND); i++) {
         struct sp_buffer *old = &dumps[i % 2], *now = &dumps[1 - i % 2];
         before = status;
+        if (before == SP_ENOTFOUND && !key->may_remove)
+            break;
         status = restore(ring, view, to, key, before == SP_OK ? old : NULL, ttl_ms);
         if (status != SP_OK)
             break;
@@ -216,11 +227,18 @@ static int copy_from(struct sp_ring *ring, const struct view *view, struct node 
     return status == SP_ENOTFOUND ? SP_OK : status;
 }
 
-static bool has_missed(struct sp_ring *ring, const struct node *node, const struct missed_key *key)
+static bool is_key(const struct missed_key *key, const void *bytes, size_t size)
+{
+    return key != NULL && key->size == size && (size == 0 || memcmp(key->bytes, bytes, size) == 0);
+}
+
+static bool has_missed(struct sp_ring *ring, const struct node *node, const void *bytes,
+                       size_t size)
 {
     pthread_mutex_lock(&ring->mutex);
-    bool missed = node->keys != NULL &&
-                  (node->keys->overflown || *keys_find(node->keys, key->bytes, key->size) != NULL);
+    struct missed_keys *keys = node->keys;
+    bool missed = keys != NULL && (keys->overflown || *keys_find(keys, bytes, size) != NULL ||
+                                   is_key(keys->copying, bytes, size));
     pthread_mutex_unlock(&ring->mutex);
     return missed;
 }
@@ -233,7 +251,7 @@ static bool copy_key(struct sp_ring *ring, const struct view *view, struct node 
     unsigned count = view_candidates(view, key->slot, false, positions);
     for (unsigned i = 0; i < count; i++) {
         struct node *from = view->nodes[positions[i]];
-        if (from == to || node_kept_back(from) || has_missed(ring, from, key))
+        if (from == to || node_kept_back(from) || has_missed(ring, from, key->bytes, key->size))
             continue;
         if (copy_from(ring, view, from, to, key) == SP_OK)
             return true;
@@ -245,14 +263,27 @@ static struct missed_key *pop_locked(struct sp_ring *ring, struct node *node)
 {
     pthread_mutex_lock(&ring->mutex);
     struct missed_key *key = node->keys != NULL ? keys_pop(node->keys) : NULL;
+    if (key != NULL)
+        node->keys->copying = key;
     pthread_mutex_unlock(&ring->mutex);
     return key;
+}
+
+static void copied_locked(struct sp_ring *ring, struct node *node, struct missed_key *key)
+{
+    pthread_mutex_lock(&ring->mutex);
+    node->keys->copying = NULL;
+    pthread_mutex_unlock(&ring->mutex);
+    free(key);
 }
 
 static void put_back(struct sp_ring *ring, struct node *node, struct missed_key *key)
 {
     pthread_mutex_lock(&ring->mutex);
-    if (*keys_find(node->keys, key->bytes, key->size) != NULL) {
+    node->keys->copying = NULL;
+    struct missed_key *known = *keys_find(node->keys, key->bytes, key->size);
+    if (known != NULL) {
+        known->may_remove |= key->may_remove;
         free(key);
     } else {
         keys_append(node->keys, key);
@@ -281,9 +312,27 @@ static enum copied copy_some(struct sp_ring *ring, const struct view *view, stru
             put_back(ring, node, key);
             return COPIED_STUCK;
         }
-        free(key);
+        copied_locked(ring, node, key);
     }
     return COPIED_SOME;
+}
+
+bool copy_find(struct sp_ring *ring, const struct view *view, unsigned slot, const void *key,
+               size_t key_bytes, uint32_t ms, struct sp_buffer *value)
+{
+    const struct ring_slot_copies *copies = &view->map->slots[slot];
+    const struct argument get[] = {{"GET", 3}, {key, key_bytes}};
+    for (unsigned i = 0; i < copies->holder_count; i++) {
+        struct node *node = view->nodes[copies->holders[i]];
+        struct answer answer = {.value = value};
+        if (!node_distrusted(node, slot) || node_kept_back(node) ||
+            has_missed(ring, node, key, key_bytes))
+            continue;
+        if (node_ask(ring, view, node, get, 2, ms, &answer) == SP_OK &&
+            answer.type == SP_REPLY_TEXT)
+            return true;
+    }
+    return false;
 }
 
 bool copy_keep(struct sp_ring *ring, const struct view *view)

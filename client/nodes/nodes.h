@@ -214,6 +214,9 @@ struct view {
 unsigned view_candidates(const struct view *view, unsigned slot, bool once,
                          uint16_t out[CANDIDATES_MAX]);
 
+/* Whether the node is a holder of the slot, and not only a target. */
+bool view_holds(const struct view *view, unsigned slot, const struct node *node);
+
 struct sp_ring;
 struct view *view_take(struct sp_ring *ring); /* NULL: there is none yet */
 void view_give(struct view *view);
@@ -489,12 +492,16 @@ void trust_forget(struct node *node); /* when the node goes */
 
 /* --- copy.c ---------------------------------------------------------------------------------- */
 
-/* A Redis node has missed a write of a key: it is copied when the node answers again. To be called
- * before trust_missed. */
+/* A Redis node has missed a write of a key: it is copied when the node answers again. `may_remove`:
+ * the key may be gone by that write. To be called before trust_missed. */
 void copy_missed(struct sp_ring *ring, struct node *node, unsigned slot, const void *key,
-                 size_t key_bytes);
+                 size_t key_bytes, bool may_remove);
 /* The node has taken a write that takes the place of all before. */
 void copy_taken(struct sp_ring *ring, struct node *node, const void *key, size_t key_bytes);
+/* Whether a holder that is distrusted in the slot has a value of a key that is none of those that
+ * it missed: where the others have none, one of them may have been started anew. */
+bool copy_find(struct sp_ring *ring, const struct view *view, unsigned slot, const void *key,
+               size_t key_bytes, uint32_t ms, struct sp_buffer *value);
 bool copy_keep(struct sp_ring *ring, const struct view *view);
 void copy_forget(struct node *node);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/clock.h"
 #include "client/cache/link.h"
 #include "client/nodes/nodes.h"
 
@@ -50,8 +51,9 @@ static enum verdict answered_get(struct batch *batch, uint32_t at, unsigned part
         item->status = SP_OK;
         return VERDICT_DONE;
     case SP_REPLY_NULL:
+        /* What a target of Redis lacks, it may not have been given yet. */
         if (batch->view->map->parameters.kind == RING_REDIS)
-            return VERDICT_ABSENT;
+            return view_holds(batch->view, item->slot, node) ? VERDICT_ABSENT : VERDICT_REFUSED;
         item->status = SP_ENOTFOUND;
         return VERDICT_DONE;
     case SP_REPLY_ERROR:
@@ -73,6 +75,21 @@ static int plan_gets(struct batch *batch)
 
 static const struct batch_rules get_rules = {plan_gets, put_get, prepare_get, answered_get};
 
+/* On Redis nodes, once more where it may be found; all together no longer than the hedging delay.
+ */
+static void look_again(const struct batch *batch, struct sp_ring_get *gets)
+{
+    const uint32_t hedge_ms = batch->ring->settings.hedge_ms;
+    const uint64_t until = clock_us() + hedge_ms * UINT64_C(1000);
+    for (size_t i = 0; i < batch->count && clock_us() < until; i++) {
+        struct item *item = &batch->items[i];
+        if (item->done && item->status == SP_ENOTFOUND &&
+            copy_find(batch->ring, batch->view, item->slot, gets[i].key, gets[i].key_bytes,
+                      hedge_ms, &gets[i].value))
+            item->status = SP_OK;
+    }
+}
+
 static int run_gets(struct sp_ring *ring, struct sp_ring_get *gets, struct item *items,
                     size_t count)
 {
@@ -87,6 +104,8 @@ static int run_gets(struct sp_ring *ring, struct sp_ring_get *gets, struct item 
     batch.count = count;
     batch.why[0] = '\0';
     int status = batch_run(&batch);
+    if (batch.view != NULL && batch.view->map->parameters.kind == RING_REDIS)
+        look_again(&batch, gets);
     view_give(batch.view);
     for (size_t i = 0; i < count; i++) {
         gets[i].status = items[i].done ? items[i].status : status;

@@ -41,6 +41,15 @@ unsigned view_candidates(const struct view *view, unsigned slot, bool once,
     return count;
 }
 
+bool view_holds(const struct view *view, unsigned slot, const struct node *node)
+{
+    const struct ring_slot_copies *copies = &view->map->slots[slot];
+    unsigned i = 0;
+    while (i < copies->holder_count && view->nodes[copies->holders[i]] != node)
+        i++;
+    return i < copies->holder_count;
+}
+
 /* --- views --------------------------------------------------------------------------------------
  */
 

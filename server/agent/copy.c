@@ -23,6 +23,7 @@
 
 #define SCAN_KEYS     100
 #define AGAIN_MS      500
+#define LEARN_MS      1000
 #define COPY_LEAST_MS 5000 /* large values take longer than a PING */
 
 /* --- the work ----------------------------------------------------------------------------------
@@ -38,7 +39,7 @@ static bool has(const uint16_t *list, unsigned count, int node)
 
 /* What has been done by one map: it takes a while until that is in the next one. */
 struct progress {
-    uint64_t epoch, start;
+    uint64_t epoch, start, since_ms;
     uint64_t slots[RING_SLOT_WORDS]; /* that were copied */
 };
 
@@ -46,7 +47,14 @@ static void follow_map(struct progress *progress, const struct ring_map *map, ui
 {
     if (progress->epoch == map->epoch && progress->start == start)
         return;
-    *progress = (struct progress){.epoch = map->epoch, .start = start};
+    *progress = (struct progress){.epoch = map->epoch, .start = start, .since_ms = clock_ms()};
+}
+
+/* How long until clients know the map. */
+static uint32_t learning_ms(const struct progress *progress)
+{
+    uint64_t past_ms = clock_ms() - progress->since_ms;
+    return past_ms < LEARN_MS ? (uint32_t)(LEARN_MS - past_ms) : 0;
 }
 
 static bool is_done(const struct progress *progress, unsigned slot)
@@ -170,7 +178,8 @@ static bool copy_once(struct watched *server, struct progress *progress)
     struct ring_map *map = current(server, &start);
     if (map != NULL)
         follow_map(progress, map, start);
-    bool work = map != NULL && find_work(map, server->node.name, progress, &holder, copy.slots);
+    bool work = map != NULL && learning_ms(progress) == 0 &&
+                find_work(map, server->node.name, progress, &holder, copy.slots);
     copy.slot_count = map != NULL ? map->parameters.slots : 0;
     ring_map_unref(map);
     if (!work)
@@ -191,12 +200,13 @@ static bool copy_once(struct watched *server, struct progress *progress)
 /* --- the thread --------------------------------------------------------------------------------
  */
 
-/* Until the map or the start id changes; a failure is tried again. */
-static void wait_for_change(struct watched *server)
+/* Until the map or the start id changes, or clients know it; a failure is tried again. */
+static void wait_for_change(struct watched *server, const struct progress *progress)
 {
+    uint32_t left_ms = learning_ms(progress);
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += AGAIN_MS * 1000000L;
+    until.tv_nsec += (left_ms > 0 && left_ms < AGAIN_MS ? left_ms : AGAIN_MS) * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
     pthread_mutex_lock(&server->mutex);
@@ -212,6 +222,6 @@ void *copy_to_server(void *argument)
     struct progress progress = {0};
     while (!server_stopping(server))
         if (!copy_once(server, &progress))
-            wait_for_change(server);
+            wait_for_change(server, &progress);
     return NULL;
 }

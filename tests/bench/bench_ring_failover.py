@@ -19,7 +19,10 @@ wait for its turn. How slow, the same time before the fault says: "slowest read 
 An outage is the longest time in which no operation on keys of the failed node succeeded, while
 there were some to do; without a fault it is the time between two operations.
 
-Options: --json, --quick (one tuned peer and a kill only; seconds, not to be quoted).
+Of rings that are found through ZooKeeper there are more rows, by ring_zookeeper.py.
+
+Options: --json, --quick (one tuned peer and a kill only; seconds, not to be quoted), --long
+(ZooKeeper is away for ten minutes), --ours (no peers).
 """
 import json
 import sys
@@ -29,6 +32,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
 import ring_bench
 import ring_kit
+import ring_zookeeper
 
 KEYS = 10_000
 LOAD = {"threads": 8, "keys": KEYS, "readers": 4, "rate": 4000, "deletes": 5, "preload": 1,
@@ -115,7 +119,7 @@ def measure_peer(name, kind, timeout_ms, fault):
 def measure_redis_nodes(fault):
     """Our ring of stock Redis servers."""
     with ring_kit.Directory("bench-failover") as directory:
-        with ring_kit.RedisRing(directory, 3, proxied=False) as ring:
+        with ring_kit.RedisRing(directory, 3, direct=True) as ring:
             node = ring.nodes[1]
             load, seen = measure(directory, fault, (node.process, ring.keys_of(node, KEYS)),
                                  ring.load_options())
@@ -127,7 +131,7 @@ def measure_redis_nodes(fault):
 
 def measure_sidepondd(fault):
     with ring_kit.Directory("bench-failover") as directory:
-        with ring_kit.SidepondRing(directory, 3, slots=16384, proxied=False) as ring:
+        with ring_kit.SidepondRing(directory, 3, slots=16384, direct=True) as ring:
             ring.await_clean()
             node = ring.nodes[1]
             load, seen = measure(directory, fault, (node.process, ring.keys_of(node, KEYS)),
@@ -188,12 +192,12 @@ def rows_beside(fault, name, ours, peer):
 
 def main():
     options = ring_bench.options()
-    rows = []
+    rows = ring_zookeeper.rows(options, {"kill": FAULTS["kill"]} if options.quick else FAULTS)
     for fault in ["kill"] if options.quick else list(FAULTS):
         ours = measure_sidepondd(fault)
         rows += rows_of_sidepondd(fault, ours)
         rows += rows_of_ours("Redis nodes", fault, measure_redis_nodes(fault))
-        for name, kind, timeout_ms in peers(options.quick):
+        for name, kind, timeout_ms in [] if options.ours else peers(options.quick):
             rows += rows_beside(fault, name, ours, measure_peer(name, kind, timeout_ms, fault))
     return ring_bench.finish("ring-failover", rows, options)
 

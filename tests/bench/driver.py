@@ -101,6 +101,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="name the benchmarks")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="small data: seconds, not to be quoted")
+    parser.add_argument("--long", action="store_true", help="ring-failover: ZooKeeper is away for ten minutes")
     parser.add_argument("--no-install", action="store_true", help="install no packages (see tests/bench/run)")
     arguments = parser.parse_args()
     if arguments.list:
@@ -110,7 +111,7 @@ def main():
     if arguments.name is None:
         parser.error("which benchmark? (--list names them)")
     build()
-    result = measure(arguments.name, ["--quick"] if arguments.quick else [])
+    result = measure(arguments.name, ["--" + name for name in ("quick", "long") if vars(arguments)[name]])
     if arguments.json:
         print(json.dumps(result))
     else:

@@ -8,6 +8,8 @@ def options():
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="small data: seconds, not to be quoted")
+    parser.add_argument("--long", action="store_true", help="what takes long in its full length")
+    parser.add_argument("--ours", action="store_true", help="without the peers")
     return parser.parse_args()
 
 

@@ -5,22 +5,22 @@ nothing is lost. Method: rings under load, a fault, repair, another fault, repai
 (ring_check.c) judges what every client wrote down, and what each node has in the end.
 
     ring_faults.py [--runs N] [--seed S] [--kind sidepondd|redis] [--fault NAME] [--long]
-                   [--zookeeper] [--broken]
+                   [--zookeeper] [--broken] [--json FILE]
 
-Each run draws its faults, the node that has them, their lengths and the load from its seed, which is
-printed; --seed with --runs 1 repeats a run, but for what the machine's scheduling decides. Without
-options it is short; --long is 200 runs with sidepondd and 50 with Redis.
+Each run draws its faults (ring_fault_kinds.py), the node that has them, their lengths and the load
+from its seed, which is printed; --seed with --runs 1 repeats a run, but for what the machine's
+scheduling decides. Without options it is short; --long is 200 runs with sidepondd and 50 with Redis.
+At the end there is a summary by faults (ring_summary.py).
 
-Clients reach a node, and nodes reach each other, through a proxy in front of it, so that refusal,
-reset, silence, delay and loss can be made. `cut` is silence: a node then still reaches the others, but
-nobody reaches it.
+With --zookeeper the nodes find each other through three real ZooKeepers, and Redis has agents.
 
-Rings of stock Redis have no versions and nobody who repairs: a node that has failed stays away to
-the end, and what is judged is what clients saw, and that the other copies have all. With --broken
-such nodes come back, empty or with what they had before, and the checker has to find that in each run.
+Rings of Redis without agents have nobody who repairs: a node that has failed stays away to the end,
+and what is judged is what clients saw, and that the other copies have all. With --broken such nodes
+come back, empty or with what they had before, and the checker has to find that in each run.
 """
 import argparse
 import contextlib
+import itertools
 import os
 import random
 import subprocess
@@ -28,30 +28,35 @@ import sys
 import time
 import traceback
 
+import ring_fault_kinds
 import ring_kit
+import ring_summary
 import zookeeper_kit
 
 LONG_RUNS = {"sidepondd": 200, "redis": 50}
 KEYS = 600
+PLACES = itertools.count()
 QUIET_SECONDS = 0.3
-SESSION_SECONDS = 1
 BROKEN_SECONDS = 3
 ATTEMPTS = 3
-STALL_SECONDS = 0.25
+# So long that it is a fault of its own. Of Redis, a copy that is late misses a write, and what only
+# the other one has is lost with that.
+STALL_SECONDS = {"sidepondd": 0.25, "redis": 0.05}
 
 
-class Run:
+class Run(ring_fault_kinds.Faults):
     """One ring, its load, and the faults that it has."""
 
-    def __init__(self, seed, options, zookeeper=None):
-        self.zookeeper = zookeeper
+    def __init__(self, seed, options, zookeeper=None, proxies=None):
+        self.zookeeper, self.proxies = zookeeper, proxies
         self.random = random.Random(seed)
         self.seed, self.kind, self.long = seed, options.kind, options.long
         self.broken, self.program = options.broken, None
         if options.broken_node:
             self.program = os.path.join(ring_kit.BUILD, "bin", options.broken_node)
+        self.plan = self.draw_plan(options.fault)
         self.directory = self.ring = self.load = None
-        self.parted = False
+        self.begun = time.monotonic()
 
     def note(self, text):
         print(f"run {self.seed}: {text}", flush=True)
@@ -62,179 +67,66 @@ class Run:
     def pause(self, least, most):
         time.sleep(self.between(least, most))
 
-    # --- faults: each ends with the node as it should be ---
-
-    def kill_warm(self, node):
-        node.process.kill()
-        self.pause(0, 2)
-        node.start().await_answer()
-
-    def kill_empty(self, node):
-        node.process.kill()
-        node.forget()
-        self.pause(0, 1)
-        node.start().await_answer()
-
-    def stop(self, node):
-        node.process.halt()
-        self.pause(0.2, 5)
-        node.process.go_on()
-
-    def _network(self, node, order, least=0.3, most=3):
-        node.proxy.order(order)
-        self.pause(least, most)
-        node.proxy.order("pass")
-
-    def refuse(self, node):
-        self._network(node, "refuse")
-
-    def reset(self, node):
-        self._network(node, "reset")
-
-    def cut(self, node):
-        self._network(node, "cut")
-
-    def slow(self, node):
-        self._network(node, f"slow {self.random.randint(1, 80)}")
-
-    def lose(self, node):
-        self._network(node, f"lose {self.random.randint(1, 20)}")
-
-    def restart(self, node):
-        node.process.end()
-        node.start().await_answer()
-
-    def rolling(self, _):
-        for node in self.ring.nodes:
-            self.restart(node)
-            self.ring.await_clean()
-
-    def old_data(self, node):
-        """What it held before the last writes and deletions is all that it has."""
-        node.process.end()
-        node.save()
-        node.start().await_answer()
-        self.ring.await_clean()
-        self.pause(0.3, 1)
-        node.process.kill()
-        node.restore()
-        node.start().await_answer()
-
-    def skew(self, node):
-        """Within what `clock_ahead` allows, of a minute."""
-        skew = str(self.random.choice((-1, 1)) * self.random.randint(1000, 50000))
-        node.process.end()
-        node.process.environment |= {"LD_PRELOAD": os.path.abspath(ring_kit.CLOCK),
-                                     "RING_CLOCK_SKEW_MS": skew}
-        node.start().await_answer()
-        self.ring.await_clean()
-        self.pause(0.2, 1)
-        for name in ("LD_PRELOAD", "RING_CLOCK_SKEW_MS"):
-            del node.process.environment[name]
-        self.restart(node)
-
-    # --- of rings that are found through ZooKeeper ---
-
-    def zookeeper_restart(self, _):
-        self.zookeeper.kill()
-        self.pause(0.3, 6)
-        self.zookeeper.start()
-        self.zookeeper.await_serving()
-
-    def session_lost(self, node):
-        """The node stands still for longer than its session lasts, and is taken out of the map."""
-        node.process.halt()
-        time.sleep(SESSION_SECONDS + self.between(0.8, 2))
-        node.process.go_on()
-
-    def grow(self, _):
-        """Two nodes join, one after the other or at once, and leave again."""
-        at_once = self.random.random() < 0.5
-        for _ in range(2):
-            self.ring.grow()
-            if not at_once:
-                self.ring.await_clean()
-        self.ring.await_clean()
-        for _ in range(2):
-            self.ring.shrink()
-            self.ring.await_clean()
-
-    # --- of Redis: the node stays away ---
-
-    def redis_kill(self, node):
-        node.process.kill()
-
-    def redis_refuse(self, node):
-        node.proxy.order("refuse")
-
-    def redis_reset(self, node):
-        node.proxy.order("reset")
-
-    def redis_stop(self, node):
-        node.process.halt()
-
-    def redis_cut(self, node):
-        node.proxy.order("cut")
-
-    # --- what a ring without versions and repair cannot bear: the checker has to object ---
-
-    def redis_empty(self, node):
-        node.process.kill()
-        self.pause(0.1, 1)
-        node.start().await_answer()
-
-    def redis_return(self, node):
-        node.process.halt()
-        self.pause(0.8, 3)
-        node.process.go_on()
-
-    SIDEPOND = (kill_warm, kill_empty, stop, refuse, reset, cut, slow, lose, restart, rolling,
-                old_data, skew)
-    ZOOKEEPER = (zookeeper_restart, session_lost, grow, kill_warm, kill_empty, stop, cut, restart,
-                 rolling, old_data)
-    # Clients are parted from a node that lives, and knows of nothing: see RING.md, what is not promised.
-    PARTED = {"refuse", "reset", "cut", "slow", "lose"}
-    REDIS = (redis_kill, redis_refuse, redis_reset, redis_stop, redis_cut)
-    BROKEN = (redis_empty, redis_return)
+    def names(self):
+        return [fault.__name__ for fault in self.plan]
 
     # --- a run ---
 
-    def plan(self, fault):
-        if self.broken:
-            return [f for f in self.BROKEN if f.__name__ == fault] or [
-                self.random.choice(self.BROKEN)]
-        known = (self.REDIS if self.kind == "redis" else
-                 self.ZOOKEEPER if self.zookeeper else self.SIDEPOND)
+    def draw_plan(self, fault):
+        known = self.BROKEN if self.broken else self.known(self.kind, self.zookeeper is not None)
         if fault:
             return [next(f for f in known if f.__name__ == fault)]
-        count = 2 if self.long and self.kind == "sidepondd" else 1
+        count = 2 if self.long and self.repairs() else 1
         return [self.random.choice(known) for _ in range(count)]
+
+    def repairs(self):
+        """Whether the ring is whole again after a fault."""
+        return self.kind == "sidepondd" or self.zookeeper is not None
 
     def load_options(self):
         """Of Redis nothing is deleted: a copy that is silent answers neither that a key is there nor
-        that it is not."""
+        that it is not. Nor do two clients write one key, as nobody promises that copies are equal
+        then."""
+        sidepondd = self.kind == "sidepondd"
         often = {"rate": 6000, "reads": 30, "deletes": 30} if self.program else {}
         if self.broken:  # what a node has lost is not all written anew before the end
             often = {"rate": 500, "keys": 20 * KEYS}
+        for name in self.names():
+            often |= self.LOADS.get(name, {})
         return {"preload": 1, "keys": KEYS, "threads": 4, "seed": self.random.randrange(1 << 30),
-                "counters": 8 if self.kind == "sidepondd" else 0,
+                "counters": 8 if sidepondd else 0,
                 "rate": self.random.choice((500, 2000, 6000)),
                 "reads": self.random.choice((30, 70, 90)),
-                "deletes": self.random.choice((5, 30)) if self.kind == "sidepondd" else 0,
-                "shared": self.random.choice((0, 20)),
+                "deletes": self.random.choice((5, 30)) if sidepondd else 0,
+                "shared": self.random.choice((0, 20)) if sidepondd else 0,
                 "value_bytes": self.random.choice((32, 100, 3000)), **often,
                 **self.ring.load_options()}
 
     def make_ring(self):
+        # A place of its own for each attempt: the paths before this one's are other rings.
+        where = self.zookeeper and f"{self.proxies.servers}/ring{next(PLACES)}"
+        through = {"zookeeper": where, "proxies": self.proxies, "sources": True}
+        session = f"{ring_fault_kinds.SESSION_SECONDS}s"
         if self.kind == "redis":
-            return ring_kit.RedisRing(self.directory, 3)
-        # A place of its own for each run: the paths before this one's are other rings.
-        where = self.zookeeper and f"{self.zookeeper.servers}/run{self.seed}"
-        ring = ring_kit.SidepondRing(self.directory, 3, zookeeper=where, spare=2 if where else 0,
-                                     program=self.program,
-                                     session=f"{SESSION_SECONDS}s")
-        ring.await_clean()
-        return ring
+            return (ring_kit.AgentRing(self.directory, 3, KEYS, session=session, **through) if where
+                    else ring_kit.RedisRing(self.directory, 3))
+        extra = {}
+        for name in self.names():
+            extra |= self.SETTINGS.get(name, {})
+        return ring_kit.SidepondRing(self.directory, 3, spare=2 if where else 0, extra=extra,
+                                     program=self.program, session=session, **through)
+
+    @contextlib.contextmanager
+    def parted_load(self, source):
+        """Some more clients, which come from that address."""
+        options = {**self.load.options, "preload": 0, "first_writer": 101, "threads": 2,
+                   "seed": self.random.randrange(1 << 30)}
+        load = ring_kit.Load(self.load.log, source=source, **options).start()
+        try:
+            yield load
+            self.loads.append(load.end())
+        finally:
+            load.kill()
 
     def await_clean(self):
         """What is broken may never be clean, and is judged as it is then."""
@@ -245,66 +137,80 @@ class Run:
         except AssertionError:
             return BROKEN_SECONDS
 
-    def disturb(self, fault):
-        plan = self.plan(fault)
-        self.parted = any(what.__name__ in self.PARTED for what in plan)
-        for what in plan:
+    def disturb(self):
+        if self.repairs():  # what is there before is on all copies
+            self.await_clean()
+        for fault in self.plan:
             node = self.random.choice(self.ring.nodes)
-            self.note(f"{what.__name__} {node.name}")
+            self.note(f"{fault.__name__} {node.name}")
             time.sleep(QUIET_SECONDS)
-            what(self, node)
-            if self.kind == "redis":
-                self.pause(0.5, 3)
-            else:
+            fault(self, node)
+            if self.repairs():
                 self.note(f"clean after {self.await_clean():.2f} s")
+            else:
+                self.pause(0.5, 3)
         time.sleep(QUIET_SECONDS)
 
     def judge(self):
-        """What the checker objects to; {}: nothing."""
-        verdict = ring_kit.check(self.load.log, *(["no-counters"] if self.parted else []))
-        found = ring_kit.objections(verdict)
-        self.note(f"{verdict['reads']} reads, {verdict['writes']} writes, "
-                  f"{verdict['single_copy_writes']} of them on one copy, "
-                  f"{verdict['counter_conflicts']} counts behind: "
+        """A record of the run (ring_summary.py)."""
+        names = set(self.names())
+        verdict = ring_kit.check(self.load.log, *(["no-counters"] if names & self.UNCOUNTED else []))
+        allowed = set().union(*(self.ALLOWED.get(name, set()) for name in names))
+        found = ring_kit.objections(verdict, allowed)
+        seen = ring_kit.outage(self.load.log, 0, 1 << 62)["reads"]
+        acknowledged = sum(counts[op]["ok"] for counts in self.loads
+                           for op in ("set", "delete", "incr"))
+        self.note(f"{verdict['reads']} reads, the slowest {seen['slowest_ms']:.1f} ms, "
+                  f"{verdict['writes']} writes, {verdict['single_copy_writes']} of them on one copy, "
+                  f"{verdict['counter_conflicts']} counts behind, "
+                  f"{sum(verdict[rule] for rule in allowed)} misses by eviction: "
                   + (f"BROKEN {found} {verdict['first']}" if found else "right"))
-        return found
+        return {"seed": self.seed, "faults": self.names(),
+                "seconds": round(time.monotonic() - self.begun, 2), "reads": verdict["reads"],
+                "writes": verdict["writes"], "acknowledged": acknowledged,
+                "single_copy_writes": verdict["single_copy_writes"],
+                "slowest_read_ms": seen["slowest_ms"], "found": found}
 
-    def go(self, fault=None):
+    def go(self):
         with ring_kit.Directory("ring-faults") as self.directory:
             with self.make_ring() as self.ring:
+                if self.repairs():
+                    self.ring.await_settled()
+                self.loads = []
                 self.load = ring_kit.Load(self.directory.sub("log"), **self.load_options())
                 try:
                     self.load.start()
-                    self.disturb(fault)
-                    self.load.end()
-                    if self.kind == "sidepondd":
+                    self.disturb()
+                    self.loads.append(self.load.end())
+                    if self.repairs():
                         self.await_clean()
-                    self.load.finals(by_client=self.kind == "redis" and not self.broken)
+                    self.load.finals(by_client=not self.repairs() and not self.broken)
                 finally:
                     self.load.kill()
                 return self.judge()
 
 
-def attempt_once(seed, options, zookeeper):
+def attempt_once(run):
     try:
-        return Run(seed, options, zookeeper).go(options.fault)
+        return run.go()
     except (AssertionError, OSError, subprocess.SubprocessError):
         traceback.print_exc()
-        return {"run": "did not come to its end"}
+        return {"seed": run.seed, "faults": run.names(),
+                "found": {"run": "did not come to its end"}}
 
 
-def attempt(seed, options, zookeeper):
+def attempt(seed, options, *zookeeper):
     """A run in which the machine stood still says nothing about one fault, and is made again."""
-    for _ in range(ATTEMPTS):
+    for repeated in range(ATTEMPTS):
         with ring_kit.Stalls() as stalls:
-            found = attempt_once(seed, options, zookeeper)
-        if not found or stalls.longest < STALL_SECONDS:
+            record = attempt_once(Run(seed, options, *zookeeper))
+        if not record["found"] or stalls.longest < STALL_SECONDS[options.kind]:
             break
         print(f"run {seed}: the machine stood still for {stalls.longest:.2f} s; once more")
-    return found
+    return {**record, "repeated": repeated}
 
 
-def main():
+def parse():
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int)
     parser.add_argument("--seed", type=int)
@@ -317,23 +223,42 @@ def main():
                         help="nodes that are broken on purpose: each run is to be found")
     parser.add_argument("--zookeeper", action="store_true",
                         help="the nodes find each other through a real ZooKeeper")
+    parser.add_argument("--json", metavar="FILE", help="where the summary is written, too")
     options = parser.parse_args()
     options.kind = "redis" if options.broken else options.kind
-    runs = options.runs or (LONG_RUNS[options.kind] if options.long else 4)
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 30)
-    print(f"seed {seed}, {runs} runs, {options.kind}", flush=True)
-    broken = {}
+    options.runs = options.runs or (LONG_RUNS[options.kind] if options.long else 4)
+    if options.seed is None:
+        options.seed = random.SystemRandom().randrange(1 << 30)
+    return options
+
+
+def make_runs(options):
     with contextlib.ExitStack() as stack:
-        zookeeper = stack.enter_context(zookeeper_kit.Ensemble(1)) if options.zookeeper else None
-        for i in range(runs):
-            found = attempt(seed + i, options, zookeeper)
-            if found:
-                broken[seed + i] = found
-    print(f"{runs - len(broken)} of {runs} runs are right")
-    for failed, found in broken.items():
-        print(f"seed {failed}: {found}")
+        zookeeper = ()
+        if options.zookeeper:
+            ensemble = stack.enter_context(zookeeper_kit.Ensemble(3))
+            zookeeper = (ensemble, stack.enter_context(ring_kit.ZookeeperProxies(ensemble.ports)))
+        return [attempt(seed, options, *zookeeper)
+                for seed in range(options.seed, options.seed + options.runs)]
+
+
+def main():
+    options = parse()
+    begun = time.monotonic()
+    head = {"seed": options.seed, "kind": options.kind, "zookeeper": options.zookeeper}
+    print(f"seed {options.seed}, {options.runs} runs, {options.kind}", flush=True)
+    records = make_runs(options)
+    found = ring_summary.summary(records)
+    broken = [record for record in records if record["found"]]
+    ring_summary.print_table(found)
+    print(f"{len(records) - len(broken)} of {len(records)} runs are right, "
+          f"after {time.monotonic() - begun:.0f} s")
+    for record in broken:
+        print(f"seed {record['seed']} {record['faults']}: {record['found']}")
+    if options.json:
+        ring_summary.write_json(options.json, head, records, found)
     if options.broken or options.broken_node:
-        return 0 if len(broken) == runs and all("run" not in found for found in broken.values()) else 1
+        return 0 if len(broken) == len(records) and found["all"]["run"] == 0 else 1
     return 1 if broken else 0
 
 

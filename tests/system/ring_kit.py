@@ -16,13 +16,15 @@ import tempfile
 import threading
 import time
 
+import member_kit
 from resp_wire import Closed, Connection, Malformed
 
 BUILD = os.environ.get("SIDEPOND_BUILD_DIR", "build/dev")
 LOAD = os.path.join(BUILD, "bin", "ring_load")
 PROXY = os.path.join(BUILD, "bin", "ring_proxy")
 DAEMON = os.path.join(BUILD, "bin", "sidepondd")
-CLOCK = os.path.join(BUILD, "lib", "libring_clock.so")
+CLOCK = os.path.abspath(os.path.join(BUILD, "lib", "libring_clock.so"))
+SOURCE = os.path.abspath(os.path.join(BUILD, "lib", "libring_source.so"))
 CHECK = os.path.join(BUILD, "bin", "ring_check")
 AWAIT_SECONDS = 60
 PR_SET_PDEATHSIG = 1
@@ -289,6 +291,22 @@ class RedisSentinel:
 
 # --- rings ------------------------------------------------------------------------------------
 
+def await_equal(is_settled, equal, all_of_them, seconds):
+    """Until all is settled, each has been seen to be equal (at once they are not, while they are
+    written), and all has stayed settled. Seconds that it took."""
+    begun = time.monotonic()
+    while True:
+        wait_for(is_settled, "all copies are there", seconds)
+        left = set(all_of_them)
+
+        def none_is_left():
+            left.difference_update(equal())  # pylint: disable=cell-var-from-loop
+            return not left or not is_settled()
+        wait_for(none_is_left, "all copies are equal", seconds)
+        if is_settled():
+            return time.monotonic() - begun
+
+
 class Proxy:
     """ring_proxy in front of a node."""
 
@@ -315,24 +333,63 @@ class Proxy:
         self.process.stdout.close()
 
 
-class Node:
-    """A node behind a proxy: others know it by the proxy's address. Without one where the ports are
-    the same."""
+class ZookeeperProxies:
+    """One in front of each server of an ensemble; `servers` are they, for clients."""
 
-    def __init__(self, ring, name, port, own_port):
-        self.ring, self.name, self.port, self.own_port = ring, name, port, own_port
-        self.address = f"127.0.0.1:{port}"
+    def __init__(self, ports):
+        self.proxies = [Proxy(own, port) for own, port in zip(free_ports(len(ports)), ports)]
+        self.servers = ",".join(f"127.0.0.1:{proxy.port}" for proxy in self.proxies)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        for proxy in self.proxies:
+            proxy.kill()
+
+    def order(self, line):
+        for proxy in self.proxies:
+            proxy.order(line)
+
+
+class Node:
+    """A node behind a proxy: others know it by the proxy's address, unless the ring is `direct`, and
+    it comes to them from `source`, if the ring has sources."""
+
+    def __init__(self, ring, name, ports, source):
+        self.ring, self.name, self.source = ring, name, source
+        self.port, self.own_port = ports if not ring.direct else ports[1:] * 2
+        self.address = f"127.0.0.1:{self.port}"
         self.directory = ring.directory.sub(name)
-        self.proxy = Proxy(port, own_port) if port != own_port else None
+        self.proxy = None if ring.direct else Proxy(*ports)
         self.process = None
-        self.environment = {}
 
     def start(self):
         if self.process is None:
-            self.process = self.ring.directory.process(
-                self.name, self.ring.arguments(self), self.environment)
+            self.process = self.ring.directory.process(self.name, self.ring.arguments(self))
+            self.preload()
+        self.ring.begins(self)
         self.process.start()
         return self
+
+    def preload(self, *libraries):
+        """These, when it is started next, besides the one for its source."""
+        if self.ring.sources:
+            libraries = (SOURCE, *libraries)
+            self.process.environment["RING_SOURCE"] = self.source
+        self.process.environment["LD_PRELOAD"] = ":".join(libraries)
+
+    def configure(self, name, value):
+        if ask(self.own_port, "CONFIG", "SET", name, value) != b"OK":
+            raise AssertionError(f"{self.name} does not take {name} {value}")
+
+    def is_heard(self, port):
+        """Whether it has a connection to the port that comes from its source."""
+        own = struct.unpack("<I", socket.inet_aton(self.source))[0]
+        with open("/proc/net/tcp", encoding="ascii") as file:
+            rows = [line.split() for line in file.readlines()[1:]]
+        return any(row[1].startswith(f"{own:08X}:") and row[2].endswith(f":{port:04X}") and
+                   row[3] == "01" for row in rows)
 
     def answers(self):
         return self.process is not None and self.process.lives() and answers(self.own_port)
@@ -364,10 +421,12 @@ class Node:
 class Ring:
     """Nodes that hold keys together, of a fixed list or by ZooKeeper."""
 
-    def __init__(self, directory, count, zookeeper=None, spare=0, proxied=True):
-        self.directory, self.zookeeper = directory, zookeeper
+    def __init__(self, directory, count, zookeeper=None, spare=0, sources=False, proxies=None,
+                 direct=False):
+        self.directory, self.zookeeper, self.direct = directory, zookeeper, direct
+        self.sources, self.zookeeper_proxies = sources and os.path.exists(SOURCE), proxies
         ports = free_ports(2 * (count + spare))
-        self.all = [Node(self, f"n{i}", ports[2 * i], ports[2 * i + 1 if proxied else 2 * i])
+        self.all = [Node(self, f"n{i}", ports[2 * i:2 * i + 2], f"127.0.0.{11 + i}")
                     for i in range(count + spare)]
         self.nodes = self.all[:count]
         for node in self.nodes:
@@ -386,6 +445,9 @@ class Ring:
                 node.process.kill()
             if kind is not None and node.process:
                 print(f"--- log of {node.name}\n{node.process.log()[-4000:]}")
+
+    def begins(self, node):
+        """The node is about to be started."""
 
     def list(self):
         return ",".join(f"{node.name}={node.address}" for node in self.nodes)
@@ -411,13 +473,36 @@ class Ring:
         node.await_answer()
         return node
 
-
     def shrink(self):
         """The last of them ends in good order, and what it held is gone."""
         node = self.nodes.pop()
         node.process.end()
         node.forget()
         return node
+
+    def part(self, node, others_to_it=True, it_to_others=True, it_to_zookeeper=True, clients=()):
+        """Cuts these ways until `heal`; clients are the addresses they come from."""
+        others = [other for other in self.nodes if other is not node]
+        if it_to_others:
+            wait_for(lambda: all(node.is_heard(other.port) for other in others),
+                     f"{node.name} comes from {node.source}")
+            for other in others:
+                other.proxy.order(f"cut {node.source}")
+        cut = [*clients, *[other.source for other in others if others_to_it]]
+        if cut:
+            node.proxy.order("cut " + " ".join(cut))
+        if it_to_zookeeper and self.zookeeper:
+            self.zookeeper_proxies.order(f"cut {node.source}")
+
+    def await_settled(self):
+        """Until it is as it is to be, before there is anything in it."""
+        wait_for(self.is_settled, "all copies are there")
+
+    def heal(self):
+        for node in self.nodes:
+            node.proxy.order("pass")
+        if self.zookeeper_proxies:
+            self.zookeeper_proxies.order("pass")
 
 
 class RedisRing(Ring):
@@ -426,6 +511,57 @@ class RedisRing(Ring):
 
     def arguments(self, node):
         return redis_arguments(node.own_port, node.directory)
+
+
+class AgentRing(RedisRing):
+    """Stock Redis servers that are in ZooKeeper, each by an agent beside it."""
+
+    def __init__(self, directory, count, keys, slots=64, session="1s", **more):
+        self.slots, self.session, self.keys = slots, session, keys
+        self.onlooker, self.starts = None, {}
+        super().__init__(directory, count, **more)
+        self.onlooker = member_kit.Node(self.zookeeper, "main", slots=slots)
+        self.agents = {node.name: self._agent(node).start() for node in self.nodes}
+
+    def __exit__(self, *error):
+        self.onlooker.kill()
+        for agent in self.agents.values():
+            agent.kill()
+            if error[0] is not None:
+                print(f"--- log of an agent\n{agent.log()[-4000:]}")
+        super().__exit__(*error)
+
+    def _agent(self, node):
+        config = os.path.join(node.directory, "agent.yaml")
+        with open(config, "w", encoding="utf-8") as file:
+            json.dump({"agent": {"zookeeper": self.zookeeper, "cluster": "main", "slots": self.slots,
+                                 "session": self.session, "check": "100ms", "deadline": "500ms",
+                                 "nodes": [{"name": node.name, "address": node.address}]}}, file)
+        return self.directory.process(f"agent-{node.name}", [DAEMON, "--agent", config])
+
+    def begins(self, node):
+        """Its start id is another one from now on."""
+        if self.onlooker and node.name in self.onlooker.drain().map["nodes"]:
+            self.starts[node.name] = self.onlooker.map["nodes"][node.name][3]
+
+    def is_settled(self):
+        seen = self.onlooker.drain().map
+        return (seen["settled"] and set(seen["nodes"]) == {node.name for node in self.nodes} and
+                not any(seen["nodes"][name][3] == start for name, start in self.starts.items()))
+
+    def equal_keys(self):
+        """Those of which all holders have the same."""
+        slots = next(word["slots"] for word in self.onlooker.send("slots") if "slots" in word)
+        names = [key_name(key) for key in range(self.keys)]
+        values = {node.name: ask(node.own_port, "MGET", *names) for node in self.nodes}
+        if None in values.values():
+            return set()
+        return {key for key in range(self.keys)
+                if len({values[name][key] for name in
+                        slots[slot_of(names[key]) % self.slots]}) == 1}
+
+    def await_clean(self, seconds=AWAIT_SECONDS):
+        return await_equal(self.is_settled, self.equal_keys, range(self.keys), seconds)
 
 
 class Map:
@@ -546,17 +682,7 @@ class SidepondRing(Ring):
                 if len({digests[name][slot] for name in holders if name in digests}) == 1}
 
     def await_clean(self, seconds=AWAIT_SECONDS):
-        """Until all is settled and each slot has been seen to be equal: at once they are not, while
-        they are written. Seconds that it took."""
-        begun = time.monotonic()
-        wait_for(self.is_settled, "all copies are there", seconds)
-        left = set(range(self.slots))
-
-        def none_is_left():
-            left.difference_update(self.equal_slots())
-            return not left
-        wait_for(none_is_left, "all copies are equal", seconds)
-        return time.monotonic() - begun
+        return await_equal(self.is_settled, self.equal_slots, range(self.slots), seconds)
 
 
 # --- the load and its judge ------------------------------------------------------------------
@@ -564,10 +690,13 @@ class SidepondRing(Ring):
 class Load:
     """ring_load, as a process; its options are keyword arguments, with _ for -."""
 
-    def __init__(self, log, **options):
+    def __init__(self, log, source=None, **options):
         self.log = log
         os.makedirs(log, exist_ok=True)
         self.options = options
+        self.environment = None
+        if source:
+            self.environment = {**os.environ, "LD_PRELOAD": SOURCE, "RING_SOURCE": source}
         self.process = None
         self.counts = None
 
@@ -581,7 +710,7 @@ class Load:
         """Returns when its threads begin."""
         self.process = subprocess.Popen(  # pylint: disable=consider-using-with
             self._arguments(self.options), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, preexec_fn=die_with_parent)
+            text=True, preexec_fn=die_with_parent, env=self.environment)
         if self.process.stdout.readline() != "ready\n":
             raise AssertionError("the load does not begin")
         return self

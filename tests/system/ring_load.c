@@ -12,7 +12,9 @@
  * --preload 1 all keys are set before. It says "ready" when the threads begin, and at the end a
  * line of JSON that counts the operations. --final 1 does nothing but read each key once, as the
  * client sees it, or, with a client that can, as each node that holds it has it; with --final 2 as
- * the client sees it. --owners 1 does nothing but print each key's owner.
+ * the client sees it. --owners 1 does nothing but print each key's owner. With --look 1 the file
+ * `looks` of the log has a line for each change of the ring as the client sees it: the time in ns,
+ * the map's epoch, and the nodes whose breakers are open; it is looked at every 2 ms.
  *
  * A thread that finds itself late does not catch up: a second without an answer is a second without
  * further operations of that thread. So more threads than one are needed to see what the other keys
@@ -45,7 +47,7 @@ struct load {
     void *opened;
     const char *log;
     uint64_t threads, readers, keys, counters, rate, reads, deletes, shared, value_bytes, ttl_ms;
-    uint64_t first_writer, seed, preload, final, owners, complaints;
+    uint64_t first_writer, seed, preload, final, owners, look, complaints;
     double seconds;
     _Atomic bool over;
     _Atomic uint64_t complained;
@@ -371,12 +373,32 @@ static bool input_has_ended(int wait_ms)
     return poll(&input, 1, wait_ms) > 0 && read(STDIN_FILENO, &byte, 1) <= 0;
 }
 
+static FILE *open_looks(const struct load *load)
+{
+    char path[512];
+    if (!load->look || !load->client->look)
+        return NULL;
+    snprintf(path, sizeof(path), "%s/looks", load->log);
+    FILE *looks = fopen(path, "we");
+    if (!looks)
+        die(path, strerror(errno));
+    (void)setvbuf(looks, NULL, _IOLBF, 0);
+    return looks;
+}
+
 static void wait_for_the_end(const struct load *load)
 {
     const uint64_t until = ring_load_now_ns() + (uint64_t)(load->seconds * NS_OF_S);
-    while (load->seconds <= 0 || ring_load_now_ns() < until)
-        if (input_has_ended(5))
-            return;
+    FILE *looks = open_looks(load);
+    char line[RING_LOAD_LINE];
+    while (load->seconds <= 0 || ring_load_now_ns() < until) {
+        if (looks && load->client->look(load->opened, line))
+            fprintf(looks, "%llu %s\n", (unsigned long long)ring_load_now_ns(), line);
+        if (input_has_ended(looks ? 2 : 5))
+            break;
+    }
+    if (looks)
+        fclose(looks);
 }
 
 static void run_threads(struct load *load, struct writer *writers)
@@ -471,6 +493,7 @@ static bool set_number(struct load *load, const char *name, const char *text)
         {"preload", &load->preload},
         {"final", &load->final},
         {"owners", &load->owners},
+        {"look", &load->look},
         {"complaints", &load->complaints},
     };
     char *end = NULL;
@@ -493,6 +516,8 @@ static bool set_text(struct load *load, const char *name, const char *text)
         options->zookeeper = text;
     else if (strcmp(name, "cluster") == 0)
         options->cluster = text;
+    else if (strcmp(name, "pond") == 0)
+        options->pond = text;
     else if (strcmp(name, "log") == 0)
         load->log = text;
     else if (strcmp(name, "need") == 0)

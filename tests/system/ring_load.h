@@ -17,6 +17,7 @@ struct ring_load_options {
     const char *nodes;     /* as the client wants them: see each */
     const char *zookeeper; /* of "ring", in the place of nodes */
     const char *cluster;   /* of "ring", in ZooKeeper */
+    const char *pond;      /* of "ring": of a daemon that tells of it; see struct sp_ring_options */
     bool redis;            /* of "ring": the nodes are Redis */
     uint16_t slots;        /* of "ring" with nodes; 0: as the library has it */
     bool need_all;
@@ -41,6 +42,7 @@ struct ring_load_many {
 #define RING_LOAD_MANY 512u
 
 #define RING_LOAD_NO_COPY (-1)
+#define RING_LOAD_LINE    1024u
 
 /* What a client does. Operations return an enum ring_log_outcome. */
 struct ring_load_client {
@@ -66,6 +68,9 @@ struct ring_load_client {
                     struct ring_load_value *value);
     /* The name of the key's owner, valid until the next call. NULL where the client knows none. */
     const char *(*owner)(void *connection, const char *key, size_t bytes);
+    /* A line "EPOCH NAME..." with those nodes whose breakers are open, where that has changed since
+     * it was called last, which only one thread does. NULL where the client knows no breakers. */
+    bool (*look)(void *opened, char line[RING_LOAD_LINE]);
     /* Why the last operation failed, for humans. */
     const char *(*why)(void *connection);
 };

@@ -4,9 +4,9 @@
  * of an application do; each is a client in the checker's sense, for what is promised to a handle
  * is promised to each of them.
  *
- * `nodes`: "NAME=ADDRESS,...", or none, and `zookeeper` is asked. At the end the copies of each key
- * are read from the nodes themselves, over connections of their own: from a sidepondd attached
- * ones, so that a node says what it has, and asks nobody else.
+ * `nodes`: "NAME=ADDRESS,...", or none, and `zookeeper` is asked, or else the pond. At the end the
+ * copies of each key are read from the nodes themselves, over connections of their own: from a
+ * sidepondd attached ones, so that a node says what it has, and asks nobody else.
  */
 #include <hiredis/hiredis.h>
 #include <poll.h>
@@ -49,6 +49,7 @@ static void *ring_open(const struct ring_load_options *from)
     struct sp_ring_options options = SP_RING_OPTIONS_INIT;
     options.nodes = from->nodes;
     options.zookeeper = from->zookeeper;
+    options.pond = from->pond;
     options.redis = from->redis;
     if (from->slots)
         options.slots = from->slots;
@@ -66,9 +67,28 @@ static void *ring_open(const struct ring_load_options *from)
     return NULL;
 }
 
-static void ring_close(void *opened)
+/* Whether nodes that answer are still to be told, or to be given, what they missed. */
+static bool owes_copies(struct sp_ring *ring)
 {
-    sp_ring_close(((struct ring_opened *)opened)->ring);
+    struct sp_ring_node *nodes;
+    size_t count = 0;
+    bool owes = false;
+    if (sp_ring_nodes(ring, &nodes, &count, NULL) != SP_OK)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        owes |= nodes[i].distrusted && !nodes[i].kept_back;
+    free(nodes);
+    return owes;
+}
+
+/* A client that ends takes what it knows of Redis nodes with it. */
+static void ring_close(void *argument)
+{
+    struct ring_opened *opened = argument;
+    const uint64_t until = ring_load_now_ns() + PATIENCE_MS * (uint64_t)1000000;
+    while (opened->options->redis && owes_copies(opened->ring) && ring_load_now_ns() < until)
+        poll(NULL, 0, 10);
+    sp_ring_close(opened->ring);
 }
 
 static void *ring_connect(void *opened)
@@ -179,6 +199,26 @@ static int ring_incr(void *argument, const char *key, size_t bytes, int64_t *cou
     struct sp_ring_copies told = {0};
     int status = sp_ring_incr(connection->opened->ring, key, bytes, 1, count, &told);
     return outcome_of_write(connection, status, &told, copies);
+}
+
+static bool ring_look(void *argument, char line[RING_LOAD_LINE])
+{
+    static char last[RING_LOAD_LINE];
+    const struct ring_opened *opened = argument;
+    struct sp_ring_node *nodes;
+    struct sp_ring_state state;
+    size_t count = 0, size;
+    if (sp_ring_nodes(opened->ring, &nodes, &count, &state) != SP_OK)
+        return false;
+    size = (size_t)snprintf(line, RING_LOAD_LINE, "%llu", (unsigned long long)state.epoch);
+    for (size_t i = 0; i < count && size < RING_LOAD_LINE; i++)
+        if (nodes[i].kept_back)
+            size += (size_t)snprintf(line + size, RING_LOAD_LINE - size, " %s", nodes[i].name);
+    free(nodes);
+    if (strcmp(line, last) == 0)
+        return false;
+    memcpy(last, line, RING_LOAD_LINE);
+    return true;
 }
 
 static const char *ring_why(void *argument)
@@ -294,5 +334,6 @@ const struct ring_load_client ring_load_ring = {
     .incr = ring_incr,
     .get_copy = ring_get_copy,
     .owner = ring_owner,
+    .look = ring_look,
     .why = ring_why,
 };

@@ -12,6 +12,7 @@
  *     reset         connections are accepted and reset, those that there are as well
  *     cut           a partition: nothing arrives and nothing is told, in both directions; who
  *                   connects is accepted by the system and hears nothing
+ *     cut SOURCE... the same only for those who connect from these addresses, as 127.0.0.12
  *     slow MS       bytes go through, each piece so many ms late
  *     lose PERCENT  of the pieces so many are late by 200 ms, as a lost segment is that TCP repeats
  *
@@ -35,7 +36,8 @@
 #define LINKS_MAX    1024u
 #define BUFFER_BYTES 65536u
 #define LOSS_MS      200u
-#define LINE_BYTES   64u
+#define LINE_BYTES   256u
+#define SOURCES_MAX  16u
 
 enum mode { PASS, REFUSE, RESET, CUT };
 
@@ -49,6 +51,8 @@ struct flow {
 
 struct link {
     int fd[2]; /* client, node */
+    in_addr_t source;
+    bool cut;
     struct flow flow[2];
 };
 
@@ -58,6 +62,8 @@ struct proxy {
     enum mode mode;
     uint32_t slow_ms, lose_percent;
     uint64_t random;
+    size_t source_count; /* of those that are cut */
+    in_addr_t sources[SOURCES_MAX];
     size_t link_count;
     struct link *links[LINKS_MAX];
 };
@@ -133,10 +139,20 @@ static int connect_node(const struct proxy *proxy)
     return -1;
 }
 
+static bool is_cut(const struct proxy *proxy, in_addr_t source)
+{
+    size_t i = 0;
+    while (i < proxy->source_count && proxy->sources[i] != source)
+        i++;
+    return i < proxy->source_count;
+}
+
 static void accept_link(struct proxy *proxy)
 {
     const struct linger hard = {.l_onoff = 1};
-    int client = accept4(proxy->listener, NULL, NULL, SOCK_CLOEXEC);
+    struct sockaddr_in from = {.sin_port = 0};
+    socklen_t size = sizeof(from);
+    int client = accept4(proxy->listener, (struct sockaddr *)&from, &size, SOCK_CLOEXEC);
     if (client < 0)
         return;
     struct link *link = NULL;
@@ -154,6 +170,8 @@ static void accept_link(struct proxy *proxy)
     prepare(node);
     link->fd[0] = client;
     link->fd[1] = node;
+    link->source = from.sin_addr.s_addr;
+    link->cut = is_cut(proxy, link->source);
     proxy->links[proxy->link_count++] = link;
 }
 
@@ -199,6 +217,8 @@ static short wanted(const struct link *link, int fd_side, uint64_t now)
     const struct flow *in = &link->flow[fd_side];
     const struct flow *out = &link->flow[!fd_side];
     short events = 0;
+    if (link->cut)
+        return 0;
     if (!in->ended && in->from == in->until)
         events |= POLLIN;
     if (out->from < out->until && out->due_ms <= now)
@@ -222,17 +242,29 @@ static bool serve_link(struct proxy *proxy, struct link *link, const struct poll
     return !(link->flow[0].ended && link->flow[1].ended);
 }
 
+static void cut_sources(struct proxy *proxy, char *list)
+{
+    struct in_addr source;
+    proxy->source_count = 0;
+    for (char *word; list && (word = strsep(&list, " \n")) != NULL;)
+        if (proxy->source_count < SOURCES_MAX && inet_pton(AF_INET, word, &source) == 1)
+            proxy->sources[proxy->source_count++] = source.s_addr;
+    for (size_t i = 0; i < proxy->link_count; i++)
+        proxy->links[i]->cut = is_cut(proxy, proxy->links[i]->source);
+}
+
 static bool obey(struct proxy *proxy)
 {
     char line[LINE_BYTES];
     if (!fgets(line, sizeof(line), stdin))
         return false;
+    cut_sources(proxy, strncmp(line, "cut ", 4) == 0 ? line + 4 : NULL);
     const uint32_t number = strchr(line, ' ') ? (uint32_t)strtoul(strchr(line, ' '), NULL, 10) : 0;
     proxy->slow_ms = strncmp(line, "slow", 4) == 0 ? number : 0;
     proxy->lose_percent = strncmp(line, "lose", 4) == 0 ? number : 0;
     proxy->mode = strncmp(line, "refuse", 6) == 0  ? REFUSE
                   : strncmp(line, "reset", 5) == 0 ? RESET
-                  : strncmp(line, "cut", 3) == 0   ? CUT
+                  : strcmp(line, "cut\n") == 0     ? CUT
                                                    : PASS;
     if (proxy->mode == REFUSE && proxy->listener >= 0) {
         close(proxy->listener);
