@@ -66,6 +66,7 @@ struct repair {
     struct slots
         alone; /* that nobody else could be asked about, in each round since alone_since_ms */
     uint64_t alone_since_ms;
+    bool lacks_all; /* it has begun with nothing, and ZooKeeper cannot say that others have gone */
 };
 
 /* --- rounds ----------------------------------------------------------------------------------- */
@@ -322,7 +323,7 @@ static void ask_other(struct repair *repair, struct other *other, struct verdict
         return;
     hurry_writer(ring, other->name);
     wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
-    int status = look_at(repair, &wire, other, &good);
+    int status = wire_learn(&wire, ring) ? SP_EBUSY : look_at(repair, &wire, other, &good);
     if (status != SP_OK && status != SP_EBUSY)
         log_limited(LOG_INFO, "ring", 10, "comparing with %s: %s", other->name,
                     wire.open ? sp_status_text(status) : sp_error_detail());
@@ -342,6 +343,8 @@ static struct slots believe(struct repair *repair, const struct slots *missing,
     slots_drop(&alone, &verdicts->agreed);
     slots_drop(&alone, &verdicts->refused);
     slots_keep(&repair->alone, &alone);
+    if (repair->lacks_all)
+        return none;
     if (slots_none(&repair->alone) || repair->alone_since_ms < repair->suspect_since_ms) {
         repair->alone = alone;
         repair->alone_since_ms = clock_ms();
@@ -392,6 +395,7 @@ static void begin_round(struct repair *repair)
     repair->self = ring->self;
     repair->by_map = ring->by_map;
     repair->suspect_since_ms = ring->suspect_since_ms;
+    repair->lacks_all = ring->stands_in && ring->began_empty;
 }
 
 /* False: there is nothing to do. */
@@ -399,6 +403,8 @@ static bool become_current(struct repair *repair)
 {
     struct ring *ring = repair->ring;
     struct verdicts verdicts = {0};
+    if (!ring_confirm(ring))
+        return false;
     pthread_mutex_lock(&ring->lock);
     struct slots missing = find_missing(ring);
     bool any = ring->map && !slots_none(&missing);
@@ -460,7 +466,8 @@ static void compare_with(struct repair *repair, struct other *other, bool evicti
     if (wire_open(&wire, ring, other->address, ring->ack_timeout_ms) != SP_OK)
         return;
     wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
-    int status = look_twice(ring, &wire, &other->want, &differ);
+    int status =
+        wire_learn(&wire, ring) ? SP_EBUSY : look_twice(ring, &wire, &other->want, &differ);
     unsigned count = status == SP_OK ? slots_count(&differ) : 0;
     atomic_fetch_add_explicit(&ring->differing_slots, count, memory_order_relaxed);
     if (count > 0 && !evicting) {
