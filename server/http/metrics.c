@@ -677,11 +677,7 @@ char *http_metrics_text(const struct http_options *options)
         emit_metric(&metrics[i], &seen, &out);
     ring_metrics_text(&seen, &out);
     observation_free(&seen);
-    if (out.failed) {
-        free(out.bytes);
-        return NULL;
-    }
-    return out.bytes;
+    return text_take(&out);
 }
 
 void http_metrics_reference(FILE *out)
