@@ -191,7 +191,7 @@ struct member {
     char base[MEMBER_PATH_BYTES / 2]; /* chroot and all */
     uint32_t session_ms;
     bool is_node;
-    struct ring_node node; /* its start id is the mailbox's */
+    struct ring_node node; /* its start id, weight and zone are the mailbox's */
     struct ring_parameters parameters;
     struct member_options calls; /* the callbacks and their context */
 

@@ -285,6 +285,17 @@ void member_register(struct member *member, bool wanted, uint64_t start)
     mailbox_poke(member->box);
 }
 
+void member_change(struct member *member, uint16_t weight, const char *zone)
+{
+    if (member->pid != getpid())
+        return;
+    pthread_mutex_lock(&member->box->mutex);
+    member->node.weight = weight;
+    snprintf(member->node.zone, sizeof member->node.zone, "%s", zone);
+    pthread_mutex_unlock(&member->box->mutex);
+    mailbox_poke(member->box);
+}
+
 void member_hold(struct member *member, const uint64_t slots[RING_SLOT_WORDS])
 {
     if (member->pid != getpid())

@@ -74,6 +74,8 @@ int member_open(const struct member_options *options, struct member **out, char 
 void member_close(struct member *member);
 /* Takes the node in or out, under a start id. Any thread. */
 void member_register(struct member *member, bool wanted, uint64_t start);
+/* The node's weight (1 to 1000) and zone are others from now on; its name and address stay. */
+void member_change(struct member *member, uint16_t weight, const char *zone);
 
 /* The node is complete for these slots: it becomes their holder, as soon as that can be written. */
 void member_hold(struct member *member, const uint64_t slots[RING_SLOT_WORDS]);

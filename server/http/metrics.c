@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "server/command/command.h"
+#include "server/http/metrics_agent.h"
 #include "server/http/metrics_ring.h"
 #include "server/http/observe.h"
 #include "server/log/log.h"
@@ -687,4 +688,5 @@ void http_metrics_reference(FILE *out)
         fprintf(out, "| `%s` | %s | %s | %s |\n", metrics[i].name, type_names[metrics[i].type],
                 metrics[i].labels, metrics[i].help);
     ring_metrics_reference(out);
+    agent_metrics_reference(out);
 }
