@@ -47,6 +47,14 @@ static void tell(struct member *member, struct ring_map *map)
         member->calls.on_map(member->calls.context, map);
 }
 
+static void save(struct member *member, const struct ring_map *map)
+{
+    int status = member->file != NULL ? ring_map_save(map, member->file) : SP_OK;
+    if (status != SP_OK)
+        (void)member_fail(member, SP_OK, "the map cannot be saved in %s: %s", member->file,
+                          sp_status_text(status));
+}
+
 void change_publish(struct member *member)
 {
     struct view *view = &member->view;
@@ -61,18 +69,70 @@ void change_publish(struct member *member)
     ring_map_unref(member->kept);
     member->kept = ring_map_ref(view->map);
     member->change_ms = 0;
-    int status = member->file != NULL ? ring_map_save(view->map, member->file) : SP_OK;
-    if (status != SP_OK)
-        (void)member_fail(member, SP_OK, "the map cannot be saved in %s: %s", member->file,
-                          sp_status_text(status));
+    save(member, view->map);
     tell(member, view->map);
+}
+
+/* The node by its name and address, whichever process it was then; 0: it is not there. */
+static uint64_t start_in(const struct member *member, const struct ring_map *map)
+{
+    int at = ring_map_find(map, member->node.name);
+    bool same = at >= 0 && strcmp(map->nodes[at].address, member->node.address) == 0;
+    return same ? map->nodes[at].start : 0;
+}
+
+static bool is_ours(const struct member *member, const struct ring_map *map)
+{
+    return !member->is_node || (map->parameters.slots == member->parameters.slots &&
+                                map->parameters.kind == member->parameters.kind);
+}
+
+/* Tells of a map that is not of ZooKeeper. A node that ZooKeeper has not yet registered goes on as
+ * the process that was before it: it is found as that by everybody who has this map. */
+static void tell_old(struct member *member, struct ring_map *map)
+{
+    uint64_t start = start_in(member, map);
+    pthread_mutex_lock(&member->box->mutex);
+    bool goes_on =
+        member->is_node && member->calls.on_old_map != NULL && member->status.session_ms == 0;
+    if (goes_on && start != 0)
+        member->start = start;
+    pthread_mutex_unlock(&member->box->mutex);
+    if (goes_on)
+        member->calls.on_old_map(member->calls.context, map, start);
+    tell(member, map);
 }
 
 void change_publish_file(struct member *member)
 {
+    bool known = member->kept != NULL && is_ours(member, member->kept);
     member->file_ms = INT64_MAX;
-    if (member->kept != NULL && member->map == NULL)
-        tell(member, member->kept);
+    if (member->map != NULL)
+        return;
+    if (known) {
+        save(member, member->kept);
+        tell_old(member, member->kept);
+    } else if (member->is_node && member->calls.on_old_map != NULL) {
+        member->calls.on_old_map(member->calls.context, NULL, 0);
+    }
+}
+
+void change_publish_learnt(struct member *member)
+{
+    pthread_mutex_lock(&member->box->mutex);
+    struct ring_map *map = member->learnt;
+    member->learnt = NULL;
+    pthread_mutex_unlock(&member->box->mutex);
+    bool later = map != NULL && (member->kept == NULL || map->epoch > member->kept->epoch);
+    if (member->connected || !later || !is_ours(member, map)) {
+        ring_map_unref(map);
+        return;
+    }
+    ring_map_unref(member->kept);
+    member->kept = map;
+    member->file_ms = INT64_MAX;
+    save(member, map);
+    tell_old(member, map);
 }
 
 /* --- the members -------------------------------------------------------------------------------
@@ -223,10 +283,7 @@ static const struct ring_map *base_map(const struct member *member)
     const struct ring_map *kept = member->kept;
     if (member->view.map != NULL)
         return member->view.map;
-    if (kept == NULL || kept->parameters.slots != member->parameters.slots ||
-        kept->parameters.kind != member->parameters.kind)
-        return NULL;
-    return kept;
+    return kept != NULL && is_ours(member, kept) ? kept : NULL;
 }
 
 int change(struct member *member)

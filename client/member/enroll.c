@@ -201,10 +201,10 @@ static int put_in(struct member *member, const struct ring_node *own, const stru
 
 int enroll(struct member *member)
 {
-    struct ring_node own = member->node;
     if (!member->is_node)
         return SP_OK;
     pthread_mutex_lock(&member->box->mutex);
+    struct ring_node own = member->node;
     bool wants_in = member->wants_in;
     own.start = member->start;
     pthread_mutex_unlock(&member->box->mutex);
@@ -212,8 +212,10 @@ int enroll(struct member *member)
     struct seen *seen = view_find(&member->view, own.name);
     bool ours = seen != NULL && seen->owner == session;
     member->registered = ours && seen->good && seen->node.start == own.start;
+    bool right = member->registered && seen->node.weight == own.weight &&
+                 strcmp(seen->node.zone, own.zone) == 0;
     if (wants_in)
-        return member->registered ? SP_OK : put_in(member, &own, seen, session);
+        return right ? SP_OK : put_in(member, &own, seen, session);
     member->registered = false;
     return ours ? take_out(member, seen) : SP_OK;
 }

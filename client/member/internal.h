@@ -191,7 +191,7 @@ struct member {
     char base[MEMBER_PATH_BYTES / 2]; /* chroot and all */
     uint32_t session_ms;
     bool is_node;
-    struct ring_node node; /* its start id is the mailbox's */
+    struct ring_node node; /* its start id, weight and zone are the mailbox's */
     struct ring_parameters parameters;
     struct member_options calls; /* the callbacks and their context */
 
@@ -202,8 +202,9 @@ struct member {
     struct wish *wishes;
     unsigned asking; /* threads */
     struct member_status status;
-    int64_t away_since_ms; /* 0: connected */
-    struct ring_map *map;  /* as told */
+    int64_t away_since_ms;   /* 0: connected */
+    struct ring_map *map;    /* as told */
+    struct ring_map *learnt; /* from another node, not yet looked at; or NULL */
 
     /* The thread's. */
     struct session *session;
@@ -250,6 +251,8 @@ int enroll(struct member *member);
 /* Tells of the map that has been read. */
 void change_publish(struct member *member);
 void change_publish_file(struct member *member);
+/* And of one that another node has, while ZooKeeper is away. */
+void change_publish_learnt(struct member *member);
 /* Changes the map where it is due; otherwise change_ms says when it is. */
 int change(struct member *member);
 

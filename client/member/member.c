@@ -184,6 +184,7 @@ static void free_member(struct member *member)
     doubt_free(member);
     ring_map_unref(member->kept);
     ring_map_unref(member->map);
+    ring_map_unref(member->learnt);
     free(member->servers);
     free(member->cluster);
     free(member->credential);
@@ -191,6 +192,19 @@ static void free_member(struct member *member)
     if (member->box != NULL)
         mailbox_unref(member->box);
     free(member);
+}
+
+static void load_kept(struct member *member, const char *path)
+{
+    struct ring_map *map;
+    if (path == NULL || ring_map_load(path, &map) != SP_OK)
+        return;
+    if (member->kept != NULL && member->kept->epoch >= map->epoch) {
+        ring_map_unref(map);
+        return;
+    }
+    ring_map_unref(member->kept);
+    member->kept = map;
 }
 
 static void begin(struct member *member)
@@ -202,7 +216,10 @@ static void begin(struct member *member)
     member->look_ms = member->file_ms = INT64_MAX;
     member->away_since_ms = now;
     member->full_ms = now;
-    if (member->file != NULL && ring_map_load(member->file, &member->kept) == SP_OK)
+    load_kept(member, member->file);
+    load_kept(member, member->calls.also);
+    member->calls.also = NULL; /* was only lent */
+    if (member->kept != NULL || member->calls.on_old_map != NULL)
         member->file_ms = now + FILE_AFTER_MS;
 }
 
@@ -268,6 +285,17 @@ void member_register(struct member *member, bool wanted, uint64_t start)
     mailbox_poke(member->box);
 }
 
+void member_change(struct member *member, uint16_t weight, const char *zone)
+{
+    if (member->pid != getpid())
+        return;
+    pthread_mutex_lock(&member->box->mutex);
+    member->node.weight = weight;
+    snprintf(member->node.zone, sizeof member->node.zone, "%s", zone);
+    pthread_mutex_unlock(&member->box->mutex);
+    mailbox_poke(member->box);
+}
+
 void member_hold(struct member *member, const uint64_t slots[RING_SLOT_WORDS])
 {
     if (member->pid != getpid())
@@ -286,6 +314,18 @@ void member_unhold(struct member *member)
     pthread_mutex_lock(&member->box->mutex);
     memset(member->holds, 0, sizeof member->holds);
     pthread_mutex_unlock(&member->box->mutex);
+}
+
+void member_learn(struct member *member, const struct ring_map *map)
+{
+    if (member->pid != getpid())
+        return;
+    pthread_mutex_lock(&member->box->mutex);
+    struct ring_map *before = member->learnt;
+    member->learnt = ring_map_ref(map);
+    pthread_mutex_unlock(&member->box->mutex);
+    ring_map_unref(before);
+    mailbox_poke(member->box);
 }
 
 void member_status(struct member *member, struct member_status *out)

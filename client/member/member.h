@@ -6,8 +6,9 @@
  * One member is one ZooKeeper session. All of its work is done on a thread of its own; what it
  * finds out is told from there. Nothing here waits for ZooKeeper but member_wait.
  *
- * While ZooKeeper is away the last map stays in use. With a file, the map is saved there whenever
- * it changes, and is what a member begins with that starts while ZooKeeper is away.
+ * While ZooKeeper is away the last map stays in use, or a later one that another node has. With a
+ * file, the map is saved there whenever it changes, and is what a member begins with that starts
+ * while ZooKeeper is away.
  *
  * fork: the child cannot use the member; closing it there does nothing, and the session stays the
  * parent's.
@@ -46,8 +47,14 @@ struct member_options {
     bool registers_at_once;            /* false: only after member_register(true) */
     struct ring_parameters parameters; /* of a new ring, and expected of another; for a node */
     const char *file;                  /* the last map; NULL: none is kept */
+    const char *also; /* another file to begin with, if its map is later; never written; or NULL */
     /* Called on the member's thread. A map is lent for the call: ring_map_ref keeps it. */
     void (*on_map)(void *context, const struct ring_map *map);
+    /* ZooKeeper has not answered since the member was opened, and this map is of the file or of
+     * another node. Before on_map, for a node. `start`: the map has the node, at its address, under
+     * this start id, which is the node's from now on; 0: it has not. A NULL map: none is known.
+     * The callback may be NULL: then the node stays what it is. */
+    void (*on_old_map)(void *context, const struct ring_map *map, uint64_t start);
     /* The session was lost and there is a new one: others may have taken the node for gone. */
     void (*on_session_lost)(void *context);
     void (*on_status)(void *context, const struct member_status *status); /* may be NULL */
@@ -67,11 +74,16 @@ int member_open(const struct member_options *options, struct member **out, char 
 void member_close(struct member *member);
 /* Takes the node in or out, under a start id. Any thread. */
 void member_register(struct member *member, bool wanted, uint64_t start);
+/* The node's weight (1 to 1000) and zone are others from now on; its name and address stay. */
+void member_change(struct member *member, uint16_t weight, const char *zone);
 
 /* The node is complete for these slots: it becomes their holder, as soon as that can be written. */
 void member_hold(struct member *member, const uint64_t slots[RING_SLOT_WORDS]);
 /* What it was complete for, and is not yet a holder of, may be old. */
 void member_unhold(struct member *member);
+/* Another node has this map. If ZooKeeper is away, and it is later than the last one known, it is
+ * used until ZooKeeper is back. Any thread. */
+void member_learn(struct member *member, const struct ring_map *map);
 
 void member_status(struct member *member, struct member_status *out);
 /* A reference, or NULL: there is none yet. */

@@ -286,6 +286,7 @@ static int64_t do_work(struct member *member)
         follow_session(member, now);
     if (member->file_ms <= now)
         change_publish_file(member);
+    change_publish_learnt(member);
     int64_t next = earlier(member->file_ms, away(member, now));
     if (member->session == NULL)
         return earlier(next, member->open_ms);

@@ -1,68 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * agent.c - starting and ending, and the members' calls.
+ * agent.c - the servers that are watched: starting, changing and ending them.
  *
- * Each server has a member and two threads. They are started one after the other, and ended all at
- * once: each is told first, and then waited for, so that the slowest one makes the time.
+ * Starting is changing from none. What can be wrong with a configuration is found first: servers
+ * that are new are made, with their passwords read, but do not run yet, and the passwords of the
+ * others are read. Then those that are no longer wanted end, since one of the same name may take
+ * their place; each is told first, and then waited for, so that the slowest one makes the time.
  */
 #include "server/agent/agent.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
+#include "alloc/clock.h"
 #include "server/agent/internal.h"
 #include "server/log/log.h"
-#include "server/thread.h"
 
-#define ANSWER_MS 900 /* a member waits a second at the most */
+#define LATE_MS 5000u
 
-/* --- the members' calls ------------------------------------------------------------------------
+/* --- what a configuration comes to -------------------------------------------------------------
  */
 
-static void on_map(void *context, const struct ring_map *map)
-{
-    struct watched *server = context;
-    pthread_mutex_lock(&server->mutex);
-    struct ring_map *before = server->map;
-    server->map = ring_map_ref(map);
-    server->map_changed = true;
-    pthread_cond_broadcast(&server->changed);
-    pthread_mutex_unlock(&server->mutex);
-    ring_map_unref(before);
-}
-
-static void on_session_lost(void *context)
-{
-    struct watched *server = context;
-    log_warning("agent", "%s: the session of ZooKeeper was lost", server->node.name);
-}
-
-static void on_status(void *context, const struct member_status *status)
-{
-    struct watched *server = context;
-    if (status->why[0] != '\0')
-        log_limited(LOG_WARNING, "agent", 10, "%s: %s", server->node.name, status->why);
-    else if (status->registered)
-        log_info("agent", "%s is registered", server->node.name);
-}
-
-static bool answers(void *context, const struct ring_node *node)
-{
-    struct redis redis = {0};
-    if (!redis_open(&redis, context, node->address, ANSWER_MS / 3))
-        return false;
-    redisReply *pong = redis_ask(&redis, "PING");
-    bool good = pong != NULL;
-    freeReplyObject(pong);
-    redis_close(&redis);
-    return good;
-}
-
-/* --- starting ----------------------------------------------------------------------------------
- */
+/* One of its servers. */
+struct wanted {
+    const struct config_agent_node *config;
+    struct watched *server;
+    bool is_new;
+    struct login login; /* of one that is not new */
+};
 
 static int read_credential(const struct config_agent *config, char **out, char *why)
 {
@@ -80,106 +46,168 @@ static int read_credential(const struct config_agent *config, char **out, char *
     return *out != NULL ? SP_OK : SP_ENOMEM;
 }
 
-/* Each server has a file of its own beside the one that is configured. */
-static char *file_of(const struct watched *server)
+static struct watched *find_server(const struct agent *agent, const struct config_agent_node *node)
 {
-    char *path = NULL;
-    if (server->settings->file == NULL ||
-        asprintf(&path, "%s.%s", server->settings->file, server->config->name) < 0)
-        return NULL;
-    return path;
+    for (unsigned i = 0; i < agent->count; i++) {
+        const struct ring_node *known = &agent->servers[i]->node;
+        if (strcmp(known->name, node->name) == 0 && strcmp(known->address, node->address) == 0)
+            return agent->servers[i];
+    }
+    return NULL;
 }
 
-static int open_member(struct watched *server, const char *credential, char *why)
-{
-    const struct config_agent *config = server->settings;
-    char *file = file_of(server);
-    struct member_options options = {
-        .servers = config->zookeeper,
-        .cluster = config->cluster,
-        .credential = credential,
-        .session_ms = config->session_ms,
-        .node = &server->node,
-        .parameters = {.slots = (uint16_t)config->slots,
-                       .replicas = (uint8_t)config->replicas,
-                       .kind = RING_REDIS},
-        .file = file,
-        .on_map = on_map,
-        .on_session_lost = on_session_lost,
-        .on_status = on_status,
-        .answers = answers,
-        .context = server,
-    };
-    int status = member_open(&options, &server->member, why);
-    free(file);
-    return status;
-}
-
-/* The start id is the server's, once it has told its run_id. */
-static void name_node(struct watched *server)
-{
-    const struct config_agent_node *config = server->config;
-    server->node = (struct ring_node){.weight = (uint16_t)config->weight, .start = 1};
-    snprintf(server->node.name, sizeof server->node.name, "%s", config->name);
-    snprintf(server->node.address, sizeof server->node.address, "%s", config->address);
-    snprintf(server->node.zone, sizeof server->node.zone, "%s",
-             config->zone != NULL ? config->zone : "");
-}
-
-static void init_locks(struct watched *server)
-{
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_mutex_init(&server->mutex, NULL);
-    pthread_cond_init(&server->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
-}
-
-static int start_server(struct watched *server, const char *credential, char *why)
+static int prepare(const struct agent *agent, const struct config_agent *config,
+                   struct wanted *wanted, char *why)
 {
     int status = SP_OK;
-    name_node(server);
-    server->wake = eventfd(0, EFD_CLOEXEC);
-    if (server->wake < 0)
-        status = SP_ESYS;
-    if (status == SP_OK && server->config->password_file != NULL)
-        status = config_password_file(server->config->password_file, &server->password, why,
-                                      AGENT_WHY_BYTES);
-    if (status == SP_OK)
-        status = open_member(server, credential, why);
-    if (status == SP_OK)
-        status = thread_start(&server->checker, check_server, server);
-    server->has_checker = status == SP_OK;
-    if (status == SP_OK)
-        status = thread_start(&server->copier, copy_to_server, server);
-    server->has_copier = status == SP_OK;
-    if (status != SP_OK && why[0] == '\0')
-        snprintf(why, AGENT_WHY_BYTES, "%s: %s", server->config->name, sp_status_text(status));
+    for (unsigned i = 0; i < config->node_count && status == SP_OK; i++) {
+        struct wanted *one = &wanted[i];
+        one->config = &config->nodes[i];
+        one->server = find_server(agent, one->config);
+        one->is_new = one->server == NULL;
+        why[0] = '\0';
+        status = one->is_new ? server_new(config, one->config, &one->server, why)
+                             : login_read(one->config, &one->login, why);
+        if (status != SP_OK && why[0] == '\0')
+            snprintf(why, AGENT_WHY_BYTES, "%s: %s", one->config->name, sp_status_text(status));
+    }
     return status;
 }
+
+static void drop(struct wanted *wanted, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        login_free(&wanted[i].login);
+        if (wanted[i].is_new && wanted[i].server != NULL)
+            server_free(wanted[i].server);
+    }
+}
+
+/* --- changing ----------------------------------------------------------------------------------
+ */
+
+/* Takes the servers that are not wanted out of the list, and ends them. */
+static void end_others(struct agent *agent, const struct wanted *wanted, unsigned count)
+{
+    unsigned kept = 0, gone = agent->count;
+    for (unsigned i = 0; i < gone; i++) {
+        bool stays = false;
+        for (unsigned k = 0; k < count; k++)
+            stays = stays || wanted[k].server == agent->servers[i];
+        if (!stays)
+            continue;
+        pthread_mutex_lock(&agent->mutex); /* those that stay come first */
+        struct watched *server = agent->servers[i];
+        agent->servers[i] = agent->servers[kept];
+        agent->servers[kept++] = server;
+        pthread_mutex_unlock(&agent->mutex);
+    }
+    pthread_mutex_lock(&agent->mutex);
+    agent->count = kept;
+    pthread_mutex_unlock(&agent->mutex);
+    for (unsigned i = kept; i < gone; i++)
+        server_tell_to_end(agent->servers[i]);
+    for (unsigned i = kept; i < gone; i++) {
+        log_info("agent", "%s is no longer watched", agent->servers[i]->node.name);
+        server_free(agent->servers[i]);
+    }
+}
+
+static void update(struct wanted *wanted, const struct config_agent *config)
+{
+    struct watched *server = wanted->server;
+    const char *zone = wanted->config->zone != NULL ? wanted->config->zone : "";
+    uint16_t weight = (uint16_t)wanted->config->weight;
+    server_limits(server, config);
+    pthread_mutex_lock(&server->mutex);
+    struct login before = server->login;
+    server->login = wanted->login;
+    pthread_mutex_unlock(&server->mutex);
+    wanted->login = (struct login){0};
+    login_free(&before);
+    if (server->node.weight == weight && strcmp(server->node.zone, zone) == 0)
+        return;
+    server->node.weight = weight;
+    snprintf(server->node.zone, sizeof server->node.zone, "%s", zone);
+    member_change(server->member, weight, zone);
+    log_info("agent", "%s: weight %u%s%s", server->node.name, weight,
+             zone[0] != '\0' ? ", zone " : "", zone);
+}
+
+static int add(struct agent *agent, struct wanted *wanted, const struct config_agent *config,
+               const char *credential, char *why)
+{
+    struct watched *server = wanted->server;
+    int status = server_open(server, config, credential, why);
+    wanted->server = NULL;
+    if (status != SP_OK) {
+        if (why[0] == '\0')
+            snprintf(why, AGENT_WHY_BYTES, "%s: %s", server->node.name, sp_status_text(status));
+        server_free(server);
+        return status;
+    }
+    pthread_mutex_lock(&agent->mutex);
+    agent->servers[agent->count++] = server;
+    pthread_mutex_unlock(&agent->mutex);
+    return SP_OK;
+}
+
+/* From here on nothing of the configuration can be wrong. */
+static int take_over(struct agent *agent, struct wanted *wanted, const struct config_agent *config,
+                     const char *credential, char *why)
+{
+    int status = SP_OK;
+    end_others(agent, wanted, config->node_count);
+    pthread_mutex_lock(&agent->mutex);
+    struct watched **servers =
+        (struct watched **)realloc((void *)agent->servers, config->node_count * sizeof *servers);
+    if (servers != NULL)
+        agent->servers = servers;
+    pthread_mutex_unlock(&agent->mutex);
+    if (servers == NULL)
+        return SP_ENOMEM;
+    for (unsigned i = 0; i < config->node_count; i++) {
+        int failed = SP_OK;
+        if (wanted[i].is_new)
+            failed = add(agent, &wanted[i], config, credential, why);
+        else
+            update(&wanted[i], config);
+        status = status == SP_OK ? failed : status;
+    }
+    return status;
+}
+
+int agent_change(struct agent *agent, const struct config_agent *config, char why[AGENT_WHY_BYTES])
+{
+    char *credential = NULL;
+    struct wanted *wanted = calloc(config->node_count + 1, sizeof *wanted);
+    why[0] = '\0';
+    int status = wanted == NULL ? SP_ENOMEM : read_credential(config, &credential, why);
+    if (status == SP_OK)
+        status = prepare(agent, config, wanted, why);
+    if (status == SP_OK)
+        status = take_over(agent, wanted, config, credential, why);
+    if (status != SP_OK && why[0] == '\0')
+        snprintf(why, AGENT_WHY_BYTES, "%s", sp_status_text(status));
+    if (wanted != NULL)
+        drop(wanted, config->node_count);
+    config_password_free(credential);
+    free(wanted);
+    return status;
+}
+
+/* --- starting and ending -----------------------------------------------------------------------
+ */
 
 int agent_start(const struct config_agent *config, struct agent **out, char why[AGENT_WHY_BYTES])
 {
-    char *credential = NULL;
-    why[0] = '\0';
     struct agent *agent = calloc(1, sizeof *agent);
-    struct watched *servers = calloc(config->node_count, sizeof *servers);
-    int status =
-        agent != NULL && servers != NULL ? read_credential(config, &credential, why) : SP_ENOMEM;
-    if (agent == NULL || servers == NULL) {
-        free(agent);
-        free(servers);
-        return status;
+    if (agent == NULL) {
+        snprintf(why, AGENT_WHY_BYTES, "%s", sp_status_text(SP_ENOMEM));
+        return SP_ENOMEM;
     }
-    agent->servers = servers;
-    for (unsigned i = 0; i < config->node_count && status == SP_OK; i++, agent->count++) {
-        servers[i].settings = config;
-        servers[i].config = &config->nodes[i];
-        init_locks(&servers[i]);
-        status = start_server(&servers[i], credential, why);
-    }
-    config_password_free(credential);
+    pthread_mutex_init(&agent->mutex, NULL);
+    int status = agent_change(agent, config, why);
     if (status == SP_OK)
         *out = agent;
     else
@@ -187,41 +215,72 @@ int agent_start(const struct config_agent *config, struct agent **out, char why[
     return status;
 }
 
-/* --- ending ------------------------------------------------------------------------------------
- */
-
-static void tell_to_end(struct watched *server)
-{
-    uint64_t one = 1;
-    pthread_mutex_lock(&server->mutex);
-    server->stopping = true;
-    pthread_cond_broadcast(&server->changed);
-    pthread_mutex_unlock(&server->mutex);
-    if (server->wake >= 0)
-        (void)!write(server->wake, &one, sizeof one);
-}
-
-static void end_server(struct watched *server)
-{
-    if (server->has_checker)
-        pthread_join(server->checker, NULL);
-    if (server->has_copier)
-        pthread_join(server->copier, NULL);
-    member_close(server->member);
-    ring_map_unref(server->map);
-    config_password_free(server->password);
-    if (server->wake >= 0)
-        close(server->wake);
-    pthread_cond_destroy(&server->changed);
-    pthread_mutex_destroy(&server->mutex);
-}
-
 void agent_stop(struct agent *agent)
 {
-    for (unsigned i = 0; i < agent->count; i++)
-        tell_to_end(&agent->servers[i]);
-    for (unsigned i = 0; i < agent->count; i++)
-        end_server(&agent->servers[i]);
-    free(agent->servers);
+    if (agent == NULL)
+        return;
+    end_others(agent, NULL, 0);
+    free((void *)agent->servers);
+    pthread_mutex_destroy(&agent->mutex);
     free(agent);
+}
+
+/* --- what operators see ------------------------------------------------------------------------
+ */
+
+const char *agent_state_name(enum agent_state state)
+{
+    static const char *const names[AGENT_STATES] = {
+        [AGENT_UNCHECKED] = "unchecked",     [AGENT_WELL] = "well",
+        [AGENT_UNREACHABLE] = "unreachable", [AGENT_SILENT] = "silent",
+        [AGENT_REFUSES] = "refuses",         [AGENT_LOADING] = "loading",
+        [AGENT_REPLICA] = "replica"};
+    return (unsigned)state < AGENT_STATES ? names[state] : "";
+}
+
+static void count_slots(const struct ring_map *map, struct agent_figures *out)
+{
+    int self = map != NULL ? ring_map_find(map, out->name) : -1;
+    for (unsigned slot = 0; self >= 0 && slot < map->parameters.slots; slot++) {
+        const struct ring_slot_copies *copies = &map->slots[slot];
+        bool holder = false, target = false;
+        for (unsigned i = 0; i < copies->holder_count; i++)
+            holder = holder || copies->holders[i] == self;
+        for (unsigned i = 0; i < copies->target_count; i++)
+            target = target || copies->targets[i] == self;
+        out->held += holder;
+        out->pulling += target && !holder;
+    }
+}
+
+/* A check takes two connections at the most, with a login, a PING and an INFO on each. */
+static uint64_t late_ms(const struct watched *server, uint64_t now_ms)
+{
+    uint64_t due_ms = server->checked_ms + server->check_ms + 8u * server->deadline_ms + LATE_MS;
+    return now_ms > due_ms ? now_ms - due_ms : 0;
+}
+
+static void see(struct watched *server, struct agent_figures *out)
+{
+    struct member_status status;
+    member_status(server->member, &status);
+    pthread_mutex_lock(&server->mutex);
+    *out = server->figures;
+    out->late_ms = late_ms(server, clock_ms());
+    struct ring_map *map = server->map != NULL ? ring_map_ref(server->map) : NULL;
+    pthread_mutex_unlock(&server->mutex);
+    out->connected = status.link == MEMBER_CONNECTED;
+    out->registered = status.registered;
+    count_slots(map, out);
+    ring_map_unref(map);
+}
+
+size_t agent_figures(struct agent *agent, struct agent_figures *out, size_t most)
+{
+    pthread_mutex_lock(&agent->mutex);
+    size_t count = agent->count;
+    for (size_t i = 0; i < count && i < most; i++)
+        see(agent->servers[i], &out[i]);
+    pthread_mutex_unlock(&agent->mutex);
+    return count;
 }

@@ -12,9 +12,11 @@
  */
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "alloc/clock.h"
 #include "alloc/hash.h"
 #include "server/agent/internal.h"
 #include "server/log/log.h"
@@ -54,54 +56,104 @@ static bool info_value(const char *info, const char *key, char *out, size_t room
     return false;
 }
 
-/* The start id, or 0 with why. */
-static uint64_t judge(struct redis *redis, const char *info)
+/* What a check has found. */
+struct finding {
+    enum agent_state state;
+    uint64_t start; /* the start id, or 0: why is said */
+    uint64_t memory_bytes, keys;
+};
+
+static void judge(struct redis *redis, const char *info, struct finding *out)
 {
     char loading[16] = "0", role[32] = "", run_id[64];
+    out->state = AGENT_REFUSES;
     if (!info_value(info, "run_id", run_id, sizeof run_id)) {
         snprintf(redis->why, sizeof redis->why, "its INFO has no run_id");
-        return 0;
+        return;
     }
     (void)info_value(info, "loading", loading, sizeof loading);
     (void)info_value(info, "role", role, sizeof role);
-    if (strcmp(loading, "0") != 0)
+    if (strcmp(loading, "0") != 0) {
+        out->state = AGENT_LOADING;
         snprintf(redis->why, sizeof redis->why, "it is loading its data");
-    else if (strcmp(role, "master") != 0)
+    } else if (strcmp(role, "master") != 0) {
+        out->state = AGENT_REPLICA;
         snprintf(redis->why, sizeof redis->why, "its role is %s, not master", role);
-    else
-        return hash_bytes(run_id, strlen(run_id)) | 1;
-    return 0;
+    } else {
+        out->state = AGENT_WELL;
+        out->start = hash_bytes(run_id, strlen(run_id)) | 1;
+    }
 }
 
-static uint64_t check_once(struct watched *server, struct redis *redis)
+/* Of database 0: "keys=3,expires=1,avg_ttl=0", or no line if it is empty. */
+static void measure(const char *info, struct finding *out)
 {
-    uint64_t start = 0;
-    if (redis->context == NULL &&
-        !redis_open(redis, server, server->node.address, server->settings->deadline_ms))
-        return 0;
-    redisReply *pong = redis_ask(redis, "PING");
+    char memory[32] = "", keys[96] = "";
+    (void)info_value(info, "used_memory", memory, sizeof memory);
+    (void)info_value(info, "db0", keys, sizeof keys);
+    out->memory_bytes = strtoull(memory, NULL, 10);
+    out->keys = strncmp(keys, "keys=", 5) == 0 ? strtoull(keys + 5, NULL, 10) : 0;
+}
+
+/* Of a server that has not come to INFO. */
+static enum agent_state failure(const struct redis *redis)
+{
+    if (redis->refused)
+        return strncmp(redis->why, "LOADING", 7) == 0 ? AGENT_LOADING : AGENT_REFUSES;
+    return redis->late ? AGENT_SILENT : AGENT_UNREACHABLE;
+}
+
+static void check_once(struct watched *server, struct redis *redis, struct finding *out)
+{
+    *out = (struct finding){0};
+    bool open = redis->context != NULL ||
+                redis_open(redis, server, server->node.address, server->deadline_ms);
+    redisReply *pong = open ? redis_ask(redis, "PING") : NULL;
     redisReply *info = pong != NULL ? redis_ask(redis, "INFO") : NULL;
-    if (info != NULL && info->type == REDIS_REPLY_STRING)
-        start = judge(redis, info->str);
+    if (info != NULL && info->type == REDIS_REPLY_STRING) {
+        judge(redis, info->str, out);
+        measure(info->str, out);
+    } else {
+        out->state = failure(redis);
+    }
     freeReplyObject(pong);
     freeReplyObject(info);
-    return start;
 }
 
-static uint64_t check(struct watched *server, struct redis *redis)
+static void check(struct watched *server, struct redis *redis, struct finding *out)
 {
     bool had = redis->context != NULL;
-    uint64_t start = check_once(server, redis);
+    check_once(server, redis, out);
     bool broke = had && redis->context == NULL && !redis->late;
-    return start == 0 && broke ? check_once(server, redis) : start;
+    if (out->start == 0 && broke)
+        check_once(server, redis, out);
 }
 
 /* --- registering -------------------------------------------------------------------------------
  */
 
-static void apply(struct watched *server, uint64_t start, const char *why)
+/* With the mutex. */
+static void count(struct watched *server, const struct finding *found, const char *why)
 {
+    struct agent_figures *figures = &server->figures;
+    bool well = found->state == AGENT_WELL;
+    server->checked_ms = clock_ms();
+    figures->state = found->state;
+    figures->checks++;
+    figures->failed_checks += !well;
+    snprintf(figures->why, sizeof figures->why, "%s", well ? "" : why);
+    if (!well)
+        return;
+    figures->answered_at_ms = clock_wall_ms();
+    figures->memory_bytes = found->memory_bytes;
+    figures->keys = found->keys;
+}
+
+static void apply(struct watched *server, const struct finding *found, const char *why)
+{
+    uint64_t start = found->start;
     pthread_mutex_lock(&server->mutex);
+    count(server, found, why);
     uint64_t before = server->start;
     server->start = start;
     pthread_cond_broadcast(&server->changed);
@@ -135,11 +187,11 @@ void *check_server(void *argument)
 {
     struct watched *server = argument;
     struct redis redis = {0};
-    uint64_t start;
+    struct finding found;
     do {
-        start = check(server, &redis);
-        apply(server, start, redis.why);
-    } while (listen_to(server, &redis, start != 0 ? server->settings->check_ms : AGAIN_MS));
+        check(server, &redis, &found);
+        apply(server, &found, redis.why);
+    } while (listen_to(server, &redis, found.start != 0 ? server->check_ms : AGAIN_MS));
     redis_close(&redis);
     return NULL;
 }

@@ -120,7 +120,7 @@ static void keep_valid(struct copy *copy, const struct ring_node *holder, uint64
 /* So long that the bytes so far come to `throttle` a second; false: the agent ends. */
 static bool pace(struct copy *copy)
 {
-    uint64_t due_ms = copy->bytes * 1000 / copy->server->settings->throttle_bytes;
+    uint64_t due_ms = copy->bytes * 1000 / copy->server->throttle_bytes;
     int64_t early_ms = copy->begun_ms + (int64_t)due_ms - (int64_t)clock_ms();
     if (early_ms <= 0)
         return !server_stopping(copy->server);
@@ -148,12 +148,22 @@ static bool go_through(struct copy *copy, struct redis *redis,
 static bool copy_all(struct copy *copy, const struct ring_node *holder)
 {
     struct watched *server = copy->server;
-    uint32_t deadline_ms = server->settings->deadline_ms;
+    uint32_t deadline_ms = server->deadline_ms;
     deadline_ms = deadline_ms > COPY_LEAST_MS ? deadline_ms : COPY_LEAST_MS;
     return redis_open(&copy->from, server, holder->address, deadline_ms) &&
            redis_open(&copy->to, server, server->node.address, deadline_ms) &&
            go_through(copy, &copy->to, copy_remove_strangers) &&
            go_through(copy, &copy->from, copy_keys);
+}
+
+static void count(const struct copy *copy)
+{
+    struct watched *server = copy->server;
+    pthread_mutex_lock(&server->mutex);
+    server->figures.copied_keys += copy->keys;
+    server->figures.copied_bytes += copy->bytes;
+    server->figures.removed_keys += copy->removed;
+    pthread_mutex_unlock(&server->mutex);
 }
 
 static void report(const struct copy *copy, const struct ring_node *holder, bool good)
@@ -187,6 +197,7 @@ static bool copy_once(struct watched *server, struct progress *progress)
     bool good = copy_all(&copy, &holder);
     redis_close(&copy.from);
     redis_close(&copy.to);
+    count(&copy);
     report(&copy, &holder, good);
     if (!good)
         return false;

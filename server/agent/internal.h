@@ -2,15 +2,16 @@
  *
  * internal.h - what the files of server/agent share.
  *
- *   agent.c      starting and ending; the members' calls
+ *   agent.c      starting, changing and ending; what operators see
+ *   server.c     one server: its member's calls, its start and end
  *   check.c      a thread for each server: whether it is well; registering it
  *   copy.c       another one: what it lacks of its slots, copied from the holders
  *   copy_key.c   how keys are compared and brought over
  *   redis.c      a connection with deadlines
  *
  * A server has a member of its own, so that its entry in ZooKeeper goes when it is not well, and
- * the others' stay. Lock: a server's mutex guards what is marked; it is never held while anything
- * is waited for.
+ * the others' stay. Locks: a server's mutex guards what is marked, the agent's the list of servers;
+ * the agent's is taken first. Neither is held while anything is waited for.
  */
 #ifndef SIDEPOND_AGENT_INTERNAL_H
 #define SIDEPOND_AGENT_INTERNAL_H
@@ -24,11 +25,15 @@
 #include "client/member/member.h"
 #include "server/agent/agent.h"
 
+/* A user and password of Redis; NULL: none. */
+struct login {
+    char *user, *password;
+};
+
 struct watched {
-    const struct config_agent *settings;
-    const struct config_agent_node *config;
-    struct ring_node node;
-    char *password; /* NULL: none */
+    struct ring_node node; /* zone and weight are of the thread that changes the agent */
+    _Atomic uint32_t check_ms, deadline_ms;
+    _Atomic uint64_t throttle_bytes;
     struct member *member;
     pthread_t checker, copier;
     bool has_checker, has_copier;
@@ -40,12 +45,30 @@ struct watched {
     bool map_changed;
     uint64_t start; /* under which it is registered; 0: it is not */
     struct ring_map *map;
+    struct login login;
+    struct agent_figures figures; /* those that are counted */
+    uint64_t checked_ms;          /* monotonic: when a check has last come to its end */
 };
 
 struct agent {
+    pthread_mutex_t mutex; /* of the list, which only the thread that starts the agent changes */
     unsigned count;
-    struct watched *servers;
+    struct watched **servers;
 };
+
+/* --- server.c -------------------------------------------------------------------------------- */
+
+/* With its login, and nothing that runs. SP_ECONFIG, SP_ENOMEM, SP_ESYS with why. */
+int server_new(const struct config_agent *config, const struct config_agent_node *node,
+               struct watched **out, char why[AGENT_WHY_BYTES]);
+/* Opens its member and starts its threads. */
+int server_open(struct watched *server, const struct config_agent *config, const char *credential,
+                char why[AGENT_WHY_BYTES]);
+void server_limits(struct watched *server, const struct config_agent *config);
+void server_tell_to_end(struct watched *server);
+void server_free(struct watched *server); /* waits for it to end */
+int login_read(const struct config_agent_node *node, struct login *out, char why[AGENT_WHY_BYTES]);
+void login_free(struct login *login);
 
 /* --- redis.c --------------------------------------------------------------------------------- */
 
@@ -53,10 +76,11 @@ struct redis {
     redisContext *context; /* NULL: not connected */
     char why[256];         /* what went wrong last */
     bool late;             /* that was a deadline */
+    bool refused;          /* that was an error that the server said */
 };
 
 /* Connects and logs in with the server's user. */
-bool redis_open(struct redis *redis, const struct watched *server, const char *address,
+bool redis_open(struct redis *redis, struct watched *server, const char *address,
                 uint32_t deadline_ms);
 void redis_close(struct redis *redis);
 /* Sends a command without waiting. Arguments are a format of hiredis. */

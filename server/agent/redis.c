@@ -41,15 +41,31 @@ static void lost(struct redis *redis)
     redis_close(redis);
 }
 
-static bool log_in(struct redis *redis, const struct watched *server)
+/* The login may be changed meanwhile. */
+static redisReply *say_login(struct redis *redis, struct watched *server)
 {
-    redisReply *reply;
-    if (server->password == NULL)
+    pthread_mutex_lock(&server->mutex);
+    char *user = server->login.user != NULL ? strdup(server->login.user) : NULL;
+    char *password = strdup(server->login.password != NULL ? server->login.password : "");
+    pthread_mutex_unlock(&server->mutex);
+    redisReply *reply = NULL;
+    if (password != NULL && user != NULL)
+        reply = redis_ask(redis, "AUTH %s %s", user, password);
+    else if (password != NULL)
+        reply = redis_ask(redis, "AUTH %s", password);
+    config_password_free(password);
+    free(user);
+    return reply;
+}
+
+static bool log_in(struct redis *redis, struct watched *server)
+{
+    pthread_mutex_lock(&server->mutex);
+    bool needed = server->login.password != NULL;
+    pthread_mutex_unlock(&server->mutex);
+    if (!needed)
         return true;
-    if (server->config->user != NULL)
-        reply = redis_ask(redis, "AUTH %s %s", server->config->user, server->password);
-    else
-        reply = redis_ask(redis, "AUTH %s", server->password);
+    redisReply *reply = say_login(redis, server);
     bool good = reply != NULL;
     freeReplyObject(reply);
     if (!good && redis->context != NULL)
@@ -57,11 +73,11 @@ static bool log_in(struct redis *redis, const struct watched *server)
     return good;
 }
 
-bool redis_open(struct redis *redis, const struct watched *server, const char *address,
+bool redis_open(struct redis *redis, struct watched *server, const char *address,
                 uint32_t deadline_ms)
 {
     redis_close(redis);
-    redis->late = false;
+    redis->late = redis->refused = false;
     redis->context = connect_to(address, deadline_ms);
     if (redis->context == NULL) {
         snprintf(redis->why, sizeof redis->why, "no connection to %s", address);
@@ -112,7 +128,8 @@ redisReply *redis_ask(struct redis *redis, const char *format, ...)
     redisvAppendCommand(redis->context, format, arguments);
     va_end(arguments);
     redisReply *reply = redis_receive(redis);
-    if (reply == NULL || reply->type != REDIS_REPLY_ERROR)
+    redis->refused = reply != NULL && reply->type == REDIS_REPLY_ERROR;
+    if (!redis->refused)
         return reply;
     snprintf(redis->why, sizeof redis->why, "%s", reply->str);
     freeReplyObject(reply);

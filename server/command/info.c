@@ -313,6 +313,8 @@ static void print_ring(struct info *info)
     ring_figures(ring, &figures);
     line(info, "ring_start:%016llx", (unsigned long long)ring_start_id(ring));
     number(info, "ring_epoch", figures.epoch);
+    number(info, "ring_in_map", figures.in_map);
+    number(info, "ring_stands_in", figures.stands_in);
     number(info, "ring_slots", ring_slots(ring));
     number(info, "ring_owned_slots", figures.owned);
     number(info, "ring_held_slots", figures.held);
@@ -320,6 +322,8 @@ static void print_ring(struct info *info)
     number(info, "ring_suspect_slots", figures.suspect);
     number(info, "ring_under_replicated_slots", figures.under_replicated);
     line(info, "ring_zookeeper:%s", link_name(&figures));
+    line(info, "ring_zookeeper_why:%.*s", (int)strcspn(figures.member.why, "\r\n"),
+         figures.member.why);
     number(info, "ring_zookeeper_sessions_lost", figures.member.sessions_lost);
     number(info, "ring_map_changes", figures.member.map_changes);
     number(info, "ring_pulled_entries", figures.pulled_entries);

@@ -84,7 +84,7 @@ void run_sidepond_attach(struct session *session, const struct call *call)
         return;
     session->ring.attached = true;
     reply_array(&session->reply, 3);
-    reply_hex(&session->reply, ring_start_id(ring));
+    reply_hex(&session->reply, ring_process_id(ring));
     reply_integer(&session->reply, (int64_t)ring_epoch(ring));
     reply_integer(&session->reply, clock_of(session, ring));
 }

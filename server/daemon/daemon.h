@@ -49,8 +49,9 @@ struct daemon {
     struct daemon_cache *cache; /* NULL: none */
     struct refresh *refresh;
     struct operators operators; /* what the cache's service asks of this daemon */
+    struct http_options http_options;
     struct http *http;
-    char http_listen[256];
+    char http_listen[HTTP_LISTEN_BYTES];
     struct saver *saver;
     char saver_path[4096];
     uint32_t saver_every_ms;

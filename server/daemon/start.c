@@ -210,52 +210,18 @@ int daemon_start_refresh(struct daemon *daemon)
     return EXIT_GOOD;
 }
 
-static int start_http_on(struct daemon *daemon, const char *listen, struct http **out, char *why)
-{
-    struct http_options options = {.listen = listen,
-                                   .refresh = daemon->refresh,
-                                   .store = daemon->store,
-                                   .counters = &daemon->counters,
-                                   .service = cache_server_service(daemon->cache)};
-    return http_start(&options, out, why);
-}
-
-/* The new address may hold the old one's port: once more without the old one, which comes back if
- * that does not help. */
-static int replace_http(struct daemon *daemon, const char *listen, struct http **out, char *why)
-{
-    char back_why[HTTP_WHY_BYTES];
-    http_stop(daemon->http);
-    daemon->http = NULL;
-    int status = start_http_on(daemon, listen, out, why);
-    if (status != SP_OK &&
-        start_http_on(daemon, daemon->http_listen, &daemon->http, back_why) != SP_OK) {
-        log_error("http", "%s", back_why);
-        daemon->http_listen[0] = '\0'; /* so that the next reload tries again */
-    }
-    return status;
-}
-
 int daemon_start_http(struct daemon *daemon, const struct config *config)
 {
-    char why[HTTP_WHY_BYTES];
-    struct http *http = NULL;
+    const struct http_site site = http_site(&daemon->http_options);
+    if (!daemon->http) /* one that serves reads them */
+        daemon->http_options =
+            (struct http_options){.refresh = daemon->refresh,
+                                  .store = daemon->store,
+                                  .counters = &daemon->counters,
+                                  .service = cache_server_service(daemon->cache)};
     const char *listen = config->http_listen ? config->http_listen : "";
-    if (strcmp(listen, daemon->http_listen) == 0)
-        return EXIT_GOOD;
-    int status = *listen ? start_http_on(daemon, listen, &http, why) : SP_OK;
-    if (status == SP_ESYS && daemon->http)
-        status = replace_http(daemon, listen, &http, why);
-    if (status != SP_OK) {
-        log_error("http", "%s", why);
-        return EXIT_BUSY;
-    }
-    if (http)
-        log_info("http", "listening on %s, port %u", listen, http_port(http));
-    http_stop(daemon->http);
-    daemon->http = http;
-    snprintf(daemon->http_listen, sizeof(daemon->http_listen), "%s", listen);
-    return EXIT_GOOD;
+    int status = http_move(&daemon->http, daemon->http_listen, listen, &site);
+    return status == SP_OK ? EXIT_GOOD : EXIT_BUSY;
 }
 
 int daemon_start_saver(struct daemon *daemon, const struct config *config)

@@ -20,10 +20,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "server/http/serve.h"
 #include "server/refresh/refresh.h"
 #include "server/store/store.h"
-
-#define HTTP_WHY_BYTES 256
 
 /* What the daemon counts for the metrics. Times are wall clock in milliseconds, 0: never. */
 struct http_counters {
@@ -39,19 +38,14 @@ struct http_counters {
 struct service;
 
 struct http_options {
-    const char *listen; /* ADDRESS:PORT, [ADDRESS]:PORT */
     struct refresh *refresh;
     struct store *store;
     const struct http_counters *counters;
     struct service *service; /* of the cache; NULL: none */
 };
 
-struct http;
-
-/* Serves from a thread of its own from now on. SP_ESYS, SP_EINVAL with a sentence in why. */
-int http_start(const struct http_options *options, struct http **out, char *why);
-unsigned http_port(const struct http *http);
-void http_stop(struct http *http); /* NULL is fine */
+/* For http_serve; the options stay in place as long as that serves. */
+struct http_site http_site(const struct http_options *options);
 
 /* Every metric as a row of Markdown: name, type, labels, meaning. */
 void http_metrics_reference(FILE *out);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "server/command/command.h"
+#include "server/http/metrics_agent.h"
 #include "server/http/metrics_ring.h"
 #include "server/http/observe.h"
 #include "server/log/log.h"
@@ -677,11 +678,7 @@ char *http_metrics_text(const struct http_options *options)
         emit_metric(&metrics[i], &seen, &out);
     ring_metrics_text(&seen, &out);
     observation_free(&seen);
-    if (out.failed) {
-        free(out.bytes);
-        return NULL;
-    }
-    return out.bytes;
+    return text_take(&out);
 }
 
 void http_metrics_reference(FILE *out)
@@ -691,4 +688,5 @@ void http_metrics_reference(FILE *out)
         fprintf(out, "| `%s` | %s | %s | %s |\n", metrics[i].name, type_names[metrics[i].type],
                 metrics[i].labels, metrics[i].help);
     ring_metrics_reference(out);
+    agent_metrics_reference(out);
 }

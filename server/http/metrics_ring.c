@@ -22,6 +22,16 @@ static double epoch(const struct ring_figures *figures)
     return (double)figures->epoch;
 }
 
+static double in_map(const struct ring_figures *figures)
+{
+    return figures->in_map;
+}
+
+static double stands_in(const struct ring_figures *figures)
+{
+    return figures->stands_in;
+}
+
 static double owned(const struct ring_figures *figures)
 {
     return figures->owned;
@@ -125,6 +135,11 @@ static double peer_repaired_in(const struct ring_peer_figures *peer)
 static const struct ring_metric ring_metrics[] = {
     {"sidepond_ring_epoch", "gauge", "The epoch of the map that this node has; 0: none yet.",
      .value = epoch},
+    {"sidepond_ring_in_map", "gauge",
+     "1 if that map has this node in it; if not, the node answers for no slot.", .value = in_map},
+    {"sidepond_ring_stands_in", "gauge",
+     "1 if ZooKeeper has not answered since the start, and the node goes on by the last map known.",
+     .value = stands_in},
     {"sidepond_ring_owned_slots", "gauge", "Slots whose first holder this node is.",
      .value = owned},
     {"sidepond_ring_held_slots", "gauge", "Slots that this node answers reads for.", .value = held},

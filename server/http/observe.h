@@ -7,6 +7,7 @@
 
 #include "server/command/stats.h"
 #include "server/http/http.h"
+#include "server/http/text.h"
 #include "sidepond/sidepond.h"
 
 struct seen_table {
@@ -26,13 +27,5 @@ struct observation {
 
 int observe(const struct http_options *options, struct observation *out);
 void observation_free(struct observation *seen);
-
-/* A text that grows. */
-struct text {
-    char *bytes;
-    size_t size, cap;
-    bool failed;
-};
-void text_add(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -28,6 +28,8 @@ void ring_figures(struct ring *ring, struct ring_figures *out)
     pthread_mutex_lock(&ring->lock);
     out->in_zookeeper = ring->in_zookeeper;
     out->epoch = ring->map ? ring->map->epoch : 0;
+    out->in_map = ring->map && ring->self >= 0;
+    out->stands_in = ring->stands_in;
     count_slots(ring, out);
     pthread_mutex_unlock(&ring->lock);
     pthread_mutex_lock(&ring->member_lock);

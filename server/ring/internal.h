@@ -166,6 +166,8 @@ struct peer {
     bool hurry;       /* it answers others here: it is to be connected to at once */
     bool heard;       /* its clock is known: */
     int64_t lead_ms;  /* how far it was before this node's wall clock at last */
+    bool tried;       /* the writer has tried to connect */
+    uint64_t epoch;   /* of its map, as last heard */
     unsigned changes; /* of the address */
     struct queue queue;
     struct slots missed;  /* what it did not take */
@@ -197,7 +199,8 @@ struct ring {
     _Atomic uint64_t tombstone_ms; /* as last configured */
     _Atomic bool aging;            /* some of aged are this node's */
     _Atomic int64_t since_ms;      /* see ring_since */
-    uint64_t start;
+    uint64_t process;              /* the start id that was drawn */
+    _Atomic uint64_t start;        /* that in the map: another one only where this node stands in */
     struct member *member;       /* NULL: a static list, or it has left */
     pthread_mutex_t member_lock; /* of the pointer; taken before the other lock */
     bool in_zookeeper;
@@ -226,6 +229,10 @@ struct ring {
     uint64_t foreign_since_ms, moved_at_ms, suspect_since_ms;
     bool map_unsaved, compare_wanted, told_whole, told_empty;
     bool lacks_peers; /* of some node of the map */
+    bool began_empty; /* there was nothing in the cache when this node started */
+    /* ZooKeeper has not answered yet, and this node goes on as the process before it; and it is not
+     * yet known whether others have a later map. */
+    bool stands_in, unconfirmed;
 
     ring_place last_place;
     struct ring_recent recent[RECENT_PLACES];
@@ -262,6 +269,12 @@ void waiters_call(struct waiter *waiters);
 void ring_take_map(struct ring *ring, const struct ring_map *map);
 /* Starts those of its peers for which there was no memory or no thread. */
 void ring_start_lacking(struct ring *ring);
+/* This node goes on under the start id of the process before it, until ZooKeeper answers. */
+void ring_stand_in(struct ring *ring, uint64_t start);
+/* ZooKeeper answers. */
+void ring_stand_up(struct ring *ring);
+/* Whether it is known that nobody has a later map, as far as that can be known. */
+bool ring_confirm(struct ring *ring);
 /* Everything that others may know better is doubted. */
 void ring_suspect(struct ring *ring, const char *why);
 /* With the lock: what is astray has been missed by all nodes of its slots. */
@@ -309,6 +322,11 @@ int wire_missed(struct wire *wire, const char *node, uint64_t *slots);
 int wire_pull(struct wire *wire, const char *cursor, size_t bytes, const struct slots *slots,
               unsigned slot_count, redisReply **reply);
 bool wire_ping(struct wire *wire);
+/* Tells that node of this one's epoch, and learns its own. */
+int wire_attach(struct wire *wire, struct ring *ring);
+/* Whether that node has a later map and ZooKeeper cannot tell of it; then it is taken from there.
+ */
+bool wire_learn(struct wire *wire, struct ring *ring);
 
 /* SP_EREFUSED of a node that knows no such request. */
 int wire_since(struct wire *wire, int64_t *since_ms);
@@ -325,6 +343,7 @@ void ring_age_tick(struct ring *ring);
 void ring_age_judge(struct ring *ring);
 /* What another holder has said, from which this node has got everything. */
 void ring_age_hear(struct ring *ring, int64_t since_ms);
+
 /* --- pull.c ----------------------------------------------------------------------------------- */
 
 /* A walk over another node's entries of some slots, which can go on after an interruption. */

@@ -20,7 +20,10 @@
  * peer's version, unless another one has taken its place here. Not later: by then it would undo
  * what others have written since.
  *
- * Costs: a thread for each peer, a PING twice a second while there is nothing to send.
+ * What the peer says of its epoch is listened to: while ZooKeeper is away a later map is learnt
+ * from there.
+ *
+ * Costs: a thread for each peer, an ATTACH twice a second while there is nothing to send.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -106,10 +109,13 @@ static void lose(struct writer *writer, const char *why)
     pthread_mutex_lock(&ring->lock);
     bool was = peer->reachable;
     peer->reachable = false;
+    peer->tried = true;
     ring_abandon(ring, peer);
     end_push(writer, false);
     bool say = !peer->said_lost && !peer->gone;
     peer->said_lost = true;
+    if (ring->unconfirmed)
+        pthread_cond_signal(&ring->repair_wake);
     struct waiter *waiters = waiters_take(ring, clock_ms());
     pthread_mutex_unlock(&ring->lock);
     waiters_call(waiters);
@@ -125,8 +131,9 @@ static void found(struct writer *writer)
 {
     struct peer *peer = writer->peer;
     pthread_mutex_lock(&writer->ring->lock);
-    peer->reachable = peer->heard = true;
+    peer->reachable = peer->heard = peer->tried = true;
     peer->lead_ms = writer->wire.lead_ms;
+    peer->epoch = writer->wire.epoch;
     bool say = peer->said_lost;
     peer->said_lost = false;
     unsigned missed = slots_count(&peer->missed);
@@ -310,12 +317,22 @@ enum verdict {
     REFUSED, /* it is to be sent again */
 };
 
-/* *current: of NEWER the version that the peer has, of MOVED the epoch of its map. */
-static enum verdict verdict_of(struct ring *ring, const redisReply *reply, uint64_t *current)
+static void hear_epoch(struct wire *wire, uint64_t epoch)
 {
+    if (epoch > wire->epoch)
+        wire->epoch = epoch;
+}
+
+/* *current: of NEWER the version that the peer has, of MOVED the epoch of its map. */
+static enum verdict verdict_of(struct writer *writer, const redisReply *reply, uint64_t *current)
+{
+    struct ring *ring = writer->ring;
     const redisReply *clock = reply;
-    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2)
+    if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2) {
         clock = reply->element[0];
+        if (reply->element[1]->type == REDIS_REPLY_INTEGER)
+            hear_epoch(&writer->wire, (uint64_t)reply->element[1]->integer);
+    }
     if (clock->type == REDIS_REPLY_INTEGER) {
         ring_see(ring, (uint64_t)clock->integer);
         return TAKEN;
@@ -329,6 +346,7 @@ static enum verdict verdict_of(struct ring *ring, const redisReply *reply, uint6
     if (strncmp(reply->str, "MOVED ", 6) != 0)
         return REFUSED;
     *current = strtoull(reply->str + 6, NULL, 10);
+    hear_epoch(&writer->wire, *current);
     return MOVED;
 }
 
@@ -414,7 +432,7 @@ static bool settle_queued(struct writer *writer, const redisReply *reply)
     struct ring *ring = writer->ring;
     struct peer *peer = writer->peer;
     uint64_t current = 0;
-    enum verdict verdict = verdict_of(ring, reply, &current);
+    enum verdict verdict = verdict_of(writer, reply, &current);
     if (verdict == NEWER && restamp(writer, current))
         return false;
     if (verdict == REFUSED)
@@ -440,7 +458,7 @@ static bool settle_queued(struct writer *writer, const redisReply *reply)
 static void settle_pushed(struct writer *writer, const redisReply *reply)
 {
     uint64_t current = 0;
-    enum verdict verdict = verdict_of(writer->ring, reply, &current);
+    enum verdict verdict = verdict_of(writer, reply, &current);
     if (verdict == REFUSED) {
         writer->push.failed = true;
         say_refused(writer, reply);
@@ -500,6 +518,13 @@ static void send_batch(struct writer *writer)
 
 /* --- the thread ------------------------------------------------------------------------------- */
 
+/* Takes a later map from the peer where ZooKeeper is away. */
+static void hear(struct writer *writer)
+{
+    if (wire_learn(&writer->wire, writer->ring) && !writer->wire.open)
+        lose(writer, sp_error_detail());
+}
+
 /* With the lock: when there is something to send of what was missed; UINT64_MAX: nothing. */
 static uint64_t push_at(const struct writer *writer)
 {
@@ -543,7 +568,7 @@ static void work(struct writer *writer)
         lose(writer, "it has another address now");
         writer->try_ms = 0;
     } else if (!busy) {
-        if (!wire_ping(&writer->wire))
+        if (wire_attach(&writer->wire, writer->ring) != SP_OK)
             lose(writer, sp_error_detail());
     } else {
         fill_batch(writer);
@@ -578,6 +603,8 @@ static void *run_writer(void *argument)
             work(writer);
         else
             reconnect(writer);
+        if (writer->wire.open)
+            hear(writer);
     }
     wire_close(&writer->wire);
     drop_late(&writer->push);

@@ -78,6 +78,7 @@ struct repair {
     struct slots
         alone; /* that nobody else could be asked about, in each round since alone_since_ms */
     uint64_t alone_since_ms;
+    bool lacks_all; /* it has begun with nothing, and ZooKeeper cannot say that others have gone */
 };
 
 /* --- rounds ----------------------------------------------------------------------------------- */
@@ -310,12 +311,12 @@ static void ask_other(struct repair *repair, struct other *other)
     slots_drop(&other->want, &repair->aged); /* what is not judged yet is not compared */
     wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
     meet(other, wire.start);
-    int status = look_at(repair, &wire, other);
+    int status = wire_learn(&wire, ring) ? SP_EBUSY : look_at(repair, &wire, other);
     if (status == SP_OK)
         status = is_up_to_date(repair, &wire, other, &other->agrees);
     if (status == SP_OK)
         hear_age(ring, &wire, other);
-    else
+    else if (status != SP_EBUSY)
         log_limited(LOG_INFO, "ring", 10, "comparing with %s: %s", other->name,
                     wire.open ? sp_status_text(status) : sp_error_detail());
     wire_close(&wire);
@@ -344,6 +345,8 @@ static struct slots believe(struct repair *repair, const struct slots *missing,
     slots_drop(&alone, &verdicts->agreed);
     slots_drop(&alone, &verdicts->refused);
     slots_keep(&repair->alone, &alone);
+    if (repair->lacks_all)
+        return none;
     if (slots_none(&repair->alone) || repair->alone_since_ms < repair->suspect_since_ms) {
         repair->alone = alone;
         repair->alone_since_ms = clock_ms();
@@ -393,12 +396,15 @@ static void begin_round(struct repair *repair)
     repair->by_map = ring->by_map;
     repair->aged = ring->aged;
     repair->suspect_since_ms = ring->suspect_since_ms;
+    repair->lacks_all = ring->stands_in && ring->began_empty;
 }
 
 /* Takes what is missing at this moment; false: nothing. */
 static bool take_missing(struct repair *repair, struct slots *missing, struct slots *doubted)
 {
     struct ring *ring = repair->ring;
+    if (!ring_confirm(ring))
+        return false;
     pthread_mutex_lock(&ring->lock);
     *missing = find_missing(ring);
     *doubted = *missing;
@@ -568,7 +574,8 @@ static bool compare_with(struct ring *ring, const struct other *other, bool evic
         return true;
     note_answer(ring, other->name, &wire);
     wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
-    int status = look_twice(ring, &wire, &other->want, &differ);
+    int status =
+        wire_learn(&wire, ring) ? SP_EBUSY : look_twice(ring, &wire, &other->want, &differ);
     unsigned count = status == SP_OK ? slots_count(&differ) : 0;
     atomic_fetch_add_explicit(&ring->differing_slots, count, memory_order_relaxed);
     if (count > 0 && !evicting) {

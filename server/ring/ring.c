@@ -8,6 +8,13 @@
  * (ring_suspect) is taken out of `held` before this returns. A slot whose only holder this node is
  * need not be doubted: nobody could know better.
  *
+ * A node that starts while ZooKeeper is away stands in for the process before it, by the last map
+ * that is known: under its start id, as if it were that process and had stood still. But what it
+ * has may be nothing, and the others may have gone on to a map without it. So nothing is trusted
+ * before every other node has been tried, and none that answers has a later map (ring_confirm); if
+ * one has, that is taken (wire_learn). Where none answers at all, it waits for ALONE_MS, and for
+ * ever if it has begun with nothing; and so it does for each slot that it could not compare.
+ *
  * The order of a change of the map: first which slots are this node's, then the epoch. A write that
  * was looked at by the old epoch is in the cache before a peer that attaches afterwards sees the
  * new one, as both take the cache's lock; so a peer that pulls after it has seen the new epoch
@@ -65,7 +72,8 @@ static void find_own(const struct ring_map *map, int self, struct own_slots *own
 static int find_self(const struct ring *ring, const struct ring_map *map)
 {
     int self = ring_map_find(map, ring->options.node.name);
-    bool ours = self >= 0 && (!ring->in_zookeeper || map->nodes[self].start == ring->start);
+    bool ours =
+        self >= 0 && (!ring->in_zookeeper || map->nodes[self].start == atomic_load(&ring->start));
     return ours ? self : -1;
 }
 
@@ -82,12 +90,16 @@ static void doubt_targets(struct ring *ring, const struct slots *targeted)
 static void apply_own(struct ring *ring, const struct own_slots *own)
 {
     struct slots mine = own->held;
+    struct slots added = own->targeted; /* once more, where it was a holder in between */
     slots_join(&mine, &own->targeted);
+    slots_drop(&added, &ring->targeted);
     ring->by_map = own->held;
     ring->targeted = own->targeted;
     slots_keep(&ring->trusted, &mine);
     slots_keep(&ring->round, &mine);
-    slots_join(&ring->trusted, &own->alone);
+    slots_drop(&ring->trusted, &added);
+    if (!ring->unconfirmed)
+        slots_join(&ring->trusted, &own->alone);
     ring_age_update(ring, &own->alone);
     for (unsigned i = 0; i < RING_SLOT_WORDS; i++)
         bits_set(&ring->mine, i, mine.words[i]);
@@ -265,6 +277,66 @@ void ring_take_map(struct ring *ring, const struct ring_map *map)
              slots_count(&own.targeted));
 }
 
+/* --- standing in ------------------------------------------------------------------------------ */
+
+void ring_stand_in(struct ring *ring, uint64_t start)
+{
+    pthread_mutex_lock(&ring->lock);
+    atomic_store(&ring->start, start);
+    memset(&ring->trusted, 0, sizeof(ring->trusted));
+    memset(&ring->round, 0, sizeof(ring->round));
+    ring->stands_in = ring->unconfirmed = true;
+    ring->suspect_since_ms = clock_ms();
+    ring_update_held(ring);
+    pthread_mutex_unlock(&ring->lock);
+}
+
+/* With the lock: from now on as a node that has doubted itself. */
+static void end_unconfirmed(struct ring *ring)
+{
+    struct own_slots own = {0};
+    ring->unconfirmed = false;
+    if (ring->map)
+        find_own(ring->map, ring->self, &own);
+    slots_join(&ring->trusted, &own.alone);
+    ring_update_held(ring);
+    pthread_cond_signal(&ring->repair_wake);
+}
+
+void ring_stand_up(struct ring *ring)
+{
+    pthread_mutex_lock(&ring->lock);
+    ring->stands_in = false;
+    if (ring->unconfirmed)
+        end_unconfirmed(ring);
+    pthread_mutex_unlock(&ring->lock);
+}
+
+/* With the lock. */
+static bool is_confirmed(const struct ring *ring)
+{
+    bool any = ring->map->node_count == 1;
+    for (uint32_t i = 0; i < ring->map->node_count; i++) {
+        const struct peer *peer = ring->peers[i];
+        if (!peer)
+            continue;
+        if (!peer->tried || peer->epoch > ring->map->epoch)
+            return false;
+        any |= peer->reachable;
+    }
+    return any || (!ring->began_empty && clock_ms() >= ring->suspect_since_ms + ALONE_MS);
+}
+
+bool ring_confirm(struct ring *ring)
+{
+    pthread_mutex_lock(&ring->lock);
+    if (ring->unconfirmed && ring->map && is_confirmed(ring))
+        end_unconfirmed(ring);
+    bool confirmed = !ring->unconfirmed;
+    pthread_mutex_unlock(&ring->lock);
+    return confirmed;
+}
+
 /* --- doubts ----------------------------------------------------------------------------------- */
 
 void ring_suspect(struct ring *ring, const char *why)
@@ -411,7 +483,12 @@ uint64_t ring_epoch(const struct ring *ring)
 
 uint64_t ring_start_id(const struct ring *ring)
 {
-    return ring->start;
+    return atomic_load(&ring->start);
+}
+
+uint64_t ring_process_id(const struct ring *ring)
+{
+    return ring->process;
 }
 
 struct ring_clock *ring_clock(struct ring *ring)

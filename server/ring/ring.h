@@ -70,10 +70,12 @@ static inline bool ring_held_has(const struct ring_held *held, unsigned slot)
     return atomic_load_explicit(&held->words[slot / 64], memory_order_acquire) >> (slot % 64) & 1;
 }
 
-/* The map as of now, a reference, or NULL; and this node's own. */
+/* The map as of now, a reference, or NULL; and this node's own. The start id is that of the map;
+ * the process has drawn one as well, which is another where it stands in for an earlier one. */
 struct ring_map *ring_map(struct ring *ring);
 uint64_t ring_epoch(const struct ring *ring); /* 0: no map yet */
 uint64_t ring_start_id(const struct ring *ring);
+uint64_t ring_process_id(const struct ring *ring);
 struct ring_clock *ring_clock(struct ring *ring); /* by which this node stamps */
 
 /* How far the other copies have got, for who waits for them: a place in the order of writes. */
@@ -148,6 +150,8 @@ struct ring_figures {
     uint64_t epoch;
     unsigned owned, held, pulling, suspect; /* slots */
     unsigned under_replicated; /* slots of the map with fewer holders than there shall be copies */
+    bool in_map;               /* this node is in it; else it answers for no slot */
+    bool stands_in;            /* ZooKeeper has not answered since the start */
     bool in_zookeeper;         /* else it is of a static list, and `member` says nothing */
     struct member_status member;
     uint64_t pulled_entries, pulled_bytes, compared_slots, differing_slots;

@@ -100,6 +100,31 @@ static void on_map(void *context, const struct ring_map *map)
     ring_take_map(context, map);
 }
 
+static void on_old_map(void *context, const struct ring_map *map, uint64_t start)
+{
+    struct ring *ring = context;
+    const struct ring_node *node = &ring->options.node;
+    unsigned long long epoch = map ? map->epoch : 0;
+    if (!map) {
+        log_warning("ring", "ZooKeeper has not answered yet, and no last map is known: this node "
+                            "answers for no slot until it does");
+        return;
+    }
+    if (start != 0) {
+        log_warning("ring",
+                    "ZooKeeper has not answered yet: this node goes on by map %llu, the last one "
+                    "known, and asks the others for a later one and for what it has missed",
+                    epoch);
+        ring_stand_in(ring, start);
+        return;
+    }
+    log_error(
+        "ring",
+        "ZooKeeper has not answered yet, and map %llu, the last one known, has no %s at %s: this "
+        "node answers for no slot until ZooKeeper does",
+        epoch, node->name, node->address);
+}
+
 static void on_session_lost(void *context)
 {
     ring_suspect(context, "the session of ZooKeeper was lost");
@@ -109,6 +134,8 @@ static void on_status(void *context, const struct member_status *status)
 {
     struct ring *ring = context;
     static const char *const links[] = {"is away", "is connected", "refuses this node"};
+    if (status->link == MEMBER_CONNECTED)
+        ring_stand_up(ring);
     if (atomic_exchange(&ring->member_link, (int)status->link) == (int)status->link)
         return;
     int level = status->link == MEMBER_CONNECTED ? LOG_INFO : LOG_WARNING;
@@ -137,7 +164,9 @@ static int open_member(struct ring *ring, char *why)
                                           .registers_at_once = true,
                                           .parameters = options->parameters,
                                           .file = options->file,
+                                          .also = options->published,
                                           .on_map = on_map,
+                                          .on_old_map = on_old_map,
                                           .on_session_lost = on_session_lost,
                                           .on_status = on_status,
                                           .answers = answers,
@@ -188,7 +217,9 @@ static struct ring *new_ring(const struct ring_options *options)
     }
     ring->cache = options->cache;
     set_limits(ring, options);
-    ring->start = ring->options.node.start = draw_start();
+    ring->process = ring->options.node.start = draw_start();
+    atomic_store(&ring->start, ring->process);
+    ring->began_empty = cache_entries(options->cache) == 0;
     ring->self = -1;
     ring->in_zookeeper = options->zookeeper != NULL;
     ring->suspect_since_ms = clock_ms();

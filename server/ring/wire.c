@@ -72,7 +72,7 @@ static bool parse_hex(const redisReply *reply, uint64_t *out)
     return *end == '\0';
 }
 
-static int attach(struct wire *wire, struct ring *ring)
+int wire_attach(struct wire *wire, struct ring *ring)
 {
     struct command command = {.count = 0};
     char epoch[NUMBER_BYTES];
@@ -107,7 +107,7 @@ int wire_open(struct wire *wire, struct ring *ring, const char *address, uint32_
     int status = connection_open(&wire->connection, &settings);
     explicit_bzero(&settings, sizeof(settings));
     if (status == SP_OK)
-        status = attach(wire, ring);
+        status = wire_attach(wire, ring);
     if (status != SP_OK)
         wire_close(wire);
     return status;
@@ -121,6 +121,37 @@ bool wire_ping(struct wire *wire)
     if (ask(wire, &command, REDIS_REPLY_STATUS, &reply) != SP_OK)
         return false;
     freeReplyObject(reply);
+    return true;
+}
+
+/* SP_OK and NULL: it has none. */
+static int ask_map(struct wire *wire, struct ring_map **out)
+{
+    struct command command = {.count = 0};
+    redisReply *reply;
+    command_word(&command, "SIDEPOND");
+    command_word(&command, "RING");
+    int status = ask(wire, &command, REDIS_REPLY_STRING, &reply);
+    if (status != SP_OK)
+        return status;
+    status = ring_map_decode((const uint8_t *)reply->str, (size_t)reply->len, out);
+    freeReplyObject(reply);
+    return status;
+}
+
+bool wire_learn(struct wire *wire, struct ring *ring)
+{
+    struct ring_map *map = NULL;
+    if (!ring->in_zookeeper || wire->epoch <= ring_epoch(ring) ||
+        atomic_load(&ring->member_link) == MEMBER_CONNECTED)
+        return false;
+    if (ask_map(wire, &map) != SP_OK)
+        return true;
+    pthread_mutex_lock(&ring->member_lock);
+    if (ring->member)
+        member_learn(ring->member, map);
+    pthread_mutex_unlock(&ring->member_lock);
+    ring_map_unref(map);
     return true;
 }
 

@@ -16,6 +16,8 @@ import sys
 import tempfile
 import time
 import unittest
+import urllib.error
+import urllib.request
 
 import zookeeper_kit
 from member_kit import AWAIT_SECONDS, BUILD, Node
@@ -105,24 +107,58 @@ class Redis:
 
 class Agent:
     def __init__(self, directory, name, zookeeper, cluster, servers, extra=""):
+        self.directory, self.zookeeper, self.cluster = directory, zookeeper, cluster
         self.log_path = os.path.join(directory, name + ".log")
-        path = os.path.join(directory, name + ".yaml")
-        secret = os.path.join(directory, "password")
-        lines = ["log: {level: debug}", "agent:", f'  zookeeper: "{zookeeper}"', f"  cluster: {cluster}",
+        self.path = os.path.join(directory, name + ".yaml")
+        self.port = zookeeper_kit.free_ports(1)[0]
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind(os.path.join(directory, name + ".notify"))
+        self.notify.settimeout(AWAIT_SECONDS)
+        self.configure(servers, extra)
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(  # pylint: disable=consider-using-with
+                [DAEMON, "--agent", self.path], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, "NOTIFY_SOCKET": os.path.join(directory, name + ".notify")})
+
+    def configure(self, servers, extra="", weights=()):
+        secret = self.path + ".password"
+        lines = ["log: {level: debug}", f'http: {{listen: "127.0.0.1:{self.port}"}}', "agent:",
+                 f'  zookeeper: "{self.zookeeper}"', f"  cluster: {self.cluster}",
                  f"  session: 4s\n  check: 100ms\n  deadline: 1500ms\n  slots: {SLOTS}{extra}",
                  "  nodes:"]
         for server in servers:
-            lines.append(f'    - {{name: {server.name}, address: "127.0.0.1:{server.port}"'
-                         + (f", password_file: {secret}}}" if server.password else "}"))
+            more = f", password_file: {secret}" if server.password else ""
+            more += f", weight: {weights[server.name]}" if server.name in weights else ""
+            lines.append(f'    - {{name: {server.name}, address: "127.0.0.1:{server.port}"{more}}}')
             if server.password:
                 with open(secret, "w", encoding="utf-8") as file:
                     file.write(server.password + "\n")
                 os.chmod(secret, 0o600)
-        with open(path, "w", encoding="utf-8") as file:
+        with open(self.path, "w", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
-        with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(  # pylint: disable=consider-using-with
-                [DAEMON, "--agent", path], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def await_notified(self, line):
+        while line not in self.notify.recv(4096).decode():
+            pass
+
+    def reload(self):
+        """Until it says that it is done with that."""
+        self.process.send_signal(signal.SIGHUP)
+        self.await_notified("RELOADING=1")
+        self.await_notified("READY=1")
+
+    def http(self, path):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, sample):
+        for line in self.http("/metrics")[1].split("\n"):
+            if line.startswith(sample + " "):
+                return float(line.split(" ")[-1])
+        return None
 
     def log(self):
         with open(self.log_path, encoding="utf-8") as file:
@@ -147,6 +183,7 @@ class AgentTest(unittest.TestCase):
             if agent.process.poll() is None:
                 agent.process.kill()
                 agent.process.wait()
+            agent.notify.close()
             print(agent.log()[-3000:])
         if self.onlooker:
             self.onlooker.kill()
@@ -270,6 +307,91 @@ class AgentTest(unittest.TestCase):
 
         for agent in self.agents:
             self.assertEqual(agent.stop(), 0)
+
+    def await_metric(self, agent, sample, value):
+        deadline = time.monotonic() + AWAIT_SECONDS
+        while agent.metric(sample) != value:
+            self.assertLess(time.monotonic(), deadline, f"{sample}\n{agent.http('/metrics')[1]}")
+            time.sleep(0.02)
+
+    def test_what_is_told(self):
+        self.ring()
+        agent, b = self.agents[0], self.servers["b"]
+        agent.await_notified("READY=1")
+        self.await_metric(agent, 'sidepond_agent_node_registered{node="b"}', 1)
+        self.assertEqual(agent.http("/readyz"), (200, "ready\n"))
+        self.assertEqual(agent.http("/healthz"), (200, "ok\n"))
+        self.write(range(100), "first")
+        mine = b.call("DBSIZE")
+        self.await_metric(agent, 'sidepond_agent_node_keys{node="b"}', mine)
+        self.assertGreater(agent.metric('sidepond_agent_node_memory_bytes{node="b"}'), 100000)
+        self.assertAlmostEqual(agent.metric('sidepond_agent_node_answered_timestamp_seconds'
+                                            '{node="b"}'), time.time(), delta=5)
+        held = agent.metric('sidepond_agent_node_held_slots{node="b"}')
+        self.assertEqual(held, sum("b" in names for names in self.slots()))
+        b.signal(signal.SIGSTOP)
+        self.await_metric(agent, 'sidepond_agent_node_state{node="b",state="silent"}', 1)
+        self.await_metric(agent, 'sidepond_agent_node_registered{node="b"}', 0)
+        self.assertEqual(agent.metric('sidepond_agent_node_up{node="b"}'), 0)
+        self.assertGreater(agent.metric('sidepond_agent_node_failed_checks_total{node="b"}'), 0)
+        code, why = agent.http("/readyz")
+        self.assertEqual((code, "b is not in the ring: silent" in why), (503, True), why)
+        self.assertEqual(agent.http("/healthz"), (200, "ok\n"))
+        b.signal(signal.SIGCONT)
+        self.wait_map("abc")
+        b.call("CONFIG", "SET", "requirepass", "other")
+        b.kill()
+        self.await_metric(agent, 'sidepond_agent_node_state{node="b",state="unreachable"}', 1)
+        self.assertEqual(agent.http("/nothing")[0], 404)
+
+    def test_reload(self):
+        self.onlooker = Node(self.zookeeper.servers, self._testMethodName, slots=SLOTS)
+        servers = self.servers
+        agent = self.agent("one", "a", "b")
+        agent.await_notified("READY=1")
+        self.wait_map("ab")
+        self.write(range(100), "first")
+        start = self.onlooker.map["nodes"]["a"][3]
+
+        # One more, and another weight of one that stays in the ring meanwhile.
+        agent.configure(servers.values(), weights={"a": 40})
+        agent.reload()
+        self.wait_map("abc", lambda map: map["nodes"]["a"][1] == 40)
+        self.assertEqual(self.onlooker.map["nodes"]["a"][3], start)
+        self.assertNotIn("a at 127.0.0.1:%d is taken out" % servers["a"].port, agent.log())
+        self.check_copies()
+
+        # What is wrong, or would need a restart, changes nothing.
+        for text, why in ((None, "the configuration is wrong"),
+                          ("\n  replicas: 3", "a change of 'agent.replicas' needs a restart")):
+            if text is None:
+                with open(agent.path, "a", encoding="utf-8") as file:
+                    file.write("    - {name: a}\n")
+            else:
+                agent.configure([servers["a"]], extra=text)
+            agent.reload()
+            self.assertIn(why + "; the old configuration stays in use", agent.log())
+            self.assertEqual(agent.metric("sidepond_agent_reload_failed"), 1)
+        agent.configure(servers.values())
+        os.unlink(agent.path + ".password")
+        agent.reload()
+        self.assertEqual(agent.metric('sidepond_agent_reloads_total{result="failure"}'), 3)
+        self.assertEqual(sorted(self.onlooker.drain().map["nodes"]), ["a", "b", "c"])
+        self.assertEqual(self.onlooker.map["nodes"]["a"][1], 40)
+
+        # Another password, which new connections need; and one less.
+        for server in servers.values():
+            server.call("CONFIG", "SET", "requirepass", "changed")
+            server.password = "changed"
+        agent.configure([servers["a"], servers["c"]])
+        agent.reload()
+        self.assertEqual(agent.metric("sidepond_agent_reload_failed"), 0)
+        self.wait_map("ac", lambda map: map["nodes"]["a"][1] == 100)
+        self.assertIsNone(agent.metric('sidepond_agent_node_up{node="b"}'))
+        servers["c"].call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        self.wait_map("ac")
+        self.check_copies()
+        self.assertEqual(agent.stop(), 0)
 
     def test_other_kind_and_wrong_file(self):
         self.onlooker = Node(self.zookeeper.servers, self._testMethodName, "z", slots=SLOTS)

@@ -29,6 +29,7 @@ static struct {
     char directory[64];
     struct store *store;
     struct refresh *refresh;
+    struct http_options options;
     struct http *http;
     struct http_counters counters;
     char answer[1 << 20];
@@ -69,9 +70,10 @@ static int group_setup(void **state)
     assert_int_equal(refresh_apply(f.refresh, config), SP_OK);
     refresh_tick(f.refresh);
     atomic_store(&f.counters.tick_ms, now_ms());
-    struct http_options http = {
-        .listen = "127.0.0.1:0", .refresh = f.refresh, .store = f.store, .counters = &f.counters};
-    assert_int_equal(http_start(&http, &f.http, why), SP_OK);
+    f.options =
+        (struct http_options){.refresh = f.refresh, .store = f.store, .counters = &f.counters};
+    const struct http_site site = http_site(&f.options);
+    assert_int_equal(http_serve("127.0.0.1:0", &site, &f.http, why), SP_OK);
     return 0;
 }
 
