@@ -177,28 +177,34 @@ static void count_entry(struct cache *cache, uint64_t unit, uint64_t by)
 }
 
 /* After an entry has taken the place of another; 0: none. */
-static void count_change(struct cache *cache, uint64_t out, uint64_t in)
+static void count_change(struct cache *cache, unsigned slot, uint64_t out, uint64_t in)
 {
     if (out)
         count_entry(cache, out, -UINT64_C(1));
     if (in)
         count_entry(cache, in, 1);
     if (cache->slots)
-        cache_slots_changed(cache, out, in);
+        cache_slots_changed(cache, slot, out, in);
 }
 
 /* Unpublishes an entry, whose bytes stay until it is freed. */
-static void take_out(struct cache *cache, const struct place *place)
+static void take_out(struct cache *cache, const struct place *place, unsigned slot)
 {
     index_remove(cache_index(cache), place);
     FAILPOINT("cache_removed");
     cache_evict_removed(cache, place);
-    count_change(cache, slot_unit(place->word), 0);
+    count_change(cache, slot, slot_unit(place->word), 0);
+}
+
+static unsigned slot_of_entry(const struct cache *cache, uint64_t unit)
+{
+    struct entry_view view = entry_view(store_entry(cache->store, unit));
+    return cache_slots_find(cache, view.key, view.key_bytes);
 }
 
 void cache_remove(struct cache *cache, const struct place *place)
 {
-    take_out(cache, place);
+    take_out(cache, place, slot_of_entry(cache, slot_unit(place->word)));
     entry_free(cache->store, cache_shape(cache), slot_unit(place->word));
 }
 
@@ -216,7 +222,7 @@ void cache_lose(struct cache *cache, const struct place *place, enum cache_gone 
     if (keep) /* the key stays where it is */
         cache_lapse(cache, cache_hash(cache, entry.key, entry.key_bytes), place, entry.version);
     else
-        take_out(cache, place);
+        take_out(cache, place, slot_of_entry(cache, entry.unit));
     if (cache->options.on_gone)
         cache->options.on_gone(cache->options.context, why, entry.key, entry.key_bytes);
     if (!keep)
@@ -264,6 +270,7 @@ int cache_write_begin(struct cache *cache, uint64_t hash, const void *key, size_
     write->hash = hash;
     write->key_bytes = key_bytes;
     write->value_bytes = value_bytes;
+    write->slot = cache_slots_find(cache, key, key_bytes);
     int status = alloc_units(cache, units, needed ? needed->unit : 0, &write->unit);
     if (status != SP_OK) {
         cache->stats.refused++;
@@ -314,26 +321,27 @@ static void finish_tombstone(struct cache *cache, uint64_t unit, uint64_t versio
     space_free(cache->store, unit + needs, had - needs);
 }
 
-static void replace_entry(struct cache *cache, uint64_t hash, const struct place *place,
-                          uint64_t unit)
+static void replace_entry(struct cache *cache, const struct cache_write *write,
+                          const struct place *place)
 {
-    uint64_t old = slot_unit(place->word);
+    const uint64_t old = slot_unit(place->word), unit = write->unit;
     bool was_tombstone = cache_is_tombstone(store_entry(cache->store, old));
     index_replace(place, unit);
     FAILPOINT("cache_replaced");
-    count_change(cache, old, unit);
+    count_change(cache, write->slot, old, unit);
     entry_free(cache->store, cache_shape(cache), old);
     cache_note_expiry(place->note, place->head, cache_expiry_of(store_entry(cache->store, unit)),
                       cache->now_ms);
     if (was_tombstone) /* not one that is used because it is written again */
         cache_evict_inserted(cache, place, NOTE_PROBATION);
     else
-        cache_use_set(cache, cursor_prefix(hash), place);
+        cache_use_set(cache, cursor_prefix(write->hash), place);
 }
 
 /* Publishes an entry whose key is not there, and which is freed if that cannot be done. */
-static int insert_entry(struct cache *cache, uint64_t hash, uint64_t unit, struct place *place)
+static int insert_entry(struct cache *cache, const struct cache_write *write, struct place *place)
 {
+    const uint64_t hash = write->hash, unit = write->unit;
     const struct entry *entry = store_entry(cache->store, unit);
     unsigned from;
     enum note_state state = cache_state_of_new(cache, hash, &from);
@@ -349,7 +357,7 @@ static int insert_entry(struct cache *cache, uint64_t hash, uint64_t unit, struc
         return status;
     }
     FAILPOINT("cache_published");
-    count_change(cache, 0, unit);
+    count_change(cache, write->slot, 0, unit);
     cache_evict_inserted(cache, place, cache_is_tombstone(entry) ? NOTE_MAIN_MOST : state);
     cache_note_expiry(place->note, place->head, cache_due(cache, entry), cache->now_ms);
     (void)cache_use_take(cache, cursor_prefix(hash), place); /* of who had the slot before */
@@ -369,9 +377,9 @@ int cache_write_stamped(struct cache *cache, struct cache_write *write, int64_t 
     FAILPOINT("cache_publish");
     int status = SP_OK;
     if (found)
-        replace_entry(cache, write->hash, &place, write->unit);
+        replace_entry(cache, write, &place);
     else
-        status = insert_entry(cache, write->hash, write->unit, &place);
+        status = insert_entry(cache, write, &place);
     cache->stats.written += status == SP_OK;
     return status;
 }
@@ -416,24 +424,29 @@ int cache_set_expiry(struct cache *cache, uint64_t hash, const struct cache_entr
     return cache_write_end(cache, &write, expiry_ms);
 }
 
-int cache_bury_write(struct cache *cache, const struct cache_write *write, uint64_t version)
+static int bury_write(struct cache *cache, const struct cache_write *write, uint64_t version,
+                      bool lapsed)
 {
     struct place place;
-    finish_tombstone(cache, write->unit, version, false);
+    finish_tombstone(cache, write->unit, version, lapsed);
     FAILPOINT("cache_bury");
-    return insert_entry(cache, write->hash, write->unit, &place);
+    return insert_entry(cache, write, &place);
+}
+
+int cache_bury_write(struct cache *cache, const struct cache_write *write, uint64_t version)
+{
+    return bury_write(cache, write, version, false);
 }
 
 static void bury(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version,
                  bool lapsed)
 {
-    uint64_t unit = slot_unit(place->word);
-    struct place now;
-    take_out(cache, place);
-    atomic_thread_fence(memory_order_release); /* W7: the words change */
-    finish_tombstone(cache, unit, version, lapsed);
-    FAILPOINT("cache_bury");
-    (void)insert_entry(cache, hash, unit, &now); /* the slot it had is free */
+    const uint64_t unit = slot_unit(place->word);
+    const struct cache_write write = {
+        .hash = hash, .unit = unit, .slot = slot_of_entry(cache, unit)};
+    take_out(cache, place, write.slot);
+    atomic_thread_fence(memory_order_release);        /* W7: the words change */
+    (void)bury_write(cache, &write, version, lapsed); /* the slot it had is free */
 }
 
 void cache_bury(struct cache *cache, uint64_t hash, const struct place *place, uint64_t version)
@@ -451,14 +464,17 @@ void cache_restamp(struct cache *cache, uint64_t hash, const struct place *place
     const uint64_t unit = slot_unit(place->word);
     struct entry *entry = store_entry(cache->store, unit);
     struct entry_view view = entry_view(entry);
-    const struct cache_write write = {
-        .hash = hash, .key_bytes = view.key_bytes, .value_bytes = view.value_bytes};
+    const struct cache_write write = {.hash = hash,
+                                      .unit = unit,
+                                      .key_bytes = view.key_bytes,
+                                      .value_bytes = view.value_bytes,
+                                      .slot = slot_of_entry(cache, unit)};
     struct place again;
-    take_out(cache, place);
+    take_out(cache, place, write.slot);
     atomic_thread_fence(memory_order_release); /* W7: the words change */
     finish_value(&write, entry, cache_expiry_of(entry), version);
     FAILPOINT("cache_restamp");
-    (void)insert_entry(cache, hash, unit, &again); /* the slot it had is free */
+    (void)insert_entry(cache, &write, &again); /* the slot it had is free */
 }
 
 bool cache_delete(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes)

@@ -89,6 +89,7 @@ struct cache_write {
     uint8_t *value; /* to be filled by the caller */
     size_t key_bytes, value_bytes;
     uint64_t hash, unit;
+    unsigned slot; /* of the ring, where slots are kept */
 };
 
 /* Makes room for a key with a value of this size, evicting others if need be, but not `needed`

@@ -170,9 +170,11 @@ struct cache_walk {
 uint64_t cache_walk(struct cache *cache, uint64_t cursor, unsigned count,
                     const struct cache_walk *walk);
 
-/* An entry has taken the place of another of its key; 0: there was none, or is none. Both can still
- * be read. */
-void cache_slots_changed(struct cache *cache, uint64_t out, uint64_t in);
+/* The key's slot, whose sums are fetched meanwhile; 0 where no slots are kept. */
+unsigned cache_slots_find(const struct cache *cache, const void *key, size_t key_bytes);
+/* An entry of this slot has taken the place of another of its key; 0: there was none, or is none.
+ * Both can still be read. */
+void cache_slots_changed(struct cache *cache, unsigned slot, uint64_t out, uint64_t in);
 /* A version of the ring's clock, later than that of the entry of before, unless that is of a wrong
  * clock. */
 uint64_t cache_slots_stamp(struct cache *cache, uint64_t before);
