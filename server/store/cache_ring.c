@@ -391,12 +391,16 @@ static void look_at(struct cache *cache, const struct slot_walk *walk, const str
         return;
     if (!walk->visit) {
         cache_remove(cache, place);
-    } else if (cache_expired(cache, entry) && !cache_is_tombstone(entry)) {
-        cache_lose(cache, place, CACHE_EXPIRED);
-    } else {
-        struct cache_copy copy = copy_at(cache, slot_unit(place->word));
-        walk->visit(walk->context, &copy);
+        return;
     }
+    if (cache_expired(cache, entry) && !cache_is_tombstone(entry)) {
+        bool keeps = cache_slots_keep(cache, entry);
+        cache_lose(cache, place, CACHE_EXPIRED);
+        if (!keeps)
+            return; /* else the tombstone is in its memory, and maybe where the walk has been */
+    }
+    struct cache_copy copy = copy_at(cache, slot_unit(place->word));
+    walk->visit(walk->context, &copy);
 }
 
 /* The entries whose home is this bucket. */
