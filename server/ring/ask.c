@@ -103,6 +103,7 @@ static bool start_asker(struct peer *peer)
     asker->peer = peer;
     asker->ring = peer->ring;
     peer->asker_runs = thread_start(&peer->asker, run_asker, asker) == SP_OK;
+    peer->running += peer->asker_runs; /* it ends with the lock */
     if (!peer->asker_runs)
         free(asker);
     return peer->asker_runs;
@@ -315,11 +316,13 @@ static void run_asks(struct asker *asker)
 static void *run_asker(void *argument)
 {
     struct asker *asker = argument;
+    struct peer *peer = asker->peer;
     while (take_asks(asker))
         run_asks(asker);
     wire_close(&asker->wire);
     sp_buffer_free(&asker->request);
     sp_buffer_free(&asker->reply);
     free(asker);
+    peer_thread_ends(peer);
     return NULL;
 }

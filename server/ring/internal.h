@@ -7,6 +7,7 @@
  *   queue.c    writes on their way to peers, what peers missed, and who waits for them
  *   peer.c     a peer's writer: its connection, what is queued, then what it missed
  *   ask.c      a peer's asker: reads that this node may not answer
+ *   lookup.c   names of hosts
  *   wire.c     connections between nodes, and the requests of repair
  *   repair.c   becoming current, and comparing
  *   pull.c     taking another node's entries
@@ -159,6 +160,7 @@ struct peer {
     pthread_t writer, asker;
     pthread_cond_t wake, ask_wake;
     bool asker_runs;
+    unsigned running; /* threads that have not ended */
     bool gone;        /* no longer in the map: its threads end */
     bool idle;        /* the writer waits to be woken */
     bool reachable;   /* the writer is connected */
@@ -178,6 +180,25 @@ struct peer {
         uint64_t sent, failed, repaired_out, repaired_in;
     } figures;
 };
+
+/* --- lookup.c --------------------------------------------------------------------------------- */
+
+/* Where an address is: itself, or of a name the addresses in numbers. */
+#define HOST_ADDRESSES_MAX 4u
+struct host_addresses {
+    size_t count;
+    char addresses[HOST_ADDRESSES_MAX][RING_ADDRESS_BYTES];
+};
+struct lookup;
+struct ring_lookups {
+    pthread_mutex_t lock;
+    struct lookup *first; /* those that have begun, or were over lately */
+};
+/* Waits so long at most, and no longer than the ring. What is not SP_OK has a sentence in
+ * sp_error_detail(): SP_ETIMEDOUT, SP_ENODAEMON, SP_ENOMEM. */
+int lookup_address(struct ring *ring, const char *address, uint32_t timeout_ms,
+                   struct host_addresses *out);
+void lookups_free(struct ring_lookups *lookups);
 
 /* --- ring ------------------------------------------------------------------------------------- */
 
@@ -206,6 +227,7 @@ struct ring {
     bool in_zookeeper;
     _Atomic int member_link; /* as last told */
     pthread_mutex_t beat_lock;
+    struct ring_lookups lookups;
 
     pthread_mutex_t lock;
     pthread_cond_t control_wake, repair_wake, quiet;
@@ -294,6 +316,8 @@ void ring_wait(struct ring *ring, pthread_cond_t *wake, uint64_t until_ms);
 struct peer *peer_start(struct ring *ring, const struct ring_node *node);
 /* With the lock: its threads are to end. */
 void peer_end(struct peer *peer);
+/* Without: the last that one of them does, but for its end. */
+void peer_thread_ends(struct peer *peer);
 /* Without: waits for them. */
 void peer_free(struct peer *peer);
 /* With the lock: wakes the writer if it waits. */

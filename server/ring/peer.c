@@ -598,6 +598,7 @@ static bool goes_on(struct writer *writer)
 static void *run_writer(void *argument)
 {
     struct writer *writer = argument;
+    struct peer *peer = writer->peer;
     while (goes_on(writer)) {
         if (writer->wire.open)
             work(writer);
@@ -609,6 +610,7 @@ static void *run_writer(void *argument)
     wire_close(&writer->wire);
     drop_late(&writer->push);
     free(writer);
+    peer_thread_ends(peer);
     return NULL;
 }
 
@@ -623,8 +625,10 @@ static bool start_writer(struct peer *peer)
     writer->ring = peer->ring;
     writer->wait_ms = RECONNECT_MS;
     writer->seed = (unsigned)clock_ns();
+    peer->running++;
     if (thread_start(&peer->writer, run_writer, writer) == SP_OK)
         return true;
+    peer->running--;
     free(writer);
     return false;
 }
@@ -650,6 +654,14 @@ struct peer *peer_start(struct ring *ring, const struct ring_node *node)
     pthread_cond_destroy(&peer->ask_wake);
     free(peer);
     return NULL;
+}
+
+void peer_thread_ends(struct peer *peer)
+{
+    pthread_mutex_lock(&peer->ring->lock);
+    peer->running--;
+    pthread_cond_signal(&peer->ring->control_wake);
+    pthread_mutex_unlock(&peer->ring->lock);
 }
 
 void peer_end(struct peer *peer)

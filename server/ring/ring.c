@@ -22,8 +22,7 @@
  *
  * Start ids of a static list are all 1 in the map: the nodes know nothing of each other's.
  *
- * Limits: RING_NODES_MAX nodes, each with one or two threads here. A host name that takes long to
- * be looked up keeps that node's thread, and so the end of the ring.
+ * Limits: RING_NODES_MAX nodes, each with one or two threads here.
  */
 #include <stdio.h>
 #include <string.h>

@@ -193,6 +193,7 @@ static void init_locks(struct ring *ring)
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&ring->lock, NULL);
     pthread_mutex_init(&ring->beat_lock, NULL);
+    pthread_mutex_init(&ring->lookups.lock, NULL);
     pthread_mutex_init(&ring->member_lock, NULL);
 }
 
@@ -364,6 +365,7 @@ void ring_stop(struct ring *ring)
     pthread_cond_destroy(&ring->repair_wake);
     pthread_cond_destroy(&ring->quiet);
     pthread_mutex_destroy(&ring->beat_lock);
+    lookups_free(&ring->lookups);
     pthread_mutex_destroy(&ring->member_lock);
     pthread_mutex_destroy(&ring->lock);
     free(ring);

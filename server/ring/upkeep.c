@@ -55,12 +55,28 @@ static void save_map(struct ring *ring)
 
 /* --- peers ------------------------------------------------------------------------------------ */
 
+/* Those whose threads have ended: for the others nobody waits. */
+static struct peer *take_ended(struct ring *ring)
+{
+    struct peer *ended = NULL;
+    pthread_mutex_lock(&ring->lock);
+    for (struct peer **link = &ring->reap; *link;) {
+        struct peer *peer = *link;
+        if (peer->running > 0) {
+            link = &peer->next;
+            continue;
+        }
+        *link = peer->next;
+        peer->next = ended;
+        ended = peer;
+    }
+    pthread_mutex_unlock(&ring->lock);
+    return ended;
+}
+
 static void reap_peers(struct ring *ring)
 {
-    pthread_mutex_lock(&ring->lock);
-    struct peer *peer = ring->reap;
-    ring->reap = NULL;
-    pthread_mutex_unlock(&ring->lock);
+    struct peer *peer = take_ended(ring);
     while (peer) {
         struct peer *next = peer->next;
         log_info("ring", "the node %s has left", peer->name);

@@ -94,7 +94,7 @@ int wire_attach(struct wire *wire, struct ring *ring)
     return SP_OK;
 }
 
-int wire_open(struct wire *wire, struct ring *ring, const char *address, uint32_t timeout_ms)
+static int open_at(struct wire *wire, struct ring *ring, const char *address, uint32_t timeout_ms)
 {
     struct link_settings settings = {.timeout_ms = timeout_ms};
     const struct ring_options *options = &ring->options;
@@ -110,6 +110,20 @@ int wire_open(struct wire *wire, struct ring *ring, const char *address, uint32_
         status = wire_attach(wire, ring);
     if (status != SP_OK)
         wire_close(wire);
+    return status;
+}
+
+int wire_open(struct wire *wire, struct ring *ring, const char *address, uint32_t timeout_ms)
+{
+    struct host_addresses found;
+    int status = lookup_address(ring, address, timeout_ms, &found);
+    if (status != SP_OK)
+        return status;
+    for (size_t i = 0; i < found.count; i++) {
+        status = open_at(wire, ring, found.addresses[i], timeout_ms);
+        if (status == SP_OK)
+            return SP_OK;
+    }
     return status;
 }
 

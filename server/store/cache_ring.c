@@ -500,8 +500,10 @@ static void visit_entry(struct cache *cache, const struct slot_walk *walk,
             return;
     }
     if (expired && !tombstone) {
+        bool keeps = cache_slots_keep(cache, entry);
         cache_lose(cache, place, CACHE_EXPIRED);
-        return;
+        if (!keeps)
+            return; /* else the tombstone is in its memory, and maybe where the walk has been */
     }
     struct cache_copy copy = copy_at(cache, unit);
     walk->visit(walk->context, &copy);

@@ -102,8 +102,9 @@ struct cache_copy {
 bool cache_find_copy(struct cache *cache, uint64_t hash, const void *key, size_t key_bytes,
                      struct cache_copy *out);
 
-/* As cache_scan, over the entries of these slots, tombstones too; what has expired goes. `count` is
- * of entries visited or passed over, each of which is looked at. */
+/* As cache_scan, over the entries of these slots, tombstones too; what has expired goes, and is
+ * visited as the tombstone that it leaves, if any. `count` is of entries visited or passed over,
+ * each of which is looked at. */
 uint64_t cache_scan_slots(struct cache *cache, uint64_t cursor, unsigned count,
                           const uint64_t slots[RING_SLOT_WORDS],
                           void (*visit)(void *context, const struct cache_copy *copy),

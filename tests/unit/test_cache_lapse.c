@@ -129,8 +129,35 @@ static void lapses(void **state)
     end(other);
 }
 
+static void count_tombstone(void *context, const struct cache_copy *copy)
+{
+    assert_true(copy->tombstone);
+    (*(unsigned *)context)++;
+}
+
+/* A walk that finds what has expired shows the tombstones that it makes. */
+static void is_shown(void **state)
+{
+    const uint64_t version = ring_clock_of(NOW_MS) + 9;
+    const uint64_t all[RING_SLOT_WORDS] = {UINT64_MAX};
+    unsigned seen = 0;
+    struct node node;
+    (void)state;
+    begin(&node);
+    for (unsigned i = 0; i < KEYS; i++)
+        assert_ok(apply(&node, NOW_MS, i, version, "value", NOW_MS + 50));
+    uint64_t cursor = 0;
+    do {
+        cache_lock(node.cache, NOW_MS + 100);
+        cursor = cache_scan_slots(node.cache, cursor, 1, all, count_tombstone, &seen);
+        cache_unlock(node.cache);
+    } while (cursor != 0);
+    assert_true(seen >= KEYS);
+    end(&node);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(lapses)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(lapses), cmocka_unit_test(is_shown)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

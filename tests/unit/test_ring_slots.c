@@ -67,6 +67,7 @@ static int setup(void **state)
     pthread_mutex_init(&ring->lock, NULL);
     pthread_mutex_init(&ring->member_lock, NULL);
     pthread_mutex_init(&ring->beat_lock, NULL);
+    pthread_mutex_init(&ring->lookups.lock, NULL);
     pthread_cond_init(&ring->control_wake, NULL);
     pthread_cond_init(&ring->repair_wake, NULL);
     *state = ring;
@@ -89,6 +90,7 @@ static int teardown(void **state)
     pthread_cond_destroy(&ring->repair_wake);
     pthread_mutex_destroy(&ring->member_lock);
     pthread_mutex_destroy(&ring->beat_lock);
+    lookups_free(&ring->lookups);
     pthread_mutex_destroy(&ring->lock);
     free(ring);
     return 0;
