@@ -358,8 +358,8 @@ static void note_missed(struct spread *spread, const struct spread_item *item)
             item->results[i] == RESULT_MOVED)
             continue;
         if (spread->view->map->parameters.kind == RING_REDIS)
-            copy_missed(spread->ring, node, item->slot, item->key, item->key_bytes);
-        trust_missed(spread->ring, node, item->slot, witnesses, count);
+            copy_missed(spread->ring, node, item->key, item->key_bytes);
+        trust_missed(spread->ring, spread->view, node, item->slot, witnesses, count);
     }
 }
 
