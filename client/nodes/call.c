@@ -255,9 +255,9 @@ static void note_missed(struct calls *calls, const struct batch *batch, uint32_t
         if (plan->results[i] != 0)
             continue;
         struct node *node = batch->view->nodes[nodes[i]];
-        copy_missed(calls->ring, node, plan->place.slot, call->arguments[plan->place.key],
+        copy_missed(calls->ring, node, call->arguments[plan->place.key],
                     call_size(call, plan->place.key), true);
-        trust_missed(calls->ring, node, plan->place.slot, NULL, 0);
+        trust_missed(calls->ring, batch->view, node, plan->place.slot, NULL, 0);
     }
 }
 

@@ -182,6 +182,11 @@ int channel_reply(struct channel *channel)
 /* --- the end ------------------------------------------------------------------------------------
  */
 
+bool channel_quiet(const struct channel *channel)
+{
+    return channel_begins(channel) && channel->reader->pos == channel->reader->len;
+}
+
 bool channel_usable(const struct channel *channel)
 {
     char byte;

@@ -20,6 +20,7 @@
 #include "alloc/clock.h"
 #include "client/cache/link.h"
 #include "client/nodes/nodes.h"
+#include "client/ring/slot.h"
 
 #define KEYS_MAX       65536u
 #define KEYS_BYTES_MAX (16u << 20)
@@ -31,7 +32,6 @@
 
 struct missed_key {
     struct missed_key *next, *bucket_next;
-    unsigned slot;
     uint32_t hash;
     size_t size;
     bool dropped; /* it is not missed any more, and in no bucket */
@@ -106,8 +106,8 @@ static struct missed_keys *keys_of(struct node *node)
     return node->keys;
 }
 
-void copy_missed(struct sp_ring *ring, struct node *node, unsigned slot, const void *bytes,
-                 size_t size, bool may_remove)
+void copy_missed(struct sp_ring *ring, struct node *node, const void *bytes, size_t size,
+                 bool may_remove)
 {
     struct missed_key *key = malloc(sizeof *key + size);
     pthread_mutex_lock(&ring->mutex);
@@ -116,7 +116,6 @@ void copy_missed(struct sp_ring *ring, struct node *node, unsigned slot, const v
         if (keys != NULL)
             keys->overflown = true;
     } else {
-        key->slot = slot;
         key->size = size;
         key->dropped = false;
         key->may_remove = may_remove;
@@ -248,7 +247,8 @@ static bool copy_key(struct sp_ring *ring, const struct view *view, struct node 
                      const struct missed_key *key)
 {
     uint16_t positions[CANDIDATES_MAX];
-    unsigned count = view_candidates(view, key->slot, false, positions);
+    unsigned slot = ring_slot(key->bytes, key->size, view->map->parameters.slots);
+    unsigned count = view_candidates(view, slot, false, positions);
     for (unsigned i = 0; i < count; i++) {
         struct node *from = view->nodes[positions[i]];
         if (from == to || node_kept_back(from) || has_missed(ring, from, key->bytes, key->size))

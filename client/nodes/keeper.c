@@ -106,6 +106,8 @@ static bool turn(struct sp_ring *ring, uint32_t jitter_ms)
     if (view == NULL)
         return false;
     fetch_map(ring, view);
+    view_give(view);
+    view = view_take(ring); /* the one that is in use from now on */
     probe(ring, view, jitter_ms);
     lookup_keep(ring, view);
     trust_keep(ring, view);

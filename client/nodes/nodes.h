@@ -127,6 +127,8 @@ bool channel_begins(const struct channel *channel); /* no reply is half read */
 /* The next reply. 1: it is in `answer`; 0: it is not there yet; or a negative status. */
 int channel_reply(struct channel *channel);
 void channel_rest(struct channel *channel); /* it has answered everything, and becomes idle */
+/* Nothing has come that nobody asked for. */
+bool channel_quiet(const struct channel *channel);
 bool channel_usable(const struct channel *channel); /* nobody has closed it meanwhile */
 void channel_close(struct channel *channel);        /* this process' descriptor */
 void channel_free(struct channel *channel);         /* ends it for everybody */
@@ -480,9 +482,14 @@ int spread_run(struct sp_ring *ring, struct spread_item *items, size_t count,
 
 /* --- trust.c --------------------------------------------------------------------------------- */
 
-/* A node has missed a write of a slot that these have. */
-void trust_missed(struct sp_ring *ring, struct node *node, unsigned slot,
+/* A node has missed a write of a slot, by this view, that these have. */
+void trust_missed(struct sp_ring *ring, const struct view *view, struct node *node, unsigned slot,
                   struct node *const *witnesses, size_t witness_count);
+/* What nodes missed, in the slots of another map; the mutex is held. Nothing of it gets lost: where
+ * one slot becomes several, it is all of them. */
+void trust_renumber(struct node *nodes, unsigned before, unsigned now);
+/* One of so many slots as those that its keys are in where there are `now` of them: sets bits. */
+void trust_mark(uint64_t slots[RING_SLOT_WORDS], unsigned slot, unsigned before, unsigned now);
 /* The keeper's work: telling witnesses, and asking them whether the node has caught up. */
 void trust_keep(struct sp_ring *ring, const struct view *view);
 /* The node has caught up with all of the first `missed` writes that it missed; nothing is done if
@@ -494,8 +501,8 @@ void trust_forget(struct node *node); /* when the node goes */
 
 /* A Redis node has missed a write of a key: it is copied when the node answers again. `may_remove`:
  * the key may be gone by that write. To be called before trust_missed. */
-void copy_missed(struct sp_ring *ring, struct node *node, unsigned slot, const void *key,
-                 size_t key_bytes, bool may_remove);
+void copy_missed(struct sp_ring *ring, struct node *node, const void *key, size_t key_bytes,
+                 bool may_remove);
 /* The node has taken a write that takes the place of all before. */
 void copy_taken(struct sp_ring *ring, struct node *node, const void *key, size_t key_bytes);
 /* Whether a holder that is distrusted in the slot has a value of a key that is none of those that

@@ -3,6 +3,9 @@
  * pool.c - the connections of a node: who calls takes an idle one, or opens one, and gives it back
  * if all that it was asked has been answered. The one used last is taken first.
  *
+ * One on which more has come than was asked for is closed: the rest would be taken for the answer
+ * to the next question.
+ *
  * An idle connection may have been closed by the node meanwhile. Then all idle ones have been, most
  * likely: pool_outdate raises the node's generation, and those of an older one are closed instead
  * of used. A request that may not be sent twice looks at the socket first (lane.c).
@@ -130,7 +133,8 @@ void pool_give(struct sp_ring *ring, struct node *node, struct channel *channel)
 {
     channel_rest(channel);
     pthread_mutex_lock(&ring->mutex);
-    bool keep = channel->fd >= 0 && channel->generation == node->generation && !node->gone &&
+    bool keep = channel->fd >= 0 && channel_quiet(channel) &&
+                channel->generation == node->generation && !node->gone &&
                 node->idle_count < ring->settings.idle_max;
     if (keep) {
         channel->next_idle = node->idle;

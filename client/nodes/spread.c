@@ -358,9 +358,9 @@ static void note_missed(struct spread *spread, const struct spread_item *item)
             item->results[i] == RESULT_MOVED)
             continue;
         if (spread->view->map->parameters.kind == RING_REDIS)
-            copy_missed(spread->ring, node, item->slot, item->key, item->key_bytes,
+            copy_missed(spread->ring, node, item->key, item->key_bytes,
                         item->value == NULL || item->ttl_ms != 0);
-        trust_missed(spread->ring, node, item->slot, witnesses, count);
+        trust_missed(spread->ring, spread->view, node, item->slot, witnesses, count);
     }
 }
 

@@ -11,6 +11,9 @@
  * and asks them for MISSED once they know all of it and the node answers. When all witnesses that
  * are left in the map say 0, and nothing has been missed meanwhile, the node is trusted again.
  *
+ * Bits are of the slots of the map in use. Where another map has another number of slots, they are
+ * changed to those.
+ *
  * Rings of Redis have no MISS: copy.c keeps the keys, and clears the node when all are copied.
  *
  * Cost: 2 KB for each pair of a node that missed something and a witness, while it is so.
@@ -51,14 +54,64 @@ static struct telling *telling_of(struct node *node, struct node *witness)
     return telling;
 }
 
-void trust_missed(struct sp_ring *ring, struct node *node, unsigned slot,
+static void merge(uint64_t to[RING_SLOT_WORDS], const uint64_t from[RING_SLOT_WORDS])
+{
+    for (size_t i = 0; i < RING_SLOT_WORDS; i++)
+        to[i] |= from[i];
+}
+
+/* Both numbers are powers of two, and a slot is what is left of a checksum. */
+void trust_mark(uint64_t slots[RING_SLOT_WORDS], unsigned slot, unsigned before, unsigned now)
+{
+    for (unsigned at = slot & (now - 1); at < now; at += before)
+        slots[at / 64] |= UINT64_C(1) << (at % 64);
+}
+
+static void renumber(uint64_t slots[RING_SLOT_WORDS], unsigned before, unsigned now)
+{
+    uint64_t old[RING_SLOT_WORDS];
+    memcpy(old, slots, sizeof old);
+    memset(slots, 0, sizeof old);
+    for (unsigned slot = 0; slot < before; slot++)
+        if ((old[slot / 64] >> (slot % 64) & 1) != 0)
+            trust_mark(slots, slot, before, now);
+}
+
+static void load_missed(const struct node *node, uint64_t slots[RING_SLOT_WORDS])
+{
+    for (size_t i = 0; i < RING_SLOT_WORDS; i++)
+        slots[i] = atomic_load_explicit(&node->missed[i], memory_order_relaxed);
+}
+
+static void store_missed(struct node *node, const uint64_t slots[RING_SLOT_WORDS])
+{
+    for (size_t i = 0; i < RING_SLOT_WORDS; i++)
+        atomic_store_explicit(&node->missed[i], slots[i], memory_order_relaxed);
+}
+
+void trust_renumber(struct node *nodes, unsigned before, unsigned now)
+{
+    for (struct node *node = nodes; node != NULL; node = node->next) {
+        uint64_t slots[RING_SLOT_WORDS];
+        load_missed(node, slots);
+        renumber(slots, before, now);
+        store_missed(node, slots);
+        for (struct telling *at = node->tellings; at != NULL; at = at->next)
+            renumber(at->slots, before, now);
+    }
+}
+
+void trust_missed(struct sp_ring *ring, const struct view *view, struct node *node, unsigned slot,
                   struct node *const *witnesses, size_t witness_count)
 {
+    uint64_t marks[RING_SLOT_WORDS] = {0};
     bool news = false;
     pthread_mutex_lock(&ring->mutex);
+    trust_mark(marks, slot, view->map->parameters.slots, ring->view->map->parameters.slots);
     node->missed_count++;
-    atomic_fetch_or_explicit(&node->missed[slot / 64], UINT64_C(1) << (slot % 64),
-                             memory_order_relaxed);
+    for (size_t i = 0; i < RING_SLOT_WORDS; i++)
+        if (marks[i] != 0)
+            atomic_fetch_or_explicit(&node->missed[i], marks[i], memory_order_relaxed);
     atomic_store_explicit(&node->distrusted, true, memory_order_relaxed);
     for (size_t i = 0; i < witness_count && node->keys == NULL; i++) {
         struct telling *telling = telling_of(node, witnesses[i]);
@@ -66,7 +119,7 @@ void trust_missed(struct sp_ring *ring, struct node *node, unsigned slot,
             continue;
         news |= !telling->pending;
         telling->pending = true;
-        telling->slots[slot / 64] |= UINT64_C(1) << (slot % 64);
+        merge(telling->slots, marks);
     }
     pthread_mutex_unlock(&ring->mutex);
     if (news)
@@ -94,8 +147,7 @@ void trust_clear(struct sp_ring *ring, struct node *node, uint64_t missed)
     struct telling *done = NULL;
     pthread_mutex_lock(&ring->mutex);
     if (node->missed_count == missed) {
-        for (size_t i = 0; i < RING_SLOT_WORDS; i++)
-            atomic_store_explicit(&node->missed[i], 0, memory_order_relaxed);
+        store_missed(node, (const uint64_t[RING_SLOT_WORDS]){0});
         atomic_store_explicit(&node->distrusted, false, memory_order_relaxed);
         done = node->tellings;
         node->tellings = NULL;
@@ -147,8 +199,7 @@ static void put_back(struct sp_ring *ring, struct telling *telling,
                      const uint64_t slots[RING_SLOT_WORDS])
 {
     pthread_mutex_lock(&ring->mutex);
-    for (size_t i = 0; i < RING_SLOT_WORDS; i++)
-        telling->slots[i] |= slots[i];
+    merge(telling->slots, slots);
     telling->pending = true;
     pthread_mutex_unlock(&ring->mutex);
 }

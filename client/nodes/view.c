@@ -134,6 +134,8 @@ static void swap_view(struct sp_ring *ring, struct view *view)
     pthread_mutex_lock(&ring->mutex);
     struct view *before = ring->view;
     struct node *gone = take_gone(ring, view);
+    if (before != NULL && before->map->parameters.slots != view->map->parameters.slots)
+        trust_renumber(ring->nodes, before->map->parameters.slots, view->map->parameters.slots);
     ring->view = view;
     pthread_cond_broadcast(&ring->changed);
     pthread_mutex_unlock(&ring->mutex);

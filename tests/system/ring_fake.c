@@ -169,8 +169,10 @@ static void get(struct fake_node *node, int fd, const char *key)
     if (refuses(node, fd))
         return;
     const struct fake_entry *entry = entry_of(node, key);
+    bool twice = atomic_load(&node->says_twice) > 0;
+    atomic_fetch_sub(&node->says_twice, twice);
     if (entry->there)
-        say(fd, "$%zu\r\n%s\r\n", strlen(entry->value), entry->value);
+        say(fd, "$%zu\r\n%s\r\n%s", strlen(entry->value), entry->value, twice ? "+more\r\n" : "");
     else
         say(fd, "$-1\r\n");
 }

@@ -35,15 +35,16 @@ struct fake_node {
     struct ring_map *map;                   /* for RING, with the mutex */
 
     /* What it is to say. */
-    _Atomic unsigned not_held; /* so many reads are refused */
-    _Atomic uint64_t newer;    /* PUTs below this version are refused, once */
-    _Atomic uint64_t moved;    /* PUTs of an earlier epoch than this are refused */
-    _Atomic bool silent;       /* nothing is answered but PING and ATTACH */
-    _Atomic bool hangs_up;     /* closes instead of answering */
-    _Atomic int64_t clock;     /* ahead of the wall clock's, in versions */
-    _Atomic unsigned missed;   /* what MISSED says */
-    _Atomic unsigned full;     /* so many PUTs are refused for lack of memory */
-    _Atomic uint64_t epoch;    /* what ATTACH and PUT say */
+    _Atomic unsigned not_held;   /* so many reads are refused */
+    _Atomic uint64_t newer;      /* PUTs below this version are refused, once */
+    _Atomic uint64_t moved;      /* PUTs of an earlier epoch than this are refused */
+    _Atomic bool silent;         /* nothing is answered but PING and ATTACH */
+    _Atomic bool hangs_up;       /* closes instead of answering */
+    _Atomic int64_t clock;       /* ahead of the wall clock's, in versions */
+    _Atomic unsigned missed;     /* what MISSED says */
+    _Atomic unsigned says_twice; /* so many GETs are answered twice */
+    _Atomic unsigned full;       /* so many PUTs are refused for lack of memory */
+    _Atomic uint64_t epoch;      /* what ATTACH and PUT say */
 
     /* What was said. */
     _Atomic unsigned gets, puts, incrs, misses, connections;

@@ -148,6 +148,35 @@ static void test_breaker(void **state)
     node_unref(node);
 }
 
+/* --- missed slots -------------------------------------------------------------------------------
+ */
+
+static bool is_missed(const struct node *node, unsigned slot)
+{
+    return (atomic_load(&node->missed[slot / 64]) >> (slot % 64) & 1) != 0;
+}
+
+/* A node that missed a write of a checksum's slot missed it by each other number of slots, and
+ * nothing that it might not have missed. */
+static void test_renumber(void **state)
+{
+    static struct node node;
+    (void)state;
+    for (unsigned before = RING_SLOTS_LEAST; before <= RING_SLOTS_MAX; before *= 4)
+        for (unsigned now = RING_SLOTS_LEAST; now <= RING_SLOTS_MAX; now *= 2)
+            for (unsigned checksum = 5; checksum < 65536; checksum += 7919) {
+                unsigned slot = checksum & (before - 1), marked = 0;
+                for (unsigned i = 0; i < RING_SLOT_WORDS; i++)
+                    atomic_store(&node.missed[i], 0);
+                atomic_store(&node.missed[slot / 64], UINT64_C(1) << (slot % 64));
+                trust_renumber(&node, before, now);
+                assert_true(is_missed(&node, checksum & (now - 1)));
+                for (unsigned i = 0; i < RING_SLOTS_MAX; i++)
+                    marked += is_missed(&node, i);
+                assert_int_equal(marked, now > before ? now / before : 1);
+            }
+}
+
 /* --- waiting ------------------------------------------------------------------------------------
  */
 
@@ -314,7 +343,7 @@ int main(void)
         cmocka_unit_test(test_lists),      cmocka_unit_test(test_candidates),
         cmocka_unit_test(test_breaker),    cmocka_unit_test(test_flat_replies),
         cmocka_unit_test(test_trees),      cmocka_unit_test(test_commands),
-        cmocka_unit_test(test_receive_ms),
+        cmocka_unit_test(test_receive_ms), cmocka_unit_test(test_renumber),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

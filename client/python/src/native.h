@@ -263,6 +263,11 @@ PyObject *iterator_new(struct table_object *table, enum iterate what);
 
 /* --- ponds.c -----------------------------------------------------------------------------------
  */
+uint64_t wait_now_ms(void);
+/* Seconds from Python as milliseconds: `otherwise` for None, UINT64_MAX for infinity. */
+int wait_limit_ms(PyObject *object, uint64_t otherwise, uint64_t *out);
+/* How long to sleep now, so that signals are seen; 0 when the time is over. */
+uint32_t wait_slice_ms(uint64_t begun, uint64_t limit);
 int pond_type_init(PyObject *module, struct state *state);
 PyObject *pond_open(PyObject *module, PyObject *args);
 /* False with an exception if the pond is closed. */
@@ -310,6 +315,13 @@ int ring_type_init(PyObject *module, struct state *state);
 /* The handle for one call, which ends with ring_leave; NULL with an exception: it is closed. */
 struct sp_ring *ring_enter(struct ring_object *ring);
 void ring_leave(struct ring_object *ring);
+
+/* --- ring_wanted.c -----------------------------------------------------------------------------
+ */
+PyObject *ring_drain(PyObject *self, PyObject *node);
+PyObject *ring_undrain(PyObject *self, PyObject *node);
+PyObject *ring_weight(PyObject *self, PyObject *args, PyObject *keywords);
+PyObject *ring_wait(PyObject *self, PyObject *args, PyObject *keywords);
 
 /* --- ring_calls.c ------------------------------------------------------------------------------
  */

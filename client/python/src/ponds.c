@@ -16,15 +16,14 @@
 /* --- waiting -----------------------------------------------------------------------------------
  */
 
-static uint64_t now_ms(void)
+uint64_t wait_now_ms(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
 }
 
-/* Seconds from Python as milliseconds: `otherwise` for None, UINT64_MAX for infinity. */
-static int timeout_ms(PyObject *object, uint64_t otherwise, uint64_t *out)
+int wait_limit_ms(PyObject *object, uint64_t otherwise, uint64_t *out)
 {
     *out = otherwise;
     if (object == NULL || object == Py_None)
@@ -40,10 +39,9 @@ static int timeout_ms(PyObject *object, uint64_t otherwise, uint64_t *out)
     return 0;
 }
 
-/* How long to sleep now; 0 when the time is over. */
-static uint32_t slice_of(uint64_t begun, uint64_t limit)
+uint32_t wait_slice_ms(uint64_t begun, uint64_t limit)
 {
-    uint64_t past = now_ms() - begun;
+    uint64_t past = wait_now_ms() - begun;
     uint64_t left = limit == UINT64_MAX ? SLICE_MS : past < limit ? limit - past : 0;
     return left < SLICE_MS ? (uint32_t)left : SLICE_MS;
 }
@@ -51,14 +49,14 @@ static uint32_t slice_of(uint64_t begun, uint64_t limit)
 static int open_waiting(const char *name, struct sp_open_options *options, uint64_t limit,
                         struct sp_pond **out)
 {
-    uint64_t begun = now_ms();
+    uint64_t begun = wait_now_ms();
     for (;;) {
         int status;
-        options->wait_ms = slice_of(begun, limit);
+        options->wait_ms = wait_slice_ms(begun, limit);
         Py_BEGIN_ALLOW_THREADS status = sp_open(name, options, out);
         Py_END_ALLOW_THREADS bool later =
             status == SP_ENOPOND || status == SP_ENOTREADY || status == SP_ETIMEDOUT;
-        if (!later || slice_of(begun, limit) == 0)
+        if (!later || wait_slice_ms(begun, limit) == 0)
             return status;
         if (PyErr_CheckSignals() < 0)
             return SP_ECANCELED;
@@ -79,10 +77,10 @@ static PyObject *pond_wait(PyObject *self, PyObject *args, PyObject *keywords)
     static char *names[] = {version_name, timeout_name, NULL};
     struct pond_object *pond = (struct pond_object *)self;
     PyObject *version_object = Py_None, *timeout_object = Py_None;
-    uint64_t limit, begun = now_ms();
+    uint64_t limit, begun = wait_now_ms();
     if (!PyArg_ParseTupleAndKeywords(args, keywords, "|OO:wait", names, &version_object,
                                      &timeout_object) ||
-        timeout_ms(timeout_object, UINT64_MAX, &limit) < 0 || !pond_usable(pond))
+        wait_limit_ms(timeout_object, UINT64_MAX, &limit) < 0 || !pond_usable(pond))
         return NULL;
     uint64_t version = version_object == Py_None ? sp_pond_version(pond->pond)
                                                  : PyLong_AsUnsignedLongLong(version_object);
@@ -90,11 +88,11 @@ static PyObject *pond_wait(PyObject *self, PyObject *args, PyObject *keywords)
         return NULL;
     for (;;) {
         uint64_t now = 0;
-        uint32_t slice = slice_of(begun, limit);
+        uint32_t slice = wait_slice_ms(begun, limit);
         int status;
         Py_BEGIN_ALLOW_THREADS status = sp_wait(pond->pond, version, slice, &now);
         Py_END_ALLOW_THREADS if (status == SP_OK) return PyLong_FromUnsignedLongLong(now);
-        if (status != SP_ETIMEDOUT || slice_of(begun, limit) == 0)
+        if (status != SP_ETIMEDOUT || wait_slice_ms(begun, limit) == 0)
             return raise_status(pond->state, status, "wait");
         if (PyErr_CheckSignals() < 0)
             return NULL;
@@ -114,7 +112,7 @@ PyObject *pond_open(PyObject *module, PyObject *args)
     int populate;
     uint64_t limit;
     if (!PyArg_ParseTuple(args, "zOp:open", &name, &wait, &populate) ||
-        timeout_ms(wait, 0, &limit) < 0)
+        wait_limit_ms(wait, 0, &limit) < 0)
         return NULL;
     options.populate = populate != 0;
     int status = open_waiting(name, &options, limit, &handle);

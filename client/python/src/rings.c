@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * rings.c - the Ring type: opening and closing, where keys lie, nodes, and the list of all methods.
- * What is asked of nodes is in ring_calls.c.
+ * What is asked of nodes is in ring_calls.c, what is wanted of them in ring_wanted.c.
  *
  * A Ring needs no pond. Its calls release the GIL, and may be made by many threads at once; closing
  * waits for nobody: the handle goes when the last call that uses it has ended.
@@ -186,6 +186,39 @@ static PyObject *names_to_python(const struct sp_ring_where *where, unsigned fir
     return names;
 }
 
+static PyObject *place_to_python(struct state *state, const struct sp_ring_where *where)
+{
+    PyObject *place = NULL;
+    PyObject *holders = names_to_python(where, 0, where->holder_count);
+    PyObject *joining = names_to_python(where, where->holder_count, where->count);
+    if (holders != NULL && joining != NULL)
+        place = PyObject_CallMethod(state->info, "RingPlace", "IOO", (unsigned)where->slot, holders,
+                                    joining);
+    Py_XDECREF(holders);
+    Py_XDECREF(joining);
+    return place;
+}
+
+static PyObject *ring_where_slot(PyObject *self, PyObject *object)
+{
+    struct ring_object *ring = (struct ring_object *)self;
+    struct sp_ring_where where;
+    const unsigned long slot = PyLong_AsUnsignedLong(object);
+    if (PyErr_Occurred())
+        return NULL;
+    struct sp_ring *handle = ring_enter(ring);
+    if (handle == NULL)
+        return NULL;
+    int status;
+    Py_BEGIN_ALLOW_THREADS;
+    status = sp_ring_where_slot(handle, slot < UINT32_MAX ? (uint32_t)slot : UINT32_MAX, &where);
+    Py_END_ALLOW_THREADS;
+    PyObject *place = status == SP_OK ? place_to_python(ring->state, &where)
+                                      : raise_status(ring->state, status, "where_slot");
+    ring_leave(ring);
+    return place;
+}
+
 static PyObject *ring_where(PyObject *self, PyObject *object)
 {
     struct ring_object *ring = (struct ring_object *)self;
@@ -203,18 +236,8 @@ static PyObject *ring_where(PyObject *self, PyObject *object)
     status = sp_ring_where(handle, key.data, key.size, &where);
     Py_END_ALLOW_THREADS;
     octets_release(&key);
-    PyObject *place = NULL;
-    if (status != SP_OK) {
-        raise_status(ring->state, status, "where");
-    } else {
-        PyObject *holders = names_to_python(&where, 0, where.holder_count);
-        PyObject *joining = names_to_python(&where, where.holder_count, where.count);
-        if (holders != NULL && joining != NULL)
-            place = PyObject_CallMethod(ring->state->info, "RingPlace", "IOO", (unsigned)where.slot,
-                                        holders, joining);
-        Py_XDECREF(holders);
-        Py_XDECREF(joining);
-    }
+    PyObject *place = status == SP_OK ? place_to_python(ring->state, &where)
+                                      : raise_status(ring->state, status, "where");
     ring_leave(ring);
     return place;
 }
@@ -306,6 +329,17 @@ static PyMethodDef ring_methods[] = {
      "execute(command, ...): any command of Redis whose keys belong to one slot; its reply as\n"
      "None, int, bytes or list. An error of the server is Refused."},
     {"where", ring_where, METH_O, "where(key): its slot, and the nodes that hold it, in order."},
+    {"where_slot", ring_where_slot, METH_O, "where_slot(slot): the same of a slot."},
+    {"wait", KEYWORDS(ring_wait),
+     "wait(epoch=None, timeout=None): waits until the map's epoch is another one than `epoch`, or\n"
+     "than now; the epoch then. Timeout."},
+    {"drain", ring_drain, METH_O,
+     "drain(node): wants the node's data to move away; its state is \"drained\" in the end. Needs "
+     "a\n"
+     "ring of ZooKeeper, as undrain and weight do."},
+    {"undrain", ring_undrain, METH_O, "undrain(node): it is to hold data again."},
+    {"weight", KEYWORDS(ring_weight),
+     "weight(node, weight): how much of the data it shall have, 1 to 1000; 0: as configured."},
     {"nodes", ring_nodes, METH_NOARGS, "nodes(): the nodes in the order of their names."},
     {"info", ring_info, METH_NOARGS, "info(): epoch, redundancy, and whether ZooKeeper is away."},
     {"close", ring_close, METH_NOARGS, "close(): ends the ring; calls that run still end."},

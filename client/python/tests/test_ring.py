@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Goal: a ring reads and writes as the README says, in threads, after forks, and when nodes die.
 Method: three redis-servers on free ports of the loopback, ended by their process ids; what they hold
-is asked of each of them alone."""
+is asked of each of them alone. What operators want goes to sidepondd and a real ZooKeeper."""
+import importlib.util
+import json
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -167,6 +170,115 @@ def test_wrong_arguments(servers, ring):
                   lambda: sidepond.Ring(nodes="nonsense")):
         with pytest.raises(ValueError):
             wrong()
+
+
+# --- what operators want
+
+
+def test_waiting(ring):
+    epoch = ring.info().epoch
+    assert ring.wait(0) == epoch == ring.wait(epoch + 1, timeout=0)
+    for wait in (lambda: ring.wait(epoch, timeout=0.05), lambda: ring.wait(timeout=0)):
+        with pytest.raises(sidepond.Timeout):
+            wait()
+    waiting = threading.Thread(target=lambda: closed.append(pytest.raises(ValueError, ring.wait)))
+    closed = []
+    waiting.start()
+    ring.close()
+    waiting.join(PATIENCE)
+    assert len(closed) == 1
+    with pytest.raises(ValueError):
+        ring.wait(0)
+
+
+def test_wanted_without_zookeeper(ring):
+    for want in (lambda: ring.drain("n0"), lambda: ring.undrain("n0"), lambda: ring.weight("n0", 7)):
+        with pytest.raises(ValueError, match="ZooKeeper"):
+            want()
+    for wrong in (lambda: ring.drain(3), lambda: ring.weight("n0"), lambda: ring.weight("n0", "7"),
+                  lambda: ring.wait("x"), lambda: ring.where_slot("x")):
+        with pytest.raises(TypeError):
+            wrong()
+    assert ring.where_slot(ring.where("k").slot) == ring.where("k")
+    for slot in (16384, 1 << 40):
+        with pytest.raises(ValueError, match="slots"):
+            ring.where_slot(slot)
+
+
+class Daemons:
+    """Nodes that are sidepondd and know each other by a ZooKeeper of their own."""
+
+    def __init__(self, kit):
+        self.folder = tempfile.mkdtemp(prefix="sidepond-ring-")
+        self.zookeeper = kit.Ensemble(1)
+        self.processes = []
+
+    def start(self, program, names):
+        self.zookeeper.__enter__()
+        for name in names:
+            port, config = free_port(), os.path.join(self.folder, name + ".yaml")
+            ring = {"node": name, "address": f"127.0.0.1:{port}", "slots": 16,
+                    "zookeeper": self.zookeeper.servers, "session": "2s"}
+            with open(config, "w", encoding="utf-8") as file:
+                json.dump({"pond": name, "directory": os.path.join(self.folder, name),
+                           "memory": "32MiB", "cache": {"listen": [f"127.0.0.1:{port}"]},
+                           "ring": ring}, file)
+            self.processes.append(subprocess.Popen([program, config], stdin=subprocess.DEVNULL,
+                                                   stderr=subprocess.DEVNULL))
+
+    def remove(self):
+        for process in self.processes:
+            process.kill()
+            process.wait(PATIENCE)
+        self.zookeeper.__exit__(None, None, None)
+        shutil.rmtree(self.folder)
+
+
+@pytest.fixture
+def daemons():
+    """Needs the checkout, its build and ZooKeeper."""
+    program = os.path.join(os.environ.get("SIDEPOND_BUILD_DIR", ""), "bin/sidepondd")
+    kit = pathlib.Path(os.environ.get("SIDEPOND_SOURCE_DIR", ""), "tests/system/zookeeper_kit.py")
+    if not os.path.exists(program) or not kit.exists():
+        pytest.skip("no checkout, or no build of it")
+    spec = importlib.util.spec_from_file_location("zookeeper_kit", kit)
+    zookeeper_kit = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(zookeeper_kit)
+    if not zookeeper_kit.available():
+        pytest.skip("no ZooKeeper")
+    own = Daemons(zookeeper_kit)
+    try:
+        own.start(program, ["a", "b", "c"])
+        yield own
+    finally:
+        own.remove()
+
+
+def await_nodes(ring, what):
+    until, epoch = time.monotonic() + PATIENCE, ring.info().epoch
+    while not what({node.name: node for node in ring.nodes()}):
+        epoch = ring.wait(epoch, timeout=max(0, until - time.monotonic()))
+
+
+def test_wanted(daemons):
+    with sidepond.Ring(daemons.zookeeper.servers, timeout=PATIENCE) as ring:
+        await_nodes(ring, lambda nodes: len(nodes) == 3 and all(
+            node.state == "ready" for node in nodes.values()))
+        ring.set("k", "v", need="all")
+        ring.drain("b")
+        await_nodes(ring, lambda nodes: nodes["b"].state == "drained")
+        assert ring.get("k") == b"v" and ring.info().under_replicated_slots == 0
+        assert all("b" not in ring.where_slot(slot).holders for slot in range(16))
+        ring.undrain("b")
+        await_nodes(ring, lambda nodes: nodes["b"].state == "ready" and nodes["b"].held_slots > 0)
+        ring.weight("c", weight=50)
+        await_nodes(ring, lambda nodes: nodes["c"].weight == 50)
+        ring.weight("c", 0)
+        await_nodes(ring, lambda nodes: nodes["c"].weight == 100)
+        for wrong in (lambda: ring.weight("c", 1001), lambda: ring.weight("c", 1 << 40)):
+            with pytest.raises(ValueError, match="1000"):
+                wrong()
+        assert ring.get("k") == b"v"
 
 
 # --- nodes that die

@@ -47,6 +47,11 @@ with sidepond.Ring(zookeeper="127.0.0.1:2181", timeout=0.5) as ring:
     several: Mapping[str, bytes] = ring.get_many(["a", "b"])
     holders = ring.where(b"k").holders + (ring.nodes()[0].name,)
     epoch: int = ring.info().epoch
+    ring.drain("a")
+    ring.undrain("a")
+    ring.weight("a", weight=50)
+    epoch = ring.wait(epoch, timeout=1.5)
+    holders = ring.where_slot(3).holders
 gone: bool = totals.forget(2024)
 try:
     users[1]
@@ -57,7 +62,7 @@ except sidepond.NotFound as error:
 BAD = ["sidepond.open(3)", "sidepond.open('main').wait(version='x')",
        "sidepond.open('main')['users'].nothing", "x: str = sidepond.open('main').version",
        "sidepond.open('main').cache.set('k', 3)", "sidepond.open('main').cache.cached(60)",
-       "sidepond.Ring(zookeeper=3)", "sidepond.Ring(nodes='a=b:1').set('k', 'v', need='some')"]
+       "sidepond.Ring(zookeeper=3)", "sidepond.Ring().drain(3)", "sidepond.Ring(nodes='a=b:1').set('k', 'v', need='some')"]
 
 
 def mypy(folder, text):
