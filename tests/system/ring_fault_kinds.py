@@ -18,6 +18,8 @@ MEMORY = "48mb"
 PARTED_CLIENTS = "127.0.0.99"
 # Keys that are too many for LITTLE_MEMORY.
 LARGE_LOAD = {"keys": 1200, "value_bytes": 3000, "rate": 4000, "reads": 50}
+# Keys of which not all are written again before the end, so that a write which was missed stays so.
+SPARSE_LOAD = {"keys": 6000, "rate": 2000, "reads": 50}
 
 
 class Faults:
@@ -252,7 +254,7 @@ class Faults:
     # A cache that evicts has misses. That nothing is lost is judged all the same: the other copy has
     # it.
     ALLOWED = {"evict": {"false_misses"}}
-    LOADS = {"full": LARGE_LOAD, "evict": LARGE_LOAD}
+    LOADS = {"full": LARGE_LOAD, "evict": LARGE_LOAD, "part": SPARSE_LOAD}
     # The section `ring`: what is thrown out is given back when copies are compared.
     SETTINGS = {"evict": {"compare": "1s"}}
 
