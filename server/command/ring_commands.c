@@ -184,12 +184,53 @@ void run_sidepond_erase(struct session *session, const struct call *call)
 
 /* --- comparing and missed slots --------------------------------------------------------------- */
 
+bool ring_take_slots(const struct resp_arg *arg, unsigned slots, uint64_t out[RING_SLOT_WORDS])
+{
+    if (arg->size != slots / 8)
+        return false;
+    memset(out, 0, RING_SLOT_WORDS * sizeof(*out));
+    for (size_t i = 0; i < arg->size; i++)
+        out[i / 8] |= (uint64_t)(uint8_t)arg->bytes[i] << (i % 8 * 8);
+    return true;
+}
+
+/* Of the slots of a bitmap, their digests as they are: 8 bytes each. */
+static void reply_digests(struct session *session, const struct ring *ring,
+                          const struct resp_arg *arg)
+{
+    uint64_t wanted[RING_SLOT_WORDS];
+    uint8_t digests[RING_SLOTS_MAX][8];
+    size_t count = 0;
+    if (!ring_take_slots(arg, ring_slots(ring), wanted)) {
+        reply_error(&session->reply, RING_SLOTS_ERROR, ring_slots(ring) / 8);
+        return;
+    }
+    for (unsigned s = 0; s < ring_slots(ring); s++) {
+        struct cache_slot slot;
+        if (!(wanted[s / 64] >> (s % 64) & 1))
+            continue;
+        cache_slot(session_cache(session), s, &slot);
+        for (unsigned i = 0; i < 8; i++)
+            digests[count][i] = (uint8_t)(slot.digest >> 8 * i);
+        count++;
+    }
+    reply_bulk(&session->reply, digests, 8 * count);
+}
+
 void run_sidepond_digests(struct session *session, const struct call *call)
 {
     struct ring *ring = ring_of(session);
     int64_t first, count;
     if (!ring)
         return;
+    if (call->count == 3) {
+        reply_digests(session, ring, &call->args[2]);
+        return;
+    }
+    if (call->count != 4) {
+        reply_error(&session->reply, "ERR syntax error");
+        return;
+    }
     int64_t slots = ring_slots(ring);
     if (!take_number(session, &call->args[2], "first slot", 0, slots - 1, &first) ||
         !take_number(session, &call->args[3], "number of slots", 1, slots - first, &count))
@@ -254,16 +295,6 @@ void run_sidepond_missed(struct session *session, const struct call *call)
         reply_integer(&session->reply, missed);
     else
         reply_no_node(session, status);
-}
-
-bool ring_take_slots(const struct resp_arg *arg, unsigned slots, uint64_t out[RING_SLOT_WORDS])
-{
-    if (arg->size != slots / 8)
-        return false;
-    memset(out, 0, RING_SLOT_WORDS * sizeof(*out));
-    for (size_t i = 0; i < arg->size; i++)
-        out[i / 8] |= (uint64_t)(uint8_t)arg->bytes[i] << (i % 8 * 8);
-    return true;
 }
 
 void run_sidepond_miss(struct session *session, const struct call *call)

@@ -589,7 +589,7 @@ void run_sidepond_help(struct session *session, const struct call *call)
         "    Walks through the whole pond and verifies it.",
         "CONFIRM <table> [WAIT <milliseconds>]",
         "    Lets a refresh through that max_drop holds back, or ends a hold.",
-        "DIGESTS <first> <count>",
+        "DIGESTS <first> <count> | <slots>",
         "    The digests of slots, and how many entries they have.",
         "ERASE <epoch> <version> <key>",
         "    Deletes a key, unless it has a newer version.",

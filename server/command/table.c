@@ -243,7 +243,7 @@ static struct command sidepond_commands[] = {
     SUB("confirm", "sidepond|confirm", -3, CHANGE,
         CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_sidepond_confirm, "server",
         "7.0.0", "Lets a refresh through that is held.", "O(1)"),
-    SUB("digests", "sidepond|digests", 4, COMMAND_ADMIN | ANYTIME,
+    SUB("digests", "sidepond|digests", -3, COMMAND_ADMIN | ANYTIME,
         CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_sidepond_digests, "server",
         "7.0.0", "Digest and number of the entries of slots.", "O(slots)"),
     SUB_KEY_AT(4, "erase", "sidepond|erase", 5, WRITE | BLIND | FAST,

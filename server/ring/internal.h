@@ -222,8 +222,8 @@ struct ring {
     _Atomic int64_t since_ms;      /* see ring_since */
     uint64_t process;              /* the start id that was drawn */
     _Atomic uint64_t start;        /* that in the map: another one only where this node stands in */
-    struct member *member;       /* NULL: a static list, or it has left */
-    pthread_mutex_t member_lock; /* of the pointer; taken before the other lock */
+    struct member *member;         /* NULL: a static list, or it has left */
+    pthread_mutex_t member_lock;   /* of the pointer; taken before the other lock */
     bool in_zookeeper;
     _Atomic int member_link; /* as last told */
     pthread_mutex_t beat_lock;
@@ -340,7 +340,9 @@ void wire_close(struct wire *wire);
 /* A failure closes it. */
 int wire_run(struct wire *wire, const struct request *request, redisReply **replies);
 /* The requests of repair. */
-int wire_digests(struct wire *wire, unsigned first, unsigned count, uint64_t *digests);
+/* Those of these slots, in their order. */
+int wire_digests(struct wire *wire, const struct slots *slots, unsigned slot_count,
+                 uint64_t digests[RING_SLOTS_MAX]);
 int wire_missed(struct wire *wire, const char *node, uint64_t *slots);
 /* One piece of the entries of these slots; *reply holds them until it is freed. */
 int wire_pull(struct wire *wire, const char *cursor, size_t bytes, const struct slots *slots,

@@ -38,8 +38,7 @@
 #include "server/ring/internal.h"
 
 enum {
-    DIGESTS_MAX = 1024, /* of one request */
-    PARTS = 8,          /* of all slots, that are pulled one after the other */
+    PARTS = 8, /* of all slots, that are pulled one after the other */
     SLICE_MS = 1000,
     PULL_AGAIN_MS = 1000, /* after an entry that could not be stored */
     ROUND_MS = 50,        /* between two looks while something is missing */
@@ -183,38 +182,24 @@ static void pause_for(struct ring *ring, uint64_t ms)
 
 /* --- digests ---------------------------------------------------------------------------------- */
 
-static void compare_block(struct ring *ring, const struct slots *among, unsigned first,
-                          unsigned count, const uint64_t *digests, struct slots *differ)
-{
-    for (unsigned i = 0; i < count; i++) {
-        struct cache_slot own;
-        if (!slots_has(among, first + i))
-            continue;
-        cache_slot(ring->cache, first + i, &own);
-        if (own.digest != digests[i])
-            slots_add(differ, first + i);
-    }
-}
-
 /* Which of these slots are not the same there. */
 static int find_different(struct ring *ring, struct wire *wire, const struct slots *among,
                           struct slots *differ)
 {
-    uint64_t digests[DIGESTS_MAX];
+    uint64_t digests[RING_SLOTS_MAX];
     unsigned slots = ring->options.parameters.slots;
-    unsigned size = slots < DIGESTS_MAX ? slots : DIGESTS_MAX;
-    int status = SP_OK;
+    size_t at = 0;
     memset(differ, 0, sizeof(*differ));
-    for (unsigned first = 0; first < slots && status == SP_OK; first += size) {
-        struct slots block = {0};
-        for (unsigned slot = first; slot < first + size; slot++)
-            if (slots_has(among, slot))
-                slots_add(&block, slot);
-        if (slots_none(&block))
+    if (slots_none(among))
+        return SP_OK;
+    int status = wire_digests(wire, among, slots, digests);
+    for (unsigned slot = 0; status == SP_OK && slot < slots; slot++) {
+        struct cache_slot own;
+        if (!slots_has(among, slot))
             continue;
-        status = wire_digests(wire, first, size, digests);
-        if (status == SP_OK)
-            compare_block(ring, &block, first, size, digests, differ);
+        cache_slot(ring->cache, slot, &own);
+        if (own.digest != digests[at++])
+            slots_add(differ, slot);
     }
     return status;
 }
@@ -417,17 +402,40 @@ static bool take_missing(struct repair *repair, struct slots *missing, struct sl
     return any;
 }
 
-/* Asks all others once; what they agree to is trusted. */
+/* What all that hold it, and can be reached, have agreed to, those from `next` on not yet asked. */
+static void trust_agreed(struct repair *repair, const struct verdicts *verdicts, size_t first,
+                         size_t next)
+{
+    const struct others *others = &repair->others;
+    struct slots done = verdicts->agreed;
+    slots_drop(&done, &verdicts->refused);
+    for (; next < others->count; next++)
+        slots_drop(&done, &others->items[(first + next) % others->count].want);
+    if (!slots_none(&done))
+        trust(repair->ring, &done);
+}
+
+/* Asks all others once; what they agree to is trusted, without waiting for those that do not hold
+ * it. Each node begins with the one after it by name, so that not all of a ring that doubt
+ * themselves at once ask the same one. */
 static void hold_round(struct repair *repair, const struct slots *missing)
 {
     struct verdicts verdicts = {0};
-    for (size_t i = 0; i < repair->others.count && !atomic_load(&repair->ring->stopping); i++) {
-        ask_other(repair, &repair->others.items[i]);
-        add_verdict(&repair->others.items[i], &verdicts);
+    struct others *others = &repair->others;
+    const char *self = repair->ring->options.node.name;
+    size_t first = 0;
+    for (size_t i = 0; i < others->count; i++)
+        if (strcmp(others->items[i].name, self) > 0 &&
+            (strcmp(others->items[first].name, self) < 0 ||
+             strcmp(others->items[i].name, others->items[first].name) < 0))
+            first = i;
+    for (size_t i = 0; i < others->count && !atomic_load(&repair->ring->stopping); i++) {
+        struct other *other = &others->items[(first + i) % others->count];
+        ask_other(repair, other);
+        add_verdict(other, &verdicts);
+        trust_agreed(repair, &verdicts, first, i + 1);
     }
     struct slots done = believe(repair, missing, &verdicts);
-    slots_drop(&verdicts.agreed, &verdicts.refused);
-    slots_join(&done, &verdicts.agreed);
     trust(repair->ring, &done);
 }
 

@@ -171,33 +171,38 @@ bool wire_learn(struct wire *wire, struct ring *ring)
 
 /* --- what repair asks ------------------------------------------------------------------------- */
 
-static bool take_digests(const redisReply *reply, unsigned count, uint64_t *digests)
+static void write_bitmap(const struct slots *slots, unsigned slot_count, uint8_t *out)
 {
-    if (reply->elements != count)
-        return false;
-    for (unsigned i = 0; i < count; i++) {
-        const redisReply *slot = reply->element[i];
-        if (slot->type != REDIS_REPLY_ARRAY || slot->elements != 2 ||
-            !parse_hex(slot->element[0], &digests[i]))
-            return false;
-    }
-    return true;
+    for (unsigned i = 0; i < slot_count / 8; i++)
+        out[i] = (uint8_t)(slots->words[i / 8] >> (i % 8 * 8));
 }
 
-int wire_digests(struct wire *wire, unsigned first, unsigned count, uint64_t *digests)
+static uint64_t read_digest(const char *bytes)
+{
+    uint64_t digest = 0;
+    for (unsigned i = 0; i < 8; i++)
+        digest |= (uint64_t)(uint8_t)bytes[i] << 8 * i;
+    return digest;
+}
+
+int wire_digests(struct wire *wire, const struct slots *slots, unsigned slot_count,
+                 uint64_t digests[RING_SLOTS_MAX])
 {
     struct command command = {.count = 0};
-    char numbers[2][NUMBER_BYTES];
+    uint8_t bitmap[RING_SLOTS_MAX / 8];
     redisReply *reply;
+    size_t count = slots_count(slots);
+    write_bitmap(slots, slot_count, bitmap);
     command_word(&command, "SIDEPOND");
     command_word(&command, "DIGESTS");
-    command_number(&command, first, numbers[0]);
-    command_number(&command, count, numbers[1]);
-    int status = ask(wire, &command, REDIS_REPLY_ARRAY, &reply);
+    command_add(&command, bitmap, slot_count / 8);
+    int status = ask(wire, &command, REDIS_REPLY_STRING, &reply);
     if (status != SP_OK)
         return status;
-    if (!take_digests(reply, count, digests))
+    if ((size_t)reply->len != 8 * count)
         return strange(wire, reply);
+    for (size_t i = 0; i < count; i++)
+        digests[i] = read_digest(reply->str + 8 * i);
     freeReplyObject(reply);
     return SP_OK;
 }
@@ -256,8 +261,7 @@ int wire_pull(struct wire *wire, const char *cursor, size_t bytes, const struct 
     struct command command = {.count = 0};
     char number[NUMBER_BYTES];
     uint8_t bitmap[RING_SLOTS_MAX / 8];
-    for (unsigned i = 0; i < slot_count / 8; i++)
-        bitmap[i] = (uint8_t)(slots->words[i / 8] >> (i % 8 * 8));
+    write_bitmap(slots, slot_count, bitmap);
     command_word(&command, "SIDEPOND");
     command_word(&command, "PULL");
     command_word(&command, cursor);

@@ -407,7 +407,18 @@ class RingTest(RingCase):
         one, two = (self.plain(n).command("SIDEPOND", "DIGESTS", slot, 1) for n in (0, other))
         self.assertEqual(one, two)
         self.assertNotEqual(one, before)
-        self.assertEqual(len(self.plain(0).command("SIDEPOND", "DIGESTS", 0, SLOTS)[1]), SLOTS)
+        rows = self.plain(0).command("SIDEPOND", "DIGESTS", 0, SLOTS)[1]
+        self.assertEqual(len(rows), SLOTS)
+        # The same as bytes, of some slots or of all.
+        digests = [int(row[1][0][1], 16).to_bytes(8, "little") for row in rows]
+        for chosen in (range(SLOTS), [slot], [], range(1, SLOTS, 3)):
+            bitmap = bytearray(SLOTS // 8)
+            for one in chosen:
+                bitmap[one // 8] |= 1 << one % 8
+            self.assertEqual(self.plain(0).command("SIDEPOND", "DIGESTS", bytes(bitmap)),
+                             ("$", b"".join(digests[one] for one in chosen)))
+        self.error(self.plain(0).command("SIDEPOND", "DIGESTS", b"\0"), b"ERR")
+        self.error(self.plain(0).command("SIDEPOND", "DIGESTS", 0, 1, 2), b"ERR")
 
     def test_users(self):
         admin = self.plain(0)
