@@ -452,6 +452,8 @@ int spread_run(struct sp_ring *ring, struct spread_item *items, size_t count,
 /* A node has missed a write of a slot that these have. */
 void trust_missed(struct sp_ring *ring, struct node *node, unsigned slot,
                   struct node *const *witnesses, size_t witness_count);
+/* The witness has a write of this handle that it may not have passed on to the node. */
+void trust_behind(struct sp_ring *ring, struct node *node, unsigned slot, struct node *witness);
 /* The keeper's work: telling witnesses, and asking them whether the node has caught up. */
 void trust_keep(struct sp_ring *ring, const struct view *view);
 /* The node has caught up with all of the first `missed` writes that it missed; nothing is done if

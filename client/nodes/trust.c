@@ -73,6 +73,21 @@ void trust_missed(struct sp_ring *ring, struct node *node, unsigned slot,
         ring_wake(ring);
 }
 
+/* Nothing is told: the witness knows what it could not pass on, and has noted it or still tries. */
+void trust_behind(struct sp_ring *ring, struct node *node, unsigned slot, struct node *witness)
+{
+    uint64_t bit = UINT64_C(1) << (slot % 64);
+    pthread_mutex_lock(&ring->mutex);
+    node->missed_count++;
+    bool news =
+        !(atomic_fetch_or_explicit(&node->missed[slot / 64], bit, memory_order_relaxed) & bit);
+    atomic_store_explicit(&node->distrusted, true, memory_order_relaxed);
+    (void)telling_of(node, witness);
+    pthread_mutex_unlock(&ring->mutex);
+    if (news)
+        ring_wake(ring);
+}
+
 static void free_tellings(struct telling *tellings)
 {
     while (tellings != NULL) {
