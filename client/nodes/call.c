@@ -4,9 +4,9 @@
  *
  * What reads is asked of the slot's nodes as sp_ring_get is. Everything else runs at the first
  * candidate, once. A sidepondd passes on what it has done, and WAIT, which is sent behind it in the
- * same piece, says how many others have it. With Redis the same command is sent to the other copies
- * afterwards; where that would not do the same there (SPOP, XADD, scripts), the key is copied by
- * the keeper instead, as is what a copy did not take.
+ * same piece, says how many others have it; if that is not all, those are distrusted. With Redis
+ * the same command is sent to the other copies afterwards; where that would not do the same there
+ * (SPOP, XADD, scripts), the key is copied by the keeper instead, as is what a copy did not take.
  *
  * A call that is to keep its place among others of its slot goes to one node with them, in order.
  */
@@ -305,6 +305,27 @@ static void pass_on(struct calls *calls, const struct batch *batch)
             note_missed(calls, batch, i);
 }
 
+/* --- copies that are behind ---------------------------------------------------------------------
+ */
+
+/* What a sidepondd could not pass on in time the others do not have, though this caller will take
+ * it for done: they are read from last until they have it. */
+static void note_behind(struct calls *calls, const struct batch *batch, uint32_t at)
+{
+    const struct ring_map *map = batch->view->map;
+    const struct sp_ring_call *call = &calls->at[at];
+    const struct call_plan *plan = &calls->plans[at];
+    uint16_t nodes[CANDIDATES_MAX];
+    if (call->copies.have == 0 || call->copies.have >= map->parameters.replicas ||
+        !plan->place.keyed)
+        return;
+    unsigned count = ring_map_union(map, plan->place.slot, nodes);
+    for (unsigned i = 0; i < count; i++)
+        if (nodes[i] != batch->items[at].answered_by)
+            trust_behind(calls->ring, batch->view, batch->view->nodes[nodes[i]], plan->place.slot,
+                         batch->view->nodes[batch->items[at].answered_by]);
+}
+
 /* --- calls --------------------------------------------------------------------------------------
  */
 
@@ -318,6 +339,8 @@ static int run_calls(struct calls *calls, struct item *items)
     int status = batch_run(&batch);
     if (status == SP_OK && calls->redis)
         pass_on(calls, &batch);
+    for (uint32_t i = 0; i < calls->count && status == SP_OK && !calls->redis; i++)
+        note_behind(calls, &batch, i);
     view_give(batch.view);
     for (size_t i = 0; i < calls->count; i++) {
         struct sp_ring_call *call = &calls->at[i];

@@ -490,6 +490,9 @@ void trust_missed(struct sp_ring *ring, const struct view *view, struct node *no
 void trust_renumber(struct node *nodes, unsigned before, unsigned now);
 /* One of so many slots as those that its keys are in where there are `now` of them: sets bits. */
 void trust_mark(uint64_t slots[RING_SLOT_WORDS], unsigned slot, unsigned before, unsigned now);
+/* The witness has a write of this handle that it may not have passed on to the node. */
+void trust_behind(struct sp_ring *ring, const struct view *view, struct node *node, unsigned slot,
+                  struct node *witness);
 /* The keeper's work: telling witnesses, and asking them whether the node has caught up. */
 void trust_keep(struct sp_ring *ring, const struct view *view);
 /* The node has caught up with all of the first `missed` writes that it missed; nothing is done if

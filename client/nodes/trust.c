@@ -101,18 +101,29 @@ void trust_renumber(struct node *nodes, unsigned before, unsigned now)
     }
 }
 
-void trust_missed(struct sp_ring *ring, const struct view *view, struct node *node, unsigned slot,
-                  struct node *const *witnesses, size_t witness_count)
+/* The mutex is held. False: the node was not trusted there already. */
+static bool distrust(const struct sp_ring *ring, const struct view *view, struct node *node,
+                     unsigned slot, uint64_t marks[RING_SLOT_WORDS])
 {
-    uint64_t marks[RING_SLOT_WORDS] = {0};
     bool news = false;
-    pthread_mutex_lock(&ring->mutex);
+    memset(marks, 0, RING_SLOT_WORDS * sizeof *marks);
     trust_mark(marks, slot, view->map->parameters.slots, ring->view->map->parameters.slots);
     node->missed_count++;
     for (size_t i = 0; i < RING_SLOT_WORDS; i++)
         if (marks[i] != 0)
-            atomic_fetch_or_explicit(&node->missed[i], marks[i], memory_order_relaxed);
+            news |= (marks[i] & ~atomic_fetch_or_explicit(&node->missed[i], marks[i],
+                                                          memory_order_relaxed)) != 0;
     atomic_store_explicit(&node->distrusted, true, memory_order_relaxed);
+    return news;
+}
+
+void trust_missed(struct sp_ring *ring, const struct view *view, struct node *node, unsigned slot,
+                  struct node *const *witnesses, size_t witness_count)
+{
+    uint64_t marks[RING_SLOT_WORDS];
+    bool news = false;
+    pthread_mutex_lock(&ring->mutex);
+    (void)distrust(ring, view, node, slot, marks);
     for (size_t i = 0; i < witness_count && node->keys == NULL; i++) {
         struct telling *telling = telling_of(node, witnesses[i]);
         if (telling == NULL)
@@ -121,6 +132,19 @@ void trust_missed(struct sp_ring *ring, const struct view *view, struct node *no
         telling->pending = true;
         merge(telling->slots, marks);
     }
+    pthread_mutex_unlock(&ring->mutex);
+    if (news)
+        ring_wake(ring);
+}
+
+/* Nothing is told: the witness knows what it could not pass on, and has noted it or still tries. */
+void trust_behind(struct sp_ring *ring, const struct view *view, struct node *node, unsigned slot,
+                  struct node *witness)
+{
+    uint64_t marks[RING_SLOT_WORDS];
+    pthread_mutex_lock(&ring->mutex);
+    bool news = distrust(ring, view, node, slot, marks);
+    (void)telling_of(node, witness);
     pthread_mutex_unlock(&ring->mutex);
     if (news)
         ring_wake(ring);

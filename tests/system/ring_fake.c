@@ -208,7 +208,7 @@ static bool answer(struct fake_node *node, int fd, const redisReply *request)
     else if (strcmp(name, "INCRBY") == 0)
         incrby(node, fd, words);
     else if (strcmp(name, "WAIT") == 0)
-        say(fd, ":1\r\n");
+        say(fd, ":%d\r\n", !atomic_load(&node->alone));
     else if (strcmp(name, "COMMAND") == 0)
         say(fd, "*2\r\n"
                 "*6\r\n$3\r\nget\r\n:2\r\n*1\r\n+readonly\r\n:1\r\n:1\r\n:1\r\n"

@@ -42,6 +42,7 @@ struct fake_node {
     _Atomic bool hangs_up;       /* closes instead of answering */
     _Atomic int64_t clock;       /* ahead of the wall clock's, in versions */
     _Atomic unsigned missed;     /* what MISSED says */
+    _Atomic bool alone;          /* WAIT says that no other node has it */
     _Atomic unsigned says_twice; /* so many GETs are answered twice */
     _Atomic unsigned full;       /* so many PUTs are refused for lack of memory */
     _Atomic uint64_t epoch;      /* what ATTACH and PUT say */

@@ -236,6 +236,29 @@ static void test_once(void **state)
     assert_int_equal(atomic_load(&next->incrs), 1);
 }
 
+/* What the owner could not pass on the other copy does not have: it is not to be read until it has,
+ * which the owner says. The owner knows, and is not told. */
+static void test_behind(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *owner = copy_of(two, "n", 0), *next = copy_of(two, "n", 1);
+    struct sp_ring_copies copies;
+    int64_t sum;
+    assert_ok(sp_ring_incr(two->ring, K("n"), 1, &sum, &copies));
+    assert_true(all_trusted(two));
+    atomic_store(&owner->alone, true);
+    atomic_store(&owner->missed, 1);
+    assert_ok(sp_ring_incr(two->ring, K("n"), 1, &sum, &copies));
+    assert_int_equal(copies.have, 1);
+    assert_false(all_trusted(two));
+    atomic_store(&owner->not_held, 1);
+    assert_value(two->ring, "n", "2");
+    assert_int_equal(atomic_load(&next->gets), 0);
+    atomic_store(&owner->missed, 0);
+    await(all_trusted, two);
+    assert_int_equal(atomic_load(&owner->misses), 0);
+}
+
 /* A silent owner: the next copy answers after the delay, and at once when the breaker is open. */
 static void test_hedge(void **state)
 {
@@ -486,6 +509,7 @@ int main(void)
         TEST(test_missed),
         TEST(test_not_held),
         TEST(test_once),
+        TEST(test_behind),
         TEST(test_hedge),
         TEST(test_old_is_worse_than_late),
         TEST(test_kept_back_writes),
