@@ -52,20 +52,28 @@ void ring_age_update(struct ring *ring, const struct slots *alone)
     atomic_store(&ring->aging, in_map ? any_of(&ring->aged, &own) : !slots_none(&ring->aged));
 }
 
-/* With the lock: false, if it is known already. */
-static bool note_absence(struct ring *ring, int64_t whole_ms)
+enum absence { ABSENT_NOT, ABSENT, ABSENT_IN_PART };
+
+/* With the lock: ABSENT_NOT, too, if it is known already. A node that has been there all the time,
+ * and only has not become whole, has what is not trusted from before. */
+static enum absence note_absence(struct ring *ring, int64_t whole_ms)
 {
+    const struct slots none = {0};
     const int64_t now_ms = clock_wall_ms();
-    if (whole_ms == 0 || now_ms <= whole_ms + (int64_t)ring->tombstone_ms ||
-        ring->aged_ms == whole_ms)
-        return false;
+    const int64_t tombstone_ms = (int64_t)ring->tombstone_ms;
+    if (whole_ms == 0 || now_ms <= whole_ms + tombstone_ms || ring->aged_ms == whole_ms)
+        return ABSENT_NOT;
+    bool in_part = now_ms <= ring->touch_ms + tombstone_ms;
     int64_t until_ms = whole_ms + ring->clock_ahead_ms;
     memset(&ring->aged, 0xff, sizeof(ring->aged));
+    if (in_part)
+        slots_drop(&ring->aged, &ring->trusted);
+    else
+        atomic_store(&ring->since_ms, 0);
     ring->aged_ms = whole_ms;
     ring->aged_version = ring_clock_of(until_ms < now_ms ? until_ms : now_ms);
-    atomic_store(&ring->since_ms, 0);
-    atomic_store(&ring->aging, true);
-    return true;
+    ring_age_update(ring, &none);
+    return in_part ? ABSENT_IN_PART : ABSENT;
 }
 
 static void put_seconds(char out[24], int64_t ms)
@@ -82,17 +90,18 @@ static bool was_absent(struct ring *ring)
     if (life.whole_ms == 0 || clock_wall_coarse_ms() <= life.whole_ms + (int64_t)ring->tombstone_ms)
         return false;
     pthread_mutex_lock(&ring->lock);
-    bool noted = note_absence(ring, life.whole_ms);
+    enum absence noted = note_absence(ring, life.whole_ms);
     pthread_mutex_unlock(&ring->lock);
-    if (!noted)
-        return false;
     put_seconds(away, clock_wall_ms() - life.whole_ms);
     put_seconds(most, (int64_t)ring->tombstone_ms);
     snprintf(why, sizeof(why),
-             "this node was away for %s s, and deletions are remembered for %s s (tombstones)",
-             away, most);
-    ring_suspect(ring, why);
-    return true;
+             "this node was %s for %s s, and deletions are remembered for %s s (tombstones)",
+             noted == ABSENT ? "away" : "not whole", away, most);
+    if (noted == ABSENT)
+        ring_suspect(ring, why);
+    else if (noted == ABSENT_IN_PART)
+        log_warning("ring", "%s", why);
+    return noted != ABSENT_NOT;
 }
 
 void ring_age_begin(struct ring *ring)
@@ -120,6 +129,8 @@ int64_t ring_since(struct ring *ring)
 /* With the lock: whether what others delete would come here. */
 static bool in_touch(struct ring *ring)
 {
+    if (!ring->map || ring->self < 0)
+        return false;
     bool any = !ring->in_zookeeper || ring->map->node_count == 1 ||
                atomic_load(&ring->member_link) == MEMBER_CONNECTED;
     for (uint32_t i = 0; !any && i < ring->map->node_count; i++)
@@ -127,13 +138,16 @@ static bool in_touch(struct ring *ring)
     return any;
 }
 
-static bool is_whole(struct ring *ring)
+static bool is_whole(struct ring *ring, int64_t now_ms)
 {
     pthread_mutex_lock(&ring->lock);
     struct slots lacking = ring->by_map;
     slots_drop(&lacking, &ring->trusted);
-    bool whole = ring->map && ring->self >= 0 && !slots_none(&ring->by_map) &&
-                 slots_none(&lacking) && !atomic_load(&ring->aging) && in_touch(ring);
+    bool touch = in_touch(ring);
+    if (touch)
+        ring->touch_ms = now_ms;
+    bool whole =
+        touch && !slots_none(&ring->by_map) && slots_none(&lacking) && !atomic_load(&ring->aging);
     pthread_mutex_unlock(&ring->lock);
     return whole;
 }
@@ -142,7 +156,7 @@ void ring_age_tick(struct ring *ring)
 {
     struct cache_life life;
     const int64_t now_ms = clock_wall_ms();
-    if (was_absent(ring) || !is_whole(ring))
+    if (was_absent(ring) || !is_whole(ring, now_ms))
         return;
     cache_life(ring->cache, &life);
     if (life.whole_ms < now_ms || life.whole_ms > now_ms + ring->clock_ahead_ms)

@@ -219,6 +219,7 @@ struct ring {
     /* Where entries may lie from before an absence that was too long, which began at that time. */
     struct slots aged;
     int64_t aged_ms;         /* Unix ms; 0: there was none */
+    int64_t touch_ms;        /* Unix ms of the last moment when deletions would have come here */
     uint64_t aged_version;   /* entries up to this are from before it */
     struct slots foreign[2]; /* slots of others, written to lately: now, and before that */
     uint64_t foreign_since_ms, moved_at_ms, suspect_since_ms;
