@@ -11,6 +11,9 @@
  * the slot is pulled anew. Else nothing can have been forgotten since, and it is kept; so a ring
  * that was off as a whole loses nothing. A slot that only this node holds is kept as well.
  *
+ * A node that was there all the time, but has not become whole for so long, as a repair takes its
+ * time, has old entries as well in the slots that it has not come to; it looks at those alike.
+ *
  * All of this goes by the wall clock, which alone goes on while nobody runs. It looks before
  * anything is given away, so it does not matter which thread runs first after the process has been
  * stopped.
