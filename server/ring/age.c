@@ -71,7 +71,8 @@ static enum absence note_absence(struct ring *ring, int64_t whole_ms)
     memset(&ring->aged, 0xff, sizeof(ring->aged));
     if (in_part)
         slots_drop(&ring->aged, &ring->trusted);
-    else
+    atomic_store(&ring->heard_ms, 0);
+    if (!in_part)
         atomic_store(&ring->since_ms, 0);
     ring->aged_ms = whole_ms;
     ring->aged_version = ring_clock_of(until_ms < now_ms ? until_ms : now_ms);
@@ -121,6 +122,14 @@ bool ring_gives(struct ring *ring)
     return !atomic_load(&ring->aging);
 }
 
+/* With the lock: whether something of what this node shall hold may be old, or not be there. */
+static bool is_lacking(const struct ring *ring)
+{
+    struct slots lacking = ring->by_map;
+    slots_drop(&lacking, &ring->trusted);
+    return !slots_none(&lacking) || atomic_load(&ring->aging);
+}
+
 int64_t ring_since(struct ring *ring)
 {
     was_absent(ring);
@@ -144,15 +153,26 @@ static bool in_touch(struct ring *ring)
 static bool is_whole(struct ring *ring, int64_t now_ms)
 {
     pthread_mutex_lock(&ring->lock);
-    struct slots lacking = ring->by_map;
-    slots_drop(&lacking, &ring->trusted);
     bool touch = in_touch(ring);
     if (touch)
         ring->touch_ms = now_ms;
-    bool whole =
-        touch && !slots_none(&ring->by_map) && slots_none(&lacking) && !atomic_load(&ring->aging);
+    bool whole = touch && !slots_none(&ring->by_map) && !is_lacking(ring);
     pthread_mutex_unlock(&ring->lock);
     return whole;
+}
+
+/* What others have said counts when this node is whole: who asks it may drop what lies there for
+ * what lies here. */
+static int64_t take_since(struct ring *ring, int64_t now_ms)
+{
+    int64_t since_ms = atomic_load(&ring->since_ms);
+    int64_t heard_ms = atomic_load(&ring->heard_ms);
+    if (heard_ms != 0 && (since_ms == 0 || heard_ms < since_ms))
+        since_ms = heard_ms;
+    if (since_ms == 0)
+        since_ms = now_ms;
+    atomic_store(&ring->since_ms, since_ms);
+    return since_ms;
 }
 
 void ring_age_tick(struct ring *ring)
@@ -164,16 +184,15 @@ void ring_age_tick(struct ring *ring)
     cache_life(ring->cache, &life);
     if (life.whole_ms < now_ms || life.whole_ms > now_ms + ring->clock_ahead_ms)
         life.whole_ms = now_ms;
-    ring_age_hear(ring, now_ms);
-    life.since_ms = atomic_load(&ring->since_ms);
+    life.since_ms = take_since(ring, now_ms);
     cache_set_life(ring->cache, &life);
 }
 
 void ring_age_hear(struct ring *ring, int64_t since_ms)
 {
-    int64_t before = atomic_load(&ring->since_ms);
-    while (since_ms != 0 && (before == 0 || since_ms < before) &&
-           !atomic_compare_exchange_weak(&ring->since_ms, &before, since_ms))
+    int64_t before = atomic_load(&ring->heard_ms);
+    while (since_ms > 0 && (before == 0 || since_ms < before) &&
+           !atomic_compare_exchange_weak(&ring->heard_ms, &before, since_ms))
         ;
 }
 
@@ -206,7 +225,7 @@ static void ask_node(struct ring *ring, const struct ring_node *node, const stru
     wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
     bool answered = wire_since(&wire, &since_ms) == SP_OK || wire.open;
     wire_close(&wire);
-    bool old = since_ms != 0 && clock_wall_ms() > since_ms + (int64_t)ring->tombstone_ms;
+    bool old = since_ms > 0 && clock_wall_ms() > since_ms + (int64_t)ring->tombstone_ms;
     if (answered)
         slots_join(old ? &judgement->drop : &judgement->keep, held);
     if (old && (judgement->since_ms == 0 || since_ms < judgement->since_ms))
@@ -233,6 +252,7 @@ static void distrust(struct ring *ring, const struct slots *slots)
     slots_drop(&ring->round, slots);
     ring->suspect_since_ms = clock_ms();
     ring->told_whole = false;
+    atomic_store(&ring->since_ms, 0);
     ring_update_held(ring);
 }
 

@@ -195,6 +195,7 @@ struct ring {
     _Atomic uint64_t tombstone_ms; /* as last configured */
     _Atomic bool aging;            /* some of aged are this node's */
     _Atomic int64_t since_ms;      /* see ring_since */
+    _Atomic int64_t heard_ms;      /* the same, as others have said; 0: nobody has */
     uint64_t start;
     struct member *member;       /* NULL: a static list, or it has left */
     pthread_mutex_t member_lock; /* of the pointer; never taken with the other lock */
