@@ -11,6 +11,9 @@
  * the slot is pulled anew. Else nothing can have been forgotten since, and it is kept; so a ring
  * that was off as a whole loses nothing. A slot that only this node holds is kept as well.
  *
+ * A node that was there all the time, but has not become whole for so long, as a repair takes its
+ * time, has old entries as well in the slots that it has not come to; it looks at those alike.
+ *
  * All of this goes by the wall clock, which alone goes on while nobody runs. It looks before
  * anything is given away, so it does not matter which thread runs first after the process has been
  * stopped.
@@ -52,20 +55,29 @@ void ring_age_update(struct ring *ring, const struct slots *alone)
     atomic_store(&ring->aging, in_map ? any_of(&ring->aged, &own) : !slots_none(&ring->aged));
 }
 
-/* With the lock: false, if it is known already. */
-static bool note_absence(struct ring *ring, int64_t whole_ms)
+enum absence { ABSENT_NOT, ABSENT, ABSENT_IN_PART };
+
+/* With the lock: ABSENT_NOT, too, if it is known already. A node that has been there all the time,
+ * and only has not become whole, has what is not trusted from before. */
+static enum absence note_absence(struct ring *ring, int64_t whole_ms)
 {
+    const struct slots none = {0};
     const int64_t now_ms = clock_wall_ms();
-    if (whole_ms == 0 || now_ms <= whole_ms + (int64_t)ring->tombstone_ms ||
-        ring->aged_ms == whole_ms)
-        return false;
+    const int64_t tombstone_ms = (int64_t)ring->tombstone_ms;
+    if (whole_ms == 0 || now_ms <= whole_ms + tombstone_ms || ring->aged_ms == whole_ms)
+        return ABSENT_NOT;
+    bool in_part = now_ms <= ring->touch_ms + tombstone_ms;
     int64_t until_ms = whole_ms + ring->clock_ahead_ms;
     memset(&ring->aged, 0xff, sizeof(ring->aged));
+    if (in_part)
+        slots_drop(&ring->aged, &ring->trusted);
+    atomic_store(&ring->heard_ms, 0);
+    if (!in_part)
+        atomic_store(&ring->since_ms, 0);
     ring->aged_ms = whole_ms;
     ring->aged_version = ring_clock_of(until_ms < now_ms ? until_ms : now_ms);
-    atomic_store(&ring->since_ms, 0);
-    atomic_store(&ring->aging, true);
-    return true;
+    ring_age_update(ring, &none);
+    return in_part ? ABSENT_IN_PART : ABSENT;
 }
 
 static void put_seconds(char out[24], int64_t ms)
@@ -82,17 +94,18 @@ static bool was_absent(struct ring *ring)
     if (life.whole_ms == 0 || clock_wall_coarse_ms() <= life.whole_ms + (int64_t)ring->tombstone_ms)
         return false;
     pthread_mutex_lock(&ring->lock);
-    bool noted = note_absence(ring, life.whole_ms);
+    enum absence noted = note_absence(ring, life.whole_ms);
     pthread_mutex_unlock(&ring->lock);
-    if (!noted)
-        return false;
     put_seconds(away, clock_wall_ms() - life.whole_ms);
     put_seconds(most, (int64_t)ring->tombstone_ms);
     snprintf(why, sizeof(why),
-             "this node was away for %s s, and deletions are remembered for %s s (tombstones)",
-             away, most);
-    ring_suspect(ring, why);
-    return true;
+             "this node was %s for %s s, and deletions are remembered for %s s (tombstones)",
+             noted == ABSENT ? "away" : "not whole", away, most);
+    if (noted == ABSENT)
+        ring_suspect(ring, why);
+    else if (noted == ABSENT_IN_PART)
+        log_warning("ring", "%s", why);
+    return noted != ABSENT_NOT;
 }
 
 void ring_age_begin(struct ring *ring)
@@ -109,6 +122,14 @@ bool ring_gives(struct ring *ring)
     return !atomic_load(&ring->aging);
 }
 
+/* With the lock: whether something of what this node shall hold may be old, or not be there. */
+static bool is_lacking(const struct ring *ring)
+{
+    struct slots lacking = ring->by_map;
+    slots_drop(&lacking, &ring->trusted);
+    return !slots_none(&lacking) || atomic_load(&ring->aging);
+}
+
 int64_t ring_since(struct ring *ring)
 {
     was_absent(ring);
@@ -120,6 +141,8 @@ int64_t ring_since(struct ring *ring)
 /* With the lock: whether what others delete would come here. */
 static bool in_touch(struct ring *ring)
 {
+    if (!ring->map || ring->self < 0)
+        return false;
     bool any = !ring->in_zookeeper || ring->map->node_count == 1 ||
                atomic_load(&ring->member_link) == MEMBER_CONNECTED;
     for (uint32_t i = 0; !any && i < ring->map->node_count; i++)
@@ -127,36 +150,49 @@ static bool in_touch(struct ring *ring)
     return any;
 }
 
-static bool is_whole(struct ring *ring)
+static bool is_whole(struct ring *ring, int64_t now_ms)
 {
     pthread_mutex_lock(&ring->lock);
-    struct slots lacking = ring->by_map;
-    slots_drop(&lacking, &ring->trusted);
-    bool whole = ring->map && ring->self >= 0 && !slots_none(&ring->by_map) &&
-                 slots_none(&lacking) && !atomic_load(&ring->aging) && in_touch(ring);
+    bool touch = in_touch(ring);
+    if (touch)
+        ring->touch_ms = now_ms;
+    bool whole = touch && !slots_none(&ring->by_map) && !is_lacking(ring);
     pthread_mutex_unlock(&ring->lock);
     return whole;
+}
+
+/* What others have said counts when this node is whole: who asks it may drop what lies there for
+ * what lies here. */
+static int64_t take_since(struct ring *ring, int64_t now_ms)
+{
+    int64_t since_ms = atomic_load(&ring->since_ms);
+    int64_t heard_ms = atomic_load(&ring->heard_ms);
+    if (heard_ms != 0 && (since_ms == 0 || heard_ms < since_ms))
+        since_ms = heard_ms;
+    if (since_ms == 0)
+        since_ms = now_ms;
+    atomic_store(&ring->since_ms, since_ms);
+    return since_ms;
 }
 
 void ring_age_tick(struct ring *ring)
 {
     struct cache_life life;
     const int64_t now_ms = clock_wall_ms();
-    if (was_absent(ring) || !is_whole(ring))
+    if (was_absent(ring) || !is_whole(ring, now_ms))
         return;
     cache_life(ring->cache, &life);
     if (life.whole_ms < now_ms || life.whole_ms > now_ms + ring->clock_ahead_ms)
         life.whole_ms = now_ms;
-    ring_age_hear(ring, now_ms);
-    life.since_ms = atomic_load(&ring->since_ms);
+    life.since_ms = take_since(ring, now_ms);
     cache_set_life(ring->cache, &life);
 }
 
 void ring_age_hear(struct ring *ring, int64_t since_ms)
 {
-    int64_t before = atomic_load(&ring->since_ms);
-    while (since_ms != 0 && (before == 0 || since_ms < before) &&
-           !atomic_compare_exchange_weak(&ring->since_ms, &before, since_ms))
+    int64_t before = atomic_load(&ring->heard_ms);
+    while (since_ms > 0 && (before == 0 || since_ms < before) &&
+           !atomic_compare_exchange_weak(&ring->heard_ms, &before, since_ms))
         ;
 }
 
@@ -189,7 +225,7 @@ static void ask_node(struct ring *ring, const struct ring_node *node, const stru
     wire.connection.timeout_ms = REPAIR_TIMEOUT_MS;
     bool answered = wire_since(&wire, &since_ms) == SP_OK || wire.open;
     wire_close(&wire);
-    bool old = since_ms != 0 && clock_wall_ms() > since_ms + (int64_t)ring->tombstone_ms;
+    bool old = since_ms > 0 && clock_wall_ms() > since_ms + (int64_t)ring->tombstone_ms;
     if (answered)
         slots_join(old ? &judgement->drop : &judgement->keep, held);
     if (old && (judgement->since_ms == 0 || since_ms < judgement->since_ms))
@@ -216,6 +252,7 @@ static void distrust(struct ring *ring, const struct slots *slots)
     slots_drop(&ring->round, slots);
     ring->suspect_since_ms = clock_ms();
     ring->told_whole = false;
+    atomic_store(&ring->since_ms, 0);
     ring_update_held(ring);
 }
 

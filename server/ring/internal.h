@@ -220,6 +220,7 @@ struct ring {
     _Atomic uint64_t tombstone_ms; /* as last configured */
     _Atomic bool aging;            /* some of aged are this node's */
     _Atomic int64_t since_ms;      /* see ring_since */
+    _Atomic int64_t heard_ms;      /* the same, as others have said; 0: nobody has */
     uint64_t process;              /* the start id that was drawn */
     _Atomic uint64_t start;        /* that in the map: another one only where this node stands in */
     struct member *member;         /* NULL: a static list, or it has left */
@@ -246,6 +247,7 @@ struct ring {
     /* Where entries may lie from before an absence that was too long, which began at that time. */
     struct slots aged;
     int64_t aged_ms;         /* Unix ms; 0: there was none */
+    int64_t touch_ms;        /* Unix ms of the last moment when deletions would have come here */
     uint64_t aged_version;   /* entries up to this are from before it */
     struct slots foreign[2]; /* slots of others, written to lately: now, and before that */
     uint64_t foreign_since_ms, moved_at_ms, suspect_since_ms;

@@ -122,7 +122,8 @@ int ring_missed(struct ring *ring, const char *node, unsigned *slots);
 /* Whether others may take what lies here: not as long as it may be from before an absence that was
  * longer than it is remembered what was deleted. */
 bool ring_gives(struct ring *ring);
-/* Since when the ring has lived, as far as this node knows: Unix ms; 0: it does not. */
+/* Since when the ring has lived, as far as this node knows: Unix ms; 0: it was away
+ * for too long, and is not a whole copy again. */
 int64_t ring_since(struct ring *ring);
 
 /* This node's process has stood still so long: what it holds may be old. */

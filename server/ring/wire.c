@@ -88,6 +88,8 @@ int wire_attach(struct wire *wire, struct ring *ring)
         return strange(wire, reply);
     wire->epoch = (uint64_t)reply->element[1]->integer;
     uint64_t clock = (uint64_t)reply->element[2]->integer;
+    if (clock >> ENTRY_CLOCK_BITS != 0)
+        return strange(wire, reply);
     wire->lead_ms = ring_clock_wall_ms(clock) - clock_wall_ms();
     ring_see(ring, clock);
     freeReplyObject(reply);

@@ -102,12 +102,23 @@ class Absence(rings.Ring):
 
 
 class Static(Absence):
-    def ring(self):
+    def ring(self, more=TOMBSTONES):
         addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
         source = "  nodes:\n" + "".join(
             f"    - {{name: n{i}, address: \"{a}\"}}\n" for i, a in enumerate(addresses))
-        return self.begin([rings.Node(f"n{i}", a, source, TOMBSTONES)
-                           for i, a in enumerate(addresses)])
+        return self.begin([rings.Node(f"n{i}", a, source, more) for i, a in enumerate(addresses)])
+
+    def test_repaired_for_too_long(self):
+        nodes = self.ring(TOMBSTONES + "  throttle: 1MiB\n")
+        self.fill(nodes)
+        nodes[1].stop()
+        for i in range(24):
+            nodes[0].call("SET", f"large{i}", bytes(200_000))
+        for i in range(KEYS):
+            nodes[0].call("DEL", f"gone{i}")
+        nodes[1].start()
+        nodes[1].await_log("was not whole for")
+        self.check(nodes, None)
 
     def test_stopped_for_too_long(self):
         self.be_away(self.ring(), rings.Node.stop, rings.Node.start)
