@@ -326,7 +326,8 @@ bool wire_ping(struct wire *wire);
 
 /* A walk over another node's entries of some slots, which can go on after an interruption. */
 struct pull {
-    bool runs; /* it has not come to its end */
+    bool runs;  /* it has not come to its end */
+    bool stale; /* something of it has been doubted since it began */
     struct slots slots;
     char cursor[NUMBER_BYTES];
 };
