@@ -376,7 +376,8 @@ void ring_age_hear(struct ring *ring, int64_t since_ms);
 
 /* A walk over another node's entries of some slots, which can go on after an interruption. */
 struct pull {
-    bool runs; /* it has not come to its end */
+    bool runs;  /* it has not come to its end */
+    bool stale; /* something of it has been doubted since it began */
     struct slots slots;
     char cursor[NUMBER_BYTES];
 };

@@ -18,7 +18,8 @@
  * node until it is doubted again. Pulling takes as long as the throttle says, so it is done in
  * slices of SLICE_MS, slots that this node holds before those that it is a target of, and in parts
  * of a few slots, each of which is trusted as soon as it is there. Between the slices everything
- * else has its turn; a new doubt ends a slice at once. Meanwhile what is asked of doubted slots
+ * else has its turn; a new doubt ends a slice at once. A pull whose slots have been doubted goes
+ * on, and what is not the same at its end is pulled again. Meanwhile what is asked of doubted slots
  * goes to the other holder (NOTHELD, ring_ask).
  *
  * Comparing is the same for slots that are trusted, but for two looks, as writes on their way and
@@ -138,7 +139,7 @@ static void carry_on(struct other *other, const struct other *before, const stru
     for (unsigned u = 0; u < URGENCIES; u++) {
         slots_keep(&other->pulls[u].slots, &want);
         if (share_some(&other->pulls[u].slots, doubted))
-            other->pulls[u].runs = false;
+            other->pulls[u].stale = true;
     }
 }
 
@@ -468,12 +469,21 @@ static struct slots next_part(const struct repair *repair, const struct other *o
     return part;
 }
 
+/* Of a pull that is stale, what is not the same there by now is to be pulled once more. */
 static void end_part(struct repair *repair, struct wire *wire, struct other *other,
-                     const struct slots *part)
+                     const struct pull *pull)
 {
-    slots_drop(&other->differ, part);
-    slots_join(&other->got, part);
-    (void)send_newer(repair->ring, wire, other, part);
+    struct slots got = pull->slots;
+    struct slots still;
+    int status = find_different(repair->ring, wire, &got, &still);
+    if (status == SP_OK)
+        ring_miss(repair->ring, other->name, still.words);
+    if (pull->stale && status != SP_OK)
+        return;
+    if (pull->stale)
+        slots_drop(&got, &still);
+    slots_drop(&other->differ, &got);
+    slots_join(&other->got, &got);
 }
 
 static void pull_from(struct repair *repair, struct other *other, struct pull *pull)
@@ -487,7 +497,7 @@ static void pull_from(struct repair *repair, struct other *other, struct pull *p
     if (wire.start == other->start)
         status = pull_run(ring, &wire, other->name, pull, clock_ms() + SLICE_MS);
     if (status == SP_OK && !pull->runs)
-        end_part(repair, &wire, other, &pull->slots);
+        end_part(repair, &wire, other, pull);
     else if (status != SP_OK)
         other->again_ms = clock_ms() + PULL_AGAIN_MS;
     wire_close(&wire);
@@ -503,6 +513,7 @@ static bool pull_slice(struct repair *repair)
             if (!other->reached || clock_ms() < other->again_ms)
                 continue;
             struct slots part = next_part(repair, other, u);
+            pull->runs &= share_some(&pull->slots, &other->differ);
             if (!pull->runs && slots_none(&part))
                 continue;
             if (!pull->runs)
