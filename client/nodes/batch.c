@@ -122,10 +122,13 @@ static void on_prepare(struct lane *lane, struct answer *answer)
         answer->value = NULL;
 }
 
-/* Whether a node that has no value for the item shall have had each write of it. */
+/* Whether a node that has no value for the item has had each write of it, as far as can be known.
+ */
 static bool is_believed(const struct batch *batch, const struct item *item, const struct node *node)
 {
     const struct ring_slot_copies *slot = &batch->view->map->slots[item->slot];
+    if (atomic_load_explicit(&node->restarted, memory_order_relaxed))
+        return false;
     for (unsigned i = 0; i < slot->holder_count; i++)
         if (batch->view->nodes[slot->holders[i]] == node)
             return !node_distrusted(node, item->slot);

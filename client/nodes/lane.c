@@ -117,7 +117,7 @@ struct lane *lanes_add(struct lanes *lanes, struct node *node, bool once, bool f
     lane->context = context;
     lane->state = LANE_ACTIVE;
     lane->once = once;
-    lane->sent = lane->retried = lane->late = false;
+    lane->sent = lane->sent_before = lane->retried = lane->late = false;
     lane->status = SP_OK;
     lane->wanted = lane->got = 0;
     lane->items = NULL;

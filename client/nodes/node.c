@@ -23,6 +23,7 @@ struct node *node_new(const struct ring_node *of)
     atomic_init(&node->references, 1);
     memcpy(node->name, of->name, sizeof node->name);
     memcpy(node->address, of->address, sizeof node->address);
+    node->start = of->start;
     return node;
 }
 
@@ -61,8 +62,10 @@ bool node_failed(struct node *node, bool slow)
     if (slow &&
         atomic_fetch_add_explicit(&node->timeouts, 1, memory_order_relaxed) + 1 < TIMEOUTS_TO_OPEN)
         return false;
-    if (!slow)
+    if (!slow) {
+        atomic_store_explicit(&node->restarted, true, memory_order_relaxed);
         atomic_store_explicit(&node->down, true, memory_order_relaxed);
+    }
     if (atomic_exchange_explicit(&node->open, true, memory_order_relaxed))
         return false;
     atomic_store_explicit(&node->probe_us, 0, memory_order_relaxed);

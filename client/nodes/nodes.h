@@ -154,11 +154,13 @@ struct node {
     uint64_t missed_count;    /* raised with each */
 
     /* The keeper's. */
+    uint64_t start;     /* of the map */
     bool lookup;        /* its name is to be looked up */
     uint64_t lookup_us; /* not before */
 
     _Atomic bool open;         /* the breaker: kept back */
     _Atomic bool down;         /* the same, and it has refused, or not answered a PING either */
+    _Atomic bool restarted;    /* maybe, and the map does not say so: it may be empty */
     _Atomic bool suspect;      /* it is slow: whether it answers a PING is to be found out */
     _Atomic uint64_t probe_us; /* when it is to be PINGed next */
     _Atomic unsigned timeouts; /* in a row */

@@ -169,8 +169,10 @@ static void free_outdated(struct sp_ring *ring, struct node *node)
 void pool_outdate(struct sp_ring *ring, struct node *node, const struct channel *channel)
 {
     pthread_mutex_lock(&ring->mutex);
-    if (channel->generation == node->generation)
+    if (channel->generation == node->generation) {
         node->generation++;
+        atomic_store_explicit(&node->restarted, true, memory_order_relaxed);
+    }
     pthread_mutex_unlock(&ring->mutex);
     free_outdated(ring, node);
 }

@@ -84,12 +84,22 @@ static struct node *find_node(const struct sp_ring *ring, const struct ring_node
     return node;
 }
 
+/* The map knows of it, so whether it is a holder does not depend on what it had before. */
+static void new_process(struct sp_ring *ring, struct node *node, uint64_t start)
+{
+    node->start = start;
+    pool_renew(ring, node);
+    atomic_store_explicit(&node->restarted, false, memory_order_relaxed);
+}
+
 /* A name that cannot be resolved is one of a node that cannot be reached, until it can be. */
 static struct node *obtain_node(struct sp_ring *ring, const struct ring_node *wanted)
 {
     struct node *node = find_node(ring, wanted);
     if (node != NULL) {
         lookup_want(node);
+        if (node->start != wanted->start)
+            new_process(ring, node, wanted->start);
         return node;
     }
     node = node_new(wanted);

@@ -31,7 +31,7 @@ struct two {
     struct sp_ring *ring;
 };
 
-static int begin_with(void **state, uint16_t slots, uint32_t timeout_ms)
+static int begin_with(void **state, uint16_t slots, uint32_t timeout_ms, bool redis)
 {
     static struct two two;
     struct sp_ring_options options = SP_RING_OPTIONS_INIT;
@@ -42,6 +42,7 @@ static int begin_with(void **state, uint16_t slots, uint32_t timeout_ms)
              two.nodes[1].port);
     options.nodes = two.list;
     options.slots = slots;
+    options.redis = redis;
     options.timeout_ms = timeout_ms;
     options.probe_ms = 10;
     options.hedge_ms = 20;
@@ -51,12 +52,17 @@ static int begin_with(void **state, uint16_t slots, uint32_t timeout_ms)
 
 static int begin(void **state)
 {
-    return begin_with(state, 16384, 800);
+    return begin_with(state, 16384, 800, false);
 }
 
 static int begin_few_slots(void **state)
 {
-    return begin_with(state, FEW_SLOTS, WITHIN_MS);
+    return begin_with(state, FEW_SLOTS, WITHIN_MS, false);
+}
+
+static int begin_redis(void **state)
+{
+    return begin_with(state, 16384, 800, true);
 }
 
 static int end(void **state)
@@ -303,6 +309,32 @@ static void test_old_is_worse_than_late(void **state)
     assert_in_range(clock_ms() - began, 0, 390);
 }
 
+/* On Redis nodes: an absence at the owner counts if the other copy is silent, but not where the
+ * owner may have been started anew, and so be empty. */
+static void test_absent_of_redis(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *owner = copy_of(two, "k", 0), *next = copy_of(two, "k", 1);
+    struct sp_buffer value = {0};
+    atomic_store(&next->silent, true);
+    uint64_t began = clock_ms();
+    assert_status(SP_ENOTFOUND, sp_ring_get(two->ring, K("k"), &value));
+    assert_in_range(clock_ms() - began, 18, 390);
+    atomic_store(&next->silent, false);
+    fake_node_put(next, "k", "v");
+    assert_value(two->ring, "k", "v");
+    atomic_store(&owner->hangs_up, true);
+    assert_value(two->ring, "k", "v");
+    atomic_store(&owner->hangs_up, false);
+    await(all_trusted, two);
+    atomic_store(&next->silent, true);
+    began = clock_ms();
+    assert_status(SP_ENOTFOUND, sp_ring_get(two->ring, K("k"), &value));
+    assert_in_range(clock_ms() - began, 700, 2000);
+    atomic_store(&next->silent, false);
+    sp_buffer_free(&value);
+}
+
 /* A write goes to nodes that are kept back where no other takes it. */
 static void test_kept_back_writes(void **state)
 {
@@ -516,6 +548,7 @@ int main(void)
         TEST(test_moved),
         TEST(test_later_epoch),
         TEST(test_too_many_answers),
+        cmocka_unit_test_setup_teardown(test_absent_of_redis, begin_redis, end),
         cmocka_unit_test_setup_teardown(test_missed_before, begin_few_slots, end),
         cmocka_unit_test_setup_teardown(test_other_slots, begin_few_slots, end)};
     return cmocka_run_group_tests(tests, NULL, NULL);

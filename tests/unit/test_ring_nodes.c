@@ -148,6 +148,31 @@ static void test_breaker(void **state)
     node_unref(node);
 }
 
+/* --- lanes --------------------------------------------------------------------------------------
+ */
+
+/* Of a node without an address nothing has been sent, whatever lay in memory before. */
+static void test_nothing_sent(void **state)
+{
+    static const struct lane_rules rules = {NULL, NULL};
+    static struct sp_ring ring = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+                                  .woken = PTHREAD_COND_INITIALIZER,
+                                  .settings.connect_ms = 100};
+    static struct fixture fixture;
+    struct lanes lanes;
+    (void)state;
+    make(&fixture);
+    memset(&lanes, 1, sizeof lanes);
+    lanes_begin(&lanes, &ring, fixture.view);
+    const struct lane *lane = lanes_add(&lanes, &fixture.nodes[0], true, false, &rules, NULL);
+    assert_non_null(lane);
+    assert_int_equal(lane->state, LANE_LOST);
+    assert_int_equal(lane->status, SP_ENODAEMON);
+    assert_false(lane->sent);
+    lanes_end(&lanes);
+    free(fixture.view);
+}
+
 /* --- missed slots -------------------------------------------------------------------------------
  */
 
@@ -340,10 +365,11 @@ static void test_commands(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lists),      cmocka_unit_test(test_candidates),
-        cmocka_unit_test(test_breaker),    cmocka_unit_test(test_flat_replies),
-        cmocka_unit_test(test_trees),      cmocka_unit_test(test_commands),
-        cmocka_unit_test(test_receive_ms), cmocka_unit_test(test_renumber),
+        cmocka_unit_test(test_lists),        cmocka_unit_test(test_candidates),
+        cmocka_unit_test(test_breaker),      cmocka_unit_test(test_flat_replies),
+        cmocka_unit_test(test_trees),        cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_receive_ms),   cmocka_unit_test(test_renumber),
+        cmocka_unit_test(test_nothing_sent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
