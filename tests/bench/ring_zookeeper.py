@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ring_zookeeper.py - a part of ring-failover: how soon clients leave a dead node alone, and have a map
-without it; what they see when ZooKeeper is away; how many sessions a host of many workers has.
+"""ring_zookeeper.py - a part of ring-failover: how soon clients leave a dead node alone, and have a
+map without it; what they see when ZooKeeper is away; how many sessions a host of many workers has.
 
 Method. Three sidepondd with 16384 slots, found through a real ZooKeeper with the session's default
 time, 4 s. The client says itself when its breakers open and when its map is another one (--look of
-ring_load, every 2 ms). ZooKeeper is killed by SIGKILL, and started again with its data after 20 s, or
-600 s with --long; the time that a session lasts after that is waited for, so that one which was lost
-would be seen. The workers are processes that learn of the ring from the pond of a sidepondd on
-their host, and reach it without a proxy; sessions are what ZooKeeper's four-letter word `cons` shows.
+ring_load, every 2 ms). ZooKeeper is killed by SIGKILL, and started again with its data after 20 s,
+or 600 s with --long; the time that a session lasts after that is waited for, so that one which was
+lost would be seen. The workers are processes that learn of the ring from the pond of a sidepondd on
+their host, and reach it without a proxy; sessions are what ZooKeeper's four-letter word `cons`
+shows.
 """
 import contextlib
 import os
@@ -127,7 +128,7 @@ def failed(counts):
 
 def measure_workers(count, session):
     """Sessions in all while they work, how many operations they did, and how many failed."""
-    with ring_of(1, session, direct=True) as (zookeeper, directory, ring), contextlib.ExitStack() as stack:
+    with ring_of(1, session, proxied=False) as (zookeeper, directory, ring), contextlib.ExitStack() as stack:
         workers = []
         for i in range(count):
             load = ring_kit.Load(directory.sub(f"worker-{i}"), client="ring", threads=1, keys=200,
@@ -154,7 +155,8 @@ def rows_of_workers(count, session):
 def rows(options, faults):
     size = "quick" if options.quick else "long" if options.long else ""
     session = SESSION_SECONDS[size]
-    found = rows_of_workers(WORKERS[size], session) + rows_of_away(AWAY_SECONDS[size], session)
+    found = rows_of_workers(WORKERS[size], session)
+    found += rows_of_away(AWAY_SECONDS[size], session)
     for fault, what in faults.items():
         found += rows_of_dead(fault, what, session)
     return found
