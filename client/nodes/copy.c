@@ -7,8 +7,9 @@
  * dumped once more after it has been restored, and restored again if it is another value by then;
  * what remains is the time between the arrivals of one write at two nodes.
  *
- * Where no copy has the key, it is removed only if that is what the node may have missed: the other
- * one may have been started anew and be empty, and what the node has is then the last there is.
+ * Where no copy has the key, it is removed: what the node has may be old. But a value that was sent
+ * to the node, and only not answered in time, is most likely there. So the key stays then, as the
+ * other one may have been started anew and be empty.
  *
  * Limits: KEYS_MAX keys and KEYS_BYTES_MAX bytes of them for each node. What is beyond is not
  * copied, and the node is then not trusted in those slots by this handle, until it leaves the map

@@ -505,7 +505,7 @@ void trust_forget(struct node *node); /* when the node goes */
 /* --- copy.c ---------------------------------------------------------------------------------- */
 
 /* A Redis node has missed a write of a key: it is copied when the node answers again. `may_remove`:
- * the key may be gone by that write. To be called before trust_missed. */
+ * where no copy has the key, the node's is old. To be called before trust_missed. */
 void copy_missed(struct sp_ring *ring, struct node *node, const void *key, size_t key_bytes,
                  bool may_remove);
 /* The node has taken a write that takes the place of all before. */

@@ -359,7 +359,8 @@ static void note_missed(struct spread *spread, const struct spread_item *item)
             continue;
         if (spread->view->map->parameters.kind == RING_REDIS)
             copy_missed(spread->ring, node, item->key, item->key_bytes,
-                        item->value == NULL || item->ttl_ms != 0);
+                        item->value == NULL || item->ttl_ms != 0 ||
+                            item->results[i] != RESULT_UNKNOWN);
         trust_missed(spread->ring, spread->view, node, item->slot, witnesses, count);
     }
 }

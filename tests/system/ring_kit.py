@@ -353,15 +353,15 @@ class ZookeeperProxies:
 
 
 class Node:
-    """A node behind a proxy: others know it by the proxy's address, unless the ring is `direct`, and
-    it comes to them from `source`, if the ring has sources."""
+    """A node behind a proxy: others know it by the proxy's address. Without one where the ports are
+    the same. It comes to others from `source`, if the ring has sources."""
 
     def __init__(self, ring, name, ports, source):
         self.ring, self.name, self.source = ring, name, source
-        self.port, self.own_port = ports if not ring.direct else ports[1:] * 2
+        self.port, self.own_port = ports
         self.address = f"127.0.0.1:{self.port}"
         self.directory = ring.directory.sub(name)
-        self.proxy = None if ring.direct else Proxy(*ports)
+        self.proxy = Proxy(*ports) if self.port != self.own_port else None
         self.process = None
 
     def start(self):
@@ -422,12 +422,12 @@ class Ring:
     """Nodes that hold keys together, of a fixed list or by ZooKeeper."""
 
     def __init__(self, directory, count, zookeeper=None, spare=0, sources=False, proxies=None,
-                 direct=False):
-        self.directory, self.zookeeper, self.direct = directory, zookeeper, direct
+                 proxied=True):
+        self.directory, self.zookeeper = directory, zookeeper
         self.sources, self.zookeeper_proxies = sources and os.path.exists(SOURCE), proxies
         ports = free_ports(2 * (count + spare))
-        self.all = [Node(self, f"n{i}", ports[2 * i:2 * i + 2], f"127.0.0.{11 + i}")
-                    for i in range(count + spare)]
+        self.all = [Node(self, f"n{i}", (ports[2 * i], ports[2 * i + 1 if proxied else 2 * i]),
+                         f"127.0.0.{11 + i}") for i in range(count + spare)]
         self.nodes = self.all[:count]
         for node in self.nodes:
             node.start()

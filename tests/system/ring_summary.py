@@ -4,9 +4,9 @@ runs and operations there were, how many reads and acknowledged writes, what the
 objected to, and the slowest read. A run with two faults counts for each of them.
 
 A record of a run is {"seed", "faults", "seconds", "reads", "writes", "acknowledged",
-"slowest_read_ms", "repeated", "found"}; `found` is what was objected to by rule, and "run" if it did not come to
-its end, and has then no figures. "repeated" is how often it was made again, and is not counted, as the
-machine stood still.
+"slowest_read_ms", "repeated", "found"}; `found` is what was objected to by rule, and "run" if it
+did not come to its end, and has then no figures. "repeated" is how often it was made again, and is
+not counted, as the machine stood still.
 """
 import json
 
@@ -24,7 +24,8 @@ def add(row, record):
     row["acknowledged"] += record.get("acknowledged", 0)
     row["slowest_read_ms"] = max(row["slowest_read_ms"], record.get("slowest_read_ms", 0))
     for rule in RULES:
-        row[rule] += 1 if rule == "run" and rule in record["found"] else record["found"].get(rule, 0)
+        found = record["found"].get(rule, 0)
+        row[rule] += 1 if isinstance(found, str) else found
     row["failed_seeds"] += [record["seed"]] if record["found"] else []
 
 

@@ -317,6 +317,28 @@ static void test_hung_and_absent(void **state)
     sp_buffer_free(&value);
 }
 
+/* A server takes a write too late to be waited for, and then has the only copy, as the other one
+ * was started anew. It was once removed, since the empty one was taken for the better one. */
+static void test_late_and_last(void **state)
+{
+    struct ring_servers *servers = *state;
+    struct sp_ring_copies copies;
+    char key[32], there[64];
+    ring_servers_key(servers, 2, 9, key);
+    unsigned copy = ring_servers_of(servers, key, 1);
+    assert_ok(set(servers->ring, key, "before", SP_RING_ALL, NULL));
+    ring_servers_signal(servers, copy, SIGSTOP);
+    assert_ok(set(servers->ring, key, "after", SP_RING_ONE, &copies));
+    assert_int_equal(copies.have, 1);
+    ring_servers_kill(servers, 2);
+    ring_servers_signal(servers, copy, SIGCONT);
+    ring_servers_start(servers, 2);
+    await_nodes(servers->ring, 0);
+    ring_servers_get(servers, copy, key, there);
+    assert_string_equal(there, "after");
+    assert_value(servers->ring, key, "after");
+}
+
 static void test_ends_in_time(void **state)
 {
     struct ring_servers *servers = *state;
@@ -486,6 +508,7 @@ int main(void)
         cmocka_unit_test(test_calls),          cmocka_unit_test(test_pipeline),
         cmocka_unit_test(test_fork),           cmocka_unit_test(test_dead_and_empty),
         cmocka_unit_test(test_hung_and_old),   cmocka_unit_test(test_hung_and_absent),
-        cmocka_unit_test(test_ends_in_time),   cmocka_unit_test(test_threads)};
+        cmocka_unit_test(test_late_and_last),  cmocka_unit_test(test_ends_in_time),
+        cmocka_unit_test(test_threads)};
     return cmocka_run_group_tests(tests, ring_servers_setup, ring_servers_teardown);
 }
