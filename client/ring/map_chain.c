@@ -7,7 +7,9 @@
  * so on. This is the augmenting path of a flow from slots through zones to nodes: as the quotas can
  * be kept (each zone's is at most what its nodes can have of all slots), there is such a chain as
  * long as they are not. A node is reached once in a search, so a search costs at most what there
- * are copies, times the nodes that a zone keeps out; most end after a few steps.
+ * are copies, times the nodes that a zone keeps out; most end after a few steps. What a zone's limit
+ * leaves of a node's slots is found once for all nodes of that zone: where zones are near their
+ * limits, that is next to nothing, and it is there that many nodes are looked at in vain.
  *
  * On a shortest chain a slot changes one copy, or two of different zones that do not exclude each
  * other: a node that can take the slot from either was reached from the first one. So what was
@@ -55,12 +57,6 @@ void plan_replace(struct plan *plan, unsigned slot, unsigned from, unsigned to)
 
 /* --- searching ------------------------------------------------------------------------------- */
 
-/* Some of a node's slots: the word of the bitmap, and those of its bits. */
-struct piece {
-    uint16_t word;
-    uint64_t bits;
-};
-
 struct search {
     struct plan *plan;
     unsigned unreached_count, queued, done; /* of plan->unreached and plan->queue */
@@ -68,7 +64,8 @@ struct search {
     unsigned end;                           /* the node below its quota */
     bool free; /* only copies are given up that their node does not hold yet */
     unsigned piece_count;
-    struct piece pieces[RING_SLOT_WORDS + 1]; /* what a node can give up, from `first` around */
+    struct plan_piece pieces[PIECES_MAX]; /* what a node can give up, from `first` around */
+    uint64_t number;                      /* of these pieces, among all */
 };
 
 /* All but `start`, which may be nobody. */
@@ -116,7 +113,7 @@ static void add_piece(struct search *search, unsigned node, unsigned word, uint6
     if (search->free)
         bits &= ~plan_bitmap(plan, plan->holds, node)[word];
     if (bits)
-        search->pieces[search->piece_count++] = (struct piece){(uint16_t)word, bits};
+        search->pieces[search->piece_count++] = (struct plan_piece){(uint16_t)word, bits};
 }
 
 static void find_pieces(struct search *search, unsigned node)
@@ -124,6 +121,7 @@ static void find_pieces(struct search *search, unsigned node)
     const unsigned first_word = search->first / 64;
     const uint64_t behind = UINT64_MAX << search->first % 64;
     search->piece_count = 0;
+    search->number = ++search->plan->pieces_found;
     add_piece(search, node, first_word, behind);
     for (unsigned word = first_word + 1; word < search->plan->words; word++)
         add_piece(search, node, word, UINT64_MAX);
@@ -132,17 +130,50 @@ static void find_pieces(struct search *search, unsigned node)
     add_piece(search, node, first_word, ~behind);
 }
 
+/* Those of the pieces that a zone may have besides. */
+static void find_zone_pieces(const struct search *search, unsigned zone,
+                             struct plan_zone_pieces *out)
+{
+    const struct plan *plan = search->plan;
+    const uint64_t *full = plan_bitmap(plan, plan->full, zone);
+    out->count = 0;
+    for (unsigned i = 0; i < search->piece_count; i++) {
+        const struct plan_piece piece = search->pieces[i];
+        out->pieces[out->count] = (struct plan_piece){piece.word, piece.bits & ~full[piece.word]};
+        out->count += out->pieces[out->count].bits != 0;
+    }
+}
+
+/* What nodes of this zone may take of the pieces. The first of them finds it for all: near a zone's
+ * limit, that is little or nothing. */
+static const struct plan_zone_pieces *zone_pieces(const struct search *search, unsigned zone)
+{
+    struct plan_zone_pieces *known = &search->plan->zone_pieces[zone];
+    if (known->search != search->number) {
+        known->search = search->number;
+        find_zone_pieces(search, zone, known);
+    }
+    return known;
+}
+
 /* The first slot of the pieces that a node can take from another; RING_SLOTS_MAX: there is none. */
 static unsigned first_to_take(const struct search *search, unsigned node, unsigned from)
 {
     const struct plan *plan = search->plan;
     const uint64_t *has = plan_bitmap(plan, plan->has, node);
-    const uint64_t *full = plan_bitmap(plan, plan->full, plan->nodes[node].zone);
-    const bool same_zone = plan->nodes[node].zone == plan->nodes[from].zone;
-    for (unsigned i = 0; i < search->piece_count; i++) {
-        const unsigned word = search->pieces[i].word;
-        const uint64_t bits =
-            search->pieces[i].bits & ~has[word] & (same_zone ? ~UINT64_C(0) : ~full[word]);
+    const unsigned zone = plan->nodes[node].zone;
+    const uint64_t *full = plan_bitmap(plan, plan->full, zone);
+    const struct plan_piece *pieces = search->pieces;
+    unsigned count = search->piece_count;
+    const bool same_zone = zone == plan->nodes[from].zone;
+    if (!same_zone && plan->zone_count <= ZONES_KEPT) {
+        const struct plan_zone_pieces *others = zone_pieces(search, zone);
+        pieces = others->pieces;
+        count = others->count;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        const unsigned word = pieces[i].word;
+        const uint64_t bits = pieces[i].bits & ~has[word] & (same_zone ? UINT64_MAX : ~full[word]);
         if (bits)
             return word * 64 + (unsigned)__builtin_ctzll(bits);
     }

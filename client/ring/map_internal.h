@@ -62,6 +62,22 @@ struct plan_rank {
     uint16_t slot;
 };
 
+/* Some of a node's slots: the word of the bitmap, and those of its bits. */
+struct plan_piece {
+    uint16_t word;
+    uint64_t bits;
+};
+#define PIECES_MAX (RING_SLOT_WORDS + 1)
+#define ZONES_KEPT                                                                                 \
+    32u /* with more zones each has few nodes, and nothing is found for all of them */
+
+/* What a zone may have of the slots that a node can give up. */
+struct plan_zone_pieces {
+    uint64_t search; /* which slots these are of; 0: none yet */
+    unsigned count;
+    struct plan_piece pieces[PIECES_MAX];
+};
+
 /* An item among which a total is divided. */
 struct share {
     uint64_t weight;
@@ -95,6 +111,8 @@ struct plan {
     struct plan_step *steps; /* how each was reached, */
     struct plan_rank *ranks; /* a node's slots, */
     struct share *shares;    /* zones and nodes. */
+    struct plan_zone_pieces *zone_pieces; /* ZONES_KEPT */
+    uint64_t pieces_found;
 };
 
 static inline uint64_t *plan_bitmap(const struct plan *plan, uint64_t *of, unsigned index)

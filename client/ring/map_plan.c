@@ -179,8 +179,9 @@ static bool plan_room(struct plan *plan)
     plan->steps = calloc(count, sizeof *plan->steps);
     plan->ranks = calloc(plan->slots, sizeof *plan->ranks);
     plan->shares = calloc(count * 2, sizeof *plan->shares);
+    plan->zone_pieces = calloc(ZONES_KEPT, sizeof *plan->zone_pieces);
     if (!plan->nodes || !plan->has || !plan->below || !plan->below_seeds || !plan->zone_lacks ||
-        !plan->steps || !plan->ranks || !plan->shares)
+        !plan->steps || !plan->ranks || !plan->shares || !plan->zone_pieces)
         return false;
     plan->holds = plan->has + count * plan->words;
     plan->full = plan->holds + count * plan->words;
@@ -223,6 +224,7 @@ int plan_init(struct plan *plan, struct ring_map *map)
 
 void plan_free(struct plan *plan)
 {
+    free(plan->zone_pieces);
     free(plan->shares);
     free(plan->ranks);
     free(plan->steps);

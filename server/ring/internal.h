@@ -214,7 +214,7 @@ struct ring {
     struct ring_held held; /* by_map and trusted */
     struct ring_held mine; /* slots that this node is holder or target of */
     _Atomic uint64_t epoch;
-    _Atomic uint64_t beat_ms; /* of the last ring_beat; 0: none yet */
+    _Atomic uint64_t beat_ms; /* of the last ring_beat, clock_boot_ms; 0: none yet */
     _Atomic uint32_t ack_timeout_ms, compare_ms, clock_ahead_ms; /* as last configured */
     _Atomic uint64_t throttle_bytes;
     _Atomic uint64_t tombstone_ms; /* as last configured */

@@ -368,13 +368,13 @@ void ring_stalled(struct ring *ring, uint64_t ms)
 void ring_beat(struct ring *ring)
 {
     ring_look(ring);
-    atomic_store_explicit(&ring->beat_ms, clock_ms(), memory_order_release);
+    atomic_store_explicit(&ring->beat_ms, clock_boot_ms(), memory_order_release);
 }
 
 void ring_look(struct ring *ring)
 {
     uint64_t beat_ms = atomic_load_explicit(&ring->beat_ms, memory_order_acquire);
-    uint64_t now_ms = clock_monotonic_ms();
+    uint64_t now_ms = clock_boot_ms();
     if (beat_ms == 0 || now_ms < beat_ms + STALL_MS)
         return;
     /* One of the threads that see it says so, and the others wait until that is done. */

@@ -134,7 +134,8 @@ void ring_beat(struct ring *ring);
 /* There are no more of them, though the process goes on for a while. */
 void ring_end_beats(struct ring *ring);
 /* Before reads are answered, once for all that have come together: if the process has stood still,
- * nothing is held from now on until it is known to be current. A few nanoseconds. */
+ * nothing is held from now on until it is known to be current. Some 30 ns. A host that was
+ * suspended counts, a virtual machine whose clocks were stopped with it does not. */
 void ring_look(struct ring *ring);
 
 /* --- what operators see --------------------------------------------------------------------- */

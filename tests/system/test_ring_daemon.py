@@ -17,10 +17,11 @@ import time
 import unittest
 
 import zookeeper_kit
-from daemon_kit import Daemon, free_port, wait_for
+from daemon_kit import BUILD, Daemon, free_port, wait_for
 from resp_wire import Closed, Connection
 
 SLOTS = 256
+CLOCK = os.path.abspath(os.path.join(BUILD, "lib", "libring_clock.so"))
 SEED = int(os.environ.get("SEED", random.SystemRandom().randrange(1 << 32)))
 
 
@@ -271,6 +272,19 @@ class Static(Ring):
         with self.assertRaises(OSError):
             Connection(("127.0.0.1", more)).close()
         self.assertEqual(node.call("PING"), b"PONG")
+
+
+    @unittest.skipUnless(os.path.exists(CLOCK), "no library can be preloaded in this build")
+    def test_host_was_suspended(self):
+        """Then CLOCK_MONOTONIC says nothing of it, and others have gone on all the same."""
+        nodes = self.static(2)
+        suspended = os.path.join(nodes[0].directory, "suspended")
+        nodes[0].stop()
+        nodes[0].start(environment={"LD_PRELOAD": CLOCK, "RING_CLOCK_SUSPENDED": suspended})
+        wait_for(nodes[0].holds_all, "it holds its slots")
+        with open(suspended, "wb"):
+            nodes[0].await_log("stood still")
+        wait_for(nodes[0].holds_all, "it holds its slots again")
 
 
 @unittest.skipUnless(zookeeper_kit.available(), "there is no ZooKeeper here")
