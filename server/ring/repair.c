@@ -4,9 +4,10 @@
  *
  * A slot that this node shall hold, but does not trust, is looked at with each other holder that
  * can be reached: where the digests differ, that holder's entries are pulled, and what this node
- * has that is newer is sent there. When all of them agree, and have nothing left that this node
- * missed, the slot is trusted: held, or, of a target, told to the member, so that it becomes a
- * holder. With no other holder in reach for ALONE_MS a holder believes itself.
+ * has that is newer is sent there. When all of them agree, have nothing left that this node missed,
+ * and writes go both ways from now on, the slot is trusted: held, or, of a target, told to the
+ * member, so that it becomes a holder. With no other holder in reach for ALONE_MS a holder believes
+ * itself.
  *
  * Why a slot that has been pulled is current, whatever its digest is by then: the map that this
  * node has is known to the holder before anything is pulled (start ids and epochs come with
@@ -35,7 +36,7 @@ enum {
     PAGE_BYTES = 512 * 1024,
     APPLY_STEP = 32,  /* entries under one lock */
     ROUND_MS = 50,    /* between two looks while something is missing */
-    MISSED_MS = 2000, /* so long for what others say that this node has missed */
+    MISSED_MS = 2000, /* so long for what others say that this node has missed, and to connect */
     AFTER_MAP_MS = 500,
 };
 
@@ -277,6 +278,16 @@ struct verdicts {
     struct slots agreed, refused; /* by one of the other holders at least */
 };
 
+/* Whether what is written here goes to that node, and is not only noted as missed. */
+static bool sends_to(struct ring *ring, const char *name)
+{
+    pthread_mutex_lock(&ring->lock);
+    int at = ring->map ? ring_map_find(ring->map, name) : -1;
+    bool sends = at < 0 || !ring->peers[at] || ring->peers[at]->reachable;
+    pthread_mutex_unlock(&ring->lock);
+    return sends;
+}
+
 /* Those of the slots that are the same as there by now, or have been pulled. */
 static int look_at(struct repair *repair, struct wire *wire, struct other *other,
                    struct slots *good)
@@ -292,7 +303,8 @@ static int look_at(struct repair *repair, struct wire *wire, struct other *other
         status = make_equal(repair, wire, other, &differ);
     if (status == SP_OK)
         status = wire_missed(wire, ring->options.node.name, &missed);
-    if (status == SP_OK && missed > 0 && clock_ms() < repair->began_ms + MISSED_MS)
+    if (status == SP_OK && (missed > 0 || !sends_to(ring, other->name)) &&
+        clock_ms() < repair->began_ms + MISSED_MS)
         return SP_EBUSY;
     if (status == SP_OK)
         *good = other->want;
