@@ -4,9 +4,10 @@
  *
  * A slot that this node shall hold, but does not trust, is looked at with each other holder that
  * can be reached: where the digests differ, that holder's entries are pulled, and what this node
- * has that is newer is sent there. When all of them agree, and have nothing left that this node
- * missed, the slot is trusted: held, or, of a target, told to the member, so that it becomes a
- * holder. With no other holder in reach for ALONE_MS a holder believes itself.
+ * has that is newer is sent there. When all of them agree, have nothing left that this node missed,
+ * and writes go both ways from now on, the slot is trusted: held, or, of a target, told to the
+ * member, so that it becomes a holder. With no other holder in reach for ALONE_MS a holder believes
+ * itself.
  *
  * Why a slot that has been pulled is current, whatever its digest is by then: the map that this
  * node has is known to the holder before anything is pulled (start ids and epochs come with
@@ -43,7 +44,7 @@ enum {
     SLICE_MS = 1000,
     PULL_AGAIN_MS = 1000, /* after an entry that could not be stored */
     ROUND_MS = 50,        /* between two looks while something is missing */
-    BEHIND_MS = 2000,     /* so long for what another one says that this node has missed */
+    BEHIND_MS = 2000,     /* so long for what another one has for this node, and to connect */
     AFTER_MAP_MS = 500,
 };
 
@@ -242,7 +243,18 @@ static int look_at(struct repair *repair, struct wire *wire, struct other *other
     return SP_OK;
 }
 
-/* Whether the node has, as far as it is waited for, nothing left that this one missed. */
+/* Whether what is written here goes to that node, and is not only noted as missed. */
+static bool sends_to(struct ring *ring, const char *name)
+{
+    pthread_mutex_lock(&ring->lock);
+    int at = ring->map ? ring_map_find(ring->map, name) : -1;
+    bool sends = at < 0 || !ring->peers[at] || ring->peers[at]->reachable;
+    pthread_mutex_unlock(&ring->lock);
+    return sends;
+}
+
+/* Whether the node has, as far as it is waited for, nothing left that this one missed, and both are
+ * connected to pass on what they write. */
 static int is_up_to_date(struct repair *repair, struct wire *wire, struct other *other, bool *out)
 {
     uint64_t missed;
@@ -250,11 +262,12 @@ static int is_up_to_date(struct repair *repair, struct wire *wire, struct other 
     int status = wire_missed(wire, repair->ring->options.node.name, &missed);
     if (status != SP_OK)
         return status;
-    if (missed == 0)
+    bool behind = missed > 0 || !sends_to(repair->ring, other->name);
+    if (!behind)
         other->behind_since_ms = 0;
     else if (other->behind_since_ms == 0)
         other->behind_since_ms = now_ms;
-    *out = missed == 0 || now_ms >= other->behind_since_ms + BEHIND_MS;
+    *out = !behind || now_ms >= other->behind_since_ms + BEHIND_MS;
     return SP_OK;
 }
 

@@ -523,6 +523,12 @@ int ring_missed(struct ring *ring, const char *node, unsigned *slots)
         struct slots all = peer->missed;
         slots_join(&all, &peer->sending);
         *slots = slots_count(&all);
+        /* What is written from now on would be missed, and the one that asks is there. */
+        if (!peer->reachable) {
+            *slots += *slots == 0;
+            peer->hurry = true;
+            peer_wake(peer);
+        }
     }
     pthread_mutex_unlock(&ring->lock);
     return peer ? SP_OK : SP_ENOTFOUND;

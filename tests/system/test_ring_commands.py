@@ -461,6 +461,18 @@ class RingTest(RingCase):
 
 
 class StandstillTest(RingCase):
+    def test_a_node_out_of_reach_is_behind(self):
+        """Though nothing has been written: what comes would be missed. So who has stood still does not
+        trust itself before the others are connected to it again."""
+        c = self.plain(0)
+        node = self.nodes[1]
+        os.kill(node.process.pid, signal.SIGSTOP)
+        try:
+            wait_for(lambda: c.command("SIDEPOND", "MISSED", node.node) == (":", 1), "it is out of reach", 20)
+        finally:
+            os.kill(node.process.pid, signal.SIGCONT)
+        wait_for(lambda: c.command("SIDEPOND", "MISSED", node.node) == (":", 0), "it is back", 20)
+
     def test_a_node_that_stands_still(self):
         """Replies wait for it as long as ack_timeout, once; then its slots are missed, until it has
         got them. It does not answer reads before."""
