@@ -14,6 +14,8 @@ import time
 import urllib.error
 import urllib.request
 
+from ports import free_port
+
 BUILD = os.environ.get("SIDEPOND_BUILD_DIR", "build/dev")
 PROGRAM = os.path.join(BUILD, "bin", "sidepondd")
 TOOL = os.path.join(BUILD, "bin", "sidepond")
@@ -30,12 +32,6 @@ def wait_for(condition, what, seconds=AWAIT_SECONDS):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds} s for: {what}")
         time.sleep(0.005)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Daemon:

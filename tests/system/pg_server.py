@@ -41,11 +41,12 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+
+from ports import free_port
 
 SETTINGS = {
     "dynamic_shared_memory_type": "mmap",  # under its own directory, so a killed one leaves nothing
@@ -91,12 +92,6 @@ def _as_account(command, end_with_parent=False):
     if end_with_parent:
         prefix += ["--pdeathsig", "QUIT"]
     return prefix + ["--"] + command if len(prefix) > 1 else command
-
-
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _wait_for(condition, what, seconds=START_SECONDS):
@@ -245,7 +240,7 @@ class Server:
         for attempt in range(5):
             if attempt > 0 or not os.path.exists(os.path.join(self.directory, "port")):
                 with open(os.path.join(self.directory, "port"), "w", encoding="ascii") as file:
-                    file.write(str(_free_port()))
+                    file.write(str(free_port()))
             self._launch()
             _wait_for(self._is_ready, "starting")
             if self._process.poll() is None:

@@ -17,6 +17,7 @@ import threading
 import time
 
 import member_kit
+from ports import free_ports
 from resp_wire import Closed, Connection, Malformed
 
 BUILD = os.environ.get("SIDEPOND_BUILD_DIR", "build/dev")
@@ -41,28 +42,6 @@ def wait_for(condition, what, seconds=AWAIT_SECONDS):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds} s for: {what}")
         time.sleep(0.02)
-
-
-def free_ports(count):
-    """They differ from each other; those of a cluster's bus, 10000 above, are free as well."""
-    held, ports = [], []
-    try:
-        while len(ports) < count:
-            probe = socket.socket()
-            held.append(probe)
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-            bus = socket.socket()
-            held.append(bus)
-            try:
-                bus.bind(("127.0.0.1", port + 10000))
-            except (OSError, OverflowError):
-                continue
-            ports.append(port)
-    finally:
-        for probe in held:
-            probe.close()
-    return ports
 
 
 def die_with_parent():

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,21 +15,11 @@ import unittest
 from pathlib import Path
 
 import zookeeper_kit
+from ports import free_ports
 
 BUILD = Path(os.environ["SIDEPOND_BUILD_DIR"])
 SOURCE = Path(os.environ["SIDEPOND_SOURCE_DIR"])
 PORTS = ("2181", "6401", "6402", "6403")
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [str(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def with_ports(text, ports):

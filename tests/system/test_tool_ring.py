@@ -17,15 +17,11 @@ import time
 import unittest
 from pathlib import Path
 
+from ports import free_port
+
 BUILD = Path(os.environ["SIDEPOND_BUILD_DIR"])
 TOOL = str(BUILD / "bin/sidepond")
 KEYS = 300
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Redis:

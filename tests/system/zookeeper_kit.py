@@ -27,6 +27,8 @@ import sys
 import tempfile
 import time
 
+from ports import free_ports
+
 JARS = "/usr/share/java"
 # Of all that lies there, what the server loads: a short list starts faster.
 NEEDED = ["zookeeper.jar", "zookeeper-jute.jar", "slf4j-api.jar", "slf4j-nop.jar", "commons-cli.jar",
@@ -52,18 +54,6 @@ def available():
 def classpath():
     return ":".join(path for pattern in NEEDED for path in sorted(glob.glob(f"{JARS}/{pattern}"))
                     if "-4.1" not in path)
-
-
-def free_ports(count):
-    """All different: they are held until the last one is known."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 class Ensemble:

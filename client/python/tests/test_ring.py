@@ -2,7 +2,6 @@
 """Goal: a ring reads and writes as the README says, in threads, after forks, and when nodes die.
 Method: three redis-servers on free ports of the loopback, ended by their process ids; what they hold
 is asked of each of them alone. What operators want goes to sidepondd and a real ZooKeeper."""
-import importlib.util
 import json
 import os
 import pathlib
@@ -10,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -238,12 +238,11 @@ class Daemons:
 def daemons():
     """Needs the checkout, its build and ZooKeeper."""
     program = os.path.join(os.environ.get("SIDEPOND_BUILD_DIR", ""), "bin/sidepondd")
-    kit = pathlib.Path(os.environ.get("SIDEPOND_SOURCE_DIR", ""), "tests/system/zookeeper_kit.py")
-    if not os.path.exists(program) or not kit.exists():
+    kits = pathlib.Path(os.environ.get("SIDEPOND_SOURCE_DIR", ""), "tests/system")
+    if not os.path.exists(program) or not kits.exists():
         pytest.skip("no checkout, or no build of it")
-    spec = importlib.util.spec_from_file_location("zookeeper_kit", kit)
-    zookeeper_kit = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(zookeeper_kit)
+    sys.path.append(str(kits))
+    import zookeeper_kit
     if not zookeeper_kit.available():
         pytest.skip("no ZooKeeper")
     own = Daemons(zookeeper_kit)
