@@ -157,6 +157,7 @@ static int ring_set(void *argument, const char *key, size_t bytes, const void *v
     return outcome_of_write(connection, status, &told, copies);
 }
 
+/* To all copies: what is there before the run shall be whole. */
 static void ring_set_many(void *argument, const struct ring_load_many *many, uint8_t *outcomes)
 {
     struct ring_connection *connection = argument;
@@ -177,7 +178,7 @@ static void ring_set_many(void *argument, const struct ring_load_many *many, uin
     }
     if (values)
         remember(connection,
-                 sp_ring_mput(connection->opened->ring, puts, many->count, need_of(connection)));
+                 sp_ring_mput(connection->opened->ring, puts, many->count, SP_RING_ALL));
     for (uint32_t i = 0; values && i < many->count; i++)
         outcomes[i] = puts[i].status == SP_OK ? RING_LOG_OK : RING_LOG_UNKNOWN;
     free(values);

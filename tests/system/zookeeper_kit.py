@@ -69,9 +69,13 @@ class Ensemble:
             self._configure(number, tick_ms)
 
     def __enter__(self):
-        for number in range(len(self.ports)):
-            self.start(number)
-        self.await_serving()
+        try:
+            for number in range(len(self.ports)):
+                self.start(number)
+            self.await_serving()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
         return self
 
     def __exit__(self, kind, value, trace):
