@@ -17,6 +17,7 @@ import unittest
 from pathlib import Path
 
 import zookeeper_kit
+from resp_wire import Connection
 
 BUILD = Path(os.environ["SIDEPOND_BUILD_DIR"])
 TOOL = str(BUILD / "bin/sidepond")
@@ -159,8 +160,10 @@ class NodesTest(unittest.TestCase):
         holder = self.json("where", "odd")["nodes"][1]["name"]
         self.assertTrue(self.json("repair", "--wait", "20s")["equal"])
         version = int((time.time() * 1000 - 1704067200000)) << 8
-        answer = ask(self.ports[holder], "SIDEPOND", "PUT", ring["epoch"], version, 0, "odd", "2")
-        self.assertTrue(answer.startswith(":"), answer)
+        with Connection(("127.0.0.1", self.ports[holder]), 10) as link:
+            link.command("SIDEPOND", "ATTACH", ring["epoch"])
+            self.assertEqual(link.command("SIDEPOND", "PUT", ring["epoch"], version, 0, "odd",
+                                          "2")[0], ":")
         found = self.json("repair", "--check", code=1)
         self.assertEqual(found["differing_slots"], 1, found)
         self.assertIn("differ", found["differences"][0])
