@@ -56,6 +56,8 @@ class Absence(rings.Ring):
     """A ring of two, which forgets soon what was deleted."""
 
     def fill(self, nodes):
+        for node in nodes:
+            wait_for(node.holds_all, f"{node.name} holds its slots")
         for i in range(KEYS):
             nodes[i % 2].call("SET", f"kept{i}", "v")
             nodes[i % 2].call("SET", f"gone{i}", "v")

@@ -67,7 +67,7 @@ class TutorialTest(unittest.TestCase):
                 f"-L{BUILD}/lib -lsidepond -Wl,-rpath,{BUILD}/lib && ~/client\n")
 
     def test_tutorial(self):
-        ports = free_ports(len(PORTS))
+        ports = [str(port) for port in free_ports(len(PORTS))]
         blocks = re.findall(r"```sh\n(.*?)```", self.page, re.S)
         self.assertGreaterEqual(len(blocks), 7)
         dies = next(i for i, block in enumerate(blocks) if "--kill" in block)
