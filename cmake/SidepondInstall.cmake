@@ -70,7 +70,8 @@ if(TARGET sidepond_tool)
     sidepond_install_completion(fish fish/vendor_completions.d/sidepond.fish)
 endif()
 
-sidepond_install_configured(deploy/systemd/sidepondd@.service sidepondd@.service
-    lib/systemd/system)
+foreach(unit sidepondd@.service sidepond-agent@.service)
+    sidepond_install_configured(deploy/systemd/${unit} ${unit} lib/systemd/system)
+endforeach()
 install(FILES deploy/systemd/sidepond.sysusers RENAME sidepond.conf DESTINATION lib/sysusers.d)
 install(FILES deploy/systemd/sidepond.tmpfiles RENAME sidepond.conf DESTINATION lib/tmpfiles.d)
