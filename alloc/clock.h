@@ -37,8 +37,8 @@ static inline uint64_t clock_boot_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* As clock_ms in a few nanoseconds, but at most one tick (1 to 10 ms) late: for readers, and for all
- * that is stored in a pond. */
+/* As clock_ms in a few nanoseconds, but at most one tick (1 to 10 ms) late: for readers, and for
+ * all that is stored in a pond. */
 static inline uint64_t clock_monotonic_ms(void)
 {
     struct timespec now;

@@ -7,9 +7,9 @@
  * so on. This is the augmenting path of a flow from slots through zones to nodes: as the quotas can
  * be kept (each zone's is at most what its nodes can have of all slots), there is such a chain as
  * long as they are not. A node is reached once in a search, so a search costs at most what there
- * are copies, times the nodes that a zone keeps out; most end after a few steps. What a zone's limit
- * leaves of a node's slots is found once for all nodes of that zone: where zones are near their
- * limits, that is next to nothing, and it is there that many nodes are looked at in vain.
+ * are copies, times the nodes that a zone keeps out; most end after a few steps. What a zone's
+ * limit leaves of a node's slots is found once for all nodes of that zone: where zones are near
+ * their limits, that is next to nothing, and it is there that many nodes are looked at in vain.
  *
  * On a shortest chain a slot changes one copy, or two of different zones that do not exclude each
  * other: a node that can take the slot from either was reached from the first one. So what was
