@@ -113,6 +113,10 @@ void ring_age_begin(struct ring *ring)
     struct cache_life life;
     cache_life(ring->cache, &life);
     atomic_store(&ring->since_ms, life.since_ms);
+    if (life.whole_ms == 0) { /* what comes from now on is of no time before this */
+        life.whole_ms = clock_wall_ms();
+        cache_set_life(ring->cache, &life);
+    }
     was_absent(ring);
 }
 

@@ -290,5 +290,6 @@ void *ring_control(void *argument)
         ring_wait(ring, &ring->control_wake, clock_ms() + TICK_MS);
         pthread_mutex_unlock(&ring->lock);
     }
+    ring_age_tick(ring); /* an orderly end leaves nothing unnoted */
     return NULL;
 }
