@@ -244,11 +244,12 @@ struct ring {
     struct slots round;            /* what repair has begun with, less what was doubted since */
     /* Whose last writes here no node of the map is known to have: for those of the next map. */
     struct slots stray;
-    /* Where entries may lie from before an absence that was too long, which began at that time. */
+    /* Where entries may lie from before an absence that was too long. */
     struct slots aged;
-    int64_t aged_ms;         /* Unix ms; 0: there was none */
-    int64_t touch_ms;        /* Unix ms of the last moment when deletions would have come here */
-    uint64_t aged_version;   /* entries up to this are from before it */
+    uint64_t aged_version; /* entries up to this are from before it */
+    int64_t aged_ms;       /* when this node had been whole before it, Unix ms; 0: there was none */
+    int64_t touch_ms;      /* Unix ms of the last moment when deletions would have come here */
+    int64_t begun_ms;      /* Unix ms of the start */
     struct slots foreign[2]; /* slots of others, written to lately: now, and before that */
     uint64_t foreign_since_ms, moved_at_ms, suspect_since_ms;
     bool map_unsaved, compare_wanted, told_whole, told_empty;

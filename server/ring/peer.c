@@ -250,20 +250,31 @@ static void take_late(struct writer *writer)
     cache_unlock(ring->cache);
 }
 
+/* With the lock: what of missed slots is sent by the next walk; not what is aged. */
+static struct slots next_push(const struct writer *writer)
+{
+    struct slots next = writer->peer->missed;
+    if (atomic_load(&writer->ring->aging))
+        slots_drop(&next, &writer->ring->aged);
+    return next;
+}
+
 /* With the lock: whether there is anything of missed slots to be sent. */
 static bool begin_push(struct writer *writer)
 {
     struct peer *peer = writer->peer;
+    struct slots sent = peer->sending;
     if (clock_ms() < writer->push.again_ms)
         return false;
-    if (atomic_load(&writer->ring->aging)) {
-        writer->push.again_ms = clock_ms() + PUSH_AGAIN_MS;
-        return false;
-    }
+    slots_keep(&sent, &writer->ring->aged);
+    if (writer->push.runs && atomic_load(&writer->ring->aging) && !slots_none(&sent))
+        end_push(writer, false);
     if (!writer->push.runs && !slots_none(&peer->missed)) {
-        writer->push = (struct push){.runs = true};
-        peer->sending = peer->missed;
-        memset(&peer->missed, 0, sizeof(peer->missed));
+        const struct slots next = next_push(writer);
+        const bool any = !slots_none(&next);
+        writer->push = (struct push){.runs = any, .again_ms = any ? 0 : clock_ms() + PUSH_AGAIN_MS};
+        peer->sending = next;
+        slots_drop(&peer->missed, &next);
     }
     return writer->push.runs;
 }

@@ -52,6 +52,10 @@ TOMBSTONES = "  tombstones: 2s\n"
 KEYS = 50
 
 
+def bitmap(slots):
+    return bytes(sum(1 << s % 8 for s in slots if s // 8 == i) for i in range(rings.SLOTS // 8))
+
+
 class Absence(rings.Ring):
     """A ring of two, which forgets soon what was deleted."""
 
@@ -63,9 +67,9 @@ class Absence(rings.Ring):
             nodes[i % 2].call("SET", f"gone{i}", "v")
         self.await_equal()
 
-    def delete(self, node):
+    def delete(self, node, keys=range(KEYS)):
         """Without a trace."""
-        for i in range(KEYS):
+        for i in keys:
             node.call("DEL", f"gone{i}")
         everything = b"\xff" * (rings.SLOTS // 8)
 
@@ -104,8 +108,8 @@ class Absence(rings.Ring):
 
 
 class Static(Absence):
-    def ring(self, more=TOMBSTONES):
-        addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    def ring(self, more=TOMBSTONES, count=2):
+        addresses = [f"127.0.0.1:{free_port()}" for _ in range(count)]
         source = "  nodes:\n" + "".join(
             f"    - {{name: n{i}, address: \"{a}\"}}\n" for i, a in enumerate(addresses))
         return self.begin([rings.Node(f"n{i}", a, source, more) for i, a in enumerate(addresses)])
@@ -141,6 +145,42 @@ class Static(Absence):
         for node in nodes:
             self.assertIn("was away for", node.log())
             self.assertFalse(self.has_said(node))
+
+    def check_given(self, node, slots, given):
+        """Whether others get what this node has of these slots."""
+        with node.connect() as link:
+            for request in (["DIGESTS", bitmap(slots)], ["DIGESTS", slots[0], 1],
+                            ["PULL", 0, 1 << 20, bitmap(slots)]):
+                kind, answer = link.command("SIDEPOND", *request)
+                self.assertEqual(kind != "-", given, f"{request}: {answer}")
+                self.assertTrue(given or answer.startswith(b"NOTHELD "), answer)
+
+    def test_one_of_two_others_is_down(self):
+        """Only the slots that it holds with that one cannot be judged."""
+        nodes = self.ring(count=3)
+        holders = [set(names) for names in nodes[0].map().holders]
+        slots = {n: [s for s in range(rings.SLOTS) if holders[s] == {"n1", n}] for n in ("n0", "n2")}
+        deleted = [i for i in range(KEYS) if "n0" in holders[rings.slot_of(f"gone{i}")]]
+        self.fill(nodes)
+        self.be_off(nodes[1:])
+        self.delete(nodes[0], deleted)
+        nodes[1].start()
+        wait_for(lambda: self.has_said(nodes[1]), "it drops what it has with the first")
+        self.check_given(nodes[1], slots["n2"], False)
+        wait_for(lambda: nodes[1].call("SIDEPOND", "DIGESTS", bitmap(slots["n0"])) ==
+                 nodes[0].call("SIDEPOND", "DIGESTS", bitmap(slots["n0"])), "it has got it anew")
+        self.check_given(nodes[1], slots["n0"], True)
+        with nodes[1].connect() as link:
+            link.command("SIDEPOND", "ATTACH", 1)
+            self.assertEqual(link.command("SIDEPOND", "MISS", "n0", bitmap(slots["n0"]))[1], b"OK")
+        wait_for(lambda: nodes[1].call("SIDEPOND", "MISSED", "n0") == 0, "it gives that")
+        self.check_given(nodes[1], slots["n2"], False)
+        nodes[2].start()
+        for node in nodes:
+            wait_for(node.holds_all, f"{node.name} holds its slots")
+        self.await_equal()
+        self.check_values({f"kept{i}": b"v" for i in range(KEYS)})
+        self.check_values({f"gone{i}": None if i in deleted else b"v" for i in range(KEYS)})
 
     def test_not_for_too_long(self):
         nodes = self.ring()
