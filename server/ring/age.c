@@ -101,9 +101,11 @@ static enum absence note_absence(struct ring *ring, int64_t whole_ms, int64_t *g
     age(ring, &slots, later_of(absent ? last_ms : whole_ms, ring->begun_ms), now_ms);
     *gone_ms = absent ? last_ms : whole_ms;
     ring->aged_ms = whole_ms;
-    if (absent)
-        ring->touch_ms = now_ms; /* the next one begins here */
-    return absent ? ABSENT : ABSENT_IN_PART;
+    if (!absent)
+        return ABSENT_IN_PART;
+    ring->touch_ms = now_ms; /* the next one begins here */
+    atomic_fetch_add(&ring->absences, 1);
+    return ABSENT;
 }
 
 static void put_seconds(char out[24], int64_t ms)
@@ -162,6 +164,12 @@ bool ring_gives(struct ring *ring, const uint64_t slots[RING_SLOT_WORDS])
     for (unsigned i = 0; i < RING_SLOT_WORDS; i++)
         any |= blocked.words[i] & slots[i];
     return any == 0;
+}
+
+unsigned ring_absences(struct ring *ring)
+{
+    was_absent(ring);
+    return atomic_load(&ring->absences);
 }
 
 /* With the lock: whether something of what this node shall hold may be old, or not be there. */

@@ -219,6 +219,7 @@ struct ring {
     _Atomic uint64_t throttle_bytes;
     _Atomic uint64_t tombstone_ms; /* as last configured */
     _Atomic bool aging;            /* some of aged are this node's */
+    _Atomic unsigned absences;     /* that were too long, so far */
     _Atomic int64_t since_ms;      /* see ring_since */
     _Atomic int64_t heard_ms;      /* the same, as others have said; 0: nobody has */
     uint64_t process;              /* the start id that was drawn */
@@ -370,6 +371,8 @@ void ring_age_update(struct ring *ring, const struct slots *alone);
 void ring_age_tick(struct ring *ring);
 /* Asks others about what is aged, and drops it if they have lived on for too long. For repair. */
 void ring_age_judge(struct ring *ring);
+/* How often this node has been away for too long, this moment included. */
+unsigned ring_absences(struct ring *ring);
 /* What another holder has said, from which this node has got everything. */
 void ring_age_hear(struct ring *ring, int64_t since_ms);
 

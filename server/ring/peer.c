@@ -20,6 +20,9 @@
  * peer's version, unless another one has taken its place here. Not later: by then it would undo
  * what others have written since.
  *
+ * After an absence that was too long (age.c) nothing of before it is sent: what is queued becomes
+ * missed slots, which wait until they have been judged.
+ *
  * What the peer says of its epoch is listened to: while ZooKeeper is away a later map is learnt
  * from there.
  *
@@ -68,6 +71,7 @@ struct writer {
     struct push push;
     uint64_t try_ms, wait_ms; /* when to connect, and how long to wait after that */
     unsigned changes;         /* of the address that the connection is to */
+    unsigned absences;        /* of this node, that are known here */
     unsigned seed;
     struct batch batch;
 };
@@ -124,6 +128,26 @@ static void lose(struct writer *writer, const char *why)
     back_off(writer);
     if (say)
         log_warning("ring", "the node %s cannot be reached: %s", peer->name, why);
+}
+
+/* Whether this node has been away for too long since the last time. */
+static bool was_away(struct writer *writer)
+{
+    const unsigned before = writer->absences;
+    writer->absences = ring_absences(writer->ring);
+    return writer->absences != before;
+}
+
+/* Nothing of before is sent. */
+static void drop_queued(struct writer *writer)
+{
+    struct ring *ring = writer->ring;
+    pthread_mutex_lock(&ring->lock);
+    ring_abandon(ring, writer->peer);
+    end_push(writer, false);
+    struct waiter *waiters = waiters_take(ring, clock_ms());
+    pthread_mutex_unlock(&ring->lock);
+    waiters_call(waiters);
 }
 
 /* Also after a node has been away for long the first write goes by the queue. */
@@ -513,8 +537,11 @@ static void send_batch(struct writer *writer)
 {
     struct batch *batch = &writer->batch;
     const struct request request = {.commands = batch->commands, .count = batch->count};
-    int status = SP_OK;
-    if (batch->count > 0)
+    const bool away = was_away(writer);
+    int status = away ? SP_ECANCELED : SP_OK;
+    if (away)
+        drop_queued(writer);
+    else if (batch->count > 0)
         status = wire_run(&writer->wire, &request, batch->replies);
     if (status == SP_OK)
         settle_batch(writer);
@@ -523,7 +550,7 @@ static void send_batch(struct writer *writer)
         if (status == SP_OK)
             freeReplyObject(batch->replies[i]);
     }
-    if (status != SP_OK)
+    if (status != SP_OK && !away)
         lose(writer, sp_error_detail());
 }
 
@@ -636,6 +663,7 @@ static bool start_writer(struct peer *peer)
     writer->ring = peer->ring;
     writer->wait_ms = RECONNECT_MS;
     writer->seed = (unsigned)clock_ns();
+    writer->absences = atomic_load(&writer->ring->absences);
     peer->running++;
     if (thread_start(&peer->writer, run_writer, writer) == SP_OK)
         return true;

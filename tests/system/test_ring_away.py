@@ -14,6 +14,7 @@ import unittest
 import test_ring_daemon as rings
 import zookeeper_kit
 from daemon_kit import BUILD, free_port, wait_for
+from resp_wire import request
 
 CLOCK = os.path.join(BUILD, "lib", "libring_clock.so")
 HOUR_MS = 3600 * 1000
@@ -78,13 +79,14 @@ class Absence(rings.Ring):
             return all(entry[1][3][1] is not None for entry in page[1][1])
         wait_for(is_forgotten, "the deletions are forgotten")
 
-    def check(self, nodes, gone):
+    def check(self, nodes, gone, deleted=KEYS):
         for node in nodes:
             wait_for(node.holds_all, f"{node.name} holds its slots")
         self.await_equal()
         for node in nodes:
             for i in range(KEYS):
                 self.assertEqual(node.has(f"kept{i}"), b"v", f"kept{i} at {node.name}")
+            for i in range(deleted):
                 self.assertEqual(node.has(f"gone{i}"), gone, f"gone{i} at {node.name}")
 
     def has_said(self, node):
@@ -146,13 +148,40 @@ class Static(Absence):
             self.assertIn("was away for", node.log())
             self.assertFalse(self.has_said(node))
 
+    def queue(self, node, other, count):
+        """Writes that this node has still to pass on to the other one, of these clients."""
+        queued = f'sidepond_ring_peer_queued{{peer="{other.name}"}}'
+        links = [node.connect() for _ in range(count)]
+        for i, link in enumerate(links):
+            self.addCleanup(link.close)
+            link.send(request(["SET", f"gone{i}", "late"]))
+        wait_for(lambda: node.metric(queued) == count, "they are queued")
+
+    def test_suspended_with_a_queue(self):
+        """What is deleted meanwhile was still to be passed on."""
+        nodes = self.ring("  tombstones: 4s\n")
+        nodes[0].more = "  tombstones: 4s\n  ack_timeout: 10s\n"
+        nodes[0].configure("")
+        nodes[0].stop()
+        nodes[0].start()
+        self.fill(nodes)
+        nodes[1].signal(signal.SIGSTOP)
+        self.queue(nodes[0], nodes[1], 4 * KEYS)
+        nodes[0].signal(signal.SIGSTOP)
+        nodes[1].signal(signal.SIGCONT)
+        wait_for(nodes[1].holds_all, "it holds its slots")
+        self.delete(nodes[1], range(4 * KEYS))
+        nodes[0].signal(signal.SIGCONT)
+        wait_for(lambda: self.has_said(nodes[0]), "it drops what it has")
+        self.check(nodes, None, 4 * KEYS)
+
     def check_given(self, node, slots, given):
         """Whether others get what this node has of these slots."""
         with node.connect() as link:
-            for request in (["DIGESTS", bitmap(slots)], ["DIGESTS", slots[0], 1],
-                            ["PULL", 0, 1 << 20, bitmap(slots)]):
-                kind, answer = link.command("SIDEPOND", *request)
-                self.assertEqual(kind != "-", given, f"{request}: {answer}")
+            for words in (["DIGESTS", bitmap(slots)], ["DIGESTS", slots[0], 1],
+                          ["PULL", 0, 1 << 20, bitmap(slots)]):
+                kind, answer = link.command("SIDEPOND", *words)
+                self.assertEqual(kind != "-", given, f"{words}: {answer}")
                 self.assertTrue(given or answer.startswith(b"NOTHELD "), answer)
 
     def test_one_of_two_others_is_down(self):
