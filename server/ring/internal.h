@@ -142,12 +142,18 @@ struct waiter {
 
 /* --- peers ------------------------------------------------------------------------------------ */
 
+/* What another node's clock was, and when it was heard. */
+struct heard_clock {
+    int64_t wall_ms;  /* Unix ms */
+    uint64_t boot_ms; /* of clock_boot_ms here */
+};
+
 /* A connection to another node, logged in and attached. */
 struct wire {
     struct connection connection;
     bool open;
     uint64_t start, epoch; /* of that node, when it was attached */
-    int64_t lead_ms;       /* of its clock before this node's wall clock, then */
+    struct heard_clock clock;
 };
 
 struct ask;
@@ -167,7 +173,7 @@ struct peer {
     bool said_lost;   /* in the log */
     bool hurry;       /* it answers others here: it is to be connected to at once */
     bool heard;       /* its clock is known: */
-    int64_t lead_ms;  /* how far it was before this node's wall clock at last */
+    struct heard_clock clock;
     bool tried;       /* the writer has tried to connect */
     uint64_t epoch;   /* of its map, as last heard */
     unsigned changes; /* of the address */
@@ -354,6 +360,8 @@ int wire_pull(struct wire *wire, const char *cursor, size_t bytes, const struct 
 bool wire_ping(struct wire *wire);
 /* Tells that node of this one's epoch, and learns its own. */
 int wire_attach(struct wire *wire, struct ring *ring);
+/* That node says what its clock is; false: this can be none. */
+bool wire_hear_clock(struct wire *wire, uint64_t clock);
 /* Whether that node has a later map and ZooKeeper cannot tell of it; then it is taken from there.
  */
 bool wire_learn(struct wire *wire, struct ring *ring);

@@ -156,7 +156,7 @@ static void found(struct writer *writer)
     struct peer *peer = writer->peer;
     pthread_mutex_lock(&writer->ring->lock);
     peer->reachable = peer->heard = peer->tried = true;
-    peer->lead_ms = writer->wire.lead_ms;
+    peer->clock = writer->wire.clock;
     peer->epoch = writer->wire.epoch;
     bool say = peer->said_lost;
     peer->said_lost = false;
@@ -369,6 +369,7 @@ static enum verdict verdict_of(struct writer *writer, const redisReply *reply, u
             hear_epoch(&writer->wire, (uint64_t)reply->element[1]->integer);
     }
     if (clock->type == REDIS_REPLY_INTEGER) {
+        (void)wire_hear_clock(&writer->wire, (uint64_t)clock->integer);
         ring_see(ring, (uint64_t)clock->integer);
         return TAKEN;
     }
@@ -525,6 +526,7 @@ static void settle_batch(struct writer *writer)
     for (size_t i = batch->queued; i < batch->count; i++)
         settle_pushed(writer, batch->replies[i]);
     pthread_mutex_lock(&writer->ring->lock);
+    writer->peer->clock = writer->wire.clock;
     end_walk(writer);
     struct waiter *waiters = waiters_take(writer->ring, 0);
     if (writer->peer->queue.count == 0)
@@ -593,6 +595,17 @@ static bool wait_for_work(struct writer *writer)
     return work;
 }
 
+static void attach_again(struct writer *writer)
+{
+    if (wire_attach(&writer->wire, writer->ring) != SP_OK) {
+        lose(writer, sp_error_detail());
+        return;
+    }
+    pthread_mutex_lock(&writer->ring->lock);
+    writer->peer->clock = writer->wire.clock;
+    pthread_mutex_unlock(&writer->ring->lock);
+}
+
 static void work(struct writer *writer)
 {
     bool busy = wait_for_work(writer);
@@ -606,8 +619,7 @@ static void work(struct writer *writer)
         lose(writer, "it has another address now");
         writer->try_ms = 0;
     } else if (!busy) {
-        if (wire_attach(&writer->wire, writer->ring) != SP_OK)
-            lose(writer, sp_error_detail());
+        attach_again(writer);
     } else {
         fill_batch(writer);
         send_batch(writer);

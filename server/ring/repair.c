@@ -289,7 +289,7 @@ static void note_answer(struct ring *ring, const char *name, const struct wire *
     struct peer *peer = at >= 0 ? ring->peers[at] : NULL;
     if (peer) {
         peer->heard = true;
-        peer->lead_ms = wire->lead_ms;
+        peer->clock = wire->clock;
     }
     if (peer && !peer->reachable) {
         peer->hurry = true;

@@ -48,6 +48,25 @@ class Clock(rings.Ring):
                 self.assertEqual(other.has(key), node.name.encode(), f"{key} of {node.name}")
         self.await_equal()
 
+    def test_a_clock_that_steps_back(self):
+        """Then what was written just before is not of a wrong clock."""
+        nodes = self.static(2)
+        stepped = os.path.join(nodes[0].directory, "stepped")
+        nodes[0].stop()
+        nodes[0].start(environment={"LD_PRELOAD": CLOCK, "RING_CLOCK_STEPPED": stepped})
+        for node in nodes:
+            wait_for(node.holds_all, "it holds its slots")
+            wait_for(lambda n=node: n.reaches(nodes), f"{node.name} reaches the other")
+        nodes[1].call("SET", "key", "before")
+        wait_for(lambda: nodes[0].has("key") == b"before", "both have it")
+        with open(stepped, "wb"):
+            begun = time.monotonic()
+        wait_for(lambda: time.monotonic() > begun + 0.5, "it has looked at its clock")
+        self.assertEqual(nodes[0].call("SET", "key", "after"), b"OK")
+        for node in nodes:
+            self.assertEqual(node.has("key"), b"after", f"at {node.name}")
+        self.assertNotIn("a clock that was fast", nodes[0].log())
+
 
 TOMBSTONES = "  tombstones: 2s\n"
 KEYS = 50
