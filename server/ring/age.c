@@ -321,8 +321,12 @@ static void drop_aged(struct ring *ring, struct judgement *judgement, uint64_t v
     uint64_t cursor = 0, dropped = 0;
     pthread_mutex_lock(&ring->lock);
     slots_keep(&judgement->drop, &ring->aged);
-    distrust(ring, &judgement->drop);
+    const unsigned slots = slots_count(&judgement->drop);
+    if (slots > 0)
+        distrust(ring, &judgement->drop);
     pthread_mutex_unlock(&ring->lock);
+    if (slots == 0)
+        return;
     do {
         cache_lock(ring->cache, clock_wall_ms());
         if (keep_aged(ring, &judgement->drop))
@@ -338,7 +342,7 @@ static void drop_aged(struct ring *ring, struct judgement *judgement, uint64_t v
     log_warning("ring",
                 "%" PRIu64 " entries from before %s s ago are dropped in %u slots, and pulled from "
                 "the others, who have lived for %s s and may have deleted some",
-                dropped, away, slots_count(&judgement->drop), lived);
+                dropped, away, slots, lived);
 }
 
 /* With the lock. After another absence meanwhile, all is judged again. */
