@@ -195,14 +195,17 @@ bool ring_take_slots(const struct resp_arg *arg, unsigned slots, uint64_t out[RI
 }
 
 /* Of the slots of a bitmap, their digests as they are: 8 bytes each. */
-static void reply_digests(struct session *session, const struct ring *ring,
-                          const struct resp_arg *arg)
+static void reply_digests(struct session *session, struct ring *ring, const struct resp_arg *arg)
 {
     uint64_t wanted[RING_SLOT_WORDS];
     uint8_t digests[RING_SLOTS_MAX][8];
     size_t count = 0;
     if (!ring_take_slots(arg, ring_slots(ring), wanted)) {
         reply_error(&session->reply, RING_SLOTS_ERROR, ring_slots(ring) / 8);
+        return;
+    }
+    if (!ring_gives(ring, wanted)) {
+        ring_reply_aged(session, ring);
         return;
     }
     for (unsigned s = 0; s < ring_slots(ring); s++) {
@@ -215,6 +218,26 @@ static void reply_digests(struct session *session, const struct ring *ring,
         count++;
     }
     reply_bulk(&session->reply, digests, 8 * count);
+}
+
+/* Of `count` slots, as an operator reads them. */
+static void reply_slots(struct session *session, struct ring *ring, unsigned first, unsigned count)
+{
+    uint64_t wanted[RING_SLOT_WORDS] = {0};
+    for (unsigned s = first; s < first + count; s++)
+        wanted[s / 64] |= UINT64_C(1) << (s % 64);
+    if (!ring_gives(ring, wanted)) {
+        ring_reply_aged(session, ring);
+        return;
+    }
+    reply_array(&session->reply, count);
+    for (unsigned s = first; s < first + count; s++) {
+        struct cache_slot slot;
+        cache_slot(session_cache(session), s, &slot);
+        reply_array(&session->reply, 2);
+        reply_hex(&session->reply, slot.digest);
+        reply_integer(&session->reply, slot.entries);
+    }
 }
 
 void run_sidepond_digests(struct session *session, const struct call *call)
@@ -232,21 +255,9 @@ void run_sidepond_digests(struct session *session, const struct call *call)
         return;
     }
     int64_t slots = ring_slots(ring);
-    if (!take_number(session, &call->args[2], "first slot", 0, slots - 1, &first) ||
-        !take_number(session, &call->args[3], "number of slots", 1, slots - first, &count))
-        return;
-    if (!ring_gives(ring)) {
-        ring_reply_aged(session, ring);
-        return;
-    }
-    reply_array(&session->reply, (size_t)count);
-    for (int64_t s = first; s < first + count; s++) {
-        struct cache_slot slot;
-        cache_slot(session_cache(session), (unsigned)s, &slot);
-        reply_array(&session->reply, 2);
-        reply_hex(&session->reply, slot.digest);
-        reply_integer(&session->reply, slot.entries);
-    }
+    if (take_number(session, &call->args[2], "first slot", 0, slots - 1, &first) &&
+        take_number(session, &call->args[3], "number of slots", 1, slots - first, &count))
+        reply_slots(session, ring, (unsigned)first, (unsigned)count);
 }
 
 void ring_reply_aged(struct session *session, const struct ring *ring)

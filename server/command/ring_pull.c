@@ -146,7 +146,7 @@ void run_sidepond_pull(struct session *session, const struct call *call)
         reply_error(&session->reply, "ERR the bytes must be a whole number, at least 1");
     else if (!ring_take_slots(&call->args[4], ring_slots(ring), slots))
         reply_error(&session->reply, RING_SLOTS_ERROR, ring_slots(ring) / 8);
-    else if (!ring_gives(ring))
+    else if (!ring_gives(ring, slots))
         ring_reply_aged(session, ring);
     else
         job_start(session, call, do_pull);

@@ -12,7 +12,11 @@
  * that was off as a whole loses nothing. A slot that only this node holds is kept as well.
  *
  * A node that was there all the time, but has not become whole for so long, as a repair takes its
- * time, has old entries as well in the slots that it has not come to; it looks at those alike.
+ * time, has old entries as well in the slots that it has not come to; it looks at those alike, once
+ * until it is whole.
+ *
+ * What is from before an absence is what can have come up to then: until the process started, or,
+ * if it has been there all the time, until it was last whole or in touch with others.
  *
  * All of this goes by the wall clock, which alone goes on while nobody runs. It looks before
  * anything is given away, so it does not matter which thread runs first after the process has been
@@ -32,13 +36,6 @@ enum { DROP_STEP = 64 /* entries under one lock */ };
 
 /* --- absences --------------------------------------------------------------------------------- */
 
-static bool any_of(const struct slots *a, const struct slots *b)
-{
-    struct slots both = *a;
-    slots_keep(&both, b);
-    return !slots_none(&both);
-}
-
 /* With the lock. */
 static struct slots own_slots(const struct ring *ring)
 {
@@ -47,37 +44,68 @@ static struct slots own_slots(const struct ring *ring)
     return own;
 }
 
+/* With the lock: what is given to nobody; of a node that is in no map, all that is aged. */
+static struct slots find_blocked(const struct ring *ring)
+{
+    struct slots blocked = ring->aged;
+    struct slots own = own_slots(ring);
+    if (ring->map && ring->self >= 0)
+        slots_keep(&blocked, &own);
+    return blocked;
+}
+
 void ring_age_update(struct ring *ring, const struct slots *alone)
 {
-    struct slots own = own_slots(ring);
     slots_drop(&ring->aged, alone);
-    bool in_map = ring->map && ring->self >= 0;
-    atomic_store(&ring->aging, in_map ? any_of(&ring->aged, &own) : !slots_none(&ring->aged));
+    struct slots blocked = find_blocked(ring);
+    atomic_store(&ring->aging, !slots_none(&blocked));
 }
 
 enum absence { ABSENT_NOT, ABSENT, ABSENT_IN_PART };
 
-/* With the lock: ABSENT_NOT, too, if it is known already. A node that has been there all the time,
- * and only has not become whole, has what is not trusted from before. */
-static enum absence note_absence(struct ring *ring, int64_t whole_ms)
+static int64_t later_of(int64_t a_ms, int64_t b_ms)
+{
+    return a_ms > b_ms ? a_ms : b_ms;
+}
+
+/* With the lock. These are aged from now on, as far as they are from before that time. */
+static void age(struct ring *ring, const struct slots *slots, int64_t until_ms, int64_t now_ms)
 {
     const struct slots none = {0};
+    until_ms += ring->clock_ahead_ms;
+    uint64_t version = ring_clock_of(until_ms < now_ms ? until_ms : now_ms);
+    slots_join(&ring->aged, slots);
+    if (version > ring->aged_version)
+        ring->aged_version = version;
+    atomic_store(&ring->heard_ms, 0);
+    atomic_store(&ring->since_ms, 0);
+    ring_age_update(ring, &none);
+}
+
+/* With the lock: ABSENT_NOT, too, if it is known already. A node that has been there all the time,
+ * and only has not become whole, has what is not trusted from before. *gone_ms: when the absence
+ * began. */
+static enum absence note_absence(struct ring *ring, int64_t whole_ms, int64_t *gone_ms)
+{
     const int64_t now_ms = clock_wall_ms();
     const int64_t tombstone_ms = (int64_t)ring->tombstone_ms;
-    if (whole_ms == 0 || now_ms <= whole_ms + tombstone_ms || ring->aged_ms == whole_ms)
+    const int64_t last_ms = later_of(whole_ms, ring->touch_ms);
+    struct slots slots;
+    bool absent = now_ms > last_ms + tombstone_ms;
+    if (whole_ms == 0 || now_ms <= whole_ms + tombstone_ms ||
+        (!absent && ring->aged_ms == whole_ms))
         return ABSENT_NOT;
-    bool in_part = now_ms <= ring->touch_ms + tombstone_ms;
-    int64_t until_ms = whole_ms + ring->clock_ahead_ms;
-    memset(&ring->aged, 0xff, sizeof(ring->aged));
-    if (in_part)
-        slots_drop(&ring->aged, &ring->trusted);
-    atomic_store(&ring->heard_ms, 0);
-    if (!in_part)
-        atomic_store(&ring->since_ms, 0);
+    memset(&slots, 0xff, sizeof(slots));
+    if (!absent)
+        slots_drop(&slots, &ring->trusted);
+    age(ring, &slots, later_of(absent ? last_ms : whole_ms, ring->begun_ms), now_ms);
+    *gone_ms = absent ? last_ms : whole_ms;
     ring->aged_ms = whole_ms;
-    ring->aged_version = ring_clock_of(until_ms < now_ms ? until_ms : now_ms);
-    ring_age_update(ring, &none);
-    return in_part ? ABSENT_IN_PART : ABSENT;
+    if (!absent)
+        return ABSENT_IN_PART;
+    ring->touch_ms = now_ms; /* the next one begins here */
+    atomic_fetch_add(&ring->absences, 1);
+    return ABSENT;
 }
 
 static void put_seconds(char out[24], int64_t ms)
@@ -93,19 +121,22 @@ static bool was_absent(struct ring *ring)
     cache_life(ring->cache, &life);
     if (life.whole_ms == 0 || clock_wall_coarse_ms() <= life.whole_ms + (int64_t)ring->tombstone_ms)
         return false;
+    int64_t gone_ms = 0;
     pthread_mutex_lock(&ring->lock);
-    enum absence noted = note_absence(ring, life.whole_ms);
+    enum absence noted = note_absence(ring, life.whole_ms, &gone_ms);
     pthread_mutex_unlock(&ring->lock);
-    put_seconds(away, clock_wall_ms() - life.whole_ms);
+    if (noted == ABSENT_NOT)
+        return false;
+    put_seconds(away, clock_wall_ms() - gone_ms);
     put_seconds(most, (int64_t)ring->tombstone_ms);
     snprintf(why, sizeof(why),
              "this node was %s for %s s, and deletions are remembered for %s s (tombstones)",
              noted == ABSENT ? "away" : "not whole", away, most);
     if (noted == ABSENT)
         ring_suspect(ring, why);
-    else if (noted == ABSENT_IN_PART)
+    else
         log_warning("ring", "%s", why);
-    return noted != ABSENT_NOT;
+    return true;
 }
 
 void ring_age_begin(struct ring *ring)
@@ -113,13 +144,32 @@ void ring_age_begin(struct ring *ring)
     struct cache_life life;
     cache_life(ring->cache, &life);
     atomic_store(&ring->since_ms, life.since_ms);
+    ring->begun_ms = clock_wall_ms();
+    if (life.whole_ms == 0) { /* what comes from now on is of no time before this */
+        life.whole_ms = ring->begun_ms;
+        cache_set_life(ring->cache, &life);
+    }
     was_absent(ring);
 }
 
-bool ring_gives(struct ring *ring)
+bool ring_gives(struct ring *ring, const uint64_t slots[RING_SLOT_WORDS])
 {
     was_absent(ring);
-    return !atomic_load(&ring->aging);
+    if (!atomic_load(&ring->aging))
+        return true;
+    pthread_mutex_lock(&ring->lock);
+    const struct slots blocked = find_blocked(ring);
+    pthread_mutex_unlock(&ring->lock);
+    uint64_t any = 0;
+    for (unsigned i = 0; i < RING_SLOT_WORDS; i++)
+        any |= blocked.words[i] & slots[i];
+    return any == 0;
+}
+
+unsigned ring_absences(struct ring *ring)
+{
+    was_absent(ring);
+    return atomic_load(&ring->absences);
 }
 
 /* With the lock: whether something of what this node shall hold may be old, or not be there. */
@@ -256,38 +306,65 @@ static void distrust(struct ring *ring, const struct slots *slots)
     ring_update_held(ring);
 }
 
-static void drop_aged(struct ring *ring, const struct judgement *judgement)
+/* Of what is to be dropped, what is still aged: by another map this node may have become the only
+ * holder. */
+static bool keep_aged(struct ring *ring, struct slots *drop)
+{
+    pthread_mutex_lock(&ring->lock);
+    slots_keep(drop, &ring->aged);
+    pthread_mutex_unlock(&ring->lock);
+    return !slots_none(drop);
+}
+
+static void drop_aged(struct ring *ring, struct judgement *judgement, uint64_t version)
 {
     uint64_t cursor = 0, dropped = 0;
     pthread_mutex_lock(&ring->lock);
-    distrust(ring, &judgement->drop);
-    int64_t away_ms = clock_wall_ms() - ring->aged_ms;
-    uint64_t version = ring->aged_version;
+    slots_keep(&judgement->drop, &ring->aged);
+    const unsigned slots = slots_count(&judgement->drop);
+    if (slots > 0)
+        distrust(ring, &judgement->drop);
     pthread_mutex_unlock(&ring->lock);
+    if (slots == 0)
+        return;
     do {
         cache_lock(ring->cache, clock_wall_ms());
-        cursor = cache_drop_older(ring->cache, cursor, DROP_STEP, judgement->drop.words, version,
-                                  &dropped);
+        if (keep_aged(ring, &judgement->drop))
+            cursor = cache_drop_older(ring->cache, cursor, DROP_STEP, judgement->drop.words,
+                                      version, &dropped);
+        else
+            cursor = 0;
         cache_unlock(ring->cache);
     } while (cursor != 0);
     char away[24], lived[24];
-    put_seconds(away, away_ms);
+    put_seconds(away, clock_wall_ms() - ring_clock_wall_ms(version));
     put_seconds(lived, clock_wall_ms() - judgement->since_ms);
     log_warning("ring",
                 "%" PRIu64 " entries from before %s s ago are dropped in %u slots, and pulled from "
                 "the others, who have lived for %s s and may have deleted some",
-                dropped, away, slots_count(&judgement->drop), lived);
+                dropped, away, slots, lived);
+}
+
+/* With the lock. After another absence meanwhile, all is judged again. */
+static void end_judging(struct ring *ring, const struct judgement *judgement, uint64_t version)
+{
+    const struct slots none = {0};
+    if (ring->aged_version != version)
+        return;
+    slots_drop(&ring->aged, &judgement->drop);
+    slots_drop(&ring->aged, &judgement->keep);
+    ring_age_update(ring, &none);
 }
 
 void ring_age_judge(struct ring *ring)
 {
     struct judgement judgement = {0};
-    const struct slots none = {0};
+    was_absent(ring);
     if (!atomic_load(&ring->aging))
         return;
     pthread_mutex_lock(&ring->lock);
-    struct slots aged = own_slots(ring);
-    slots_keep(&aged, &ring->aged);
+    struct slots aged = find_blocked(ring);
+    const uint64_t version = ring->aged_version;
     const int self = ring->self;
     struct ring_map *map = ring->map && self >= 0 ? ring_map_ref(ring->map) : NULL;
     pthread_mutex_unlock(&ring->lock);
@@ -296,14 +373,12 @@ void ring_age_judge(struct ring *ring)
     ask_all(ring, map, self, &aged, &judgement);
     ring_map_unref(map);
     if (!slots_none(&judgement.drop))
-        drop_aged(ring, &judgement);
+        drop_aged(ring, &judgement, version);
     if (!slots_none(&judgement.keep))
         log_info("ring", "what lies here of %u slots is kept: the others have not lived for longer",
                  slots_count(&judgement.keep));
     pthread_mutex_lock(&ring->lock);
-    slots_drop(&ring->aged, &judgement.drop);
-    slots_drop(&ring->aged, &judgement.keep);
-    ring_age_update(ring, &none);
+    end_judging(ring, &judgement, version);
     pthread_mutex_unlock(&ring->lock);
     ring_age_hear(ring, judgement.since_ms);
 }

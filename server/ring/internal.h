@@ -142,12 +142,18 @@ struct waiter {
 
 /* --- peers ------------------------------------------------------------------------------------ */
 
+/* What another node's clock was, and when it was heard. */
+struct heard_clock {
+    int64_t wall_ms;  /* Unix ms */
+    uint64_t boot_ms; /* of clock_boot_ms here */
+};
+
 /* A connection to another node, logged in and attached. */
 struct wire {
     struct connection connection;
     bool open;
     uint64_t start, epoch; /* of that node, when it was attached */
-    int64_t lead_ms;       /* of its clock before this node's wall clock, then */
+    struct heard_clock clock;
 };
 
 struct ask;
@@ -167,7 +173,7 @@ struct peer {
     bool said_lost;   /* in the log */
     bool hurry;       /* it answers others here: it is to be connected to at once */
     bool heard;       /* its clock is known: */
-    int64_t lead_ms;  /* how far it was before this node's wall clock at last */
+    struct heard_clock clock;
     bool tried;       /* the writer has tried to connect */
     uint64_t epoch;   /* of its map, as last heard */
     unsigned changes; /* of the address */
@@ -219,6 +225,7 @@ struct ring {
     _Atomic uint64_t throttle_bytes;
     _Atomic uint64_t tombstone_ms; /* as last configured */
     _Atomic bool aging;            /* some of aged are this node's */
+    _Atomic unsigned absences;     /* that were too long, so far */
     _Atomic int64_t since_ms;      /* see ring_since */
     _Atomic int64_t heard_ms;      /* the same, as others have said; 0: nobody has */
     uint64_t process;              /* the start id that was drawn */
@@ -244,11 +251,12 @@ struct ring {
     struct slots round;            /* what repair has begun with, less what was doubted since */
     /* Whose last writes here no node of the map is known to have: for those of the next map. */
     struct slots stray;
-    /* Where entries may lie from before an absence that was too long, which began at that time. */
+    /* Where entries may lie from before an absence that was too long. */
     struct slots aged;
-    int64_t aged_ms;         /* Unix ms; 0: there was none */
-    int64_t touch_ms;        /* Unix ms of the last moment when deletions would have come here */
-    uint64_t aged_version;   /* entries up to this are from before it */
+    uint64_t aged_version; /* entries up to this are from before it */
+    int64_t aged_ms;       /* when this node had been whole before it, Unix ms; 0: there was none */
+    int64_t touch_ms;      /* Unix ms of the last moment when deletions would have come here */
+    int64_t begun_ms;      /* Unix ms of the start */
     struct slots foreign[2]; /* slots of others, written to lately: now, and before that */
     uint64_t foreign_since_ms, moved_at_ms, suspect_since_ms;
     bool map_unsaved, compare_wanted, told_whole, told_empty;
@@ -352,6 +360,8 @@ int wire_pull(struct wire *wire, const char *cursor, size_t bytes, const struct 
 bool wire_ping(struct wire *wire);
 /* Tells that node of this one's epoch, and learns its own. */
 int wire_attach(struct wire *wire, struct ring *ring);
+/* That node says what its clock is; false: this can be none. */
+bool wire_hear_clock(struct wire *wire, uint64_t clock);
 /* Whether that node has a later map and ZooKeeper cannot tell of it; then it is taken from there.
  */
 bool wire_learn(struct wire *wire, struct ring *ring);
@@ -369,6 +379,8 @@ void ring_age_update(struct ring *ring, const struct slots *alone);
 void ring_age_tick(struct ring *ring);
 /* Asks others about what is aged, and drops it if they have lived on for too long. For repair. */
 void ring_age_judge(struct ring *ring);
+/* How often this node has been away for too long, this moment included. */
+unsigned ring_absences(struct ring *ring);
 /* What another holder has said, from which this node has got everything. */
 void ring_age_hear(struct ring *ring, int64_t since_ms);
 

@@ -20,6 +20,9 @@
  * peer's version, unless another one has taken its place here. Not later: by then it would undo
  * what others have written since.
  *
+ * After an absence that was too long (age.c) nothing of before it is sent: what is queued becomes
+ * missed slots, which wait until they have been judged.
+ *
  * What the peer says of its epoch is listened to: while ZooKeeper is away a later map is learnt
  * from there.
  *
@@ -68,6 +71,7 @@ struct writer {
     struct push push;
     uint64_t try_ms, wait_ms; /* when to connect, and how long to wait after that */
     unsigned changes;         /* of the address that the connection is to */
+    unsigned absences;        /* of this node, that are known here */
     unsigned seed;
     struct batch batch;
 };
@@ -126,13 +130,33 @@ static void lose(struct writer *writer, const char *why)
         log_warning("ring", "the node %s cannot be reached: %s", peer->name, why);
 }
 
+/* Whether this node has been away for too long since the last time. */
+static bool was_away(struct writer *writer)
+{
+    const unsigned before = writer->absences;
+    writer->absences = ring_absences(writer->ring);
+    return writer->absences != before;
+}
+
+/* Nothing of before is sent. */
+static void drop_queued(struct writer *writer)
+{
+    struct ring *ring = writer->ring;
+    pthread_mutex_lock(&ring->lock);
+    ring_abandon(ring, writer->peer);
+    end_push(writer, false);
+    struct waiter *waiters = waiters_take(ring, clock_ms());
+    pthread_mutex_unlock(&ring->lock);
+    waiters_call(waiters);
+}
+
 /* Also after a node has been away for long the first write goes by the queue. */
 static void found(struct writer *writer)
 {
     struct peer *peer = writer->peer;
     pthread_mutex_lock(&writer->ring->lock);
     peer->reachable = peer->heard = peer->tried = true;
-    peer->lead_ms = writer->wire.lead_ms;
+    peer->clock = writer->wire.clock;
     peer->epoch = writer->wire.epoch;
     bool say = peer->said_lost;
     peer->said_lost = false;
@@ -250,20 +274,31 @@ static void take_late(struct writer *writer)
     cache_unlock(ring->cache);
 }
 
+/* With the lock: what of missed slots is sent by the next walk; not what is aged. */
+static struct slots next_push(const struct writer *writer)
+{
+    struct slots next = writer->peer->missed;
+    if (atomic_load(&writer->ring->aging))
+        slots_drop(&next, &writer->ring->aged);
+    return next;
+}
+
 /* With the lock: whether there is anything of missed slots to be sent. */
 static bool begin_push(struct writer *writer)
 {
     struct peer *peer = writer->peer;
+    struct slots sent = peer->sending;
     if (clock_ms() < writer->push.again_ms)
         return false;
-    if (atomic_load(&writer->ring->aging)) {
-        writer->push.again_ms = clock_ms() + PUSH_AGAIN_MS;
-        return false;
-    }
+    slots_keep(&sent, &writer->ring->aged);
+    if (writer->push.runs && atomic_load(&writer->ring->aging) && !slots_none(&sent))
+        end_push(writer, false);
     if (!writer->push.runs && !slots_none(&peer->missed)) {
-        writer->push = (struct push){.runs = true};
-        peer->sending = peer->missed;
-        memset(&peer->missed, 0, sizeof(peer->missed));
+        const struct slots next = next_push(writer);
+        const bool any = !slots_none(&next);
+        writer->push = (struct push){.runs = any, .again_ms = any ? 0 : clock_ms() + PUSH_AGAIN_MS};
+        peer->sending = next;
+        slots_drop(&peer->missed, &next);
     }
     return writer->push.runs;
 }
@@ -334,6 +369,7 @@ static enum verdict verdict_of(struct writer *writer, const redisReply *reply, u
             hear_epoch(&writer->wire, (uint64_t)reply->element[1]->integer);
     }
     if (clock->type == REDIS_REPLY_INTEGER) {
+        (void)wire_hear_clock(&writer->wire, (uint64_t)clock->integer);
         ring_see(ring, (uint64_t)clock->integer);
         return TAKEN;
     }
@@ -490,6 +526,7 @@ static void settle_batch(struct writer *writer)
     for (size_t i = batch->queued; i < batch->count; i++)
         settle_pushed(writer, batch->replies[i]);
     pthread_mutex_lock(&writer->ring->lock);
+    writer->peer->clock = writer->wire.clock;
     end_walk(writer);
     struct waiter *waiters = waiters_take(writer->ring, 0);
     if (writer->peer->queue.count == 0)
@@ -502,8 +539,11 @@ static void send_batch(struct writer *writer)
 {
     struct batch *batch = &writer->batch;
     const struct request request = {.commands = batch->commands, .count = batch->count};
-    int status = SP_OK;
-    if (batch->count > 0)
+    const bool away = was_away(writer);
+    int status = away ? SP_ECANCELED : SP_OK;
+    if (away)
+        drop_queued(writer);
+    else if (batch->count > 0)
         status = wire_run(&writer->wire, &request, batch->replies);
     if (status == SP_OK)
         settle_batch(writer);
@@ -512,7 +552,7 @@ static void send_batch(struct writer *writer)
         if (status == SP_OK)
             freeReplyObject(batch->replies[i]);
     }
-    if (status != SP_OK)
+    if (status != SP_OK && !away)
         lose(writer, sp_error_detail());
 }
 
@@ -555,6 +595,17 @@ static bool wait_for_work(struct writer *writer)
     return work;
 }
 
+static void attach_again(struct writer *writer)
+{
+    if (wire_attach(&writer->wire, writer->ring) != SP_OK) {
+        lose(writer, sp_error_detail());
+        return;
+    }
+    pthread_mutex_lock(&writer->ring->lock);
+    writer->peer->clock = writer->wire.clock;
+    pthread_mutex_unlock(&writer->ring->lock);
+}
+
 static void work(struct writer *writer)
 {
     bool busy = wait_for_work(writer);
@@ -568,8 +619,7 @@ static void work(struct writer *writer)
         lose(writer, "it has another address now");
         writer->try_ms = 0;
     } else if (!busy) {
-        if (wire_attach(&writer->wire, writer->ring) != SP_OK)
-            lose(writer, sp_error_detail());
+        attach_again(writer);
     } else {
         fill_batch(writer);
         send_batch(writer);
@@ -625,6 +675,7 @@ static bool start_writer(struct peer *peer)
     writer->ring = peer->ring;
     writer->wait_ms = RECONNECT_MS;
     writer->seed = (unsigned)clock_ns();
+    writer->absences = atomic_load(&writer->ring->absences);
     peer->running++;
     if (thread_start(&peer->writer, run_writer, writer) == SP_OK)
         return true;

@@ -289,7 +289,7 @@ static void note_answer(struct ring *ring, const char *name, const struct wire *
     struct peer *peer = at >= 0 ? ring->peers[at] : NULL;
     if (peer) {
         peer->heard = true;
-        peer->lead_ms = wire->lead_ms;
+        peer->clock = wire->clock;
     }
     if (peer && !peer->reachable) {
         peer->hurry = true;
@@ -482,7 +482,8 @@ static struct slots next_part(const struct repair *repair, const struct other *o
     return part;
 }
 
-/* Of a pull that is stale, what is not the same there by now is to be pulled once more. */
+/* Of a pull that is stale, what is not the same there by now is to be pulled once more, and what a
+ * node with an older map has of this target's slots, as in look_at. */
 static void end_part(struct repair *repair, struct wire *wire, struct other *other,
                      const struct pull *pull)
 {
@@ -495,6 +496,8 @@ static void end_part(struct repair *repair, struct wire *wire, struct other *oth
         return;
     if (pull->stale)
         slots_drop(&got, &still);
+    if (pull->stale && wire->epoch < repair->map->epoch)
+        slots_keep(&got, &repair->by_map);
     slots_drop(&other->differ, &got);
     slots_join(&other->got, &got);
 }

@@ -119,9 +119,9 @@ int ring_ask(struct ring *ring, unsigned slot, bool once, const void *request, s
 int ring_miss(struct ring *ring, const char *node, const uint64_t slots[RING_SLOT_WORDS]);
 int ring_missed(struct ring *ring, const char *node, unsigned *slots);
 
-/* Whether others may take what lies here: not as long as it may be from before an absence that was
- * longer than it is remembered what was deleted. */
-bool ring_gives(struct ring *ring);
+/* Whether others may take what lies here of these slots: not as long as some of it may be from
+ * before an absence that was longer than it is remembered what was deleted. */
+bool ring_gives(struct ring *ring, const uint64_t slots[RING_SLOT_WORDS]);
 /* Since when the ring has lived, as far as this node knows: Unix ms; 0: it was away
  * for too long, and is not a whole copy again. */
 int64_t ring_since(struct ring *ring);

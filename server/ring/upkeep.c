@@ -16,7 +16,7 @@
 #include "server/log/log.h"
 #include "server/ring/internal.h"
 
-enum { DROP_STEP = 64, DROP_US = 5000 /* of each tick */ };
+enum { DROP_STEP = 64, DROP_US = 5000 /* of each tick */, SECOND_MS = 1000 };
 
 struct upkeep {
     struct ring *ring;
@@ -25,6 +25,7 @@ struct upkeep {
     struct slots slots; /* that are taken out */
     struct slots kept;  /* where what expires leaves a tombstone */
     int64_t ahead_ms;   /* beyond this a version is of a wrong clock */
+    int64_t lead_ms;    /* of others' clocks, as it counts there */
     uint64_t restamped; /* entries with such versions, so far */
 };
 
@@ -119,30 +120,48 @@ static void keep_expired(struct upkeep *upkeep)
 
 /* --- wrong clocks ----------------------------------------------------------------------------- */
 
-/* With the lock. This node's clock may be slow: only what is far ahead of the others' clocks as
- * well is of a wrong one, and as long as none has been heard of nothing is. */
-static int64_t find_ahead(const struct ring *ring)
+/* With the lock: how far the fastest of the others' clocks is before this node's wall clock; false:
+ * none has been heard of. */
+static bool find_lead(const struct ring *ring, int64_t *lead_ms)
 {
-    int64_t ahead_ms = ring->clock_ahead_ms, lead_ms = 0;
+    const int64_t offset_ms = clock_wall_ms() - (int64_t)clock_boot_ms();
+    *lead_ms = 0;
     bool heard = ring->map && ring->map->node_count == 1;
     for (uint32_t i = 0; ring->map && i < ring->map->node_count; i++) {
         const struct peer *peer = ring->peers[i];
         if (!peer || !peer->heard)
             continue;
         heard = true;
-        lead_ms = peer->lead_ms > lead_ms ? peer->lead_ms : lead_ms;
+        const int64_t ahead_ms = peer->clock.wall_ms - (int64_t)peer->clock.boot_ms - offset_ms;
+        *lead_ms = ahead_ms > *lead_ms ? ahead_ms : *lead_ms;
     }
-    if (!heard || ring->self < 0)
+    return heard && ring->self >= 0;
+}
+
+/* This node's clock may be slow: only what is far ahead of the others' clocks as well is of a wrong
+ * one, and as long as none has been heard of nothing is. The lead is in whole seconds, and what it
+ * falls by one of them does not count: each change has all tombstones looked at. */
+static int64_t find_ahead(struct upkeep *upkeep)
+{
+    struct ring *ring = upkeep->ring;
+    const int64_t allowed_ms = ring->clock_ahead_ms;
+    int64_t lead_ms;
+    pthread_mutex_lock(&ring->lock);
+    bool heard = find_lead(ring, &lead_ms);
+    pthread_mutex_unlock(&ring->lock);
+    if (!heard)
         return CACHE_AHEAD_ANY;
-    return ahead_ms + CLOCK_MARGIN_MS + (lead_ms > ahead_ms ? lead_ms : 0);
+    lead_ms = (lead_ms + SECOND_MS - 1) / SECOND_MS * SECOND_MS;
+    if (lead_ms > upkeep->lead_ms || lead_ms < upkeep->lead_ms - SECOND_MS)
+        upkeep->lead_ms = lead_ms;
+    lead_ms = upkeep->lead_ms > allowed_ms ? upkeep->lead_ms : 0;
+    return allowed_ms + CLOCK_MARGIN_MS + lead_ms;
 }
 
 static void judge_clocks(struct upkeep *upkeep)
 {
     struct ring *ring = upkeep->ring;
-    pthread_mutex_lock(&ring->lock);
-    int64_t ahead_ms = find_ahead(ring);
-    pthread_mutex_unlock(&ring->lock);
+    int64_t ahead_ms = find_ahead(upkeep);
     if (ahead_ms != upkeep->ahead_ms) {
         upkeep->ahead_ms = ahead_ms;
         cache_lock(ring->cache, clock_wall_ms());
@@ -290,5 +309,6 @@ void *ring_control(void *argument)
         ring_wait(ring, &ring->control_wake, clock_ms() + TICK_MS);
         pthread_mutex_unlock(&ring->lock);
     }
+    ring_age_tick(ring); /* an orderly end leaves nothing unnoted */
     return NULL;
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/clock.h"
 #include "server/ring/internal.h"
 
 /* --- connecting ------------------------------------------------------------------------------- */
@@ -72,6 +73,14 @@ static bool parse_hex(const redisReply *reply, uint64_t *out)
     return *end == '\0';
 }
 
+bool wire_hear_clock(struct wire *wire, uint64_t clock)
+{
+    if (clock >> ENTRY_CLOCK_BITS != 0)
+        return false;
+    wire->clock = (struct heard_clock){ring_clock_wall_ms(clock), clock_boot_ms()};
+    return true;
+}
+
 int wire_attach(struct wire *wire, struct ring *ring)
 {
     struct command command = {.count = 0};
@@ -88,9 +97,8 @@ int wire_attach(struct wire *wire, struct ring *ring)
         return strange(wire, reply);
     wire->epoch = (uint64_t)reply->element[1]->integer;
     uint64_t clock = (uint64_t)reply->element[2]->integer;
-    if (clock >> ENTRY_CLOCK_BITS != 0)
+    if (!wire_hear_clock(wire, clock))
         return strange(wire, reply);
-    wire->lead_ms = ring_clock_wall_ms(clock) - clock_wall_ms();
     ring_see(ring, clock);
     freeReplyObject(reply);
     return SP_OK;

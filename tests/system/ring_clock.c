@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * ring_clock.c - a library to be preloaded: the wall clock of a process is wrong by
- * RING_CLOCK_SKEW_MS milliseconds, which may be negative. If there is a file RING_CLOCK_SUSPENDED,
- * the host seems to have been suspended for ten seconds: CLOCK_BOOTTIME is so much later. Other
- * clocks stay as they are.
+ * RING_CLOCK_SKEW_MS milliseconds, which may be negative, and steps two minutes back when there is
+ * a file RING_CLOCK_STEPPED. If there is a file RING_CLOCK_SUSPENDED, the host seems to have been
+ * suspended for ten seconds: CLOCK_BOOTTIME is so much later. Other clocks stay as they are.
  */
 #include <dlfcn.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
@@ -13,15 +14,22 @@
 
 #define NS_OF_S      1000000000
 #define SUSPENDED_NS (INT64_C(10) * NS_OF_S)
+#define STEPPED_NS   (INT64_C(120) * NS_OF_S)
+
+static bool is_there(const char *variable)
+{
+    const char *path = getenv(variable);
+    return path && access(path, F_OK) == 0;
+}
 
 /* How far the clock is ahead. */
 static int64_t ahead_ns(clockid_t clock)
 {
     const char *skew = getenv("RING_CLOCK_SKEW_MS");
-    const char *suspended = getenv("RING_CLOCK_SUSPENDED");
     if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)
-        return skew ? strtoll(skew, NULL, 10) * 1000000 : 0;
-    return clock == CLOCK_BOOTTIME && suspended && access(suspended, F_OK) == 0 ? SUSPENDED_NS : 0;
+        return (skew ? strtoll(skew, NULL, 10) * 1000000 : 0) -
+               (is_there("RING_CLOCK_STEPPED") ? STEPPED_NS : 0);
+    return clock == CLOCK_BOOTTIME && is_there("RING_CLOCK_SUSPENDED") ? SUSPENDED_NS : 0;
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now)

@@ -14,6 +14,7 @@ import unittest
 import test_ring_daemon as rings
 import zookeeper_kit
 from daemon_kit import BUILD, free_port, wait_for
+from resp_wire import request
 
 CLOCK = os.path.join(BUILD, "lib", "libring_clock.so")
 HOUR_MS = 3600 * 1000
@@ -47,9 +48,32 @@ class Clock(rings.Ring):
                 self.assertEqual(other.has(key), node.name.encode(), f"{key} of {node.name}")
         self.await_equal()
 
+    def test_a_clock_that_steps_back(self):
+        """Then what was written just before is not of a wrong clock."""
+        nodes = self.static(2)
+        stepped = os.path.join(nodes[0].directory, "stepped")
+        nodes[0].stop()
+        nodes[0].start(environment={"LD_PRELOAD": CLOCK, "RING_CLOCK_STEPPED": stepped})
+        for node in nodes:
+            wait_for(node.holds_all, "it holds its slots")
+            wait_for(lambda n=node: n.reaches(nodes), f"{node.name} reaches the other")
+        nodes[1].call("SET", "key", "before")
+        wait_for(lambda: nodes[0].has("key") == b"before", "both have it")
+        with open(stepped, "wb"):
+            begun = time.monotonic()
+        wait_for(lambda: time.monotonic() > begun + 0.5, "it has looked at its clock")
+        self.assertEqual(nodes[0].call("SET", "key", "after"), b"OK")
+        for node in nodes:
+            self.assertEqual(node.has("key"), b"after", f"at {node.name}")
+        self.assertNotIn("a clock that was fast", nodes[0].log())
+
 
 TOMBSTONES = "  tombstones: 2s\n"
 KEYS = 50
+
+
+def bitmap(slots):
+    return bytes(sum(1 << s % 8 for s in slots if s // 8 == i) for i in range(rings.SLOTS // 8))
 
 
 class Absence(rings.Ring):
@@ -63,9 +87,9 @@ class Absence(rings.Ring):
             nodes[i % 2].call("SET", f"gone{i}", "v")
         self.await_equal()
 
-    def delete(self, node):
+    def delete(self, node, keys=range(KEYS)):
         """Without a trace."""
-        for i in range(KEYS):
+        for i in keys:
             node.call("DEL", f"gone{i}")
         everything = b"\xff" * (rings.SLOTS // 8)
 
@@ -74,13 +98,14 @@ class Absence(rings.Ring):
             return all(entry[1][3][1] is not None for entry in page[1][1])
         wait_for(is_forgotten, "the deletions are forgotten")
 
-    def check(self, nodes, gone):
+    def check(self, nodes, gone, deleted=KEYS):
         for node in nodes:
             wait_for(node.holds_all, f"{node.name} holds its slots")
         self.await_equal()
         for node in nodes:
             for i in range(KEYS):
                 self.assertEqual(node.has(f"kept{i}"), b"v", f"kept{i} at {node.name}")
+            for i in range(deleted):
                 self.assertEqual(node.has(f"gone{i}"), gone, f"gone{i} at {node.name}")
 
     def has_said(self, node):
@@ -104,8 +129,8 @@ class Absence(rings.Ring):
 
 
 class Static(Absence):
-    def ring(self, more=TOMBSTONES):
-        addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    def ring(self, more=TOMBSTONES, count=2):
+        addresses = [f"127.0.0.1:{free_port()}" for _ in range(count)]
         source = "  nodes:\n" + "".join(
             f"    - {{name: n{i}, address: \"{a}\"}}\n" for i, a in enumerate(addresses))
         return self.begin([rings.Node(f"n{i}", a, source, more) for i, a in enumerate(addresses)])
@@ -141,6 +166,69 @@ class Static(Absence):
         for node in nodes:
             self.assertIn("was away for", node.log())
             self.assertFalse(self.has_said(node))
+
+    def queue(self, node, other, count):
+        """Writes that this node has still to pass on to the other one, of these clients."""
+        queued = f'sidepond_ring_peer_queued{{peer="{other.name}"}}'
+        links = [node.connect() for _ in range(count)]
+        for i, link in enumerate(links):
+            self.addCleanup(link.close)
+            link.send(request(["SET", f"gone{i}", "late"]))
+        wait_for(lambda: node.metric(queued) == count, "they are queued")
+
+    def test_suspended_with_a_queue(self):
+        """What is deleted meanwhile was still to be passed on."""
+        nodes = self.ring("  tombstones: 4s\n")
+        nodes[0].more = "  tombstones: 4s\n  ack_timeout: 10s\n"
+        nodes[0].configure("")
+        nodes[0].stop()
+        nodes[0].start()
+        self.fill(nodes)
+        nodes[1].signal(signal.SIGSTOP)
+        self.queue(nodes[0], nodes[1], 4 * KEYS)
+        nodes[0].signal(signal.SIGSTOP)
+        nodes[1].signal(signal.SIGCONT)
+        wait_for(nodes[1].holds_all, "it holds its slots")
+        self.delete(nodes[1], range(4 * KEYS))
+        nodes[0].signal(signal.SIGCONT)
+        wait_for(lambda: self.has_said(nodes[0]), "it drops what it has")
+        self.check(nodes, None, 4 * KEYS)
+
+    def check_given(self, node, slots, given):
+        """Whether others get what this node has of these slots."""
+        with node.connect() as link:
+            for words in (["DIGESTS", bitmap(slots)], ["DIGESTS", slots[0], 1],
+                          ["PULL", 0, 1 << 20, bitmap(slots)]):
+                kind, answer = link.command("SIDEPOND", *words)
+                self.assertEqual(kind != "-", given, f"{words}: {answer}")
+                self.assertTrue(given or answer.startswith(b"NOTHELD "), answer)
+
+    def test_one_of_two_others_is_down(self):
+        """Only the slots that it holds with that one cannot be judged."""
+        nodes = self.ring(count=3)
+        holders = [set(names) for names in nodes[0].map().holders]
+        slots = {n: [s for s in range(rings.SLOTS) if holders[s] == {"n1", n}] for n in ("n0", "n2")}
+        deleted = [i for i in range(KEYS) if "n0" in holders[rings.slot_of(f"gone{i}")]]
+        self.fill(nodes)
+        self.be_off(nodes[1:])
+        self.delete(nodes[0], deleted)
+        nodes[1].start()
+        wait_for(lambda: self.has_said(nodes[1]), "it drops what it has with the first")
+        self.check_given(nodes[1], slots["n2"], False)
+        wait_for(lambda: nodes[1].call("SIDEPOND", "DIGESTS", bitmap(slots["n0"])) ==
+                 nodes[0].call("SIDEPOND", "DIGESTS", bitmap(slots["n0"])), "it has got it anew")
+        self.check_given(nodes[1], slots["n0"], True)
+        with nodes[1].connect() as link:
+            link.command("SIDEPOND", "ATTACH", 1)
+            self.assertEqual(link.command("SIDEPOND", "MISS", "n0", bitmap(slots["n0"]))[1], b"OK")
+        wait_for(lambda: nodes[1].call("SIDEPOND", "MISSED", "n0") == 0, "it gives that")
+        self.check_given(nodes[1], slots["n2"], False)
+        nodes[2].start()
+        for node in nodes:
+            wait_for(node.holds_all, f"{node.name} holds its slots")
+        self.await_equal()
+        self.check_values({f"kept{i}": b"v" for i in range(KEYS)})
+        self.check_values({f"gone{i}": None if i in deleted else b"v" for i in range(KEYS)})
 
     def test_not_for_too_long(self):
         nodes = self.ring()

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * test_ring_age.c - Goal: a node sees each absence that was longer than deletions are remembered,
+ * knows what is from before it, and gives nothing of that, but all the rest. Method: a ring without
+ * threads but those of its peer, which reach nobody, with a cache in a pond of its own, and a wall
+ * clock that only the test moves.
+ */
+#include "alloc/clock.h"
+#include "server/ring/internal.h"
+#include "tests/unit/store_fixture.h"
+
+enum { SLOTS = 16, SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE };
+
+/* --- the wall clock (the linker's --wrap) ----------------------------------------------------- */
+
+int __real_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
+
+static _Atomic int64_t wall_ms;
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+    if (clock != CLOCK_REALTIME && clock != CLOCK_REALTIME_COARSE)
+        return __real_clock_gettime(clock, now);
+    const int64_t ms = atomic_load(&wall_ms);
+    *now = (struct timespec){.tv_sec = ms / SECOND, .tv_nsec = ms % SECOND * 1000000};
+    return 0;
+}
+
+static const int64_t ten_ms = INT64_C(1790000000000); /* ten o'clock, on all days here */
+
+/* --- a ring ----------------------------------------------------------------------------------- */
+
+struct test {
+    struct fixture *f;
+    struct cache *cache;
+    struct ring *ring;
+};
+
+static void init_locks(struct ring *ring)
+{
+    pthread_mutex_init(&ring->lock, NULL);
+    pthread_mutex_init(&ring->member_lock, NULL);
+    pthread_mutex_init(&ring->beat_lock, NULL);
+    pthread_mutex_init(&ring->lookups.lock, NULL);
+    pthread_cond_init(&ring->control_wake, NULL);
+    pthread_cond_init(&ring->repair_wake, NULL);
+}
+
+static struct ring *new_ring(struct cache *cache)
+{
+    struct ring *ring = calloc(1, sizeof(*ring));
+    ring->options.parameters = (struct ring_parameters){.slots = SLOTS, .replicas = 2};
+    snprintf(ring->options.node.name, sizeof(ring->options.node.name), "a");
+    ring->cache = cache;
+    ring->self = -1;
+    atomic_store(&ring->ack_timeout_ms, 20);
+    atomic_store(&ring->clock_ahead_ms, MINUTE);
+    atomic_store(&ring->tombstone_ms, HOUR);
+    init_locks(ring);
+    return ring;
+}
+
+/* A list of two nodes, each with all slots. */
+static void take_map(struct ring *ring)
+{
+    const struct ring_node nodes[2] = {
+        {.name = "a", .address = "127.0.0.1:1", .weight = 1, .start = 1},
+        {.name = "b", .address = "127.0.0.1:1", .weight = 1, .start = 1}};
+    struct ring_map *map;
+    char why[RING_WHY_BYTES];
+    assert_ok(ring_map_next(NULL, &ring->options.parameters, nodes, 2, &map, why));
+    ring_take_map(ring, map);
+    ring_map_unref(map);
+}
+
+/* At this time. */
+static void begin(struct test *test, int64_t now_ms)
+{
+    atomic_store(&wall_ms, now_ms);
+    test->ring = new_ring(test->cache);
+    ring_age_begin(test->ring);
+    take_map(test->ring);
+}
+
+static void end(struct test *test)
+{
+    struct ring *ring = test->ring;
+    pthread_mutex_lock(&ring->lock);
+    peer_end(ring->peers[1]);
+    pthread_mutex_unlock(&ring->lock);
+    peer_free(ring->peers[1]);
+    ring_map_unref(ring->map);
+    lookups_free(&ring->lookups);
+    pthread_cond_destroy(&ring->control_wake);
+    pthread_cond_destroy(&ring->repair_wake);
+    pthread_mutex_destroy(&ring->member_lock);
+    pthread_mutex_destroy(&ring->beat_lock);
+    pthread_mutex_destroy(&ring->lock);
+    free(ring);
+}
+
+static int setup(void **state)
+{
+    const struct cache_options options = {.limit_bytes = 1 << 20};
+    struct test *test = calloc(1, sizeof(*test));
+    void *fixture;
+    fixture_setup(&fixture);
+    test->f = fixture;
+    assert_ok(cache_open(test->f->store, &options, &test->cache));
+    *state = test;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct test *test = *state;
+    end(test);
+    cache_close(test->cache);
+    void *fixture = test->f;
+    free(test);
+    return fixture_teardown(&fixture);
+}
+
+/* All slots are current, or but the first `lacking` of them. */
+static void trust(struct ring *ring, unsigned lacking)
+{
+    pthread_mutex_lock(&ring->lock);
+    memset(&ring->trusted, 0xff, sizeof(ring->trusted));
+    for (unsigned slot = 0; slot < lacking; slot++)
+        slots_remove(&ring->trusted, slot);
+    pthread_mutex_unlock(&ring->lock);
+}
+
+/* As if others had said that they have lived on, and what was here had been dropped. */
+static void judge(struct ring *ring)
+{
+    const struct slots none = {0};
+    pthread_mutex_lock(&ring->lock);
+    memset(&ring->aged, 0, sizeof(ring->aged));
+    ring_age_update(ring, &none);
+    pthread_mutex_unlock(&ring->lock);
+}
+
+static void tick_at(struct ring *ring, int64_t now_ms)
+{
+    atomic_store(&wall_ms, now_ms);
+    ring_age_tick(ring);
+}
+
+static bool gives(struct ring *ring, unsigned slot)
+{
+    struct slots slots = {0};
+    slots_add(&slots, slot);
+    return ring_gives(ring, slots.words);
+}
+
+static bool is_aged(const struct ring *ring, int64_t version_ms)
+{
+    return ring_clock_of(version_ms) <= ring->aged_version;
+}
+
+/* --- when it was away ------------------------------------------------------------------------- */
+
+/* Its first start counts as a time when it was whole, for it had nothing. */
+static void test_never_whole(void **state)
+{
+    struct test *test = *state;
+    begin(test, ten_ms);
+    assert_true(gives(test->ring, 0));
+    end(test);
+    begin(test, ten_ms + HOUR + SECOND);
+    assert_false(gives(test->ring, 0));
+}
+
+/* Whole until ten, it took writes until it was killed at an unknown time. */
+static void test_before_the_start(void **state)
+{
+    struct test *test = *state;
+    begin(test, ten_ms - MINUTE);
+    trust(test->ring, 0);
+    tick_at(test->ring, ten_ms);
+    end(test);
+    begin(test, ten_ms + 100 * MINUTE);
+    assert_false(gives(test->ring, 0));
+    assert_true(is_aged(test->ring, ten_ms + 20 * MINUTE));
+    assert_true(is_aged(test->ring, ten_ms + 100 * MINUTE));
+    assert_false(is_aged(test->ring, ten_ms + 101 * MINUTE));
+}
+
+/* What came while it was there is from before, what came afterwards is not. */
+static void test_suspended(void **state)
+{
+    struct test *test = *state;
+    struct ring *ring;
+    begin(test, ten_ms - MINUTE);
+    ring = test->ring;
+    trust(ring, 0);
+    tick_at(ring, ten_ms);
+    trust(ring, 1);
+    tick_at(ring, ten_ms + 20 * MINUTE);
+    tick_at(ring, ten_ms + 100 * MINUTE);
+    assert_false(gives(ring, 0) || gives(ring, SLOTS - 1));
+    assert_true(is_aged(ring, ten_ms + 20 * MINUTE));
+    assert_false(is_aged(ring, ten_ms + 22 * MINUTE));
+}
+
+/* Before it was whole again. */
+static void test_suspended_twice(void **state)
+{
+    struct test *test = *state;
+    struct ring *ring;
+    begin(test, ten_ms - MINUTE);
+    ring = test->ring;
+    trust(ring, 0);
+    tick_at(ring, ten_ms);
+    tick_at(ring, ten_ms + 2 * HOUR);
+    assert_false(gives(ring, 0));
+    judge(ring);
+    trust(ring, 1);
+    for (int64_t at_ms = 2 * HOUR; at_ms < 3 * HOUR + MINUTE; at_ms += MINUTE) {
+        tick_at(ring, ten_ms + at_ms);
+        assert_true(gives(ring, 0));
+    }
+    tick_at(ring, ten_ms + 5 * HOUR);
+    assert_false(gives(ring, 0) || gives(ring, SLOTS - 1));
+    assert_true(is_aged(ring, ten_ms + 3 * HOUR));
+    assert_false(is_aged(ring, ten_ms + 4 * HOUR));
+}
+
+/* --- not whole -------------------------------------------------------------------------------- */
+
+static void test_not_whole(void **state)
+{
+    struct test *test = *state;
+    struct ring *ring;
+    begin(test, ten_ms - MINUTE);
+    ring = test->ring;
+    trust(ring, 0);
+    tick_at(ring, ten_ms);
+    assert_int_not_equal(ring_since(ring), 0);
+    trust(ring, 2);
+    for (int64_t at_ms = 0; at_ms <= HOUR; at_ms += MINUTE)
+        tick_at(ring, ten_ms + at_ms);
+    assert_true(gives(ring, 0));
+    tick_at(ring, ten_ms + HOUR + MINUTE);
+    assert_false(gives(ring, 0) || gives(ring, 1));
+    assert_true(gives(ring, 2)); /* which is current */
+    assert_int_equal(ring_since(ring), 0);
+    assert_true(is_aged(ring, ten_ms));
+    assert_false(is_aged(ring, ten_ms + 2 * MINUTE));
+    judge(ring);
+    tick_at(ring, ten_ms + HOUR + 2 * MINUTE);
+    assert_true(gives(ring, 0));
+    tick_at(ring, ten_ms + 3 * HOUR); /* and away */
+    assert_false(gives(ring, 0) || gives(ring, 2));
+    assert_true(is_aged(ring, ten_ms + HOUR + 2 * MINUTE));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_never_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_before_the_start, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_suspended, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_suspended_twice, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_not_whole, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
