@@ -93,6 +93,7 @@ static inline void slots_drop(struct slots *slots, const struct slots *dropped)
 struct ring_write {
     _Atomic uint32_t references;
     bool tombstone;
+    bool given; /* its version is not of this node, and stays what it is */
     uint32_t slot;
     uint64_t hash, version;
     int64_t expiry_ms;

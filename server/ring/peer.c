@@ -18,7 +18,8 @@
  * may be that this node's clock was behind, and then a write would be lost that its client takes
  * for done. So within ack_timeout, while that client waits, the write is stamped again, above the
  * peer's version, unless another one has taken its place here. Not later: by then it would undo
- * what others have written since.
+ * what others have written since. Nor what another has stamped, and this node only passes on: it
+ * may be as old as it says.
  *
  * What the peer says of its epoch is listened to: while ZooKeeper is away a later map is learnt
  * from there.
@@ -399,7 +400,7 @@ static bool restamp(struct writer *writer, uint64_t current)
         return false; /* the peer has gone, and its queue with it */
     struct ring_write *again = NULL;
     ring_see(ring, current);
-    if (clock_ms() < item.since_ms + ring->ack_timeout_ms) {
+    if (!item.write->given && clock_ms() < item.since_ms + ring->ack_timeout_ms) {
         cache_lock(ring->cache, clock_wall_ms());
         again = stamp_again(ring, item.write, current);
         cache_unlock(ring->cache);

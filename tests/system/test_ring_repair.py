@@ -239,6 +239,29 @@ class LargeTest(RepairCase):
         self.assertLess(peer.most, 3400000)
 
 
+class PassedOnTest(RepairCase):
+    def test_what_is_old_stays_old(self):
+        """What comes by an older map is passed on with the version that it came with, also where it
+        leaves nothing behind: a newer entry that only the other node has stays."""
+        a, b = self.start_both()
+        hour = 3600000 << 8
+        now = now_version()
+        with Connection(a.unix) as at_a, Connection(b.unix) as at_b:
+            epoch = at_b.command("SIDEPOND", "ATTACH", 0)[1][1][1]
+            at_a.command("SIDEPOND", "ATTACH", 0)
+            for key, version in (("erased", now), ("lapsed", now), ("put", now),
+                                 ("gone", now - 4 * hour)):
+                self.assertEqual(at_b.command("SIDEPOND", "PUT", epoch, version, 0, key, "v")[0], ":")
+            for call in (("ERASE", 0, now - 2 * hour, "erased"),
+                         ("PUT", 0, now - 2 * hour, 1, "lapsed", "old"),
+                         ("PUT", 0, now - 2 * hour, 0, "put", "old"),
+                         ("ERASE", 0, now - 2 * hour, "gone")):
+                self.assertEqual(at_a.command("SIDEPOND", *call)[0], "*")
+        b.await_value("gone", None)  # the last one that is passed on
+        for key in ("erased", "lapsed", "put"):
+            self.assertEqual(b.ask("GET", key), ("$", b"v"), key)
+
+
 class NoMapTest(unittest.TestCase):
     def test_changing_what_nobody_holds(self):
         """A node that knows of no map yet counts nothing on from what may be old."""
