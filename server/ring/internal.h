@@ -35,6 +35,7 @@ enum {
     RECENT_PLACES = 16384,              /* whose copies are counted */
     RECONNECT_MS = 50,                  /* the first time, then twice as long each time, up to */
     RECONNECT_MAX_MS = 500,             /* this; half of it is chance */
+    SLOW_MS = 50,                       /* a write on its way, that MISSED counts: WAIT takes 100 */
     PING_MS = 500,                      /* a connection that has nothing to do */
     PUSH_AGAIN_MS = 1000,               /* after an entry that a peer refused */
     TICK_MS = 50,                       /* of the control thread */
@@ -166,7 +167,7 @@ struct peer {
     bool idle;        /* the writer waits to be woken */
     bool reachable;   /* the writer is connected */
     bool said_lost;   /* in the log */
-    bool hurry;       /* it answers others here: it is to be connected to at once */
+    bool hurry;       /* it is asked about, or answers: it is to be connected to soon */
     bool heard;       /* its clock is known: */
     int64_t lead_ms;  /* how far it was before this node's wall clock at last */
     bool tried;       /* the writer has tried to connect */

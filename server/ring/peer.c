@@ -68,6 +68,7 @@ struct writer {
     struct wire wire;
     struct push push;
     uint64_t try_ms, wait_ms; /* when to connect, and how long to wait after that */
+    uint64_t hurry_ms;        /* when, at the earliest, because somebody asks for it */
     unsigned changes;         /* of the address that the connection is to */
     unsigned seed;
     struct batch batch;
@@ -80,6 +81,7 @@ static void back_off(struct writer *writer)
 {
     uint64_t half = writer->wait_ms / 2;
     writer->try_ms = clock_ms() + half + (uint64_t)rand_r(&writer->seed) % (half + 1);
+    writer->hurry_ms = clock_ms() + RECONNECT_MS;
     writer->wait_ms *= 2;
     if (writer->wait_ms > RECONNECT_MAX_MS)
         writer->wait_ms = RECONNECT_MAX_MS;
@@ -456,7 +458,8 @@ static bool settle_queued(struct writer *writer, const redisReply *reply)
     return there;
 }
 
-static void settle_pushed(struct writer *writer, const redisReply *reply)
+/* Whether those that have the slot now are to get it instead. */
+static bool settle_pushed(struct writer *writer, const redisReply *reply, unsigned slot)
 {
     uint64_t current = 0;
     enum verdict verdict = verdict_of(writer, reply, &current);
@@ -468,7 +471,10 @@ static void settle_pushed(struct writer *writer, const redisReply *reply)
     }
     pthread_mutex_lock(&writer->ring->lock);
     writer->peer->figures.repaired_out += verdict == TAKEN;
+    if (verdict == MOVED)
+        slots_add(&writer->ring->stray, slot);
     pthread_mutex_unlock(&writer->ring->lock);
+    return verdict == MOVED;
 }
 
 /* With the lock: after the last step of a walk. */
@@ -485,12 +491,14 @@ static void end_walk(struct writer *writer)
 static void settle_batch(struct writer *writer)
 {
     struct batch *batch = &writer->batch;
-    bool in_order = true;
+    bool in_order = true, moved = false;
     for (size_t i = 0; i < batch->queued && in_order; i++)
         in_order = settle_queued(writer, batch->replies[i]);
     for (size_t i = batch->queued; i < batch->count; i++)
-        settle_pushed(writer, batch->replies[i]);
+        moved |= settle_pushed(writer, batch->replies[i], batch->writes[i]->slot);
     pthread_mutex_lock(&writer->ring->lock);
+    if (moved && ring_epoch(writer->ring) >= writer->wire.epoch)
+        ring_send_stray(writer->ring);
     end_walk(writer);
     struct waiter *waiters = waiters_take(writer->ring, 0);
     if (writer->peer->queue.count == 0)
@@ -577,17 +585,23 @@ static void work(struct writer *writer)
     }
 }
 
+/* With the lock. Who asks may do so all the time: it is not tried more often for that than a node
+ * that has just been lost. */
+static uint64_t connect_at(const struct writer *writer)
+{
+    bool hurry = writer->peer->hurry && writer->hurry_ms < writer->try_ms;
+    return hurry ? writer->hurry_ms : writer->try_ms;
+}
+
 /* Until it is time to connect; false: the thread is to end. */
 static bool goes_on(struct writer *writer)
 {
     struct peer *peer = writer->peer;
     pthread_mutex_lock(&writer->ring->lock);
-    while (!writer->wire.open && !peer->gone && clock_ms() < writer->try_ms &&
-           !atomic_load(&writer->ring->stopping)) {
-        if (peer->changes != writer->changes || peer->hurry)
-            break;
+    while (!writer->wire.open && !peer->gone && clock_ms() < connect_at(writer) &&
+           !atomic_load(&writer->ring->stopping) && peer->changes == writer->changes) {
         peer->idle = true;
-        ring_wait(writer->ring, &peer->wake, writer->try_ms);
+        ring_wait(writer->ring, &peer->wake, connect_at(writer));
         peer->idle = false;
     }
     peer->hurry = false;

@@ -531,6 +531,8 @@ int ring_missed(struct ring *ring, const char *node, unsigned *slots)
         struct slots all = peer->missed;
         slots_join(&all, &peer->sending);
         *slots = slots_count(&all);
+        if (peer->queue.count > 0 && clock_ms() >= queue_at(&peer->queue, 0)->since_ms + SLOW_MS)
+            *slots += *slots == 0;
         /* What is written from now on would be missed, and the one that asks is there. */
         if (!peer->reachable) {
             *slots += *slots == 0;
