@@ -47,12 +47,24 @@ static void tell(struct member *member, struct ring_map *map)
         member->calls.on_map(member->calls.context, map);
 }
 
+static void save_in(struct member *member, const struct ring_map *map, const char *path)
+{
+    int status = path != NULL ? ring_map_save(map, path) : SP_OK;
+    if (status != SP_OK)
+        (void)member_fail(member, SP_OK, "the map cannot be saved in %s: %s", path,
+                          sp_status_text(status));
+}
+
 static void save(struct member *member, const struct ring_map *map)
 {
-    int status = member->file != NULL ? ring_map_save(map, member->file) : SP_OK;
-    if (status != SP_OK)
-        (void)member_fail(member, SP_OK, "the map cannot be saved in %s: %s", member->file,
-                          sp_status_text(status));
+    save_in(member, map, member->also);
+    save_in(member, map, member->file);
+}
+
+bool change_is_ours(const struct member *member, const struct ring_map *map)
+{
+    return !member->is_node || (map->parameters.slots == member->parameters.slots &&
+                                map->parameters.kind == member->parameters.kind);
 }
 
 void change_publish(struct member *member)
@@ -81,12 +93,6 @@ static uint64_t start_in(const struct member *member, const struct ring_map *map
     return same ? map->nodes[at].start : 0;
 }
 
-static bool is_ours(const struct member *member, const struct ring_map *map)
-{
-    return !member->is_node || (map->parameters.slots == member->parameters.slots &&
-                                map->parameters.kind == member->parameters.kind);
-}
-
 /* Tells of a map that is not of ZooKeeper. A node that ZooKeeper has not yet registered goes on as
  * the process that was before it: it is found as that by everybody who has this map. */
 static void tell_old(struct member *member, struct ring_map *map)
@@ -105,7 +111,7 @@ static void tell_old(struct member *member, struct ring_map *map)
 
 void change_publish_file(struct member *member)
 {
-    bool known = member->kept != NULL && is_ours(member, member->kept);
+    bool known = member->kept != NULL && change_is_ours(member, member->kept);
     member->file_ms = INT64_MAX;
     if (member->map != NULL)
         return;
@@ -124,7 +130,7 @@ void change_publish_learnt(struct member *member)
     member->learnt = NULL;
     pthread_mutex_unlock(&member->box->mutex);
     bool later = map != NULL && (member->kept == NULL || map->epoch > member->kept->epoch);
-    if (member->connected || !later || !is_ours(member, map)) {
+    if (member->connected || !later || !change_is_ours(member, map)) {
         ring_map_unref(map);
         return;
     }
@@ -283,7 +289,7 @@ static const struct ring_map *base_map(const struct member *member)
     const struct ring_map *kept = member->kept;
     if (member->view.map != NULL)
         return member->view.map;
-    return kept != NULL && is_ours(member, kept) ? kept : NULL;
+    return kept != NULL && change_is_ours(member, kept) ? kept : NULL;
 }
 
 int change(struct member *member)

@@ -47,7 +47,7 @@ struct member_options {
     bool registers_at_once;            /* false: only after member_register(true) */
     struct ring_parameters parameters; /* of a new ring, and expected of another; for a node */
     const char *file;                  /* the last map; NULL: none is kept */
-    const char *also; /* another file to begin with, if its map is later; never written; or NULL */
+    const char *also; /* another one; what is begun with is the later map; or NULL */
     /* Called on the member's thread. A map is lent for the call: ring_map_ref keeps it. */
     void (*on_map)(void *context, const struct ring_map *map);
     /* ZooKeeper has not answered since the member was opened, and this map is of the file or of

@@ -30,8 +30,8 @@ static bool copy_options(struct ring *ring, const struct ring_options *from)
     struct ring_options *options = &ring->options;
     *options = *from;
     const char **texts[] = {&options->cluster, &options->zookeeper, &options->credential,
-                            &options->file,    &options->published, &options->user,
-                            &options->password};
+                            &options->file,    &options->also,      &options->published,
+                            &options->user,    &options->password};
     bool good = true;
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         good &= copy_text(texts[i]);
@@ -55,8 +55,8 @@ static void wipe(const char *secret)
 static void free_options(struct ring_options *options)
 {
     const char *texts[] = {options->cluster, options->zookeeper, options->credential,
-                           options->file,    options->published, options->user,
-                           options->password};
+                           options->file,    options->also,      options->published,
+                           options->user,    options->password};
     wipe(options->credential);
     wipe(options->password);
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
@@ -164,7 +164,7 @@ static int open_member(struct ring *ring, char *why)
                                           .registers_at_once = true,
                                           .parameters = options->parameters,
                                           .file = options->file,
-                                          .also = options->published,
+                                          .also = options->also,
                                           .on_map = on_map,
                                           .on_old_map = on_old_map,
                                           .on_session_lost = on_session_lost,
