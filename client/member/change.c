@@ -67,12 +67,19 @@ bool change_is_ours(const struct member *member, const struct ring_map *map)
                                 map->parameters.kind == member->parameters.kind);
 }
 
+/* Whether this node may still have to go on as the process that was before it. */
+static bool may_stand_in(const struct member *member)
+{
+    return member->is_node && member->calls.on_old_map != NULL && member->enrolled_start == 0;
+}
+
 void change_publish(struct member *member)
 {
     struct view *view = &member->view;
     if (view->map == NULL || view->map == member->map)
         return;
-    member->file_ms = INT64_MAX;
+    if (!may_stand_in(member))
+        member->file_ms = INT64_MAX;
     if (same_map(member->map, view->map)) {
         ring_map_unref(view->map);
         view->map = ring_map_ref(member->map);
@@ -98,9 +105,8 @@ static uint64_t start_in(const struct member *member, const struct ring_map *map
 static void tell_old(struct member *member, struct ring_map *map)
 {
     uint64_t start = start_in(member, map);
+    bool goes_on = may_stand_in(member);
     pthread_mutex_lock(&member->box->mutex);
-    bool goes_on =
-        member->is_node && member->calls.on_old_map != NULL && member->status.session_ms == 0;
     if (goes_on && start != 0)
         member->start = start;
     pthread_mutex_unlock(&member->box->mutex);
@@ -112,15 +118,15 @@ static void tell_old(struct member *member, struct ring_map *map)
 void change_publish_file(struct member *member)
 {
     bool known = member->kept != NULL && change_is_ours(member, member->kept);
+    bool goes_on = may_stand_in(member);
     member->file_ms = INT64_MAX;
-    if (member->map != NULL)
-        return;
-    if (known) {
+    if (goes_on && member->connected)
+        member->file_ms = member_now_ms() + MEMBER_FILE_MS; /* it is about to answer, or is not */
+    else if (known && (goes_on || member->map == NULL)) {
         save(member, member->kept);
         tell_old(member, member->kept);
-    } else if (member->is_node && member->calls.on_old_map != NULL) {
+    } else if (goes_on)
         member->calls.on_old_map(member->calls.context, NULL, 0);
-    }
 }
 
 void change_publish_learnt(struct member *member)

@@ -37,6 +37,7 @@
 
 #define MEMBER_PATH_BYTES 1024u /* of a ZooKeeper node */
 #define MEMBER_OWN_BYTES  2048u /* of the text of a node's entry */
+#define MEMBER_FILE_MS    300   /* a start that ZooKeeper has not answered by then uses the file */
 
 /* --- member.c: the mailbox ------------------------------------------------------------------- */
 

@@ -19,7 +19,6 @@
 
 #include "client/member/thread.h"
 
-#define FILE_AFTER_MS   300 /* a start that ZooKeeper has not answered by then uses the file */
 #define SESSION_MOST_MS 3600000u
 
 /* --- the mailbox -------------------------------------------------------------------------------
@@ -222,7 +221,7 @@ static void begin(struct member *member)
     load_kept(member, member->file);
     load_kept(member, member->also);
     if (member->kept != NULL || member->calls.on_old_map != NULL)
-        member->file_ms = now + FILE_AFTER_MS;
+        member->file_ms = now + MEMBER_FILE_MS;
 }
 
 int member_open(const struct member_options *options, struct member **out, char *why)

@@ -134,7 +134,7 @@ static void on_status(void *context, const struct member_status *status)
 {
     struct ring *ring = context;
     static const char *const links[] = {"is away", "is connected", "refuses this node"};
-    if (status->link == MEMBER_CONNECTED)
+    if (status->link == MEMBER_CONNECTED && status->registered) /* and so the map has been read */
         ring_stand_up(ring);
     if (atomic_exchange(&ring->member_link, (int)status->link) == (int)status->link)
         return;
