@@ -173,8 +173,9 @@ static int open_member(struct ring *ring, char *why)
                                           .context = ring};
     struct member *opened = NULL;
     atomic_store(&ring->member_link, MEMBER_CONNECTING);
-    int status = member_open(&member, &opened, why);
+    /* No map is taken before it is known here, to which what this node is complete for is told. */
     pthread_mutex_lock(&ring->member_lock);
+    int status = member_open(&member, &opened, why);
     ring->member = opened;
     pthread_mutex_unlock(&ring->member_lock);
     return status;
