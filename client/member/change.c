@@ -47,12 +47,30 @@ static void tell(struct member *member, struct ring_map *map)
         member->calls.on_map(member->calls.context, map);
 }
 
+static void save_in(struct member *member, const struct ring_map *map, const char *path)
+{
+    int status = path != NULL ? ring_map_save(map, path) : SP_OK;
+    if (status != SP_OK)
+        (void)member_fail(member, SP_OK, "the map cannot be saved in %s: %s", path,
+                          sp_status_text(status));
+}
+
 static void save(struct member *member, const struct ring_map *map)
 {
-    int status = member->file != NULL ? ring_map_save(map, member->file) : SP_OK;
-    if (status != SP_OK)
-        (void)member_fail(member, SP_OK, "the map cannot be saved in %s: %s", member->file,
-                          sp_status_text(status));
+    save_in(member, map, member->also);
+    save_in(member, map, member->file);
+}
+
+bool change_is_ours(const struct member *member, const struct ring_map *map)
+{
+    return !member->is_node || (map->parameters.slots == member->parameters.slots &&
+                                map->parameters.kind == member->parameters.kind);
+}
+
+/* Whether this node may still have to go on as the process that was before it. */
+static bool may_stand_in(const struct member *member)
+{
+    return member->is_node && member->calls.on_old_map != NULL && member->enrolled_start == 0;
 }
 
 void change_publish(struct member *member)
@@ -60,7 +78,8 @@ void change_publish(struct member *member)
     struct view *view = &member->view;
     if (view->map == NULL || view->map == member->map)
         return;
-    member->file_ms = INT64_MAX;
+    if (!may_stand_in(member))
+        member->file_ms = INT64_MAX;
     if (same_map(member->map, view->map)) {
         ring_map_unref(view->map);
         view->map = ring_map_ref(member->map);
@@ -81,20 +100,13 @@ static uint64_t start_in(const struct member *member, const struct ring_map *map
     return same ? map->nodes[at].start : 0;
 }
 
-static bool is_ours(const struct member *member, const struct ring_map *map)
-{
-    return !member->is_node || (map->parameters.slots == member->parameters.slots &&
-                                map->parameters.kind == member->parameters.kind);
-}
-
 /* Tells of a map that is not of ZooKeeper. A node that ZooKeeper has not yet registered goes on as
  * the process that was before it: it is found as that by everybody who has this map. */
 static void tell_old(struct member *member, struct ring_map *map)
 {
     uint64_t start = start_in(member, map);
+    bool goes_on = may_stand_in(member);
     pthread_mutex_lock(&member->box->mutex);
-    bool goes_on =
-        member->is_node && member->calls.on_old_map != NULL && member->status.session_ms == 0;
     if (goes_on && start != 0)
         member->start = start;
     pthread_mutex_unlock(&member->box->mutex);
@@ -105,16 +117,16 @@ static void tell_old(struct member *member, struct ring_map *map)
 
 void change_publish_file(struct member *member)
 {
-    bool known = member->kept != NULL && is_ours(member, member->kept);
+    bool known = member->kept != NULL && change_is_ours(member, member->kept);
+    bool goes_on = may_stand_in(member);
     member->file_ms = INT64_MAX;
-    if (member->map != NULL)
-        return;
-    if (known) {
+    if (goes_on && member->connected)
+        member->file_ms = member_now_ms() + MEMBER_FILE_MS; /* it is about to answer, or is not */
+    else if (known && (goes_on || member->map == NULL)) {
         save(member, member->kept);
         tell_old(member, member->kept);
-    } else if (member->is_node && member->calls.on_old_map != NULL) {
+    } else if (goes_on)
         member->calls.on_old_map(member->calls.context, NULL, 0);
-    }
 }
 
 void change_publish_learnt(struct member *member)
@@ -124,7 +136,7 @@ void change_publish_learnt(struct member *member)
     member->learnt = NULL;
     pthread_mutex_unlock(&member->box->mutex);
     bool later = map != NULL && (member->kept == NULL || map->epoch > member->kept->epoch);
-    if (member->connected || !later || !is_ours(member, map)) {
+    if (member->connected || !later || !change_is_ours(member, map)) {
         ring_map_unref(map);
         return;
     }
@@ -283,7 +295,7 @@ static const struct ring_map *base_map(const struct member *member)
     const struct ring_map *kept = member->kept;
     if (member->view.map != NULL)
         return member->view.map;
-    return kept != NULL && is_ours(member, kept) ? kept : NULL;
+    return kept != NULL && change_is_ours(member, kept) ? kept : NULL;
 }
 
 int change(struct member *member)

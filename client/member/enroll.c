@@ -182,6 +182,13 @@ static int take_out(struct member *member, const struct seen *seen)
     return status == SP_ENOTFOUND ? SP_OK : status;
 }
 
+static void note_registered(struct member *member, uint64_t start, int64_t session)
+{
+    member->registered = true;
+    member->enrolled_start = start;
+    member->enrolled_session = session;
+}
+
 static int put_in(struct member *member, const struct ring_node *own, const struct seen *seen,
                   int64_t session)
 {
@@ -191,9 +198,7 @@ static int put_in(struct member *member, const struct ring_node *own, const stru
     status = write_entry(member, own, seen, session);
     forget_own(member);
     if (status == SP_OK) {
-        member->registered = true;
-        member->enrolled_start = own->start;
-        member->enrolled_session = session;
+        note_registered(member, own->start, session);
         status = look(member); /* the map is changed with this node in it */
     }
     return status == SP_EEXISTS || status == SP_ENOTFOUND ? SP_EBUSY : status;
@@ -214,6 +219,8 @@ int enroll(struct member *member)
     member->registered = ours && seen->good && seen->node.start == own.start;
     bool right = member->registered && seen->node.weight == own.weight &&
                  strcmp(seen->node.zone, own.zone) == 0;
+    if (right && wants_in) /* also where the answer to making it was lost */
+        note_registered(member, own.start, session);
     if (wants_in)
         return right ? SP_OK : put_in(member, &own, seen, session);
     member->registered = false;

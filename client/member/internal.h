@@ -37,6 +37,7 @@
 
 #define MEMBER_PATH_BYTES 1024u /* of a ZooKeeper node */
 #define MEMBER_OWN_BYTES  2048u /* of the text of a node's entry */
+#define MEMBER_FILE_MS    300   /* a start that ZooKeeper has not answered by then uses the file */
 
 /* --- member.c: the mailbox ------------------------------------------------------------------- */
 
@@ -187,7 +188,7 @@ struct member {
     pthread_t thread;
 
     /* As given, never changed. */
-    char *servers, *cluster, *credential, *file;
+    char *servers, *cluster, *credential, *file, *also;
     char base[MEMBER_PATH_BYTES / 2]; /* chroot and all */
     uint32_t session_ms;
     bool is_node;
@@ -253,6 +254,8 @@ void change_publish(struct member *member);
 void change_publish_file(struct member *member);
 /* And of one that another node has, while ZooKeeper is away. */
 void change_publish_learnt(struct member *member);
+/* Whether it is a map of the ring that this node is configured for, as far as that can be seen. */
+bool change_is_ours(const struct member *member, const struct ring_map *map);
 /* Changes the map where it is due; otherwise change_ms says when it is. */
 int change(struct member *member);
 

@@ -19,7 +19,6 @@
 
 #include "client/member/thread.h"
 
-#define FILE_AFTER_MS   300 /* a start that ZooKeeper has not answered by then uses the file */
 #define SESSION_MOST_MS 3600000u
 
 /* --- the mailbox -------------------------------------------------------------------------------
@@ -162,6 +161,7 @@ static int copy_options(struct member *member, const struct member_options *opti
     member->cluster = copy(options->cluster, &failed);
     member->credential = copy(options->credential, &failed);
     member->file = copy(options->file, &failed);
+    member->also = copy(options->also, &failed);
     if (failed)
         return SP_ENOMEM;
     member->session_ms = options->session_ms;
@@ -189,6 +189,7 @@ static void free_member(struct member *member)
     free(member->cluster);
     free(member->credential);
     free(member->file);
+    free(member->also);
     if (member->box != NULL)
         mailbox_unref(member->box);
     free(member);
@@ -199,7 +200,8 @@ static void load_kept(struct member *member, const char *path)
     struct ring_map *map;
     if (path == NULL || ring_map_load(path, &map) != SP_OK)
         return;
-    if (member->kept != NULL && member->kept->epoch >= map->epoch) {
+    bool later = member->kept == NULL || map->epoch > member->kept->epoch;
+    if (!later || !change_is_ours(member, map)) {
         ring_map_unref(map);
         return;
     }
@@ -217,10 +219,9 @@ static void begin(struct member *member)
     member->away_since_ms = now;
     member->full_ms = now;
     load_kept(member, member->file);
-    load_kept(member, member->calls.also);
-    member->calls.also = NULL; /* was only lent */
+    load_kept(member, member->also);
     if (member->kept != NULL || member->calls.on_old_map != NULL)
-        member->file_ms = now + FILE_AFTER_MS;
+        member->file_ms = now + MEMBER_FILE_MS;
 }
 
 int member_open(const struct member_options *options, struct member **out, char *why)

@@ -47,13 +47,14 @@ struct member_options {
     bool registers_at_once;            /* false: only after member_register(true) */
     struct ring_parameters parameters; /* of a new ring, and expected of another; for a node */
     const char *file;                  /* the last map; NULL: none is kept */
-    const char *also; /* another file to begin with, if its map is later; never written; or NULL */
+    const char *also; /* another one; what is begun with is the later map; or NULL */
     /* Called on the member's thread. A map is lent for the call: ring_map_ref keeps it. */
     void (*on_map)(void *context, const struct ring_map *map);
-    /* ZooKeeper has not answered since the member was opened, and this map is of the file or of
-     * another node. Before on_map, for a node. `start`: the map has the node, at its address, under
-     * this start id, which is the node's from now on; 0: it has not. A NULL map: none is known.
-     * The callback may be NULL: then the node stays what it is. */
+    /* ZooKeeper is away and has not registered the node since the member was opened, and this map
+     * is the last one known: of the file, of another node, or read before the connection was lost.
+     * Before on_map, for a node. `start`: the map has the node, at its address, under this start
+     * id, which is the node's from now on; 0: it has not. A NULL map: none is known. The callback
+     * may be NULL: then the node stays what it is. */
     void (*on_old_map)(void *context, const struct ring_map *map, uint64_t start);
     /* The session was lost and there is a new one: others may have taken the node for gone. */
     void (*on_session_lost)(void *context);

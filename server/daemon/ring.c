@@ -78,6 +78,7 @@ static void fill_options(const struct config *config, const long *gid, struct da
     const struct config_ring *ring = &config->ring;
     struct ring_options *options = &out->options;
     snprintf(out->published, sizeof(out->published), "%s/%s", config->directory, DAEMON_RING_FILE);
+    snprintf(out->also, sizeof(out->also), "%s-%s", out->published, ring->cluster);
     *options = (struct ring_options){.parameters = {.slots = (uint16_t)ring->slots,
                                                     .replicas = (uint8_t)ring->replicas,
                                                     .kind = RING_SIDEPOND},
@@ -88,6 +89,7 @@ static void fill_options(const struct config *config, const long *gid, struct da
                                      .list = out->list,
                                      .list_count = ring->node_count,
                                      .file = ring->file,
+                                     .also = out->also,
                                      .published = out->published,
                                      .on_published = on_published,
                                      .context = (void *)(uintptr_t)gid,

@@ -10,14 +10,16 @@
 #include "server/net/net.h"
 #include "server/ring/ring.h"
 
-#define DAEMON_RING_FILE "ring" /* in the pond's directory: the map, for processes of this host */
+/* In the pond's directory: the map, for processes of this host; and with "-CLUSTER" behind it the
+ * last map of that ring, for this daemon's own starts. */
+#define DAEMON_RING_FILE "ring"
 
 /* What options point to that is not the configuration's. */
 struct daemon_ring {
     struct ring_options options;
     struct ring_node *list;
     char *credential, *password;
-    char published[4096];
+    char published[4096], also[4096 + RING_NAME_BYTES];
 };
 
 /* Reads the passwords' files. `gid` must live as long as the ring: whose the published file is, -1:

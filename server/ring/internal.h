@@ -35,6 +35,7 @@ enum {
     RECENT_PLACES = 16384,              /* whose copies are counted */
     RECONNECT_MS = 50,                  /* the first time, then twice as long each time, up to */
     RECONNECT_MAX_MS = 500,             /* this; half of it is chance */
+    SLOW_MS = 50,                       /* a write on its way, that MISSED counts: WAIT takes 100 */
     PING_MS = 500,                      /* a connection that has nothing to do */
     PUSH_AGAIN_MS = 1000,               /* after an entry that a peer refused */
     TICK_MS = 50,                       /* of the control thread */
@@ -93,6 +94,7 @@ static inline void slots_drop(struct slots *slots, const struct slots *dropped)
 struct ring_write {
     _Atomic uint32_t references;
     bool tombstone;
+    bool given; /* its version is not of this node, and stays what it is */
     uint32_t slot;
     uint64_t hash, version;
     int64_t expiry_ms;
@@ -171,7 +173,7 @@ struct peer {
     bool idle;        /* the writer waits to be woken */
     bool reachable;   /* the writer is connected */
     bool said_lost;   /* in the log */
-    bool hurry;       /* it answers others here: it is to be connected to at once */
+    bool hurry;       /* it is asked about, or answers: it is to be connected to soon */
     bool heard;       /* its clock is known: */
     struct heard_clock clock;
     bool tried;       /* the writer has tried to connect */

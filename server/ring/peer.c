@@ -18,7 +18,8 @@
  * may be that this node's clock was behind, and then a write would be lost that its client takes
  * for done. So within ack_timeout, while that client waits, the write is stamped again, above the
  * peer's version, unless another one has taken its place here. Not later: by then it would undo
- * what others have written since.
+ * what others have written since. Nor what another has stamped, and this node only passes on: it
+ * may be as old as it says.
  *
  * After an absence that was too long (age.c) nothing of before it is sent: what is queued becomes
  * missed slots, which wait until they have been judged.
@@ -70,6 +71,7 @@ struct writer {
     struct wire wire;
     struct push push;
     uint64_t try_ms, wait_ms; /* when to connect, and how long to wait after that */
+    uint64_t hurry_ms;        /* when, at the earliest, because somebody asks for it */
     unsigned changes;         /* of the address that the connection is to */
     unsigned absences;        /* of this node, that are known here */
     unsigned seed;
@@ -83,6 +85,7 @@ static void back_off(struct writer *writer)
 {
     uint64_t half = writer->wait_ms / 2;
     writer->try_ms = clock_ms() + half + (uint64_t)rand_r(&writer->seed) % (half + 1);
+    writer->hurry_ms = clock_ms() + RECONNECT_MS;
     writer->wait_ms *= 2;
     if (writer->wait_ms > RECONNECT_MAX_MS)
         writer->wait_ms = RECONNECT_MAX_MS;
@@ -435,7 +438,7 @@ static bool restamp(struct writer *writer, uint64_t current)
         return false; /* the peer has gone, and its queue with it */
     struct ring_write *again = NULL;
     ring_see(ring, current);
-    if (clock_ms() < item.since_ms + ring->ack_timeout_ms) {
+    if (!item.write->given && clock_ms() < item.since_ms + ring->ack_timeout_ms) {
         cache_lock(ring->cache, clock_wall_ms());
         again = stamp_again(ring, item.write, current);
         cache_unlock(ring->cache);
@@ -491,7 +494,8 @@ static bool settle_queued(struct writer *writer, const redisReply *reply)
     return there;
 }
 
-static void settle_pushed(struct writer *writer, const redisReply *reply)
+/* Whether those that have the slot now are to get it instead. */
+static bool settle_pushed(struct writer *writer, const redisReply *reply, unsigned slot)
 {
     uint64_t current = 0;
     enum verdict verdict = verdict_of(writer, reply, &current);
@@ -503,7 +507,10 @@ static void settle_pushed(struct writer *writer, const redisReply *reply)
     }
     pthread_mutex_lock(&writer->ring->lock);
     writer->peer->figures.repaired_out += verdict == TAKEN;
+    if (verdict == MOVED)
+        slots_add(&writer->ring->stray, slot);
     pthread_mutex_unlock(&writer->ring->lock);
+    return verdict == MOVED;
 }
 
 /* With the lock: after the last step of a walk. */
@@ -520,13 +527,15 @@ static void end_walk(struct writer *writer)
 static void settle_batch(struct writer *writer)
 {
     struct batch *batch = &writer->batch;
-    bool in_order = true;
+    bool in_order = true, moved = false;
     for (size_t i = 0; i < batch->queued && in_order; i++)
         in_order = settle_queued(writer, batch->replies[i]);
     for (size_t i = batch->queued; i < batch->count; i++)
-        settle_pushed(writer, batch->replies[i]);
+        moved |= settle_pushed(writer, batch->replies[i], batch->writes[i]->slot);
     pthread_mutex_lock(&writer->ring->lock);
     writer->peer->clock = writer->wire.clock;
+    if (moved && ring_epoch(writer->ring) >= writer->wire.epoch)
+        ring_send_stray(writer->ring);
     end_walk(writer);
     struct waiter *waiters = waiters_take(writer->ring, 0);
     if (writer->peer->queue.count == 0)
@@ -626,17 +635,23 @@ static void work(struct writer *writer)
     }
 }
 
+/* With the lock. Who asks may do so all the time: it is not tried more often for that than a node
+ * that has just been lost. */
+static uint64_t connect_at(const struct writer *writer)
+{
+    bool hurry = writer->peer->hurry && writer->hurry_ms < writer->try_ms;
+    return hurry ? writer->hurry_ms : writer->try_ms;
+}
+
 /* Until it is time to connect; false: the thread is to end. */
 static bool goes_on(struct writer *writer)
 {
     struct peer *peer = writer->peer;
     pthread_mutex_lock(&writer->ring->lock);
-    while (!writer->wire.open && !peer->gone && clock_ms() < writer->try_ms &&
-           !atomic_load(&writer->ring->stopping)) {
-        if (peer->changes != writer->changes || peer->hurry)
-            break;
+    while (!writer->wire.open && !peer->gone && clock_ms() < connect_at(writer) &&
+           !atomic_load(&writer->ring->stopping) && peer->changes == writer->changes) {
         peer->idle = true;
-        ring_wait(writer->ring, &peer->wake, writer->try_ms);
+        ring_wait(writer->ring, &peer->wake, connect_at(writer));
         peer->idle = false;
     }
     peer->hurry = false;

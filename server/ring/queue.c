@@ -36,6 +36,7 @@ struct ring_write *write_new(uint64_t hash, unsigned slot, const struct cache_co
         return NULL;
     atomic_init(&write->references, 1);
     write->tombstone = copy->tombstone;
+    write->given = false;
     write->slot = slot;
     write->hash = hash;
     write->version = entry->version;

@@ -403,20 +403,21 @@ void ring_see(struct ring *ring, uint64_t version)
         ring_clock_see(&ring->clock, version);
 }
 
-/* Of a key that is absent here and without memory for a tombstone: the others have it. */
-static struct cache_copy deletion_of(const void *key, size_t key_bytes, uint64_t version)
-{
-    return (struct cache_copy){.entry = {.key = key, .key_bytes = key_bytes, .version = version},
-                               .tombstone = true};
-}
-
-ring_place ring_written(struct ring *ring, uint64_t hash, const void *key, size_t key_bytes)
+/* What there is of a key here goes to the others, or else that it is deleted. `given`: by a version
+ * that somebody else has given; 0: by one of this node. */
+static ring_place pass_on(struct ring *ring, uint64_t hash, const void *key, size_t key_bytes,
+                          uint64_t given)
 {
     struct cache_copy copy;
-    if (!cache_find_copy(ring->cache, hash, key, key_bytes, &copy))
-        copy = deletion_of(key, key_bytes, ring_clock_stamp(&ring->clock, clock_wall_ms()));
+    if (!cache_find_copy(ring->cache, hash, key, key_bytes, &copy)) {
+        uint64_t version = given ? given : ring_clock_stamp(&ring->clock, clock_wall_ms());
+        copy = (struct cache_copy){
+            .entry = {.key = key, .key_bytes = key_bytes, .version = version}, .tombstone = true};
+    }
     unsigned slot = ring_slot_of(ring, key, key_bytes);
     struct ring_write *write = write_new(hash, slot, &copy);
+    if (write)
+        write->given = given != 0;
     pthread_mutex_lock(&ring->lock);
     if (!ring_held_has(&ring->mine, slot))
         slots_add(&ring->foreign[0], slot);
@@ -424,6 +425,12 @@ ring_place ring_written(struct ring *ring, uint64_t hash, const void *key, size_
     pthread_mutex_unlock(&ring->lock);
     write_unref(write);
     return place;
+}
+
+/* Where there is nothing, there was no memory for the tombstone. */
+ring_place ring_written(struct ring *ring, uint64_t hash, const void *key, size_t key_bytes)
+{
+    return pass_on(ring, hash, key, key_bytes, 0);
 }
 
 int ring_apply(struct ring *ring, const struct ring_put *put, uint64_t *current, ring_place *place)
@@ -445,8 +452,9 @@ int ring_apply(struct ring *ring, const struct ring_put *put, uint64_t *current,
                                           .value_bytes = put->value_bytes,
                                           .expiry_ms = put->expiry_ms};
     int status = cache_apply(ring->cache, &stamped, NULL, current);
+    /* What leaves nothing here was a deletion whose tombstone's time is over, or has expired. */
     if (status == SP_OK && put->epoch < epoch)
-        *place = ring_written(ring, put->hash, put->key, put->key_bytes);
+        *place = pass_on(ring, put->hash, put->key, put->key_bytes, put->version);
     if (status == SP_OK && !mine) { /* by a later map than is known here: it is not to go yet */
         pthread_mutex_lock(&ring->lock);
         slots_add(&ring->foreign[0], slot);
@@ -523,6 +531,8 @@ int ring_missed(struct ring *ring, const char *node, unsigned *slots)
         struct slots all = peer->missed;
         slots_join(&all, &peer->sending);
         *slots = slots_count(&all);
+        if (peer->queue.count > 0 && clock_ms() >= queue_at(&peer->queue, 0)->since_ms + SLOW_MS)
+            *slots += *slots == 0;
         /* What is written from now on would be missed, and the one that asks is there. */
         if (!peer->reachable) {
             *slots += *slots == 0;

@@ -35,8 +35,8 @@ struct ring_options {
     uint32_t session_ms;
     const struct ring_node *list; /* all nodes of a ring without ZooKeeper, this one among them */
     size_t list_count;
-    const char *file;      /* the last map; NULL: none is kept */
-    const char *published; /* the file by which processes of this host learn of the map */
+    const char *file, *also; /* the last map of this cluster, in one file or two; or NULL */
+    const char *published;   /* the file by which processes of this host learn of the map */
     /* Told of each time that it has been written, on a thread of the ring's; may be NULL. */
     void (*on_published)(void *context, const char *path);
     void *context;

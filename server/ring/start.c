@@ -30,8 +30,8 @@ static bool copy_options(struct ring *ring, const struct ring_options *from)
     struct ring_options *options = &ring->options;
     *options = *from;
     const char **texts[] = {&options->cluster, &options->zookeeper, &options->credential,
-                            &options->file,    &options->published, &options->user,
-                            &options->password};
+                            &options->file,    &options->also,      &options->published,
+                            &options->user,    &options->password};
     bool good = true;
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         good &= copy_text(texts[i]);
@@ -55,8 +55,8 @@ static void wipe(const char *secret)
 static void free_options(struct ring_options *options)
 {
     const char *texts[] = {options->cluster, options->zookeeper, options->credential,
-                           options->file,    options->published, options->user,
-                           options->password};
+                           options->file,    options->also,      options->published,
+                           options->user,    options->password};
     wipe(options->credential);
     wipe(options->password);
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
@@ -134,7 +134,7 @@ static void on_status(void *context, const struct member_status *status)
 {
     struct ring *ring = context;
     static const char *const links[] = {"is away", "is connected", "refuses this node"};
-    if (status->link == MEMBER_CONNECTED)
+    if (status->link == MEMBER_CONNECTED && status->registered) /* and so the map has been read */
         ring_stand_up(ring);
     if (atomic_exchange(&ring->member_link, (int)status->link) == (int)status->link)
         return;
@@ -164,7 +164,7 @@ static int open_member(struct ring *ring, char *why)
                                           .registers_at_once = true,
                                           .parameters = options->parameters,
                                           .file = options->file,
-                                          .also = options->published,
+                                          .also = options->also,
                                           .on_map = on_map,
                                           .on_old_map = on_old_map,
                                           .on_session_lost = on_session_lost,
@@ -173,8 +173,9 @@ static int open_member(struct ring *ring, char *why)
                                           .context = ring};
     struct member *opened = NULL;
     atomic_store(&ring->member_link, MEMBER_CONNECTING);
-    int status = member_open(&member, &opened, why);
+    /* No map is taken before it is known here, to which what this node is complete for is told. */
     pthread_mutex_lock(&ring->member_lock);
+    int status = member_open(&member, &opened, why);
     ring->member = opened;
     pthread_mutex_unlock(&ring->member_lock);
     return status;

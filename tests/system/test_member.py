@@ -7,10 +7,13 @@ has a cluster of its own there. Every wait is for a condition.
 """
 import os
 import shutil
+import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -18,6 +21,63 @@ import zookeeper_kit
 from member_kit import SESSION_MS, SLOW, Node
 
 NOTICE_SECONDS = 3.0 * SLOW  # for a loaded machine, above what the protocol takes
+
+
+class Cutter:
+    """Passes on to a server of ZooKeeper, but for the answer to the entry's making: it cuts the
+    connection instead, once."""
+    CREATE = 1
+
+    def __init__(self, port, entry):
+        self.port, self.entry, self.cut, self.awaited = port, entry, False, None
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.servers = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        while True:
+            try:
+                link = self.listener.accept()[0]
+            except OSError:
+                return  # the test is over
+            with link, socket.create_connection(("127.0.0.1", self.port)) as server:
+                self._relay(link, server)
+
+    def _relay(self, link, server):
+        received = {link: b"", server: b""}
+        try:
+            while True:
+                for one in select.select([link, server], [], [])[0]:
+                    more = one.recv(1 << 16)
+                    if not more:
+                        return
+                    received[one] += more
+                    while (packet := self._take(received, one)) is not None:
+                        if one is server and packet[4:8] == self.awaited:
+                            self.awaited, self.cut = None, True
+                            return
+                        (link if one is server else server).sendall(packet)
+                        if one is link and not self.cut and self._makes(packet):
+                            self.awaited = packet[4:8]
+        except OSError:
+            pass
+
+    @staticmethod
+    def _take(received, one):
+        size = 4 + int.from_bytes(received[one][:4], "big")
+        if len(received[one]) < max(size, 8):
+            return None
+        packet, received[one] = received[one][:size], received[one][size:]
+        return packet
+
+    def _makes(self, packet):
+        return int.from_bytes(packet[8:12], "big") == self.CREATE and self.entry in packet
+
+    def end(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+        self.listener.close()
 
 
 class MemberTest(unittest.TestCase):
@@ -254,6 +314,17 @@ class NameTest(MemberTest):
 
 
 class LossTest(MemberTest):
+    def test_the_answer_to_registering_is_lost(self):
+        """The node finds its entry made, and is as good a member as any: it becomes a holder."""
+        a = self.ring("a")[0]
+        cutter = Cutter(self.zookeeper.ports[0], b"/nodes/b")
+        self.addCleanup(cutter.end)
+        b = self.node("b", servers=cutter.servers)
+        b.wait_nodes("a", "b")
+        self.assertTrue(cutter.cut)
+        self.same_map(a, b)
+        b.close()
+
     def test_session_expires(self):
         a, b, c = self.ring("a", "b", "c")
         b.signal(signal.SIGSTOP)

@@ -177,6 +177,7 @@ class FakePeer:
 
     def __init__(self, listener):
         self.listener, self.most, self.keys = listener, 0, set()
+        self.answer = b":1\r\n"
         listener.listen()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -194,7 +195,7 @@ class FakePeer:
             while True:
                 if waiting and not select.select([link], [], [], 0.05)[0]:
                     self.most = max(self.most, bytes_waiting)
-                    link.sendall(b":1\r\n" * waiting)
+                    link.sendall(self.answer * waiting)
                     waiting = bytes_waiting = 0
                 more = link.recv(1 << 20)
                 if not more:
@@ -237,6 +238,79 @@ class LargeTest(RepairCase):
         self.assertEqual(peer.keys, set(sizes))
         self.assertGreaterEqual(peer.most, 3000000)
         self.assertLess(peer.most, 3400000)
+
+
+class SlowTest(RepairCase):
+    """The other node is there, but slow, or of another mind."""
+
+    def setUp(self):
+        super().setUp()
+        self.a = self.start("a")
+        wait_for(self.a.is_whole, "a believes itself", 20)
+
+    def test_what_is_on_its_way(self):
+        """What was acknowledged because the other was too slow is counted as missed until it has
+        got it."""
+        peer = FakePeer(self.held["b"])
+        wait_for(lambda: self.a.missed("b") == 0, "they are connected", 5)
+        keys = [f"key:{i}".encode() for i in range(3000)]
+        with Connection(self.a.unix) as c:
+            c.socket.sendall(b"".join(request(("SET", key, "v")) for key in keys))
+            for _ in keys:
+                self.assertEqual(c.read(), ("+", b"OK"))
+        missed = self.a.missed("b")
+        self.assertTrue(missed or peer.keys.issuperset(keys))
+        wait_for(lambda: self.a.missed("b") == 0, "the other has caught up", 20)
+        self.assertGreaterEqual(peer.keys, set(keys))
+
+    def test_what_is_no_longer_its_own(self):
+        """What was missed, and the node has no longer to do with, is for those that have."""
+        self.a.set("key", "v")
+        peer = FakePeer(self.held["b"])
+        peer.answer = b"-MOVED 1\r\n"
+        wait_for(lambda: b"key" in peer.keys, "it is sent")
+        peer.keys.clear()
+        wait_for(lambda: b"key" in peer.keys, "it is sent to the slot's nodes")
+        peer.answer = b":1\r\n"
+        wait_for(lambda: self.a.missed("b") == 0, "all is sent")
+
+    def test_asking_does_not_connect(self):
+        """Who asks for MISSED all the time makes nobody connect all the time."""
+        tries, until = 0, time.monotonic() + 1
+        self.held["b"].listen()
+        self.held["b"].setblocking(False)
+        with Connection(self.a.unix) as c:
+            while time.monotonic() < until:
+                self.assertGreater(c.command("SIDEPOND", "MISSED", "b")[1], 0)
+                try:
+                    self.held["b"].accept()[0].close()
+                    tries += 1
+                except BlockingIOError:
+                    pass
+        self.assertTrue(2 <= tries <= 25, tries)
+
+
+class PassedOnTest(RepairCase):
+    def test_what_is_old_stays_old(self):
+        """What comes by an older map is passed on with the version that it came with, also where it
+        leaves nothing behind: a newer entry that only the other node has stays."""
+        a, b = self.start_both()
+        hour = 3600000 << 8
+        now = now_version()
+        with Connection(a.unix) as at_a, Connection(b.unix) as at_b:
+            epoch = at_b.command("SIDEPOND", "ATTACH", 0)[1][1][1]
+            at_a.command("SIDEPOND", "ATTACH", 0)
+            for key, version in (("erased", now), ("lapsed", now), ("put", now),
+                                 ("gone", now - 4 * hour)):
+                self.assertEqual(at_b.command("SIDEPOND", "PUT", epoch, version, 0, key, "v")[0], ":")
+            for call in (("ERASE", 0, now - 2 * hour, "erased"),
+                         ("PUT", 0, now - 2 * hour, 1, "lapsed", "old"),
+                         ("PUT", 0, now - 2 * hour, 0, "put", "old"),
+                         ("ERASE", 0, now - 2 * hour, "gone")):
+                self.assertEqual(at_a.command("SIDEPOND", *call)[0], "*")
+        b.await_value("gone", None)  # the last one that is passed on
+        for key in ("erased", "lapsed", "put"):
+            self.assertEqual(b.ask("GET", key), ("$", b"v"), key)
 
 
 class NoMapTest(unittest.TestCase):

@@ -8,7 +8,10 @@ ponds that do not. At the end the digests of all holders of each slot are compar
 """
 import os
 import shutil
+import socket
+import struct
 import sys
+import threading
 import time
 import unittest
 
@@ -17,6 +20,42 @@ import zookeeper_kit
 from daemon_kit import free_port, wait_for
 
 ALONE_SECONDS = 2  # after which a node that reaches nobody believes what it has
+
+
+class Dropper:
+    """What accepts each session of ZooKeeper, and drops it a moment later, without an answer to what
+    it is asked; one after the other."""
+
+    def __init__(self, port):
+        self.sessions = 0
+        self.listener = socket.create_server(("127.0.0.1", port))
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        while True:
+            try:
+                link = self.listener.accept()[0]
+            except OSError:
+                return  # the test is over
+            with link:
+                self._drop(link)
+
+    def _drop(self, link):
+        link.settimeout(0.05)
+        try:
+            wanted_ms = struct.unpack(">I", link.recv(4096)[16:20])[0]
+            link.sendall(struct.pack(">IIIQI16s?", 37, 0, wanted_ms, 7, 16, bytes(16), False))
+            self.sessions += 1
+            while link.recv(4096):
+                pass
+        except (OSError, struct.error):
+            pass
+
+    def end(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+        self.listener.close()
 
 
 @unittest.skipUnless(zookeeper_kit.available(), "there is no ZooKeeper here")
@@ -96,6 +135,23 @@ class Away(test_ring_daemon.Ring):
             wait_for(node.holds_all, f"{node.name} holds its slots again")
         self.check_all(known)
 
+    def test_zookeeper_takes_sessions_and_drops_them(self):
+        """It has answered nothing by that: the node comes back by the last map, and stands in."""
+        nodes = self.ring(2)
+        known = self.put(nodes[0], 50, b"value")
+        nodes[0].kill()
+        self.ensemble.kill()
+        dropper = Dropper(self.ensemble.ports[0])
+        self.addCleanup(dropper.end)
+        nodes[0].start()
+        wait_for(nodes[0].holds_all, "it holds its slots again")
+        sessions = dropper.sessions
+        wait_for(lambda: dropper.sessions > sessions + 2, "more of them have been dropped")
+        self.assertEqual(self.info(nodes[0], "ring_stands_in"), "1")
+        for node in nodes:
+            for key, value in known.items():
+                self.assertEqual(node.call("GET", key), value)
+
     def test_nobody_else_is_there(self):
         nodes = self.ring()
         known = self.put(nodes[0], 60, b"value")
@@ -142,6 +198,19 @@ class Away(test_ring_daemon.Ring):
         wait_for(lambda: "n0" in nodes[1].map().names and nodes[1].map().is_settled(),
                  "it is in the ring again")
         self.check_all(known)
+
+    def test_a_pond_goes_over_to_another_ring(self):
+        """What lies in its directory is not the map of the other ring, and the first one's nodes, though
+        they answer, are none of the other's."""
+        nodes = self.ring(2)
+        nodes[0].kill()
+        nodes[0].source = (f"  zookeeper: \"{self.ensemble.servers}\"\n  cluster: other\n"
+                           "  session: 1s\n")
+        nodes[0].configure("")
+        nodes[0].start()
+        wait_for(nodes[0].map, "it has a map")
+        wait_for(nodes[0].holds_all, "it holds its slots")
+        self.assertEqual(nodes[0].map().names, ["n0"])
 
     def test_a_later_map_is_learnt_while_it_runs(self):
         """A node that alone has lost ZooKeeper does not go on by a map that others have left."""
