@@ -388,6 +388,8 @@ static int run_round(struct batch *batch)
             time_is_over(batch);
     }
     lanes_end(&batch->lanes);
+    if (batch->rules->round_over != NULL)
+        batch->rules->round_over(batch);
     return status;
 }
 

@@ -434,6 +434,8 @@ struct batch_rules {
     void (*prepare)(struct batch *batch, uint32_t item, unsigned part, struct answer *answer);
     enum verdict (*answered)(struct batch *batch, uint32_t item, unsigned part,
                              struct answer *answer, const struct node *node);
+    /* May be NULL. After each round, with its view: what was answered in it is done by that. */
+    void (*round_over)(struct batch *batch);
 };
 
 struct batch {

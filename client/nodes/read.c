@@ -73,7 +73,7 @@ static int plan_gets(struct batch *batch)
     return SP_OK;
 }
 
-static const struct batch_rules get_rules = {plan_gets, put_get, prepare_get, answered_get};
+static const struct batch_rules get_rules = {plan_gets, put_get, prepare_get, answered_get, NULL};
 
 /* On Redis nodes, once more where it may be found; all together no longer than the hedging delay.
  */
