@@ -140,10 +140,12 @@ static void prepare_item(struct batch *batch, uint32_t at, unsigned part, struct
     answer->tree = part == 0;
 }
 
-static bool is_absent(const struct calls *calls, const struct call_plan *plan,
-                      const struct sp_reply *reply)
+static bool is_absent(const struct batch *batch, uint32_t at, const struct sp_reply *reply,
+                      const struct node *node)
 {
-    return calls->redis && plan->info->reads && plan->place.keyed && reply->type == SP_REPLY_NULL;
+    const struct call_plan *plan = &((const struct calls *)batch->context)->plans[at];
+    return reply->type == SP_REPLY_NULL && plan->info->reads && plan->place.keyed &&
+           batch_doubts(batch, &batch->items[at], node);
 }
 
 /* An error is the reply, unless it says that the node has not done it and another one may. */
@@ -162,7 +164,7 @@ static enum verdict judge_reply(struct batch *batch, uint32_t at, struct sp_repl
     }
     sp_reply_free(call->reply);
     call->reply = reply;
-    if (is_absent(calls, &calls->plans[at], reply))
+    if (is_absent(batch, at, reply, node))
         return view_holds(batch->view, item->slot, node) ? VERDICT_ABSENT : VERDICT_REFUSED;
     item->status = SP_OK;
     call->copies.have = calls->plans[at].info->writes && reply->type != SP_REPLY_ERROR;

@@ -52,7 +52,7 @@ static enum verdict answered_get(struct batch *batch, uint32_t at, unsigned part
         return VERDICT_DONE;
     case SP_REPLY_NULL:
         /* What a target of Redis lacks, it may not have been given yet. */
-        if (batch->view->map->parameters.kind == RING_REDIS)
+        if (batch_doubts(batch, item, node))
             return view_holds(batch->view, item->slot, node) ? VERDICT_ABSENT : VERDICT_REFUSED;
         item->status = SP_ENOTFOUND;
         return VERDICT_DONE;

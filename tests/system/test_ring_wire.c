@@ -196,6 +196,21 @@ static void test_missed(void **state)
     assert_int_equal(copies.have, 0);
 }
 
+/* Who is the only one to have missed nothing is waited for, though the other has it. */
+static void test_late_but_needed(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *owner = copy_of(two, "k", 0), *next = copy_of(two, "k", 1);
+    struct sp_ring_copies copies;
+    atomic_store(&next->missed, 1);
+    atomic_store(&owner->full, 1);
+    assert_ok(sp_ring_set(two->ring, K("k"), K("v"), 0, SP_RING_ONE, &copies));
+    assert_int_equal(copies.have, 1);
+    atomic_store(&next->put_late_ms, 60);
+    assert_ok(sp_ring_set(two->ring, K("k"), K("w"), 0, SP_RING_ONE, &copies));
+    assert_int_equal(copies.have, 2);
+}
+
 /* --- reads --------------------------------------------------------------------------------------
  */
 
@@ -264,6 +279,33 @@ static void test_behind(void **state)
     atomic_store(&owner->missed, 0);
     await(all_trusted, two);
     assert_int_equal(atomic_load(&owner->misses), 0);
+}
+
+/* Where each copy missed something of the slot, a key is absent if both say so. */
+static void test_absent_of_both(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *owner = copy_of(two, "{t}x", 0), *next = copy_of(two, "{t}x", 1);
+    const char *const arguments[] = {"GET", "{t}x"};
+    struct sp_ring_call call = {.argument_count = 2, .arguments = arguments};
+    struct sp_buffer value = {0};
+    for (unsigned i = 0; i < 2; i++)
+        atomic_store(&two->nodes[i].missed, 1);
+    atomic_store(&owner->full, 1);
+    assert_ok(sp_ring_set(two->ring, K("{t}x"), K("v"), 0, SP_RING_ONE, NULL));
+    atomic_store(&next->full, 1);
+    assert_ok(sp_ring_set(two->ring, K("{t}y"), K("w"), 0, SP_RING_ONE, NULL));
+    assert_value(two->ring, "{t}x", "v");
+    assert_value(two->ring, "{t}y", "w");
+    assert_ok(sp_ring_call(two->ring, &call, 1));
+    assert_string_equal(call.reply->text, "v");
+    sp_reply_free(call.reply);
+    assert_status(SP_ENOTFOUND, sp_ring_get(two->ring, K("{t}z"), &value));
+    atomic_store(&next->not_held, 1);
+    assert_value(two->ring, "{t}x", "v"); /* it knows better in a moment */
+    atomic_store(&next->hangs_up, true);
+    assert_status(SP_ENOTFOUND, sp_ring_get(two->ring, K("{t}x"), &value));
+    sp_buffer_free(&value);
 }
 
 /* A silent owner: the next copy answers after the delay, and at once when the breaker is open. */
@@ -728,6 +770,8 @@ int main(void)
         TEST(test_moved),
         TEST(test_later_epoch),
         TEST(test_too_many_answers),
+        TEST(test_late_but_needed),
+        TEST(test_absent_of_both),
         cmocka_unit_test_setup_teardown(test_behind_before, begin_few_slots, end),
         cmocka_unit_test_setup_teardown(test_behind_of_three, begin_few_slots, end),
         cmocka_unit_test_setup_teardown(test_target_of_redis, begin_redis, end),
