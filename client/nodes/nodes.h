@@ -224,8 +224,8 @@ bool view_holds(const struct view *view, unsigned slot, const struct node *node)
 struct sp_ring;
 struct view *view_take(struct sp_ring *ring); /* NULL: there is none yet */
 void view_give(struct view *view);
-/* Makes a view of the map, resolves names of nodes that are new, and puts it in the place of the
- * one before. */
+/* Makes a view of the map, finds the addresses of nodes that are new, and puts it in the place of
+ * the one before. Waits for the resolver only if that is the first one. */
 int view_install(struct sp_ring *ring, const struct ring_map *map);
 
 /* --- ring.c ---------------------------------------------------------------------------------- */
@@ -524,6 +524,8 @@ void copy_forget(struct node *node);
 /* --- lookup.c: on the keeper's thread -------------------------------------------------------- */
 
 void lookup_want(struct node *node);
+/* Looks up those of the view that have no address; waits a short while for them. */
+void lookup_await(struct sp_ring *ring, const struct view *view);
 void lookup_keep(struct sp_ring *ring, const struct view *view);
 void lookup_end(struct sp_ring *ring); /* when there is no keeper any more */
 
