@@ -222,7 +222,10 @@ static void dump(struct fake_node *node, int fd, const char *key)
 static void redis(struct fake_node *node, int fd, redisReply **words)
 {
     const char *name = words[0]->str;
-    if (strcmp(name, "SET") == 0 && atomic_load(&node->loses) > 0)
+    bool writes = strcmp(name, "SET") == 0 || strcmp(name, "RESTORE") == 0;
+    if (writes && atomic_load(&node->full) > 0)
+        say(fd, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+    else if (strcmp(name, "SET") == 0 && atomic_load(&node->loses) > 0)
         atomic_fetch_sub(&node->loses, 1);
     else if (strcmp(name, "SET") == 0)
         write_entry(node, fd, words[1]->str, words[2]->str);

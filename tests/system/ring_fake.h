@@ -45,7 +45,7 @@ struct fake_node {
     _Atomic unsigned missed;      /* what MISSED says */
     _Atomic bool alone;           /* WAIT says that no other node has it */
     _Atomic unsigned says_twice;  /* so many GETs are answered twice */
-    _Atomic unsigned full;        /* so many PUTs are refused for lack of memory */
+    _Atomic unsigned full;        /* PUTs are refused for lack of memory, so many; of Redis, SETs */
     _Atomic unsigned put_late_ms; /* PUTs are done and answered so late */
     _Atomic unsigned loses;       /* so many SETs are neither done nor answered */
     _Atomic bool deleted_by_dump; /* a key is deleted as soon as it has been dumped */
