@@ -4,8 +4,7 @@
  * not with each connection.
  *
  * Limits: the first NODE_ADDRESSES of a name. A name that is none of numbers is looked up by the
- * system, which has its own time-outs; that is waited for by the thread that makes the view, never
- * by a call.
+ * system, which has its own time-outs; that is waited for by the thread that makes the first view.
  */
 #include <arpa/inet.h>
 #include <netdb.h>

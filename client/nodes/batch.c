@@ -135,6 +135,15 @@ static bool is_believed(const struct batch *batch, const struct item *item, cons
     return false;
 }
 
+bool batch_doubts(const struct batch *batch, const struct item *item, const struct node *node)
+{
+    for (unsigned i = 0; i < item->trusted; i++)
+        if (batch->view->nodes[item->candidates[i]] == node)
+            return batch->view->map->parameters.kind == RING_REDIS ||
+                   node_distrusted(node, item->slot);
+    return true;
+}
+
 static void take_verdict(struct batch *batch, struct item *item, enum verdict verdict,
                          const struct lane *lane)
 {
@@ -215,7 +224,8 @@ static int put_item(struct batch *batch, struct lane *lane, uint32_t at)
 
 /* Whether the item has another candidate that may be asked by now. Those that are not trusted may
  * have an old value, so silence of the others is no reason to ask them before half of the time is
- * over; nor is it that another one knows of no value, or does not yet know whether its own counts.
+ * over; nor is it that another one does not yet know whether its own counts, or, of Redis, knows of
+ * no value: of sidepondd, that alone is not believed which is not trusted either.
  * Where an absence is believed, a node that is down is not worth another try.
  */
 static bool may_try(const struct batch *batch, struct item *item)
@@ -227,7 +237,8 @@ static bool may_try(const struct batch *batch, struct item *item)
         return false;
     if (item->tried < item->trusted || batch->half_over)
         return true;
-    return item->live == 0 && !item->absent && !item->unsure;
+    bool sidepond = batch->view->map->parameters.kind == RING_SIDEPOND;
+    return item->live == 0 && !item->unsure && (!item->absent || sidepond);
 }
 
 /* To the next candidate to which a lane can be opened. */
@@ -247,7 +258,7 @@ static int send_item(struct batch *batch, size_t wave, uint32_t at)
         item->pending = false;
         batch->waiting--;
     } else {
-        finish(batch, item, item->absent ? SP_ENOTFOUND : item->status);
+        finish(batch, item, item->absent && !item->unsure ? SP_ENOTFOUND : item->status);
     }
     return SP_OK;
 }
@@ -388,6 +399,8 @@ static int run_round(struct batch *batch)
             time_is_over(batch);
     }
     lanes_end(&batch->lanes);
+    if (batch->rules->round_over != NULL)
+        batch->rules->round_over(batch);
     return status;
 }
 
@@ -415,6 +428,16 @@ static int take_view(struct batch *batch)
     return status == SP_OK ? batch->rules->plan(batch) : status;
 }
 
+/* Who could not tell until the end does not count against an absence. */
+static void take_absent(struct batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        struct item *item = &batch->items[i];
+        if (item->done && item->absent && item->status == SP_ENONODE)
+            item->status = SP_ENOTFOUND;
+    }
+}
+
 int batch_run(struct batch *batch)
 {
     uint32_t pause_ms = PAUSE_FIRST_MS;
@@ -436,5 +459,6 @@ int batch_run(struct batch *batch)
         pause_ms = pause_ms < PAUSE_MAX_MS ? pause_ms * 2 : pause_ms;
         status = take_view(batch);
     }
+    take_absent(batch);
     return status;
 }

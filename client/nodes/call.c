@@ -29,7 +29,7 @@ struct calls {
         const struct command_info *info;
         struct command_place place;
         bool passed_on; /* Redis: to be done at the other copies */
-        bool earlier;   /* done by a map before the last one */
+        bool seen_to;   /* its other copies have been dealt with */
         uint8_t results[CANDIDATES_MAX];
     } * plans;
     size_t count;
@@ -118,15 +118,19 @@ static int put_call(const struct sp_ring_call *call, struct sp_buffer *out)
 
 static int put_item(struct batch *batch, uint32_t at, struct sp_buffer *out)
 {
-    static const char others[RING_COPIES_MAX][2] = {"0", "1", "2"};
-    const struct argument wait[] = {
-        {"WAIT", 4}, {others[batch->view->map->parameters.replicas - 1], 1}, {WAIT_MS, 3}};
+    char digits[PUT_NUMBER_BYTES];
+    uint16_t nodes[CANDIDATES_MAX];
     const struct calls *calls = batch->context;
+    const struct call_plan *plan = &calls->plans[at];
     int status = put_call(&calls->at[at], out);
-    if (status != SP_OK || calls->redis || !calls->plans[at].info->writes ||
-        !calls->plans[at].place.keyed || batch->view->map->parameters.replicas == 1)
+    if (status != SP_OK || calls->redis || !plan->info->writes || !plan->place.keyed)
         return status;
+    unsigned count = ring_map_union(batch->view->map, plan->place.slot, nodes);
+    if (count <= 1)
+        return SP_OK;
     batch->items[at].parts = 2;
+    const struct argument wait[] = {
+        {"WAIT", 4}, {digits, put_digits(digits, count - 1)}, {WAIT_MS, 3}};
     return put_arguments(out, wait, 3);
 }
 
@@ -136,10 +140,12 @@ static void prepare_item(struct batch *batch, uint32_t at, unsigned part, struct
     answer->tree = part == 0;
 }
 
-static bool is_absent(const struct calls *calls, const struct call_plan *plan,
-                      const struct sp_reply *reply)
+static bool is_absent(const struct batch *batch, uint32_t at, const struct sp_reply *reply,
+                      const struct node *node)
 {
-    return calls->redis && plan->info->reads && plan->place.keyed && reply->type == SP_REPLY_NULL;
+    const struct call_plan *plan = &((const struct calls *)batch->context)->plans[at];
+    return reply->type == SP_REPLY_NULL && plan->info->reads && plan->place.keyed &&
+           batch_doubts(batch, &batch->items[at], node);
 }
 
 /* An error is the reply, unless it says that the node has not done it and another one may. */
@@ -158,9 +164,9 @@ static enum verdict judge_reply(struct batch *batch, uint32_t at, struct sp_repl
     }
     sp_reply_free(call->reply);
     call->reply = reply;
-    item->status = SP_OK;
-    if (is_absent(calls, &calls->plans[at], reply))
+    if (is_absent(batch, at, reply, node))
         return view_holds(batch->view, item->slot, node) ? VERDICT_ABSENT : VERDICT_REFUSED;
+    item->status = SP_OK;
     call->copies.have = calls->plans[at].info->writes && reply->type != SP_REPLY_ERROR;
     for (uint32_t i = 0; i < batch->view->map->node_count; i++)
         if (batch->view->nodes[i] == node)
@@ -181,6 +187,14 @@ static enum verdict answered_item(struct batch *batch, uint32_t at, unsigned par
     return batch->items[at].verdict;
 }
 
+/* While a slot moves there are more of them than there shall be. */
+static unsigned wanted_copies(const struct ring_map *map, unsigned slot)
+{
+    uint16_t nodes[CANDIDATES_MAX];
+    unsigned count = ring_map_union(map, slot, nodes);
+    return count > map->parameters.replicas ? count : map->parameters.replicas;
+}
+
 static int plan_calls(struct batch *batch)
 {
     struct calls *calls = batch->context;
@@ -191,7 +205,6 @@ static int plan_calls(struct batch *batch)
     for (size_t i = 0; i < calls->count && status == SP_OK; i++) {
         struct call_plan *plan = &calls->plans[i];
         struct item *item = &batch->items[i];
-        plan->earlier = item->done;
         if (item->done)
             continue;
         status = plan_call(commands, &calls->at[i], of->slots, plan);
@@ -201,12 +214,10 @@ static int plan_calls(struct batch *batch)
         item->keyless = !plan->place.keyed;
         item->once = !plan->info->reads;
         if (plan->info->writes && plan->place.keyed)
-            calls->at[i].copies.want = of->replicas;
+            calls->at[i].copies.want = wanted_copies(batch->view->map, plan->place.slot);
     }
     return status;
 }
-
-static const struct batch_rules call_rules = {plan_calls, put_item, prepare_item, answered_item};
 
 /* --- the other copies, of Redis -----------------------------------------------------------------
  */
@@ -281,6 +292,7 @@ static void send_copies(struct calls *calls, const struct batch *batch, struct l
             lane_start(lanes, &lanes->at[i], lanes->at[i].wanted);
 }
 
+/* Those that were done in this round. */
 static void pass_on(struct calls *calls, const struct batch *batch)
 {
     struct lanes lanes;
@@ -288,7 +300,7 @@ static void pass_on(struct calls *calls, const struct batch *batch)
     for (size_t i = 0; i < calls->count; i++) {
         struct call_plan *plan = &calls->plans[i];
         plan->passed_on = plan->info->writes && plan->place.keyed && calls->at[i].copies.have > 0 &&
-                          !plan->earlier;
+                          !plan->seen_to;
         some |= plan->passed_on;
     }
     if (!some)
@@ -316,15 +328,32 @@ static void note_behind(struct calls *calls, const struct batch *batch, uint32_t
     const struct sp_ring_call *call = &calls->at[at];
     const struct call_plan *plan = &calls->plans[at];
     uint16_t nodes[CANDIDATES_MAX];
-    if (call->copies.have == 0 || call->copies.have >= map->parameters.replicas ||
-        !plan->place.keyed)
+    if (call->copies.have == 0 || plan->seen_to || !plan->place.keyed)
         return;
     unsigned count = ring_map_union(map, plan->place.slot, nodes);
+    if (call->copies.have >= count)
+        return;
     for (unsigned i = 0; i < count; i++)
         if (nodes[i] != batch->items[at].answered_by)
             trust_behind(calls->ring, batch->view, batch->view->nodes[nodes[i]], plan->place.slot,
                          batch->view->nodes[batch->items[at].answered_by]);
 }
+
+/* While the view is there by which they were done: the positions and slots are of that. */
+static void see_to_copies(struct batch *batch)
+{
+    struct calls *calls = batch->context;
+    if (calls->redis)
+        pass_on(calls, batch);
+    for (uint32_t i = 0; i < calls->count; i++) {
+        if (!calls->redis)
+            note_behind(calls, batch, i);
+        calls->plans[i].seen_to |= calls->at[i].copies.have > 0;
+    }
+}
+
+static const struct batch_rules call_rules = {plan_calls, put_item, prepare_item, answered_item,
+                                              see_to_copies};
 
 /* --- calls --------------------------------------------------------------------------------------
  */
@@ -337,10 +366,6 @@ static int run_calls(struct calls *calls, struct item *items)
                           .items = items,
                           .count = calls->count};
     int status = batch_run(&batch);
-    if (status == SP_OK && calls->redis)
-        pass_on(calls, &batch);
-    for (uint32_t i = 0; i < calls->count && status == SP_OK && !calls->redis; i++)
-        note_behind(calls, &batch, i);
     view_give(batch.view);
     for (size_t i = 0; i < calls->count; i++) {
         struct sp_ring_call *call = &calls->at[i];

@@ -211,7 +211,7 @@ static int copy_from(struct sp_ring *ring, const struct view *view, struct node 
     for (unsigned i = 0; i < COPY_TRIES && (status == SP_OK || status == SP_ENOTFOUND); i++) {
         struct sp_buffer *old = &dumps[i % 2], *now = &dumps[1 - i % 2];
         before = status;
-        if (before == SP_ENOTFOUND && !key->may_remove)
+        if (before == SP_ENOTFOUND && !key->may_remove && i == 0)
             break;
         status = restore(ring, view, to, key, before == SP_OK ? old : NULL, ttl_ms);
         if (status != SP_OK)

@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * lookup.c - names of nodes, looked up anew: when a node does not answer a PING, as another machine
- * may have its name by now, and when another map comes.
+ * lookup.c - names of nodes, looked up when a node comes with another map, and anew: when it does
+ * not answer a PING, as another machine may have its name by now, and whenever the map changes.
  *
  * The system's resolver may take many seconds. So it is asked by a thread that does nothing else,
  * for one node at a time, of which the keeper takes the result in one of its next turns. Calls know
  * nothing of it. Where an address is none of the node's any more, idle connections to it are
- * closed.
+ * closed. Another map is put to use when its new nodes have been found, or after FIRST_MS: then
+ * those that have not cannot be reached for the time being.
  *
  * Limits: the name of a node is looked up once a second at most. Closing the ring waits for a
  * lookup under way.
  */
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 
 #include "alloc/clock.h"
 #include "client/cache/link.h"
 #include "client/nodes/nodes.h"
 
 #define EVERY_US 1000000u /* for one node */
+#define FIRST_MS 200u     /* for all that are new in a map */
 
 static void *look_up(void *context)
 {
@@ -90,15 +93,20 @@ static void take_result(struct sp_ring *ring)
         atomic_store_explicit(&node->probe_us, 0, memory_order_relaxed);
 }
 
-/* That which has waited longest. */
+/* Whether a is to be looked up before b: it has no address, or has waited longer. */
+static bool comes_first(const struct node *a, const struct node *b)
+{
+    bool none = a->addresses.count == 0;
+    return none != (b->addresses.count == 0) ? none : a->lookup_us < b->lookup_us;
+}
+
 static struct node *next_of(const struct view *view)
 {
     uint64_t now = clock_us();
     struct node *next = NULL;
     for (uint32_t i = 0; i < view->map->node_count; i++) {
         struct node *node = view->nodes[i];
-        if (node->lookup && node->lookup_us <= now &&
-            (next == NULL || node->lookup_us < next->lookup_us))
+        if (node->lookup && node->lookup_us <= now && (next == NULL || comes_first(node, next)))
             next = node;
     }
     return next;
@@ -123,6 +131,44 @@ void lookup_keep(struct sp_ring *ring, const struct view *view)
     struct node *node = next_of(view);
     if (node != NULL)
         begin(ring, node);
+}
+
+/* Whether a node that has no address is being looked up, or will be now. */
+static bool some_new(const struct lookup *lookup, const struct view *view)
+{
+    uint64_t now = clock_us();
+    for (uint32_t i = 0; i < view->map->node_count; i++) {
+        const struct node *node = view->nodes[i];
+        if (node->addresses.count == 0 &&
+            (lookup->node == node || (node->lookup && node->lookup_us <= now)))
+            return true;
+    }
+    return false;
+}
+
+/* Until a lookup is done; false: the time is over, or the ring is to end. */
+static bool await_done(struct sp_ring *ring, const struct timespec *until)
+{
+    int waited = 0;
+    pthread_mutex_lock(&ring->mutex);
+    while (!ring->stopping && waited == 0 &&
+           !atomic_load_explicit(&ring->lookup.done, memory_order_acquire))
+        waited = pthread_cond_timedwait(&ring->woken, &ring->mutex, until);
+    bool stopping = ring->stopping;
+    pthread_mutex_unlock(&ring->mutex);
+    return waited == 0 && !stopping;
+}
+
+void lookup_await(struct sp_ring *ring, const struct view *view)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += FIRST_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    do
+        lookup_keep(ring, view);
+    while (ring->lookup.running && some_new(&ring->lookup, view) && await_done(ring, &until));
 }
 
 void lookup_end(struct sp_ring *ring)

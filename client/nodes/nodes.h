@@ -224,8 +224,8 @@ bool view_holds(const struct view *view, unsigned slot, const struct node *node)
 struct sp_ring;
 struct view *view_take(struct sp_ring *ring); /* NULL: there is none yet */
 void view_give(struct view *view);
-/* Makes a view of the map, resolves names of nodes that are new, and puts it in the place of the
- * one before. */
+/* Makes a view of the map, finds the addresses of nodes that are new, and puts it in the place of
+ * the one before. Waits for the resolver only if that is the first one. */
 int view_install(struct sp_ring *ring, const struct ring_map *map);
 
 /* --- ring.c ---------------------------------------------------------------------------------- */
@@ -434,6 +434,8 @@ struct batch_rules {
     void (*prepare)(struct batch *batch, uint32_t item, unsigned part, struct answer *answer);
     enum verdict (*answered)(struct batch *batch, uint32_t item, unsigned part,
                              struct answer *answer, const struct node *node);
+    /* May be NULL. After each round, with its view: what was answered in it is done by that. */
+    void (*round_over)(struct batch *batch);
 };
 
 struct batch {
@@ -454,6 +456,8 @@ struct batch {
 /* Asks until all items are done or the ring's time-out is over; each has its status. The caller
  * sets ring, rules, context, items, count. What is returned is about the batch as a whole. */
 int batch_run(struct batch *batch);
+/* Another copy may have what this node lacks: it is of Redis, or missed writes of the slot. */
+bool batch_doubts(const struct batch *batch, const struct item *item, const struct node *node);
 /* What an error of a node means for an item; sets its status, and why. */
 enum verdict verdict_of_error(struct batch *batch, struct item *item, const char *text,
                               const struct node *node);
@@ -520,6 +524,8 @@ void copy_forget(struct node *node);
 /* --- lookup.c: on the keeper's thread -------------------------------------------------------- */
 
 void lookup_want(struct node *node);
+/* Looks up those of the view that have no address; waits a short while for them. */
+void lookup_await(struct sp_ring *ring, const struct view *view);
 void lookup_keep(struct sp_ring *ring, const struct view *view);
 void lookup_end(struct sp_ring *ring); /* when there is no keeper any more */
 

@@ -52,7 +52,7 @@ static enum verdict answered_get(struct batch *batch, uint32_t at, unsigned part
         return VERDICT_DONE;
     case SP_REPLY_NULL:
         /* What a target of Redis lacks, it may not have been given yet. */
-        if (batch->view->map->parameters.kind == RING_REDIS)
+        if (batch_doubts(batch, item, node))
             return view_holds(batch->view, item->slot, node) ? VERDICT_ABSENT : VERDICT_REFUSED;
         item->status = SP_ENOTFOUND;
         return VERDICT_DONE;
@@ -73,19 +73,20 @@ static int plan_gets(struct batch *batch)
     return SP_OK;
 }
 
-static const struct batch_rules get_rules = {plan_gets, put_get, prepare_get, answered_get};
+static const struct batch_rules get_rules = {plan_gets, put_get, prepare_get, answered_get, NULL};
 
-/* On Redis nodes, once more where it may be found; all together no longer than the hedging delay.
- */
+/* On Redis nodes, once more where it may be found; all together no longer than the hedging delay,
+ * or without one, than there is time. */
 static void look_again(const struct batch *batch, struct sp_ring_get *gets)
 {
     const uint32_t hedge_ms = batch->ring->settings.hedge_ms;
-    const uint64_t until = clock_us() + hedge_ms * UINT64_C(1000);
-    for (size_t i = 0; i < batch->count && clock_us() < until; i++) {
+    uint64_t now = clock_us();
+    const uint64_t until = hedge_ms != 0 ? now + hedge_ms * UINT64_C(1000) : batch->deadline_us;
+    for (size_t i = 0; i < batch->count && (now = clock_us()) < until; i++) {
         struct item *item = &batch->items[i];
         if (item->done && item->status == SP_ENOTFOUND &&
             copy_find(batch->ring, batch->view, item->slot, gets[i].key, gets[i].key_bytes,
-                      hedge_ms, &gets[i].value))
+                      (uint32_t)((until - now) / 1000 + 1), &gets[i].value))
             item->status = SP_OK;
     }
 }

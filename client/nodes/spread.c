@@ -9,8 +9,10 @@
  * An item is written again, stamped anew, where a node knows a newer entry, and by a newer map
  * where a node has nothing to do with the slot any more.
  *
- * With SP_RING_ONE, who is later than the hedging delay is not waited for once a holder has it;
- * with SP_RING_ALL, once the keeper has found that it does not answer a PING.
+ * With SP_RING_ONE, who is later than the hedging delay is not waited for once a holder has it that
+ * missed nothing of the slot, in this call or before: otherwise each copy of the slot would lack
+ * something that the other has, and none could be read from. With SP_RING_ALL, and in that case,
+ * who is late is waited for until the keeper has found that it does not answer a PING.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -191,10 +193,25 @@ static void place_item(struct spread *spread, struct spread_item *item)
     memset(item->results, RESULT_KEPT_BACK, sizeof item->results);
 }
 
-/* Whoever wants all copies waits for a node that is only slow. */
-static bool is_kept_back(const struct spread *spread, const struct node *node)
+/* Whether, of the item's holders, another one than this has missed nothing of its slot. */
+static bool other_is_trusted(const struct spread *spread, const struct spread_item *item,
+                             const struct node *node)
 {
-    return spread->need == SP_RING_ALL ? node_down(node) : node_kept_back(node);
+    for (unsigned i = 0; i < item->holders; i++) {
+        const struct node *other = spread->view->nodes[item->nodes[i]];
+        if (other != node && !node_distrusted(other, item->slot))
+            return true;
+    }
+    return false;
+}
+
+/* Whoever wants all copies, or the only one that is trusted, waits for a node that is only slow. */
+static bool is_kept_back(const struct spread *spread, const struct spread_item *item,
+                         const struct node *node)
+{
+    return spread->need == SP_RING_ALL || !other_is_trusted(spread, item, node)
+               ? node_down(node)
+               : node_kept_back(node);
 }
 
 /* To all that are not kept back; if there are none, or `kept_back`, to the others. */
@@ -205,7 +222,7 @@ static int put_to_nodes(struct spread *spread, uint32_t at, bool kept_back)
     unsigned asked = 0;
     for (unsigned i = 0; i < item->node_count && status == SP_OK; i++) {
         struct node *node = spread->view->nodes[item->nodes[i]];
-        if (!kept_back && is_kept_back(spread, node)) {
+        if (!kept_back && is_kept_back(spread, item, node)) {
             item->results[i] = RESULT_KEPT_BACK;
             continue;
         }
@@ -233,11 +250,34 @@ static bool holder_has(const struct spread_item *item)
     return false;
 }
 
-static bool all_good(const struct spread *spread)
+/* It has not answered for all that it was asked. */
+static bool is_late(const struct spread *spread, const struct node *node)
 {
-    for (size_t i = 0; i < spread->count; i++)
-        if (spread->items[i].again && !holder_has(&spread->items[i]))
+    for (size_t i = 0; i < spread->lanes.count; i++)
+        if (spread->lanes.at[i].node == node && spread->lanes.at[i].state == LANE_ACTIVE)
+            return true;
+    return false;
+}
+
+/* A holder that missed nothing of the slot so far. */
+static bool trusted_has(const struct spread *spread, const struct spread_item *item)
+{
+    for (unsigned i = 0; i < item->holders; i++) {
+        const struct node *node = spread->view->nodes[item->nodes[i]];
+        if (item->results[i] == RESULT_HAS && !node_distrusted(node, item->slot) &&
+            !is_late(spread, node))
+            return true;
+    }
+    return false;
+}
+
+static bool all_good(const struct spread *spread, bool trusted)
+{
+    for (size_t i = 0; i < spread->count; i++) {
+        const struct spread_item *item = &spread->items[i];
+        if (item->again && !(trusted ? trusted_has(spread, item) : holder_has(item)))
             return false;
+    }
     return true;
 }
 
@@ -297,7 +337,7 @@ static bool waited_enough(const struct spread *spread, uint64_t now, uint64_t gr
         return false;
     /* What nobody has yet is waited for to the end: a node that is late may still take it. */
     bool dead = waits_for_dead(spread);
-    return all_good(spread) && (dead || spread->need == SP_RING_ONE);
+    return (dead || spread->need == SP_RING_ONE) && all_good(spread, !dead);
 }
 
 static int wait_for_answers(struct spread *spread)

@@ -92,7 +92,8 @@ static void new_process(struct sp_ring *ring, struct node *node, uint64_t start)
     atomic_store_explicit(&node->restarted, false, memory_order_relaxed);
 }
 
-/* A name that cannot be resolved is one of a node that cannot be reached, until it can be. */
+/* A name that cannot be resolved is one of a node that cannot be reached, until it can be. With a
+ * view in use, silence of the resolver must not hold up the rest. */
 static struct node *obtain_node(struct sp_ring *ring, const struct ring_node *wanted)
 {
     struct node *node = find_node(ring, wanted);
@@ -105,7 +106,10 @@ static struct node *obtain_node(struct sp_ring *ring, const struct ring_node *wa
     node = node_new(wanted);
     if (node == NULL)
         return NULL;
-    (void)node_resolve(wanted->address, &node->addresses);
+    if (ring->view != NULL && node_has_name(wanted->address))
+        lookup_want(node);
+    else
+        (void)node_resolve(wanted->address, &node->addresses);
     pthread_mutex_lock(&ring->mutex);
     node->next = ring->nodes;
     ring->nodes = node;
@@ -172,6 +176,8 @@ int view_install(struct sp_ring *ring, const struct ring_map *map)
         }
         node_ref(view->nodes[i]);
     }
+    if (ring->view != NULL)
+        lookup_await(ring, view);
     swap_view(ring, view);
     return SP_OK;
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -154,9 +155,10 @@ static void sidepond(struct fake_node *node, int fd, redisReply **words)
         tell_ring(node, fd);
 }
 
-static bool refuses(struct fake_node *node, int fd)
+static bool refuses(struct fake_node *node, int fd, const char *key)
 {
-    if (atomic_load(&node->not_held) == 0)
+    if (atomic_load(&node->not_held) == 0 ||
+        (node->not_held_key[0] != '\0' && strcmp(node->not_held_key, key) != 0))
         return false;
     atomic_fetch_sub(&node->not_held, 1);
     say(fd, "-NOTHELD %llu\r\n", (unsigned long long)atomic_load(&node->epoch));
@@ -166,7 +168,7 @@ static bool refuses(struct fake_node *node, int fd)
 static void get(struct fake_node *node, int fd, const char *key)
 {
     atomic_fetch_add(&node->gets, 1);
-    if (refuses(node, fd))
+    if (refuses(node, fd, key))
         return;
     const struct fake_entry *entry = entry_of(node, key);
     bool twice = atomic_load(&node->says_twice) > 0;
@@ -180,7 +182,7 @@ static void get(struct fake_node *node, int fd, const char *key)
 static void incrby(struct fake_node *node, int fd, redisReply **words)
 {
     atomic_fetch_add(&node->incrs, 1);
-    if (refuses(node, fd))
+    if (refuses(node, fd, words[1]->str))
         return;
     struct fake_entry *entry = entry_of(node, words[1]->str);
     long long sum = (entry->there ? atoll(entry->value) : 0) + atoll(words[2]->str);
@@ -188,6 +190,59 @@ static void incrby(struct fake_node *node, int fd, redisReply **words)
     entry->there = true;
     say(fd, ":%lld\r\n", sum);
 }
+
+static void wait_for(struct fake_node *node, int fd, const char *copies)
+{
+    atomic_store(&node->waited_for, (unsigned)atoi(copies));
+    say(fd, ":%d\r\n", !atomic_load(&node->alone));
+}
+
+/* --- what only Redis knows ----------------------------------------------------------------------
+ */
+
+static void write_entry(struct fake_node *node, int fd, const char *key, const char *value)
+{
+    struct fake_entry *entry = entry_of(node, key);
+    entry->there = value != NULL;
+    snprintf(entry->value, sizeof entry->value, "%s", value != NULL ? value : "");
+    say(fd, "+OK\r\n");
+}
+
+static void dump(struct fake_node *node, int fd, const char *key)
+{
+    struct fake_entry *entry = entry_of(node, key);
+    if (!entry->there) {
+        say(fd, "$-1\r\n");
+        return;
+    }
+    say(fd, "$%zu\r\n%s\r\n", strlen(entry->value), entry->value);
+    entry->there = !atomic_load(&node->deleted_by_dump);
+}
+
+static void redis(struct fake_node *node, int fd, redisReply **words)
+{
+    const char *name = words[0]->str;
+    bool writes = strcmp(name, "SET") == 0 || strcmp(name, "RESTORE") == 0;
+    if (writes && atomic_load(&node->full) > 0)
+        say(fd, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+    else if (strcmp(name, "SET") == 0 && atomic_load(&node->loses) > 0)
+        atomic_fetch_sub(&node->loses, 1);
+    else if (strcmp(name, "SET") == 0)
+        write_entry(node, fd, words[1]->str, words[2]->str);
+    else if (strcmp(name, "DEL") == 0)
+        write_entry(node, fd, words[1]->str, NULL);
+    else if (strcmp(name, "DUMP") == 0)
+        dump(node, fd, words[1]->str);
+    else if (strcmp(name, "PTTL") == 0)
+        say(fd, ":-1\r\n");
+    else if (strcmp(name, "RESTORE") == 0)
+        write_entry(node, fd, words[1]->str, words[3]->str);
+    else
+        say(fd, "-ERR unknown command\r\n");
+}
+
+/* --- all of them --------------------------------------------------------------------------------
+ */
 
 /* False: the connection ends. */
 static bool answer(struct fake_node *node, int fd, const redisReply *request)
@@ -208,18 +263,25 @@ static bool answer(struct fake_node *node, int fd, const redisReply *request)
     else if (strcmp(name, "INCRBY") == 0)
         incrby(node, fd, words);
     else if (strcmp(name, "WAIT") == 0)
-        say(fd, ":%d\r\n", !atomic_load(&node->alone));
+        wait_for(node, fd, words[1]->str);
     else if (strcmp(name, "COMMAND") == 0)
         say(fd, "*2\r\n"
                 "*6\r\n$3\r\nget\r\n:2\r\n*1\r\n+readonly\r\n:1\r\n:1\r\n:1\r\n"
                 "*6\r\n$6\r\nincrby\r\n:3\r\n*1\r\n+write\r\n:1\r\n:1\r\n:1\r\n");
     else
-        say(fd, "-ERR unknown command\r\n");
+        redis(node, fd, words);
     return true;
 }
 
 /* --- connections --------------------------------------------------------------------------------
  */
+
+static void be_late(struct fake_node *node, const redisReply *request)
+{
+    const struct timespec pause = {.tv_nsec = atomic_load(&node->put_late_ms) * 1000000L};
+    if (request->elements > 1 && strcmp(request->element[1]->str, "PUT") == 0)
+        nanosleep(&pause, NULL);
+}
 
 static void *talk(void *context)
 {
@@ -232,6 +294,7 @@ static void *talk(void *context)
         void *request = NULL;
         redisReaderFeed(reader, bytes, (size_t)size);
         while (going && redisReaderGetReply(reader, &request) == REDIS_OK && request != NULL) {
+            be_late(with->node, request);
             pthread_mutex_lock(&with->node->mutex);
             going = answer(with->node, with->fd, request);
             pthread_mutex_unlock(&with->node->mutex);

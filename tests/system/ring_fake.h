@@ -35,20 +35,25 @@ struct fake_node {
     struct ring_map *map;                   /* for RING, with the mutex */
 
     /* What it is to say. */
-    _Atomic unsigned not_held;   /* so many reads are refused */
-    _Atomic uint64_t newer;      /* PUTs below this version are refused, once */
-    _Atomic uint64_t moved;      /* PUTs of an earlier epoch than this are refused */
-    _Atomic bool silent;         /* nothing is answered but PING and ATTACH */
-    _Atomic bool hangs_up;       /* closes instead of answering */
-    _Atomic int64_t clock;       /* ahead of the wall clock's, in versions */
-    _Atomic unsigned missed;     /* what MISSED says */
-    _Atomic bool alone;          /* WAIT says that no other node has it */
-    _Atomic unsigned says_twice; /* so many GETs are answered twice */
-    _Atomic unsigned full;       /* so many PUTs are refused for lack of memory */
-    _Atomic uint64_t epoch;      /* what ATTACH and PUT say */
+    _Atomic unsigned not_held;    /* so many reads are refused */
+    char not_held_key[64];        /* "": of any key; to be set before anybody asks */
+    _Atomic uint64_t newer;       /* PUTs below this version are refused, once */
+    _Atomic uint64_t moved;       /* PUTs of an earlier epoch than this are refused */
+    _Atomic bool silent;          /* nothing is answered but PING and ATTACH */
+    _Atomic bool hangs_up;        /* closes instead of answering */
+    _Atomic int64_t clock;        /* ahead of the wall clock's, in versions */
+    _Atomic unsigned missed;      /* what MISSED says */
+    _Atomic bool alone;           /* WAIT says that no other node has it */
+    _Atomic unsigned says_twice;  /* so many GETs are answered twice */
+    _Atomic unsigned full;        /* PUTs are refused for lack of memory, so many; of Redis, SETs */
+    _Atomic unsigned put_late_ms; /* PUTs are done and answered so late */
+    _Atomic unsigned loses;       /* so many SETs are neither done nor answered */
+    _Atomic bool deleted_by_dump; /* a key is deleted as soon as it has been dumped */
+    _Atomic uint64_t epoch;       /* what ATTACH and PUT say */
 
     /* What was said. */
     _Atomic unsigned gets, puts, incrs, misses, connections;
+    _Atomic unsigned waited_for; /* copies, by the last WAIT */
 };
 
 void fake_node_start(struct fake_node *node);

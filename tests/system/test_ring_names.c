@@ -177,10 +177,55 @@ static void test_silent_resolver(void **state)
     assert_copies(ring, 2);
 }
 
+static void give_map(struct fake_node *node)
+{
+    const struct ring_parameters parameters = RING_PARAMETERS_INIT;
+    const struct ring_node nodes[2] = {
+        {.name = "a", .address = "a.test:1", .weight = 100, .start = 1},
+        {.name = "b", .address = "b.test:1", .weight = 100, .start = 1}};
+    struct ring_map *map;
+    char why[RING_WHY_BYTES];
+    assert_ok(ring_map_next(NULL, &parameters, nodes, 2, &map, why));
+    map->epoch = 7;
+    pthread_mutex_lock(&node->mutex);
+    node->map = map;
+    pthread_mutex_unlock(&node->mutex);
+    atomic_store(&node->epoch, 7);
+}
+
+/* A map with a node that is not found yet counts, and the others are PINGed as ever. */
+static void test_new_in_the_map(void **state)
+{
+    struct sp_ring_options options = SP_RING_OPTIONS_INIT;
+    struct sp_ring *ring;
+    (void)state;
+    options.nodes = "a=a.test:1";
+    options.timeout_ms = options.connect_ms = TIMEOUT_MS;
+    options.hedge_ms = 200;
+    options.probe_ms = 10;
+    assert_ok(sp_ring_open(&options, &ring));
+    assert_ok(sp_ring_set(ring, K("k"), K("v"), 0, SP_RING_ALL, NULL));
+    atomic_store(&silent[1], true);
+    give_map(&first[0]);
+    assert_ok(sp_ring_set(ring, K("k"), K("v"), 0, SP_RING_ONE, NULL)); /* tells of it */
+    assert_ok(sp_ring_wait(ring, 1, WITHIN_MS));
+    assert_copies(ring, 1);
+    atomic_store(&first[0].hangs_up, true);
+    assert_true(sp_ring_set(ring, K("k"), K("v"), 0, SP_RING_ONE, NULL) != SP_OK);
+    await_node(ring, 0, true);
+    atomic_store(&first[0].hangs_up, false);
+    await_node(ring, 0, false);
+    atomic_store(&silent[1], false);
+    await_node(ring, 1, false);
+    assert_copies(ring, 2);
+    sp_ring_close(ring);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_moved), TEST(test_silent_resolver)};
+    const struct CMUnitTest tests[] = {TEST(test_moved), TEST(test_silent_resolver),
+                                       TEST(test_new_in_the_map)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

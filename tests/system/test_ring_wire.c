@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "alloc/clock.h"
 #include "client/ring/clock.h"
@@ -195,6 +196,23 @@ static void test_missed(void **state)
     assert_int_equal(copies.have, 0);
 }
 
+/* Who is the only one to have missed nothing is waited for, though the other has it. */
+static void test_late_but_needed(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *owner = copy_of(two, "k", 0), *next = copy_of(two, "k", 1);
+    struct sp_ring_copies copies;
+    atomic_store(&next->missed, 1);
+    atomic_store(&owner->full, 1);
+    assert_ok(sp_ring_set(two->ring, K("k"), K("v"), 0, SP_RING_ONE, &copies));
+    assert_int_equal(copies.have, 1);
+    atomic_store(&next->put_late_ms, 60);
+    for (unsigned i = 0; i < 5 && copies.have < 2;
+         i++) /* the machine may be busier than a PING waits */
+        assert_ok(sp_ring_set(two->ring, K("k"), K("w"), 0, SP_RING_ONE, &copies));
+    assert_int_equal(copies.have, 2);
+}
+
 /* --- reads --------------------------------------------------------------------------------------
  */
 
@@ -265,6 +283,33 @@ static void test_behind(void **state)
     assert_int_equal(atomic_load(&owner->misses), 0);
 }
 
+/* Where each copy missed something of the slot, a key is absent if both say so. */
+static void test_absent_of_both(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *owner = copy_of(two, "{t}x", 0), *next = copy_of(two, "{t}x", 1);
+    const char *const arguments[] = {"GET", "{t}x"};
+    struct sp_ring_call call = {.argument_count = 2, .arguments = arguments};
+    struct sp_buffer value = {0};
+    for (unsigned i = 0; i < 2; i++)
+        atomic_store(&two->nodes[i].missed, 1);
+    atomic_store(&owner->full, 1);
+    assert_ok(sp_ring_set(two->ring, K("{t}x"), K("v"), 0, SP_RING_ONE, NULL));
+    atomic_store(&next->full, 1);
+    assert_ok(sp_ring_set(two->ring, K("{t}y"), K("w"), 0, SP_RING_ONE, NULL));
+    assert_value(two->ring, "{t}x", "v");
+    assert_value(two->ring, "{t}y", "w");
+    assert_ok(sp_ring_call(two->ring, &call, 1));
+    assert_string_equal(call.reply->text, "v");
+    sp_reply_free(call.reply);
+    assert_status(SP_ENOTFOUND, sp_ring_get(two->ring, K("{t}z"), &value));
+    atomic_store(&next->not_held, 1);
+    assert_value(two->ring, "{t}x", "v"); /* it knows better in a moment */
+    atomic_store(&next->hangs_up, true);
+    assert_status(SP_ENOTFOUND, sp_ring_get(two->ring, K("{t}x"), &value));
+    sp_buffer_free(&value);
+}
+
 /* A silent owner: the next copy answers after the delay, and at once when the breaker is open. */
 static void test_hedge(void **state)
 {
@@ -333,6 +378,27 @@ static void test_absent_of_redis(void **state)
     assert_in_range(clock_ms() - began, 700, 2000);
     atomic_store(&next->silent, false);
     sp_buffer_free(&value);
+}
+
+/* On Redis nodes: what came back empty is asked of the copy that missed another key of the slot,
+ * also where no call hedges. */
+static void test_found_without_hedge(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *next = copy_of(two, "{t}x", 1);
+    struct sp_ring_options options = SP_RING_OPTIONS_INIT;
+    struct sp_ring *ring;
+    options.nodes = two->list;
+    options.redis = true;
+    options.timeout_ms = 400;
+    options.hedge_ms = 0;
+    options.probe_ms = 10000;
+    assert_ok(sp_ring_open(&options, &ring));
+    atomic_store(&next->full, 1000000); /* nor is it copied to */
+    assert_ok(sp_ring_set(ring, K("{t}y"), K("w"), 0, SP_RING_ONE, NULL));
+    fake_node_put(next, "{t}x", "v");
+    assert_value(ring, "{t}x", "v");
+    sp_ring_close(ring);
 }
 
 /* A write goes to nodes that are kept back where no other takes it. */
@@ -517,6 +583,185 @@ static void test_missed_before(void **state)
     assert_value(two->ring, key, "old"); /* as nobody has repaired it here */
 }
 
+/* Asks two keys to be counted, of which `b` has the first, and refuses the second. */
+struct counting {
+    struct sp_ring *ring;
+    char keys[2][16];
+    struct sp_ring_call calls[2];
+    int status;
+};
+
+static void *count(void *context)
+{
+    struct counting *counting = context;
+    const char *const first[] = {"INCRBY", counting->keys[0], "1"};
+    const char *const second[] = {"INCRBY", counting->keys[1], "1"};
+    counting->calls[0] = (struct sp_ring_call){.argument_count = 3, .arguments = first};
+    counting->calls[1] = (struct sp_ring_call){.argument_count = 3, .arguments = second};
+    counting->status = sp_ring_call(counting->ring, counting->calls, 2);
+    return NULL;
+}
+
+static bool b_has_counted(struct two *two)
+{
+    return atomic_load(&two->nodes[1].waited_for) > 0;
+}
+
+static bool b_was_asked_twice(struct two *two)
+{
+    return atomic_load(&two->nodes[1].incrs) >= 2;
+}
+
+/* What a node could not pass on by one map is not noted by the places of another, in which the
+ * other copy is not any more. */
+static void test_behind_before(void **state)
+{
+    static const struct ring_parameters parameters = {.slots = FEW_SLOTS, .replicas = 2};
+    struct two *two = *state;
+    struct counting counting = {.ring = two->ring};
+    pthread_t thread;
+    for (unsigned i = 0, owner = 1; i < 2; i++, owner = 0)
+        for (unsigned k = 0; counting.keys[i][0] == '\0'; k++) {
+            char key[16];
+            snprintf(key, sizeof key, "n%u", k);
+            if (copy_of(two, key, 0) == &two->nodes[owner])
+                memcpy(counting.keys[i], key, sizeof key);
+        }
+    for (unsigned i = 0; i < 2; i++) {
+        memcpy(two->nodes[i].not_held_key, counting.keys[1], sizeof counting.keys[1]);
+        atomic_store(&two->nodes[i].not_held, 1000000);
+    }
+    atomic_store(&two->nodes[1].alone, true);
+    give_map_with(two, 7, true, &parameters);
+    assert_int_equal(pthread_create(&thread, NULL, count, &counting), 0);
+    await(b_has_counted, two);
+    for (unsigned i = 0; i < 2; i++)
+        atomic_store(&two->nodes[i].epoch, 7);
+    assert_ok(sp_ring_wait(two->ring, 1, WITHIN_MS));
+    atomic_store(&two->nodes[1].incrs, 0);
+    await(b_was_asked_twice, two); /* the second time by the map of now */
+    atomic_store(&two->nodes[1].missed, 1);
+    atomic_store(&two->nodes[1].not_held, 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(counting.status, SP_OK);
+    assert_int_equal(counting.calls[0].copies.have, 1);
+    assert_true(all_trusted(two));
+    for (unsigned i = 0; i < 2; i++)
+        sp_reply_free(counting.calls[i].reply);
+}
+
+/* A map in which slots move to another node, and a key of one of them. */
+static struct ring_map *map_that_moves(const struct ring_parameters *parameters,
+                                       struct ring_node *nodes, unsigned count, char key[16])
+{
+    struct ring_map *before, *map;
+    char why[RING_WHY_BYTES];
+    uint16_t copies[2 * RING_COPIES_MAX];
+    unsigned slot;
+    assert_ok(ring_map_next(NULL, parameters, nodes, count - 1, &before, why));
+    assert_ok(ring_map_next(before, parameters, nodes, count, &map, why));
+    ring_map_unref(before);
+    unsigned i = 0;
+    do {
+        size_t size = (size_t)snprintf(key, 16, "k%u", i++);
+        slot = ring_slot(key, size, parameters->slots);
+    } while (ring_map_union(map, slot, copies) != parameters->replicas + 1u);
+    return map;
+}
+
+static void name_nodes(struct ring_node *nodes, const int *ports, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        nodes[i] = (struct ring_node){.name = {(char)('a' + i)}, .weight = 100, .start = 1};
+        snprintf(nodes[i].address, sizeof nodes[i].address, "127.0.0.1:%d", ports[i]);
+    }
+}
+
+/* Where two of three copies have it, the others are not taken for having it: one does not. */
+static void test_behind_of_three(void **state)
+{
+    static const struct ring_parameters parameters = {.slots = FEW_SLOTS, .replicas = 2};
+    struct two *two = *state;
+    struct fake_node third;
+    struct ring_node nodes[3];
+    struct sp_ring_copies copies;
+    char key[16];
+    fake_node_start(&third);
+    name_nodes(nodes, (int[]){two->nodes[0].port, two->nodes[1].port, third.port}, 3);
+    struct ring_map *map = map_that_moves(&parameters, nodes, 3, key);
+    map->epoch = 7;
+    for (unsigned i = 0; i < 2; i++) {
+        pthread_mutex_lock(&two->nodes[i].mutex);
+        two->nodes[i].map = ring_map_ref(map);
+        pthread_mutex_unlock(&two->nodes[i].mutex);
+        atomic_store(&two->nodes[i].epoch, 7);
+        atomic_store(&two->nodes[i].missed, 1);
+    }
+    atomic_store(&third.missed, 1);
+    assert_ok(sp_ring_set(two->ring, K("another"), K("v"), 0, SP_RING_ALL, NULL));
+    assert_ok(sp_ring_wait(two->ring, 1, WITHIN_MS));
+    assert_ok(sp_ring_incr(two->ring, key, strlen(key), 1, NULL, &copies));
+    assert_int_equal(copies.have, 2);
+    assert_int_equal(copies.want, 3);
+    const struct fake_node *at =
+        &two->nodes[map->slots[ring_slot(key, strlen(key), FEW_SLOTS)].holders[0]];
+    assert_int_equal(atomic_load(&at->waited_for), 2);
+    assert_false(all_trusted(two));
+    ring_map_unref(map);
+    sp_ring_close(two->ring); /* before its node ends */
+    two->ring = NULL;
+    fake_node_end(&third);
+}
+
+/* On Redis nodes: what a target lacks it may not have been given yet, so that is no answer. */
+static void test_target_of_redis(void **state)
+{
+    static const struct ring_parameters parameters = {
+        .slots = FEW_SLOTS, .replicas = 1, .kind = RING_REDIS};
+    char directory[] = "/tmp/sidepond-ring.XXXXXX", path[64], key[16];
+    const char *const arguments[] = {"GET", key};
+    struct sp_ring_call call = {.argument_count = 2, .arguments = arguments};
+    struct sp_ring_options options = SP_RING_OPTIONS_INIT;
+    struct two *two = *state;
+    struct ring_node nodes[2];
+    struct sp_buffer value = {0};
+    struct sp_ring *ring;
+    assert_non_null(mkdtemp(directory));
+    snprintf(path, sizeof path, "%s/ring", directory);
+    name_nodes(nodes, (int[]){two->nodes[0].port, two->nodes[1].port}, 2);
+    struct ring_map *map = map_that_moves(&parameters, nodes, 2, key);
+    assert_ok(ring_map_save(map, path));
+    ring_map_unref(map);
+    options.pond = directory;
+    assert_ok(sp_ring_open(&options, &ring));
+    assert_ok(sp_ring_call(ring, &call, 1));
+    assert_int_equal(call.reply->type, SP_REPLY_NULL); /* the holder says so */
+    sp_reply_free(call.reply);
+    atomic_store(&two->nodes[0].hangs_up, true);
+    assert_status(SP_ENONODE, sp_ring_get(ring, key, strlen(key), &value));
+    assert_status(SP_ENONODE, sp_ring_call(ring, &call, 1));
+    sp_ring_close(ring);
+    sp_buffer_free(&value);
+    unlink(path);
+    rmdir(directory);
+}
+
+/* On Redis nodes: a key that another client deletes while it is copied does not come back. */
+static void test_deleted_while_copied(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *owner = copy_of(two, "k", 0), *next = copy_of(two, "k", 1);
+    struct sp_ring_copies copies;
+    struct fake_entry entry;
+    atomic_store(&owner->deleted_by_dump, true);
+    atomic_store(&next->loses, 1);
+    assert_ok(sp_ring_set(two->ring, K("k"), K("v"), 0, SP_RING_ONE, &copies));
+    assert_int_equal(copies.have, 1);
+    await(all_trusted, two);
+    assert_false(fake_node_find(owner, "k", &entry));
+    assert_false(fake_node_find(next, "k", &entry));
+}
+
 /* Who answers more than was asked is not believed the next time. */
 static void test_too_many_answers(void **state)
 {
@@ -548,6 +793,13 @@ int main(void)
         TEST(test_moved),
         TEST(test_later_epoch),
         TEST(test_too_many_answers),
+        TEST(test_late_but_needed),
+        cmocka_unit_test_setup_teardown(test_found_without_hedge, begin_redis, end),
+        TEST(test_absent_of_both),
+        cmocka_unit_test_setup_teardown(test_behind_before, begin_few_slots, end),
+        cmocka_unit_test_setup_teardown(test_behind_of_three, begin_few_slots, end),
+        cmocka_unit_test_setup_teardown(test_target_of_redis, begin_redis, end),
+        cmocka_unit_test_setup_teardown(test_deleted_while_copied, begin_redis, end),
         cmocka_unit_test_setup_teardown(test_absent_of_redis, begin_redis, end),
         cmocka_unit_test_setup_teardown(test_missed_before, begin_few_slots, end),
         cmocka_unit_test_setup_teardown(test_other_slots, begin_few_slots, end)};
