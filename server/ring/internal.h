@@ -173,7 +173,8 @@ struct peer {
     bool idle;        /* the writer waits to be woken */
     bool reachable;   /* the writer is connected */
     bool said_lost;   /* in the log */
-    bool hurry;       /* it is asked about, or answers: it is to be connected to soon */
+    bool hurry;       /* it answers others here: it is to be connected to at once */
+    bool asked_for;   /* somebody asks what it has missed: soon */
     bool heard;       /* its clock is known: */
     struct heard_clock clock;
     bool tried;       /* the writer has tried to connect */

@@ -71,7 +71,7 @@ struct writer {
     struct wire wire;
     struct push push;
     uint64_t try_ms, wait_ms; /* when to connect, and how long to wait after that */
-    uint64_t hurry_ms;        /* when, at the earliest, because somebody asks for it */
+    uint64_t asked_ms;        /* when, at the earliest, because somebody asks for it */
     unsigned changes;         /* of the address that the connection is to */
     unsigned absences;        /* of this node, that are known here */
     unsigned seed;
@@ -85,7 +85,7 @@ static void back_off(struct writer *writer)
 {
     uint64_t half = writer->wait_ms / 2;
     writer->try_ms = clock_ms() + half + (uint64_t)rand_r(&writer->seed) % (half + 1);
-    writer->hurry_ms = clock_ms() + RECONNECT_MS;
+    writer->asked_ms = clock_ms() + RECONNECT_MS;
     writer->wait_ms *= 2;
     if (writer->wait_ms > RECONNECT_MAX_MS)
         writer->wait_ms = RECONNECT_MAX_MS;
@@ -635,12 +635,14 @@ static void work(struct writer *writer)
     }
 }
 
-/* With the lock. Who asks may do so all the time: it is not tried more often for that than a node
- * that has just been lost. */
+/* With the lock. Clients may ask for it all the time: it is not tried more often for that than a
+ * node that has just been lost. */
 static uint64_t connect_at(const struct writer *writer)
 {
-    bool hurry = writer->peer->hurry && writer->hurry_ms < writer->try_ms;
-    return hurry ? writer->hurry_ms : writer->try_ms;
+    if (writer->peer->hurry)
+        return 0;
+    bool asked = writer->peer->asked_for && writer->asked_ms < writer->try_ms;
+    return asked ? writer->asked_ms : writer->try_ms;
 }
 
 /* Until it is time to connect; false: the thread is to end. */
@@ -654,7 +656,7 @@ static bool goes_on(struct writer *writer)
         ring_wait(writer->ring, &peer->wake, connect_at(writer));
         peer->idle = false;
     }
-    peer->hurry = false;
+    peer->hurry = peer->asked_for = false;
     bool ends = peer->gone || atomic_load(&writer->ring->stopping);
     pthread_mutex_unlock(&writer->ring->lock);
     return !ends;

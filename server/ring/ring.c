@@ -536,7 +536,7 @@ int ring_missed(struct ring *ring, const char *node, unsigned *slots)
         /* What is written from now on would be missed, and the one that asks is there. */
         if (!peer->reachable) {
             *slots += *slots == 0;
-            peer->hurry = true;
+            peer->asked_for = true;
             peer_wake(peer);
         }
     }

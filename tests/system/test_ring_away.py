@@ -81,7 +81,8 @@ class Absence(rings.Ring):
 
     def fill(self, nodes):
         for node in nodes:
-            wait_for(node.holds_all, f"{node.name} holds its slots")
+            wait_for(lambda n=node: n.holds_all() and n.call("SIDEPOND", "SINCE") > 0,
+                     f"{node.name} holds its slots, and has noted it")
         for i in range(KEYS):
             nodes[i % 2].call("SET", f"kept{i}", "v")
             nodes[i % 2].call("SET", f"gone{i}", "v")
