@@ -119,7 +119,7 @@ def measure_peer(name, kind, timeout_ms, fault):
 def measure_redis_nodes(fault):
     """Our ring of stock Redis servers."""
     with ring_kit.Directory("bench-failover") as directory:
-        with ring_kit.RedisRing(directory, 3, direct=True) as ring:
+        with ring_kit.RedisRing(directory, 3, proxied=False) as ring:
             node = ring.nodes[1]
             load, seen = measure(directory, fault, (node.process, ring.keys_of(node, KEYS)),
                                  ring.load_options())
@@ -131,7 +131,7 @@ def measure_redis_nodes(fault):
 
 def measure_sidepondd(fault):
     with ring_kit.Directory("bench-failover") as directory:
-        with ring_kit.SidepondRing(directory, 3, slots=16384, direct=True) as ring:
+        with ring_kit.SidepondRing(directory, 3, slots=16384, proxied=False) as ring:
             ring.await_clean()
             node = ring.nodes[1]
             load, seen = measure(directory, fault, (node.process, ring.keys_of(node, KEYS)),
