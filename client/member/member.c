@@ -252,16 +252,23 @@ int member_open(const struct member_options *options, struct member **out, char 
 /* --- closing -----------------------------------------------------------------------------------
  */
 
-void member_close(struct member *member)
+void member_tell_to_end(struct member *member)
 {
-    /* In the child of a fork, locks and lists may be in the middle of a change: all is left alone.
-     */
     if (member == NULL || member->pid != getpid())
         return;
     pthread_mutex_lock(&member->box->mutex);
     member->box->stopping = true;
     pthread_cond_broadcast(&member->box->changed);
     pthread_mutex_unlock(&member->box->mutex);
+}
+
+void member_close(struct member *member)
+{
+    /* In the child of a fork, locks and lists may be in the middle of a change: all is left alone.
+     */
+    if (member == NULL || member->pid != getpid())
+        return;
+    member_tell_to_end(member);
     pthread_join(member->thread, NULL);
     pthread_mutex_lock(&member->box->mutex);
     while (member->asking > 0) /* a second at the most */

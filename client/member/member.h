@@ -70,6 +70,8 @@ struct member;
 /* Begins; what options points to is copied. An unreachable ZooKeeper is no error. SP_EINVAL and
  * SP_ENOMEM, SP_ESYS with `why` (MEMBER_WHY_BYTES). */
 int member_open(const struct member_options *options, struct member **out, char *why);
+/* Begins with what member_close does, which then waits for what is left of it. NULL is fine. */
+void member_tell_to_end(struct member *member);
 /* Takes the node out of ZooKeeper and ends the session, for which it waits at most two seconds.
  * NULL is fine. */
 void member_close(struct member *member);

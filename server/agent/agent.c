@@ -17,8 +17,6 @@
 #include "server/agent/internal.h"
 #include "server/log/log.h"
 
-#define LATE_MS 5000u
-
 /* --- what a configuration comes to -------------------------------------------------------------
  */
 
@@ -152,20 +150,28 @@ static int add(struct agent *agent, struct wanted *wanted, const struct config_a
     return SP_OK;
 }
 
+/* Room in the list for as many servers. */
+static int grow(struct agent *agent, unsigned count)
+{
+    pthread_mutex_lock(&agent->mutex);
+    struct watched **servers =
+        (struct watched **)realloc((void *)agent->servers, count * sizeof *servers);
+    if (servers != NULL)
+        agent->servers = servers;
+    pthread_mutex_unlock(&agent->mutex);
+    return servers != NULL ? SP_OK : SP_ENOMEM;
+}
+
 /* From here on nothing of the configuration can be wrong. */
 static int take_over(struct agent *agent, struct wanted *wanted, const struct config_agent *config,
                      const char *credential, char *why)
 {
     int status = SP_OK;
+    if (config->node_count > agent->count)
+        status = grow(agent, config->node_count);
+    if (status != SP_OK)
+        return status;
     end_others(agent, wanted, config->node_count);
-    pthread_mutex_lock(&agent->mutex);
-    struct watched **servers =
-        (struct watched **)realloc((void *)agent->servers, config->node_count * sizeof *servers);
-    if (servers != NULL)
-        agent->servers = servers;
-    pthread_mutex_unlock(&agent->mutex);
-    if (servers == NULL)
-        return SP_ENOMEM;
     for (unsigned i = 0; i < config->node_count; i++) {
         int failed = SP_OK;
         if (wanted[i].is_new)
@@ -253,20 +259,14 @@ static void count_slots(const struct ring_map *map, struct agent_figures *out)
     }
 }
 
-/* A check takes two connections at the most, with a login, a PING and an INFO on each. */
-static uint64_t late_ms(const struct watched *server, uint64_t now_ms)
-{
-    uint64_t due_ms = server->checked_ms + server->check_ms + 8u * server->deadline_ms + LATE_MS;
-    return now_ms > due_ms ? now_ms - due_ms : 0;
-}
-
 static void see(struct watched *server, struct agent_figures *out)
 {
     struct member_status status;
     member_status(server->member, &status);
     pthread_mutex_lock(&server->mutex);
     *out = server->figures;
-    out->late_ms = late_ms(server, clock_ms());
+    uint64_t now_ms = clock_ms();
+    out->late_ms = now_ms > server->due_ms ? now_ms - server->due_ms : 0;
     struct ring_map *map = server->map != NULL ? ring_map_ref(server->map) : NULL;
     pthread_mutex_unlock(&server->mutex);
     out->connected = status.link == MEMBER_CONNECTED;

@@ -21,7 +21,8 @@
 #include "server/agent/internal.h"
 #include "server/log/log.h"
 
-#define AGAIN_MS 100 /* a server that is not well */
+#define AGAIN_MS 100u /* a server that is not well */
+#define LATE_MS  5000u
 
 bool server_stopping(struct watched *server)
 {
@@ -103,11 +104,12 @@ static enum agent_state failure(const struct redis *redis)
     return redis->late ? AGENT_SILENT : AGENT_UNREACHABLE;
 }
 
-static void check_once(struct watched *server, struct redis *redis, struct finding *out)
+static void check_once(struct watched *server, struct redis *redis, uint32_t deadline_ms,
+                       struct finding *out)
 {
     *out = (struct finding){0};
-    bool open = redis->context != NULL ||
-                redis_open(redis, server, server->node.address, server->deadline_ms);
+    bool open =
+        redis->context != NULL || redis_open(redis, server, server->node.address, deadline_ms);
     redisReply *pong = open ? redis_ask(redis, "PING") : NULL;
     redisReply *info = pong != NULL ? redis_ask(redis, "INFO") : NULL;
     if (info != NULL && info->type == REDIS_REPLY_STRING) {
@@ -120,13 +122,25 @@ static void check_once(struct watched *server, struct redis *redis, struct findi
     freeReplyObject(info);
 }
 
+/* It takes two connections at the most, with a login, a PING and an INFO on each. */
+void check_expect(struct watched *server, uint32_t pause_ms, uint32_t deadline_ms)
+{
+    pthread_mutex_lock(&server->mutex);
+    server->due_ms = clock_ms() + pause_ms + UINT64_C(8) * deadline_ms + LATE_MS;
+    pthread_mutex_unlock(&server->mutex);
+}
+
+/* The limits may be changed meanwhile: those count that it began with. */
 static void check(struct watched *server, struct redis *redis, struct finding *out)
 {
+    uint32_t deadline_ms = server->deadline_ms;
     bool had = redis->context != NULL;
-    check_once(server, redis, out);
+    check_expect(server, 0, deadline_ms);
+    redis_deadline(redis, deadline_ms);
+    check_once(server, redis, deadline_ms, out);
     bool broke = had && redis->context == NULL && !redis->late;
     if (out->start == 0 && broke)
-        check_once(server, redis, out);
+        check_once(server, redis, deadline_ms, out);
 }
 
 /* --- registering -------------------------------------------------------------------------------
@@ -137,7 +151,6 @@ static void count(struct watched *server, const struct finding *found, const cha
 {
     struct agent_figures *figures = &server->figures;
     bool well = found->state == AGENT_WELL;
-    server->checked_ms = clock_ms();
     figures->state = found->state;
     figures->checks++;
     figures->failed_checks += !well;
@@ -176,6 +189,7 @@ static void apply(struct watched *server, const struct finding *found, const cha
 /* Until the next check: less than that where the connection breaks. */
 static bool listen_to(struct watched *server, const struct redis *redis, uint32_t ms)
 {
+    check_expect(server, ms, server->deadline_ms);
     struct pollfd fds[2] = {
         {.fd = server->wake, .events = POLLIN},
         {.fd = redis->context != NULL ? redis->context->fd : -1, .events = POLLIN | POLLRDHUP}};

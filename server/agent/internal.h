@@ -47,7 +47,7 @@ struct watched {
     struct ring_map *map;
     struct login login;
     struct agent_figures figures; /* those that are counted */
-    uint64_t checked_ms;          /* monotonic: when a check has last come to its end */
+    uint64_t due_ms;              /* monotonic: by when a check should have come to its end */
 };
 
 struct agent {
@@ -83,6 +83,8 @@ struct redis {
 bool redis_open(struct redis *redis, struct watched *server, const char *address,
                 uint32_t deadline_ms);
 void redis_close(struct redis *redis);
+/* Of an open one: from now on. */
+void redis_deadline(struct redis *redis, uint32_t deadline_ms);
 /* Sends a command without waiting. Arguments are a format of hiredis. */
 void redis_send(struct redis *redis, const char *format, ...);
 /* The next reply, to be freed; NULL: the connection is lost, and why is said. */
@@ -92,6 +94,8 @@ redisReply *redis_ask(struct redis *redis, const char *format, ...);
 
 /* --- check.c, copy.c ------------------------------------------------------------------------- */
 
+/* The next check begins after a pause: notes by when it should have come to its end. */
+void check_expect(struct watched *server, uint32_t pause_ms, uint32_t deadline_ms);
 void *check_server(void *argument);
 void *copy_to_server(void *argument);
 bool server_stopping(struct watched *server);

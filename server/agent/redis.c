@@ -98,6 +98,12 @@ void redis_close(struct redis *redis)
     redis->context = NULL;
 }
 
+void redis_deadline(struct redis *redis, uint32_t deadline_ms)
+{
+    if (redis->context != NULL)
+        redisSetTimeout(redis->context, span(deadline_ms));
+}
+
 void redis_send(struct redis *redis, const char *format, ...)
 {
     va_list arguments;

@@ -156,7 +156,7 @@ int server_new(const struct config_agent *config, const struct config_agent_node
     init_locks(server);
     name_node(server, node);
     server_limits(server, config);
-    server->checked_ms = clock_ms();
+    check_expect(server, 0, config->deadline_ms);
     server->wake = eventfd(0, EFD_CLOEXEC);
     int status = server->wake < 0 ? SP_ESYS : login_read(node, &server->login, why);
     if (status != SP_OK) {
@@ -192,6 +192,7 @@ void server_tell_to_end(struct watched *server)
     pthread_mutex_unlock(&server->mutex);
     if (server->wake >= 0)
         (void)!write(server->wake, &one, sizeof one);
+    member_tell_to_end(server->member);
 }
 
 void server_free(struct watched *server)
