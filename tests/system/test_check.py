@@ -12,6 +12,7 @@ outside, beside the same writers.
 import json
 import os
 import random
+import re
 import select
 import subprocess
 import sys
@@ -118,24 +119,32 @@ class CheckTest(unittest.TestCase):
                                                       "checksum are wrong$")
 
     def damage(self):
-        """The marked value is another one, without a change of its checksum."""
+        """The marked value is another one, without a change of its checksum; also where it was before
+        it was moved."""
         with open(os.path.join(self.pond, "pond"), "r+b") as pond:
-            at = self.find(pond)
-            pond.seek(at)
-            pond.write(b"A")
+            places = list(self.find(pond))
+            self.assertGreater(len(places), 0)
+            while places:  # it may have been moved meanwhile
+                for at in places:
+                    os.pwrite(pond.fileno(), b"A", at)
+                places = list(self.find(pond))
 
     def find(self, pond):
         """In the parts of the file that there are."""
-        at, tail = 0, b""
-        while True:
-            at = os.lseek(pond.fileno(), at, os.SEEK_DATA)
+        at, size, tail = 0, os.fstat(pond.fileno()).st_size, b""
+        while at < size:
+            try:
+                at = os.lseek(pond.fileno(), at, os.SEEK_DATA)
+            except OSError:  # there is no more
+                return
             end = os.lseek(pond.fileno(), at, os.SEEK_HOLE)
             while at < end:
                 piece = os.pread(pond.fileno(), min(1 << 20, end - at), at)
-                place = (tail + piece).find(MARK)
-                if place >= 0:
-                    return at - len(tail) + place
-                at, tail = at + len(piece), piece[-len(MARK):]
+                text, begin = tail + piece, at - len(tail)
+                for found in re.finditer(re.escape(MARK), text):
+                    yield begin + found.start()
+                at, tail = at + len(piece), text[1 - len(MARK):]
+            tail = b""
 
 
 if __name__ == "__main__":
