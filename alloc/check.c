@@ -380,10 +380,13 @@ static void check_live_segment(struct check *c, struct segment *s)
     }
     if (sound || c->moved)
         return;
-    *c->report = before;
     if (options->hold)
         options->hold(options->context, true);
-    look_at_segment(c, s);
+    /* Once more where another segment has taken its place before anything was found. */
+    for (unsigned attempt = 0; attempt < LIVE_ATTEMPTS && !sound && !has_moved(c); attempt++) {
+        *c->report = before;
+        sound = look_at_segment(c, s) || c->report->complaints != before.complaints;
+    }
     if (options->hold)
         options->hold(options->context, false);
 }
@@ -418,11 +421,12 @@ static void check_index(struct check *c, const _Atomic uint64_t *dir, bool noted
         s.buckets = region_at(c->region, segment_unit(segment));
         s.word_at = &words[i];
         s.word = segment;
-        range = UINT64_C(1) << (s.dir_bits - s.depth);
-        if (c->options->live) {
+        if (c->options->live)
             check_live_segment(c, &s);
+        range =
+            UINT64_C(1) << (s.dir_bits - s.depth); /* of what was looked at: it may have split */
+        if (c->options->live)
             continue;
-        }
         for (uint64_t j = i; j < i + range; j++) {
             if (i & (range - 1) || atomic_load_explicit(&words[j], memory_order_relaxed) != segment)
                 complain(c, "directory word %llu does not belong to its segment's range",
