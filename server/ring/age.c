@@ -9,7 +9,9 @@
  * until each slot's other holders that can be reached have said since when they have lived. Have
  * they lived for longer than tombstone_ms, what is from before the absence is dropped, and all of
  * the slot is pulled anew. Else nothing can have been forgotten since, and it is kept; so a ring
- * that was off as a whole loses nothing. A slot that only this node holds is kept as well.
+ * that was off as a whole loses nothing. A slot that only this node holds is kept as well. Of slots
+ * that are no longer this node's the holders are asked alike, before what others have missed there
+ * is sent to them.
  *
  * A node that was there all the time, but has not become whole for so long, as a repair takes its
  * time, has old entries as well in the slots that it has not come to; it looks at those alike, once
@@ -44,21 +46,10 @@ static struct slots own_slots(const struct ring *ring)
     return own;
 }
 
-/* With the lock: what is given to nobody; of a node that is in no map, all that is aged. */
-static struct slots find_blocked(const struct ring *ring)
-{
-    struct slots blocked = ring->aged;
-    struct slots own = own_slots(ring);
-    if (ring->map && ring->self >= 0)
-        slots_keep(&blocked, &own);
-    return blocked;
-}
-
 void ring_age_update(struct ring *ring, const struct slots *alone)
 {
     slots_drop(&ring->aged, alone);
-    struct slots blocked = find_blocked(ring);
-    atomic_store(&ring->aging, !slots_none(&blocked));
+    atomic_store(&ring->aging, !slots_none(&ring->aged));
 }
 
 enum absence { ABSENT_NOT, ABSENT, ABSENT_IN_PART };
@@ -158,11 +149,10 @@ bool ring_gives(struct ring *ring, const uint64_t slots[RING_SLOT_WORDS])
     if (!atomic_load(&ring->aging))
         return true;
     pthread_mutex_lock(&ring->lock);
-    const struct slots blocked = find_blocked(ring);
-    pthread_mutex_unlock(&ring->lock);
     uint64_t any = 0;
     for (unsigned i = 0; i < RING_SLOT_WORDS; i++)
-        any |= blocked.words[i] & slots[i];
+        any |= ring->aged.words[i] & slots[i];
+    pthread_mutex_unlock(&ring->lock);
     return any == 0;
 }
 
@@ -176,8 +166,10 @@ unsigned ring_absences(struct ring *ring)
 static bool is_lacking(const struct ring *ring)
 {
     struct slots lacking = ring->by_map;
+    struct slots aged = own_slots(ring);
     slots_drop(&lacking, &ring->trusted);
-    return !slots_none(&lacking) || atomic_load(&ring->aging);
+    slots_keep(&aged, &ring->aged);
+    return !slots_none(&lacking) || !slots_none(&aged);
 }
 
 int64_t ring_since(struct ring *ring)
@@ -298,6 +290,10 @@ static void ask_all(struct ring *ring, const struct ring_map *map, int self,
 /* With the lock: not held from now on, and pulled from the beginning. */
 static void distrust(struct ring *ring, const struct slots *slots)
 {
+    struct slots lost = own_slots(ring);
+    slots_keep(&lost, slots);
+    if (slots_none(&lost))
+        return;
     slots_drop(&ring->trusted, slots);
     slots_drop(&ring->round, slots);
     ring->suspect_since_ms = clock_ms();
@@ -356,6 +352,24 @@ static void end_judging(struct ring *ring, const struct judgement *judgement, ui
     ring_age_update(ring, &none);
 }
 
+/* With the lock: where nothing lies of a slot that is others', nothing is aged. */
+static void forget_empty(struct ring *ring)
+{
+    const struct slots none = {0};
+    const struct slots own = own_slots(ring);
+    struct slots there = own;
+    struct cache_slot found;
+    for (unsigned slot = 0; slot < ring->options.parameters.slots; slot++) {
+        if (slots_has(&own, slot) || !slots_has(&ring->aged, slot))
+            continue;
+        cache_slot(ring->cache, slot, &found);
+        if (found.entries > 0 || found.tombstones > 0)
+            slots_add(&there, slot);
+    }
+    slots_keep(&ring->aged, &there);
+    ring_age_update(ring, &none);
+}
+
 void ring_age_judge(struct ring *ring)
 {
     struct judgement judgement = {0};
@@ -363,7 +377,9 @@ void ring_age_judge(struct ring *ring)
     if (!atomic_load(&ring->aging))
         return;
     pthread_mutex_lock(&ring->lock);
-    struct slots aged = find_blocked(ring);
+    if (ring->map && ring->self >= 0)
+        forget_empty(ring);
+    struct slots aged = ring->aged;
     const uint64_t version = ring->aged_version;
     const int self = ring->self;
     struct ring_map *map = ring->map && self >= 0 ? ring_map_ref(ring->map) : NULL;

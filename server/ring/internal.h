@@ -227,7 +227,7 @@ struct ring {
     _Atomic uint32_t ack_timeout_ms, compare_ms, clock_ahead_ms; /* as last configured */
     _Atomic uint64_t throttle_bytes;
     _Atomic uint64_t tombstone_ms; /* as last configured */
-    _Atomic bool aging;            /* some of aged are this node's */
+    _Atomic bool aging;            /* there are aged slots */
     _Atomic unsigned absences;     /* that were too long, so far */
     _Atomic int64_t since_ms;      /* see ring_since */
     _Atomic int64_t heard_ms;      /* the same, as others have said; 0: nobody has */

@@ -281,8 +281,7 @@ static void take_late(struct writer *writer)
 static struct slots next_push(const struct writer *writer)
 {
     struct slots next = writer->peer->missed;
-    if (atomic_load(&writer->ring->aging))
-        slots_drop(&next, &writer->ring->aged);
+    slots_drop(&next, &writer->ring->aged);
     return next;
 }
 
@@ -294,7 +293,7 @@ static bool begin_push(struct writer *writer)
     if (clock_ms() < writer->push.again_ms)
         return false;
     slots_keep(&sent, &writer->ring->aged);
-    if (writer->push.runs && atomic_load(&writer->ring->aging) && !slots_none(&sent))
+    if (writer->push.runs && !slots_none(&sent))
         end_push(writer, false);
     if (!writer->push.runs && !slots_none(&peer->missed)) {
         const struct slots next = next_push(writer);
