@@ -287,7 +287,7 @@ static void ask_all(struct ring *ring, const struct ring_map *map, int self,
     slots_drop(&judgement->keep, &judgement->drop);
 }
 
-/* With the lock: not held from now on, and pulled from the beginning. */
+/* With both locks: not held from now on, and pulled from the beginning. */
 static void distrust(struct ring *ring, const struct slots *slots)
 {
     struct slots lost = own_slots(ring);
@@ -296,6 +296,7 @@ static void distrust(struct ring *ring, const struct slots *slots)
         return;
     slots_drop(&ring->trusted, slots);
     slots_drop(&ring->round, slots);
+    ring_unhold(ring);
     ring->suspect_since_ms = clock_ms();
     ring->told_whole = false;
     atomic_store(&ring->since_ms, 0);
@@ -315,12 +316,14 @@ static bool keep_aged(struct ring *ring, struct slots *drop)
 static void drop_aged(struct ring *ring, struct judgement *judgement, uint64_t version)
 {
     uint64_t cursor = 0, dropped = 0;
+    pthread_mutex_lock(&ring->member_lock);
     pthread_mutex_lock(&ring->lock);
     slots_keep(&judgement->drop, &ring->aged);
     const unsigned slots = slots_count(&judgement->drop);
     if (slots > 0)
         distrust(ring, &judgement->drop);
     pthread_mutex_unlock(&ring->lock);
+    pthread_mutex_unlock(&ring->member_lock);
     if (slots == 0)
         return;
     do {

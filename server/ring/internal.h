@@ -314,6 +314,9 @@ bool ring_confirm(struct ring *ring);
 void ring_suspect(struct ring *ring, const char *why);
 /* With the lock: what is astray has been missed by all nodes of its slots. */
 void ring_send_stray(struct ring *ring);
+/* With both locks: what was told to be complete, and is not yet in the map, is no longer. Trust
+ * tells anew. */
+void ring_unhold(struct ring *ring);
 /* With the lock: held is by_map and trusted. */
 void ring_update_held(struct ring *ring);
 /* Takes note of another node's clock, unless that is too far ahead. */
