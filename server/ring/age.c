@@ -15,7 +15,7 @@
  *
  * A node that was there all the time, but has not become whole for so long, as a repair takes its
  * time, has old entries as well in the slots that it has not come to; it looks at those alike, once
- * until it is whole.
+ * until it is whole. It keeps since when the ring has lived, but does not say so until then.
  *
  * What is from before an absence is what can have come up to then: until the process started, or,
  * if it has been there all the time, until it was last whole or in touch with others.
@@ -68,8 +68,6 @@ static void age(struct ring *ring, const struct slots *slots, int64_t until_ms, 
     slots_join(&ring->aged, slots);
     if (version > ring->aged_version)
         ring->aged_version = version;
-    atomic_store(&ring->heard_ms, 0);
-    atomic_store(&ring->since_ms, 0);
     ring_age_update(ring, &none);
 }
 
@@ -92,8 +90,11 @@ static enum absence note_absence(struct ring *ring, int64_t whole_ms, int64_t *g
     age(ring, &slots, later_of(absent ? last_ms : whole_ms, ring->begun_ms), now_ms);
     *gone_ms = absent ? last_ms : whole_ms;
     ring->aged_ms = whole_ms;
+    ring->aged_in_part = !absent;
     if (!absent)
         return ABSENT_IN_PART;
+    atomic_store(&ring->heard_ms, 0);
+    atomic_store(&ring->since_ms, 0);
     ring->touch_ms = now_ms; /* the next one begins here */
     atomic_fetch_add(&ring->absences, 1);
     return ABSENT;
@@ -175,7 +176,10 @@ static bool is_lacking(const struct ring *ring)
 int64_t ring_since(struct ring *ring)
 {
     was_absent(ring);
-    return atomic_load(&ring->since_ms);
+    pthread_mutex_lock(&ring->lock);
+    bool lacks = ring->aged_in_part && is_lacking(ring);
+    pthread_mutex_unlock(&ring->lock);
+    return lacks ? 0 : atomic_load(&ring->since_ms);
 }
 
 /* --- being there ------------------------------------------------------------------------------ */
@@ -199,6 +203,8 @@ static bool is_whole(struct ring *ring, int64_t now_ms)
     if (touch)
         ring->touch_ms = now_ms;
     bool whole = touch && !slots_none(&ring->by_map) && !is_lacking(ring);
+    if (whole)
+        ring->aged_in_part = false;
     pthread_mutex_unlock(&ring->lock);
     return whole;
 }
@@ -299,7 +305,6 @@ static void distrust(struct ring *ring, const struct slots *slots)
     ring_unhold(ring);
     ring->suspect_since_ms = clock_ms();
     ring->told_whole = false;
-    atomic_store(&ring->since_ms, 0);
     ring_update_held(ring);
 }
 

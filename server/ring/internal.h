@@ -258,6 +258,7 @@ struct ring {
     struct slots aged;
     uint64_t aged_version; /* entries up to this are from before it */
     int64_t aged_ms;       /* when this node had been whole before it, Unix ms; 0: there was none */
+    bool aged_in_part;     /* it was there all the time, and has not been whole since */
     int64_t touch_ms;      /* Unix ms of the last moment when deletions would have come here */
     int64_t begun_ms;      /* Unix ms of the start */
     struct slots foreign[2]; /* slots of others, written to lately: now, and before that */

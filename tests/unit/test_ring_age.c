@@ -299,7 +299,8 @@ static void test_not_whole(void **state)
     ring = test->ring;
     trust(ring, 0);
     tick_at(ring, ten_ms);
-    assert_int_not_equal(ring_since(ring), 0);
+    const int64_t since_ms = ring_since(ring);
+    assert_int_not_equal(since_ms, 0);
     trust(ring, 2);
     for (int64_t at_ms = 0; at_ms <= HOUR; at_ms += MINUTE)
         tick_at(ring, ten_ms + at_ms);
@@ -313,8 +314,13 @@ static void test_not_whole(void **state)
     judge(ring);
     tick_at(ring, ten_ms + HOUR + 2 * MINUTE);
     assert_true(gives(ring, 0));
-    tick_at(ring, ten_ms + 3 * HOUR); /* and away */
+    assert_int_equal(ring_since(ring), 0);
+    trust(ring, 0);
+    tick_at(ring, ten_ms + HOUR + 3 * MINUTE);
+    assert_int_equal(ring_since(ring), since_ms); /* the ring has not begun anew by that */
+    tick_at(ring, ten_ms + 3 * HOUR);             /* and away */
     assert_false(gives(ring, 0) || gives(ring, 2));
+    assert_int_equal(ring_since(ring), 0);
     assert_true(is_aged(ring, ten_ms + HOUR + 2 * MINUTE));
 }
 
