@@ -35,7 +35,6 @@ enum {
     RECENT_PLACES = 16384,              /* whose copies are counted */
     RECONNECT_MS = 50,                  /* the first time, then twice as long each time, up to */
     RECONNECT_MAX_MS = 500,             /* this; half of it is chance */
-    SLOW_MS = 50,                       /* a write on its way, that MISSED counts: WAIT takes 100 */
     PING_MS = 500,                      /* a connection that has nothing to do */
     PUSH_AGAIN_MS = 1000,               /* after an entry that a peer refused */
     TICK_MS = 50,                       /* of the control thread */

@@ -536,6 +536,16 @@ int ring_miss(struct ring *ring, const char *node, const uint64_t slots[RING_SLO
     return peer ? SP_OK : SP_ENOTFOUND;
 }
 
+/* With the lock: whoever has waited for a write that is on its way is soon told that it is not
+ * there.
+ */
+static bool is_slow(const struct ring *ring, const struct peer *peer)
+{
+    const struct queue *queue = &peer->queue;
+    return queue->count > 0 &&
+           clock_ms() >= queue_at(queue, 0)->since_ms + ring->ack_timeout_ms / 2;
+}
+
 int ring_missed(struct ring *ring, const char *node, unsigned *slots)
 {
     pthread_mutex_lock(&ring->lock);
@@ -544,7 +554,7 @@ int ring_missed(struct ring *ring, const char *node, unsigned *slots)
         struct slots all = peer->missed;
         slots_join(&all, &peer->sending);
         *slots = slots_count(&all);
-        if (peer->queue.count > 0 && clock_ms() >= queue_at(&peer->queue, 0)->since_ms + SLOW_MS)
+        if (is_slow(ring, peer))
             *slots += *slots == 0;
         /* What is written from now on would be missed, and the one that asks is there. */
         if (!peer->reachable) {
