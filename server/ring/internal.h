@@ -111,7 +111,7 @@ static inline size_t write_bytes(const struct ring_write *write)
 struct queued {
     struct ring_write *write;
     ring_place place;
-    uint64_t since_ms; /* monotonic */
+    uint64_t since_ms; /* of clock_boot_ms: what was written before a suspension is old */
 };
 
 /* First in, first out; a ring buffer that grows. */

@@ -463,7 +463,7 @@ static bool restamp(struct writer *writer, uint64_t current)
         return false; /* the peer has gone, and its queue with it */
     struct ring_write *again = NULL;
     ring_see(ring, current);
-    if (!item.write->given && clock_ms() < item.since_ms + ring->ack_timeout_ms) {
+    if (!item.write->given && clock_boot_ms() < item.since_ms + ring->ack_timeout_ms) {
         cache_lock(ring->cache, clock_wall_ms());
         again = stamp_again(ring, item.write, current);
         cache_unlock(ring->cache);

@@ -543,7 +543,7 @@ static bool is_slow(const struct ring *ring, const struct peer *peer)
 {
     const struct queue *queue = &peer->queue;
     return queue->count > 0 &&
-           clock_ms() >= queue_at(queue, 0)->since_ms + ring->ack_timeout_ms / 2;
+           clock_boot_ms() >= queue_at(queue, 0)->since_ms + ring->ack_timeout_ms / 2;
 }
 
 int ring_missed(struct ring *ring, const char *node, unsigned *slots)
