@@ -187,7 +187,7 @@ int64_t ring_since(struct ring *ring)
 /* With the lock: whether what others delete would come here. */
 static bool in_touch(struct ring *ring)
 {
-    if (!ring->map || ring->self < 0)
+    if (!ring->map || ring->self < 0 || atomic_load(&ring->left))
         return false;
     bool any = !ring->in_zookeeper || ring->map->node_count == 1 ||
                atomic_load(&ring->member_link) == MEMBER_CONNECTED;

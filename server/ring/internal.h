@@ -236,6 +236,7 @@ struct ring {
     pthread_mutex_t member_lock;   /* of the pointer; taken before the other lock */
     bool in_zookeeper;
     _Atomic int member_link; /* as last told */
+    _Atomic bool left;       /* ZooKeeper: others write without this node */
     pthread_mutex_t beat_lock;
     struct ring_lookups lookups;
 

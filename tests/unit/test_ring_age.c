@@ -240,6 +240,20 @@ static void test_suspended_twice(void **state)
     assert_false(is_aged(ring, ten_ms + 4 * HOUR));
 }
 
+/* It may go on serving, but what others delete does not come any more. */
+static void test_left(void **state)
+{
+    struct test *test = *state;
+    struct cache_life life;
+    begin(test, ten_ms - MINUTE);
+    trust(test->ring, 0);
+    tick_at(test->ring, ten_ms);
+    atomic_store(&test->ring->left, true);
+    tick_at(test->ring, ten_ms + MINUTE);
+    cache_life(test->cache, &life);
+    assert_int_equal(life.whole_ms, ten_ms);
+}
+
 /* --- slots of others -------------------------------------------------------------------------- */
 
 /* A key of a slot that is not this node's, with an entry of that time; returns the slot. */
@@ -331,6 +345,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_before_the_start, setup, teardown),
         cmocka_unit_test_setup_teardown(test_suspended, setup, teardown),
         cmocka_unit_test_setup_teardown(test_suspended_twice, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_left, setup, teardown),
         cmocka_unit_test_setup_teardown(test_slots_of_others, setup, teardown),
         cmocka_unit_test_setup_teardown(test_not_whole, setup, teardown),
     };
