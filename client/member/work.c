@@ -114,6 +114,8 @@ static void connected(struct member *member, int64_t now)
     pthread_mutex_lock(&member->box->mutex);
     member->status.session_ms = (uint64_t)zoo_recv_timeout(member->session->handle);
     member->away_since_ms = 0;
+    if (member->tell_lost) /* others may have taken it out, and written without it */
+        memset(member->holds, 0, sizeof member->holds);
     pthread_mutex_unlock(&member->box->mutex);
     if (member->tell_lost && member->calls.on_session_lost != NULL)
         member->calls.on_session_lost(member->calls.context);

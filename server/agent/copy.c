@@ -37,17 +37,20 @@ static bool has(const uint16_t *list, unsigned count, int node)
     return false;
 }
 
-/* What has been done by one map: it takes a while until that is in the next one. */
+/* What has been done by one map, in one session: it takes a while until that is in the next one. */
 struct progress {
     uint64_t epoch, start, since_ms;
+    unsigned losses;
     uint64_t slots[RING_SLOT_WORDS]; /* that were copied */
 };
 
-static void follow_map(struct progress *progress, const struct ring_map *map, uint64_t start)
+static void follow_map(struct progress *progress, const struct ring_map *map, uint64_t start,
+                       unsigned losses)
 {
-    if (progress->epoch == map->epoch && progress->start == start)
+    if (progress->epoch == map->epoch && progress->start == start && progress->losses == losses)
         return;
-    *progress = (struct progress){.epoch = map->epoch, .start = start, .since_ms = clock_ms()};
+    *progress = (struct progress){
+        .epoch = map->epoch, .start = start, .losses = losses, .since_ms = clock_ms()};
 }
 
 /* How long until clients know the map. */
@@ -86,25 +89,28 @@ static bool find_work(const struct ring_map *map, const char *name, const struct
     return from >= 0;
 }
 
-/* The map as of now, a reference, and the start id. */
-static struct ring_map *current(struct watched *server, uint64_t *start)
+/* The map as of now, a reference, the start id, and how many sessions have been lost. */
+static struct ring_map *current(struct watched *server, uint64_t *start, unsigned *losses)
 {
     pthread_mutex_lock(&server->mutex);
     struct ring_map *map = server->map != NULL ? ring_map_ref(server->map) : NULL;
     *start = server->start;
+    *losses = server->losses;
     pthread_mutex_unlock(&server->mutex);
     return map;
 }
 
 /* Keeps those of the slots for which the copy is still what it was made for. */
-static void keep_valid(struct copy *copy, const struct ring_node *holder, uint64_t begun_start)
+static void keep_valid(struct copy *copy, const struct ring_node *holder,
+                       const struct progress *begun)
 {
     uint64_t start;
-    struct ring_map *map = current(copy->server, &start);
+    unsigned losses;
+    struct ring_map *map = current(copy->server, &start, &losses);
     int self = map != NULL ? ring_map_find(map, copy->server->node.name) : -1;
     int from = map != NULL ? ring_map_find(map, holder->name) : -1;
-    bool valid =
-        self >= 0 && from >= 0 && start == begun_start && map->nodes[from].start == holder->start;
+    bool valid = self >= 0 && from >= 0 && start == begun->start && losses == begun->losses &&
+                 map->nodes[from].start == holder->start;
     for (unsigned slot = 0; slot < copy->slot_count; slot++) {
         const struct ring_slot_copies *copies = valid ? &map->slots[slot] : NULL;
         if (!valid || !has(copies->targets, copies->target_count, self) ||
@@ -184,10 +190,11 @@ static bool copy_once(struct watched *server, struct progress *progress)
 {
     struct ring_node holder;
     uint64_t start;
+    unsigned losses;
     struct copy copy = {.server = server, .begun_ms = (int64_t)clock_ms()};
-    struct ring_map *map = current(server, &start);
+    struct ring_map *map = current(server, &start, &losses);
     if (map != NULL)
-        follow_map(progress, map, start);
+        follow_map(progress, map, start, losses);
     bool work = map != NULL && learning_ms(progress) == 0 &&
                 find_work(map, server->node.name, progress, &holder, copy.slots);
     copy.slot_count = map != NULL ? map->parameters.slots : 0;
@@ -201,7 +208,7 @@ static bool copy_once(struct watched *server, struct progress *progress)
     report(&copy, &holder, good);
     if (!good)
         return false;
-    keep_valid(&copy, &holder, start);
+    keep_valid(&copy, &holder, progress);
     for (unsigned i = 0; i < RING_SLOT_WORDS; i++)
         progress->slots[i] |= copy.slots[i];
     member_hold(server->member, copy.slots);

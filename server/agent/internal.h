@@ -43,7 +43,8 @@ struct watched {
     pthread_cond_t changed;
     bool stopping;
     bool map_changed;
-    uint64_t start; /* under which it is registered; 0: it is not */
+    unsigned losses; /* of sessions: what was copied before may be old */
+    uint64_t start;  /* under which it is registered; 0: it is not */
     struct ring_map *map;
     struct login login;
     struct agent_figures figures; /* those that are counted */

@@ -33,6 +33,9 @@ static void on_map(void *context, const struct ring_map *map)
 static void on_session_lost(void *context)
 {
     struct watched *server = context;
+    pthread_mutex_lock(&server->mutex);
+    server->losses++;
+    pthread_mutex_unlock(&server->mutex);
     log_warning("agent", "%s: the session of ZooKeeper was lost", server->node.name);
 }
 

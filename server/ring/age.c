@@ -9,11 +9,13 @@
  * until each slot's other holders that can be reached have said since when they have lived. Have
  * they lived for longer than tombstone_ms, what is from before the absence is dropped, and all of
  * the slot is pulled anew. Else nothing can have been forgotten since, and it is kept; so a ring
- * that was off as a whole loses nothing. A slot that only this node holds is kept as well.
+ * that was off as a whole loses nothing. A slot that only this node holds is kept as well. Of slots
+ * that are no longer this node's the holders are asked alike, before what others have missed there
+ * is sent to them.
  *
  * A node that was there all the time, but has not become whole for so long, as a repair takes its
  * time, has old entries as well in the slots that it has not come to; it looks at those alike, once
- * until it is whole.
+ * until it is whole. It keeps since when the ring has lived, but does not say so until then.
  *
  * What is from before an absence is what can have come up to then: until the process started, or,
  * if it has been there all the time, until it was last whole or in touch with others.
@@ -44,21 +46,10 @@ static struct slots own_slots(const struct ring *ring)
     return own;
 }
 
-/* With the lock: what is given to nobody; of a node that is in no map, all that is aged. */
-static struct slots find_blocked(const struct ring *ring)
-{
-    struct slots blocked = ring->aged;
-    struct slots own = own_slots(ring);
-    if (ring->map && ring->self >= 0)
-        slots_keep(&blocked, &own);
-    return blocked;
-}
-
 void ring_age_update(struct ring *ring, const struct slots *alone)
 {
     slots_drop(&ring->aged, alone);
-    struct slots blocked = find_blocked(ring);
-    atomic_store(&ring->aging, !slots_none(&blocked));
+    atomic_store(&ring->aging, !slots_none(&ring->aged));
 }
 
 enum absence { ABSENT_NOT, ABSENT, ABSENT_IN_PART };
@@ -77,8 +68,6 @@ static void age(struct ring *ring, const struct slots *slots, int64_t until_ms, 
     slots_join(&ring->aged, slots);
     if (version > ring->aged_version)
         ring->aged_version = version;
-    atomic_store(&ring->heard_ms, 0);
-    atomic_store(&ring->since_ms, 0);
     ring_age_update(ring, &none);
 }
 
@@ -101,8 +90,11 @@ static enum absence note_absence(struct ring *ring, int64_t whole_ms, int64_t *g
     age(ring, &slots, later_of(absent ? last_ms : whole_ms, ring->begun_ms), now_ms);
     *gone_ms = absent ? last_ms : whole_ms;
     ring->aged_ms = whole_ms;
+    ring->aged_in_part = !absent;
     if (!absent)
         return ABSENT_IN_PART;
+    atomic_store(&ring->heard_ms, 0);
+    atomic_store(&ring->since_ms, 0);
     ring->touch_ms = now_ms; /* the next one begins here */
     atomic_fetch_add(&ring->absences, 1);
     return ABSENT;
@@ -158,11 +150,10 @@ bool ring_gives(struct ring *ring, const uint64_t slots[RING_SLOT_WORDS])
     if (!atomic_load(&ring->aging))
         return true;
     pthread_mutex_lock(&ring->lock);
-    const struct slots blocked = find_blocked(ring);
-    pthread_mutex_unlock(&ring->lock);
     uint64_t any = 0;
     for (unsigned i = 0; i < RING_SLOT_WORDS; i++)
-        any |= blocked.words[i] & slots[i];
+        any |= ring->aged.words[i] & slots[i];
+    pthread_mutex_unlock(&ring->lock);
     return any == 0;
 }
 
@@ -176,14 +167,19 @@ unsigned ring_absences(struct ring *ring)
 static bool is_lacking(const struct ring *ring)
 {
     struct slots lacking = ring->by_map;
+    struct slots aged = own_slots(ring);
     slots_drop(&lacking, &ring->trusted);
-    return !slots_none(&lacking) || atomic_load(&ring->aging);
+    slots_keep(&aged, &ring->aged);
+    return !slots_none(&lacking) || !slots_none(&aged);
 }
 
 int64_t ring_since(struct ring *ring)
 {
     was_absent(ring);
-    return atomic_load(&ring->since_ms);
+    pthread_mutex_lock(&ring->lock);
+    bool lacks = ring->aged_in_part && is_lacking(ring);
+    pthread_mutex_unlock(&ring->lock);
+    return lacks ? 0 : atomic_load(&ring->since_ms);
 }
 
 /* --- being there ------------------------------------------------------------------------------ */
@@ -191,7 +187,7 @@ int64_t ring_since(struct ring *ring)
 /* With the lock: whether what others delete would come here. */
 static bool in_touch(struct ring *ring)
 {
-    if (!ring->map || ring->self < 0)
+    if (!ring->map || ring->self < 0 || atomic_load(&ring->left))
         return false;
     bool any = !ring->in_zookeeper || ring->map->node_count == 1 ||
                atomic_load(&ring->member_link) == MEMBER_CONNECTED;
@@ -207,6 +203,8 @@ static bool is_whole(struct ring *ring, int64_t now_ms)
     if (touch)
         ring->touch_ms = now_ms;
     bool whole = touch && !slots_none(&ring->by_map) && !is_lacking(ring);
+    if (whole)
+        ring->aged_in_part = false;
     pthread_mutex_unlock(&ring->lock);
     return whole;
 }
@@ -295,14 +293,18 @@ static void ask_all(struct ring *ring, const struct ring_map *map, int self,
     slots_drop(&judgement->keep, &judgement->drop);
 }
 
-/* With the lock: not held from now on, and pulled from the beginning. */
+/* With both locks: not held from now on, and pulled from the beginning. */
 static void distrust(struct ring *ring, const struct slots *slots)
 {
+    struct slots lost = own_slots(ring);
+    slots_keep(&lost, slots);
+    if (slots_none(&lost))
+        return;
     slots_drop(&ring->trusted, slots);
     slots_drop(&ring->round, slots);
+    ring_unhold(ring);
     ring->suspect_since_ms = clock_ms();
     ring->told_whole = false;
-    atomic_store(&ring->since_ms, 0);
     ring_update_held(ring);
 }
 
@@ -319,12 +321,14 @@ static bool keep_aged(struct ring *ring, struct slots *drop)
 static void drop_aged(struct ring *ring, struct judgement *judgement, uint64_t version)
 {
     uint64_t cursor = 0, dropped = 0;
+    pthread_mutex_lock(&ring->member_lock);
     pthread_mutex_lock(&ring->lock);
     slots_keep(&judgement->drop, &ring->aged);
     const unsigned slots = slots_count(&judgement->drop);
     if (slots > 0)
         distrust(ring, &judgement->drop);
     pthread_mutex_unlock(&ring->lock);
+    pthread_mutex_unlock(&ring->member_lock);
     if (slots == 0)
         return;
     do {
@@ -356,6 +360,24 @@ static void end_judging(struct ring *ring, const struct judgement *judgement, ui
     ring_age_update(ring, &none);
 }
 
+/* With the lock: where nothing lies of a slot that is others', nothing is aged. */
+static void forget_empty(struct ring *ring)
+{
+    const struct slots none = {0};
+    const struct slots own = own_slots(ring);
+    struct slots there = own;
+    struct cache_slot found;
+    for (unsigned slot = 0; slot < ring->options.parameters.slots; slot++) {
+        if (slots_has(&own, slot) || !slots_has(&ring->aged, slot))
+            continue;
+        cache_slot(ring->cache, slot, &found);
+        if (found.entries > 0 || found.tombstones > 0)
+            slots_add(&there, slot);
+    }
+    slots_keep(&ring->aged, &there);
+    ring_age_update(ring, &none);
+}
+
 void ring_age_judge(struct ring *ring)
 {
     struct judgement judgement = {0};
@@ -363,7 +385,9 @@ void ring_age_judge(struct ring *ring)
     if (!atomic_load(&ring->aging))
         return;
     pthread_mutex_lock(&ring->lock);
-    struct slots aged = find_blocked(ring);
+    if (ring->map && ring->self >= 0)
+        forget_empty(ring);
+    struct slots aged = ring->aged;
     const uint64_t version = ring->aged_version;
     const int self = ring->self;
     struct ring_map *map = ring->map && self >= 0 ? ring_map_ref(ring->map) : NULL;

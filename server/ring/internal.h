@@ -35,7 +35,6 @@ enum {
     RECENT_PLACES = 16384,              /* whose copies are counted */
     RECONNECT_MS = 50,                  /* the first time, then twice as long each time, up to */
     RECONNECT_MAX_MS = 500,             /* this; half of it is chance */
-    SLOW_MS = 50,                       /* a write on its way, that MISSED counts: WAIT takes 100 */
     PING_MS = 500,                      /* a connection that has nothing to do */
     PUSH_AGAIN_MS = 1000,               /* after an entry that a peer refused */
     TICK_MS = 50,                       /* of the control thread */
@@ -112,7 +111,7 @@ static inline size_t write_bytes(const struct ring_write *write)
 struct queued {
     struct ring_write *write;
     ring_place place;
-    uint64_t since_ms; /* monotonic */
+    uint64_t since_ms; /* of clock_boot_ms: what was written before a suspension is old */
 };
 
 /* First in, first out; a ring buffer that grows. */
@@ -227,7 +226,7 @@ struct ring {
     _Atomic uint32_t ack_timeout_ms, compare_ms, clock_ahead_ms; /* as last configured */
     _Atomic uint64_t throttle_bytes;
     _Atomic uint64_t tombstone_ms; /* as last configured */
-    _Atomic bool aging;            /* some of aged are this node's */
+    _Atomic bool aging;            /* there are aged slots */
     _Atomic unsigned absences;     /* that were too long, so far */
     _Atomic int64_t since_ms;      /* see ring_since */
     _Atomic int64_t heard_ms;      /* the same, as others have said; 0: nobody has */
@@ -237,6 +236,7 @@ struct ring {
     pthread_mutex_t member_lock;   /* of the pointer; taken before the other lock */
     bool in_zookeeper;
     _Atomic int member_link; /* as last told */
+    _Atomic bool left;       /* ZooKeeper: others write without this node */
     pthread_mutex_t beat_lock;
     struct ring_lookups lookups;
 
@@ -258,6 +258,7 @@ struct ring {
     struct slots aged;
     uint64_t aged_version; /* entries up to this are from before it */
     int64_t aged_ms;       /* when this node had been whole before it, Unix ms; 0: there was none */
+    bool aged_in_part;     /* it was there all the time, and has not been whole since */
     int64_t touch_ms;      /* Unix ms of the last moment when deletions would have come here */
     int64_t begun_ms;      /* Unix ms of the start */
     struct slots foreign[2]; /* slots of others, written to lately: now, and before that */
@@ -314,6 +315,9 @@ bool ring_confirm(struct ring *ring);
 void ring_suspect(struct ring *ring, const char *why);
 /* With the lock: what is astray has been missed by all nodes of its slots. */
 void ring_send_stray(struct ring *ring);
+/* With both locks: what was told to be complete, and is not yet in the map, is no longer. Trust
+ * tells anew. */
+void ring_unhold(struct ring *ring);
 /* With the lock: held is by_map and trusted. */
 void ring_update_held(struct ring *ring);
 /* Takes note of another node's clock, unless that is too far ahead. */

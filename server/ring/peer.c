@@ -281,8 +281,7 @@ static void take_late(struct writer *writer)
 static struct slots next_push(const struct writer *writer)
 {
     struct slots next = writer->peer->missed;
-    if (atomic_load(&writer->ring->aging))
-        slots_drop(&next, &writer->ring->aged);
+    slots_drop(&next, &writer->ring->aged);
     return next;
 }
 
@@ -294,7 +293,7 @@ static bool begin_push(struct writer *writer)
     if (clock_ms() < writer->push.again_ms)
         return false;
     slots_keep(&sent, &writer->ring->aged);
-    if (writer->push.runs && atomic_load(&writer->ring->aging) && !slots_none(&sent))
+    if (writer->push.runs && !slots_none(&sent))
         end_push(writer, false);
     if (!writer->push.runs && !slots_none(&peer->missed)) {
         const struct slots next = next_push(writer);
@@ -389,6 +388,32 @@ static enum verdict verdict_of(struct writer *writer, const redisReply *reply, u
     return MOVED;
 }
 
+/* With the lock: whether the map says that the slot's writes go to this peer. */
+static bool is_of(const struct ring *ring, const struct peer *peer, unsigned slot)
+{
+    uint16_t nodes[2 * RING_COPIES_MAX];
+    unsigned count = ring->map ? ring_map_union(ring->map, slot, nodes) : 0;
+    bool any = false;
+    for (unsigned i = 0; i < count; i++)
+        any |= ring->peers[nodes[i]] == peer;
+    return any;
+}
+
+/* A peer that says MOVED by a map which has the slot as its own has been started anew, and is not
+ * registered yet: it is sent again later, as long as the map says so. */
+static enum verdict judge(struct writer *writer, const redisReply *reply, unsigned slot,
+                          uint64_t *current)
+{
+    struct ring *ring = writer->ring;
+    enum verdict verdict = verdict_of(writer, reply, current);
+    if (verdict != MOVED)
+        return verdict;
+    pthread_mutex_lock(&ring->lock);
+    bool unregistered = ring_epoch(ring) >= *current && is_of(ring, writer->peer, slot);
+    pthread_mutex_unlock(&ring->lock);
+    return unregistered ? REFUSED : MOVED;
+}
+
 /* The same write with a later version, if no other one has taken its place here. With the cache's
  * lock. */
 static struct ring_write *stamp_again(struct ring *ring, const struct ring_write *old,
@@ -438,7 +463,7 @@ static bool restamp(struct writer *writer, uint64_t current)
         return false; /* the peer has gone, and its queue with it */
     struct ring_write *again = NULL;
     ring_see(ring, current);
-    if (!item.write->given && clock_ms() < item.since_ms + ring->ack_timeout_ms) {
+    if (!item.write->given && clock_boot_ms() < item.since_ms + ring->ack_timeout_ms) {
         cache_lock(ring->cache, clock_wall_ms());
         again = stamp_again(ring, item.write, current);
         cache_unlock(ring->cache);
@@ -466,12 +491,12 @@ static void say_refused(const struct writer *writer, const redisReply *reply)
 }
 
 /* The oldest of the queue has been answered; false: it stays there, and so do those after it. */
-static bool settle_queued(struct writer *writer, const redisReply *reply)
+static bool settle_queued(struct writer *writer, const redisReply *reply, unsigned slot)
 {
     struct ring *ring = writer->ring;
     struct peer *peer = writer->peer;
     uint64_t current = 0;
-    enum verdict verdict = verdict_of(writer, reply, &current);
+    enum verdict verdict = judge(writer, reply, slot, &current);
     if (verdict == NEWER && restamp(writer, current))
         return false;
     if (verdict == REFUSED)
@@ -498,7 +523,7 @@ static bool settle_queued(struct writer *writer, const redisReply *reply)
 static bool settle_pushed(struct writer *writer, const redisReply *reply, unsigned slot)
 {
     uint64_t current = 0;
-    enum verdict verdict = verdict_of(writer, reply, &current);
+    enum verdict verdict = judge(writer, reply, slot, &current);
     if (verdict == REFUSED) {
         writer->push.failed = true;
         say_refused(writer, reply);
@@ -529,7 +554,7 @@ static void settle_batch(struct writer *writer)
     struct batch *batch = &writer->batch;
     bool in_order = true, moved = false;
     for (size_t i = 0; i < batch->queued && in_order; i++)
-        in_order = settle_queued(writer, batch->replies[i]);
+        in_order = settle_queued(writer, batch->replies[i], batch->writes[i]->slot);
     for (size_t i = batch->queued; i < batch->count; i++)
         moved |= settle_pushed(writer, batch->replies[i], batch->writes[i]->slot);
     pthread_mutex_lock(&writer->ring->lock);

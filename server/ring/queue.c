@@ -134,7 +134,7 @@ ring_place ring_enqueue(struct ring *ring, unsigned slot, struct ring_write *wri
 {
     uint16_t nodes[2 * RING_COPIES_MAX];
     unsigned count = ring->map ? ring_map_union(ring->map, slot, nodes) : 0;
-    uint64_t now_ms = clock_ms();
+    uint64_t now_ms = clock_boot_ms();
     ring_place place = ring->last_place + 1;
     bool any = false;
     for (unsigned i = 0; i < count; i++) {

@@ -7,7 +7,7 @@
  * has that is newer is sent there. When all of them agree, have nothing left that this node missed,
  * and writes go both ways from now on, the slot is trusted: held, or, of a target, told to the
  * member, so that it becomes a holder. With no other holder in reach for ALONE_MS a holder believes
- * itself.
+ * itself; what is aged only in a static list.
  *
  * Why a slot that has been pulled is current, whatever its digest is by then: the map that this
  * node has is known to the holder before anything is pulled (start ids and epochs come with
@@ -343,6 +343,8 @@ static struct slots believe(struct repair *repair, const struct slots *missing,
     slots_keep(&alone, &repair->by_map);
     slots_drop(&alone, &verdicts->agreed);
     slots_drop(&alone, &verdicts->refused);
+    if (repair->ring->in_zookeeper) /* which takes a node that is gone out of the map */
+        slots_drop(&alone, &repair->aged);
     slots_keep(&repair->alone, &alone);
     if (repair->lacks_all)
         return none;

@@ -76,14 +76,19 @@ static int find_self(const struct ring *ring, const struct ring_map *map)
     return ours ? self : -1;
 }
 
+void ring_unhold(struct ring *ring)
+{
+    if (ring->member)
+        member_unhold(ring->member);
+}
+
 /* Between two maps of which this node has not seen all it may have lost a slot and got it again:
  * what others wrote meanwhile did not come here. */
 static void doubt_targets(struct ring *ring, const struct slots *targeted)
 {
     slots_drop(&ring->trusted, targeted);
     slots_drop(&ring->round, targeted);
-    if (ring->member)
-        member_unhold(ring->member);
+    ring_unhold(ring);
 }
 
 static void apply_own(struct ring *ring, const struct own_slots *own)
@@ -97,6 +102,8 @@ static void apply_own(struct ring *ring, const struct own_slots *own)
     slots_keep(&ring->trusted, &mine);
     slots_keep(&ring->round, &mine);
     slots_drop(&ring->trusted, &added);
+    if (!slots_none(&added))
+        ring_unhold(ring);
     if (!ring->unconfirmed)
         slots_join(&ring->trusted, &own->alone);
     ring_age_update(ring, &own->alone);
@@ -280,7 +287,9 @@ void ring_take_map(struct ring *ring, const struct ring_map *map)
 
 void ring_stand_in(struct ring *ring, uint64_t start)
 {
+    pthread_mutex_lock(&ring->member_lock);
     pthread_mutex_lock(&ring->lock);
+    ring_unhold(ring);
     atomic_store(&ring->start, start);
     memset(&ring->trusted, 0, sizeof(ring->trusted));
     memset(&ring->round, 0, sizeof(ring->round));
@@ -288,6 +297,7 @@ void ring_stand_in(struct ring *ring, uint64_t start)
     ring->suspect_since_ms = clock_ms();
     ring_update_held(ring);
     pthread_mutex_unlock(&ring->lock);
+    pthread_mutex_unlock(&ring->member_lock);
 }
 
 /* With the lock: from now on as a node that has doubted itself. */
@@ -341,7 +351,9 @@ bool ring_confirm(struct ring *ring)
 void ring_suspect(struct ring *ring, const char *why)
 {
     struct own_slots own = {0};
+    pthread_mutex_lock(&ring->member_lock);
     pthread_mutex_lock(&ring->lock);
+    ring_unhold(ring);
     if (ring->map)
         find_own(ring->map, ring->self, &own);
     slots_keep(&ring->trusted, &own.alone);
@@ -352,6 +364,7 @@ void ring_suspect(struct ring *ring, const char *why)
     ring_update_held(ring);
     pthread_cond_signal(&ring->repair_wake);
     pthread_mutex_unlock(&ring->lock);
+    pthread_mutex_unlock(&ring->member_lock);
     log_warning("ring",
                 "%s: this node answers no reads of the ring until the others say that it "
                 "has missed nothing",
@@ -523,6 +536,16 @@ int ring_miss(struct ring *ring, const char *node, const uint64_t slots[RING_SLO
     return peer ? SP_OK : SP_ENOTFOUND;
 }
 
+/* With the lock: whoever has waited for a write that is on its way is soon told that it is not
+ * there.
+ */
+static bool is_slow(const struct ring *ring, const struct peer *peer)
+{
+    const struct queue *queue = &peer->queue;
+    return queue->count > 0 &&
+           clock_boot_ms() >= queue_at(queue, 0)->since_ms + ring->ack_timeout_ms / 2;
+}
+
 int ring_missed(struct ring *ring, const char *node, unsigned *slots)
 {
     pthread_mutex_lock(&ring->lock);
@@ -531,7 +554,7 @@ int ring_missed(struct ring *ring, const char *node, unsigned *slots)
         struct slots all = peer->missed;
         slots_join(&all, &peer->sending);
         *slots = slots_count(&all);
-        if (peer->queue.count > 0 && clock_ms() >= queue_at(&peer->queue, 0)->since_ms + SLOW_MS)
+        if (is_slow(ring, peer))
             *slots += *slots == 0;
         /* What is written from now on would be missed, and the one that asks is there. */
         if (!peer->reachable) {

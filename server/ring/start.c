@@ -294,6 +294,8 @@ void ring_leave(struct ring *ring)
     struct member *member = ring->member;
     ring->member = NULL;
     pthread_mutex_unlock(&ring->member_lock);
+    if (member)
+        atomic_store(&ring->left, true);
     member_close(member);
 }
 

@@ -340,6 +340,26 @@ class LossTest(MemberTest):
         c.close()
         b.wait_nodes("a", "b")
 
+    def test_complete_before_the_loss(self):
+        """What a node was complete for before others went on without it makes it no holder."""
+        a, b = self.ring("a", "b")
+        c = self.node("c", hold=None)
+        for node in (a, b, c):
+            node.wait_nodes("a", "b", "c", settled=False)
+        self.assertFalse(c.map["settled"])
+        c.signal(signal.SIGSTOP)
+        a.wait_nodes("a", "b")
+        self.zookeeper.pause()
+        c.signal(signal.SIGCONT)
+        self.assertEqual(c.ask("hold"), "SP_OK")
+        self.zookeeper.resume()
+        c.wait(lambda n: n.lost == 1, "it is told of the loss")
+        d = self.node("d")
+        for node in (a, b, c, d):
+            node.wait_nodes("a", "b", "c", "d", settled=False)
+        slots = next(word["slots"] for word in c.send("slots") if "slots" in word)
+        self.assertFalse([holders for holders in slots if "c" in holders])
+
     def test_many_vanish(self):
         nodes = self.ring("a", "b", "c", "d", answers="all")
         a = nodes[0]

@@ -35,6 +35,7 @@ struct test {
     struct fixture *f;
     struct cache *cache;
     struct ring *ring;
+    struct ring_clock clock;
 };
 
 static void init_locks(struct ring *ring)
@@ -61,35 +62,46 @@ static struct ring *new_ring(struct cache *cache)
     return ring;
 }
 
-/* A list of two nodes, each with all slots. */
-static void take_map(struct ring *ring)
+/* A list of so many nodes; of two each has all slots. */
+static void take_map(struct ring *ring, size_t count)
 {
-    const struct ring_node nodes[2] = {
+    const struct ring_node nodes[3] = {
         {.name = "a", .address = "127.0.0.1:1", .weight = 1, .start = 1},
-        {.name = "b", .address = "127.0.0.1:1", .weight = 1, .start = 1}};
+        {.name = "b", .address = "127.0.0.1:1", .weight = 1, .start = 1},
+        {.name = "c", .address = "127.0.0.1:1", .weight = 1, .start = 1}};
     struct ring_map *map;
     char why[RING_WHY_BYTES];
-    assert_ok(ring_map_next(NULL, &ring->options.parameters, nodes, 2, &map, why));
+    assert_ok(ring_map_next(NULL, &ring->options.parameters, nodes, count, &map, why));
     ring_take_map(ring, map);
     ring_map_unref(map);
 }
 
 /* At this time. */
-static void begin(struct test *test, int64_t now_ms)
+static void begin_of(struct test *test, int64_t now_ms, size_t nodes)
 {
+    const struct cache_slots_options options = {
+        .slots = SLOTS, .tombstone_ms = HOUR, .clock = &test->clock, .latest_ms = now_ms + MINUTE};
     atomic_store(&wall_ms, now_ms);
+    assert_ok(cache_keep_slots(test->cache, &options));
     test->ring = new_ring(test->cache);
     ring_age_begin(test->ring);
-    take_map(test->ring);
+    take_map(test->ring, nodes);
+}
+
+static void begin(struct test *test, int64_t now_ms)
+{
+    begin_of(test, now_ms, 2);
 }
 
 static void end(struct test *test)
 {
     struct ring *ring = test->ring;
-    pthread_mutex_lock(&ring->lock);
-    peer_end(ring->peers[1]);
-    pthread_mutex_unlock(&ring->lock);
-    peer_free(ring->peers[1]);
+    for (unsigned i = 1; i < ring->map->node_count; i++) {
+        pthread_mutex_lock(&ring->lock);
+        peer_end(ring->peers[i]);
+        pthread_mutex_unlock(&ring->lock);
+        peer_free(ring->peers[i]);
+    }
     ring_map_unref(ring->map);
     lookups_free(&ring->lookups);
     pthread_cond_destroy(&ring->control_wake);
@@ -228,6 +240,69 @@ static void test_suspended_twice(void **state)
     assert_false(is_aged(ring, ten_ms + 4 * HOUR));
 }
 
+/* It may go on serving, but what others delete does not come any more. */
+static void test_left(void **state)
+{
+    struct test *test = *state;
+    struct cache_life life;
+    begin(test, ten_ms - MINUTE);
+    trust(test->ring, 0);
+    tick_at(test->ring, ten_ms);
+    atomic_store(&test->ring->left, true);
+    tick_at(test->ring, ten_ms + MINUTE);
+    cache_life(test->cache, &life);
+    assert_int_equal(life.whole_ms, ten_ms);
+}
+
+/* --- slots of others -------------------------------------------------------------------------- */
+
+/* A key of a slot that is not this node's, with an entry of that time; returns the slot. */
+static unsigned put_foreign(struct test *test, int64_t at_ms)
+{
+    struct ring *ring = test->ring;
+    uint64_t current;
+    char key[16];
+    unsigned slot = 0;
+    for (unsigned i = 0; i == 0 || ring_held_has(&ring->mine, slot); i++) {
+        snprintf(key, sizeof(key), "key%u", i);
+        slot = ring_slot_of(ring, key, strlen(key));
+    }
+    const struct cache_stamped stamped = {.hash = cache_hash(test->cache, key, strlen(key)),
+                                          .version = ring_clock_of(at_ms),
+                                          .key = key,
+                                          .value = "old",
+                                          .key_bytes = strlen(key),
+                                          .value_bytes = 3};
+    cache_lock(test->cache, at_ms);
+    assert_ok(cache_apply(test->cache, &stamped, NULL, &current));
+    cache_unlock(test->cache);
+    return slot;
+}
+
+/* What was deleted at the others would come back if it were sent there. */
+static void test_slots_of_others(void **state)
+{
+    struct test *test = *state;
+    begin_of(test, ten_ms, 3);
+    struct ring *ring = test->ring;
+    const unsigned slot = put_foreign(test, ten_ms);
+    tick_at(ring, ten_ms + 2 * HOUR);
+    assert_false(gives(ring, slot));
+    ring_age_judge(ring); /* nobody answers */
+    pthread_mutex_lock(&ring->lock);
+    for (unsigned other = 0; other < RING_SLOTS_MAX; other++) {
+        const bool mine = other < SLOTS && ring_held_has(&ring->mine, other);
+        assert_int_equal(slots_has(&ring->aged, other), mine || other == slot);
+        if (mine)
+            slots_remove(&ring->aged, other);
+    }
+    const struct slots none = {0};
+    ring_age_update(ring, &none);
+    pthread_mutex_unlock(&ring->lock);
+    assert_false(gives(ring, slot));
+    assert_true(atomic_load(&ring->aging));
+}
+
 /* --- not whole -------------------------------------------------------------------------------- */
 
 static void test_not_whole(void **state)
@@ -238,7 +313,8 @@ static void test_not_whole(void **state)
     ring = test->ring;
     trust(ring, 0);
     tick_at(ring, ten_ms);
-    assert_int_not_equal(ring_since(ring), 0);
+    const int64_t since_ms = ring_since(ring);
+    assert_int_not_equal(since_ms, 0);
     trust(ring, 2);
     for (int64_t at_ms = 0; at_ms <= HOUR; at_ms += MINUTE)
         tick_at(ring, ten_ms + at_ms);
@@ -252,8 +328,13 @@ static void test_not_whole(void **state)
     judge(ring);
     tick_at(ring, ten_ms + HOUR + 2 * MINUTE);
     assert_true(gives(ring, 0));
-    tick_at(ring, ten_ms + 3 * HOUR); /* and away */
+    assert_int_equal(ring_since(ring), 0);
+    trust(ring, 0);
+    tick_at(ring, ten_ms + HOUR + 3 * MINUTE);
+    assert_int_equal(ring_since(ring), since_ms); /* the ring has not begun anew by that */
+    tick_at(ring, ten_ms + 3 * HOUR);             /* and away */
     assert_false(gives(ring, 0) || gives(ring, 2));
+    assert_int_equal(ring_since(ring), 0);
     assert_true(is_aged(ring, ten_ms + HOUR + 2 * MINUTE));
 }
 
@@ -264,6 +345,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_before_the_start, setup, teardown),
         cmocka_unit_test_setup_teardown(test_suspended, setup, teardown),
         cmocka_unit_test_setup_teardown(test_suspended_twice, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_left, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_slots_of_others, setup, teardown),
         cmocka_unit_test_setup_teardown(test_not_whole, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
