@@ -26,7 +26,6 @@
 
 #define ROUNDS_MAX  8u
 #define MAP_WAIT_MS 200u
-#define LOOK_US     20000u /* how often, while a node is late, whether it is down */
 #define SPREAD_ARGS 8u
 
 enum result {

@@ -334,6 +334,40 @@ static void test_absent_of_both(void **state)
     sp_buffer_free(&value);
 }
 
+static bool some_kept_back(struct two *two)
+{
+    struct sp_ring_node *nodes;
+    size_t count;
+    assert_ok(sp_ring_nodes(two->ring, &nodes, &count, NULL));
+    bool some = false;
+    for (size_t i = 0; i < count; i++)
+        some |= nodes[i].kept_back;
+    free(nodes);
+    return some;
+}
+
+/* Where each copy missed something of the slot, and the first one hangs, the other one's answer is
+ * not waited for until half of the time is over, nor an absence until all of it is. */
+static void test_one_of_both_hangs(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *owner = copy_of(two, "{t}k", 0), *next = copy_of(two, "{t}k", 1);
+    struct sp_buffer value = {0};
+    for (unsigned i = 0; i < 2; i++)
+        miss(two, &two->nodes[i]);
+    fake_node_put(next, "{t}k", "v");
+    atomic_store(&owner->hangs, true);
+    assert_ok(sp_ring_set(two->ring, K("other"), K("v"), 0, SP_RING_ONE, NULL));
+    await(some_kept_back, two);
+    uint64_t began = clock_ms();
+    assert_value(two->ring, "{t}k", "v");
+    assert_in_range(clock_ms() - began, 0, WITHIN_MS / 2 - 100);
+    began = clock_ms();
+    assert_status(SP_ENOTFOUND, sp_ring_get(two->ring, K("{t}z"), &value));
+    assert_in_range(clock_ms() - began, 0, WITHIN_MS / 2 - 100);
+    sp_buffer_free(&value);
+}
+
 /* A silent owner: the next copy answers after the delay, and at once when the breaker is open. */
 static void test_hedge(void **state)
 {
@@ -821,6 +855,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_late_and_not_needed, begin_few_slots, end),
         cmocka_unit_test_setup_teardown(test_found_without_hedge, begin_redis, end),
         TEST(test_absent_of_both),
+        cmocka_unit_test_setup_teardown(test_one_of_both_hangs, begin_few_slots, end),
         cmocka_unit_test_setup_teardown(test_behind_before, begin_few_slots, end),
         cmocka_unit_test_setup_teardown(test_behind_of_three, begin_few_slots, end),
         cmocka_unit_test_setup_teardown(test_target_of_redis, begin_redis, end),
