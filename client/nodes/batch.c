@@ -12,6 +12,8 @@
  *
  * Nodes that missed writes of this handle are asked when the others have failed. When these are
  * only silent, half of the time goes by first: an old value is worse than a late one.
+ * What such nodes of sidepondd do not have is absent when those that are still silent do not answer
+ * a PING either.
  *
  * Nodes that say that they do not know whether what they hold is current (NOTHELD) may know in a
  * moment: if that is why an item failed, it is asked again in another round until the time is over.
@@ -83,7 +85,7 @@ static void prepare_round(struct batch *batch)
                           ? any_candidates(batch->view, item->candidates)
                           : view_candidates(batch->view, item->slot, item->once, item->candidates));
         item->trusted = count_trusted(batch->view, item);
-        item->tried = item->live = item->prompt = 0;
+        item->tried = item->live = item->prompt = item->hoped = 0;
         item->unsure = item->absent = item->believed = item->pending = item->half = false;
         item->status = SP_ENONODE;
         set_pending(batch, item);
@@ -95,6 +97,14 @@ static void leave_lane(struct item *item, const struct lane *lane)
 {
     item->live--;
     item->prompt -= !lane->late;
+    item->hoped -= !lane->given_up;
+}
+
+/* Nothing is waited for any more, or only what cannot be reached, while others say that it is not
+ * there. */
+static bool is_left(const struct item *item)
+{
+    return item->live == 0 || (item->absent && !item->unsure && item->hoped == 0);
 }
 
 /* Nothing is waited for any more that would count against an absence that is believed. */
@@ -106,7 +116,7 @@ static bool absent_for_good(const struct item *item)
 /* A lane that it was in will not answer it. */
 static void go_on(struct batch *batch, struct item *item)
 {
-    if (!item->done && (item->live == 0 || absent_for_good(item)))
+    if (!item->done && (is_left(item) || absent_for_good(item)))
         set_pending(batch, item);
 }
 
@@ -217,6 +227,7 @@ static int put_item(struct batch *batch, struct lane *lane, uint32_t at)
     lane->wanted += item->parts;
     item->live++;
     item->prompt++;
+    item->hoped++;
     item->pending = false;
     batch->waiting--;
     return SP_OK;
@@ -238,7 +249,7 @@ static bool may_try(const struct batch *batch, struct item *item)
     if (item->tried < item->trusted || batch->half_over)
         return true;
     bool sidepond = batch->view->map->parameters.kind == RING_SIDEPOND;
-    return item->live == 0 && !item->unsure && (!item->absent || sidepond);
+    return is_left(item) && !item->unsure && (!item->absent || sidepond);
 }
 
 /* To the next candidate to which a lane can be opened. */
@@ -254,7 +265,7 @@ static int send_item(struct batch *batch, size_t wave, uint32_t at)
             return put_item(batch, lane, at);
         note_lost(batch, item, lane);
     }
-    if (item->live > 0 && !absent_for_good(item)) {
+    if (!is_left(item) && !absent_for_good(item)) {
         item->pending = false;
         batch->waiting--;
     } else {
@@ -319,6 +330,24 @@ static void hedge(struct batch *batch, struct lane *lane)
         atomic_fetch_add_explicit(&lane->node->hedged, 1, memory_order_relaxed);
 }
 
+/* It does not answer a PING either. Of Redis it is waited for all the same: there an absence that
+ * is not believed may be that of a server which came back empty. */
+static void give_up(struct batch *batch, struct lane *lane)
+{
+    lane->given_up = true;
+    for (size_t i = lane->item_at; i < lane->item_count; i++) {
+        struct item *item = &batch->items[lane->items[i]];
+        item->hoped--;
+        go_on(batch, item);
+    }
+}
+
+static bool may_give_up(const struct batch *batch, const struct lane *lane)
+{
+    return lane->state == LANE_ACTIVE && lane->late && !lane->given_up &&
+           batch->view->map->parameters.kind == RING_SIDEPOND;
+}
+
 /* Half of the time is over, too. */
 static void look_at_clock(struct batch *batch)
 {
@@ -342,6 +371,8 @@ static void look_at_lanes(struct batch *batch)
             now = now != 0 ? now : clock_us();
             if (now >= lane->began_us + hedge_us)
                 hedge(batch, lane);
+        } else if (may_give_up(batch, lane) && node_down(lane->node)) {
+            give_up(batch, lane);
         }
     }
 }
@@ -351,10 +382,13 @@ static uint64_t wake_us(const struct batch *batch)
 {
     uint64_t hedge_us = batch->ring->settings.hedge_ms * UINT64_C(1000);
     uint64_t wake = batch->half_over ? batch->deadline_us : batch->half_us;
+    uint64_t now = clock_us();
     for (size_t i = 0; i < batch->lanes.count && hedge_us != 0; i++) {
         const struct lane *lane = &batch->lanes.at[i];
         if (lane->state == LANE_ACTIVE && !lane->late && lane->began_us + hedge_us < wake)
             wake = lane->began_us + hedge_us;
+        if (may_give_up(batch, lane) && now + LOOK_US < wake)
+            wake = now + LOOK_US;
     }
     return wake;
 }

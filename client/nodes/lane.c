@@ -123,7 +123,7 @@ struct lane *lanes_add(struct lanes *lanes, struct node *node, bool once, bool f
     lane->items = NULL;
     lane->item_count = lane->item_cap = lane->item_at = 0;
     lane->part = 0;
-    lane->settled = false;
+    lane->settled = lane->given_up = false;
     lane->why[0] = '\0';
     if (lane_open(lanes, lane, fresh, &error) != SP_OK)
         lane_fail(lanes, lane, error);

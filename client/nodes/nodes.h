@@ -211,10 +211,10 @@ struct view {
 };
 
 /* Positions of a slot's nodes in the order in which they are to be asked: holders, then targets,
- * but those that are kept back, and then those that missed writes of this handle, behind the
- * others. All of them, always. For what is not to be done twice (`once`), only a node that is down
- * is kept back: two nodes that both count, because one was slow, would lose what one of them
- * counted. */
+ * but those that are kept back, and then those that missed writes of this handle, of these again
+ * those last that are kept back, behind the others. All of them, always. For what is not to be done
+ * twice (`once`), only a node that is down is kept back: two nodes that both count, because one was
+ * slow, would lose what one of them counted. */
 unsigned view_candidates(const struct view *view, unsigned slot, bool once,
                          uint16_t out[CANDIDATES_MAX]);
 
@@ -329,6 +329,8 @@ void pool_free_all(struct node *node);
 enum lane_state { LANE_ACTIVE, LANE_DONE, LANE_LOST };
 
 struct lane;
+#define LOOK_US 20000u /* how often, while a node is late, it is looked at whether it is down */
+
 struct lane_rules {
     /* Where the next reply shall go; may be called several times for one. */
     void (*prepare)(struct lane *lane, struct answer *answer);
@@ -347,6 +349,7 @@ struct lane {
     bool retried;     /* on a fresh connection */
     bool sent_before; /* on the one before that */
     bool late;        /* the hedging delay has passed */
+    bool given_up;    /* and the node does not answer a PING either */
     int status;       /* of LOST */
     size_t wanted, got;
     uint64_t began_us;
@@ -416,6 +419,7 @@ struct item {
     bool believed;  /* absent, by a holder that missed nothing */
     uint8_t live;   /* lanes that it is in */
     uint8_t prompt; /* of these, that are not late */
+    uint8_t hoped;  /* and that are not given up */
     uint8_t candidate_count, tried;
     uint8_t trusted;      /* of the candidates, the first */
     uint8_t parts;        /* replies, as put */

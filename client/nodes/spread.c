@@ -11,8 +11,10 @@
  *
  * With SP_RING_ONE, who is later than the hedging delay is not waited for once a holder has it that
  * missed nothing of the slot, in this call or before: otherwise each copy of the slot would lack
- * something that the other has, and none could be read from. With SP_RING_ALL, and in that case,
- * who is late is waited for until the keeper has found that it does not answer a PING.
+ * something that the other has, and none could be read from. Where every holder that may still
+ * answer has missed something already, any holder does. With SP_RING_ALL, and where a holder that
+ * missed nothing is late, it is waited for until the keeper has found that it does not answer a
+ * PING.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +26,6 @@
 
 #define ROUNDS_MAX  8u
 #define MAP_WAIT_MS 200u
-#define LOOK_US     20000u /* how often, while a node is late, whether it is down */
 #define SPREAD_ARGS 8u
 
 enum result {
@@ -259,16 +260,20 @@ static bool is_late(const struct spread *spread, const struct node *node)
     return false;
 }
 
-/* A holder that missed nothing of the slot so far. */
+/* A holder has it that missed nothing of the slot so far, or there is none left that might. */
 static bool trusted_has(const struct spread *spread, const struct spread_item *item)
 {
+    bool owed = false;
     for (unsigned i = 0; i < item->holders; i++) {
         const struct node *node = spread->view->nodes[item->nodes[i]];
-        if (item->results[i] == RESULT_HAS && !node_distrusted(node, item->slot) &&
-            !is_late(spread, node))
+        if (node_distrusted(node, item->slot))
+            continue;
+        bool late = is_late(spread, node);
+        if (item->results[i] == RESULT_HAS && !late)
             return true;
+        owed |= late;
     }
-    return false;
+    return !owed && holder_has(item);
 }
 
 static bool all_good(const struct spread *spread, bool trusted)

@@ -14,13 +14,14 @@
 /* --- candidates ---------------------------------------------------------------------------------
  */
 
-enum rank { RANK_GOOD, RANK_KEPT_BACK, RANK_DISTRUSTED, RANKS };
+enum rank { RANK_GOOD, RANK_KEPT_BACK, RANK_DISTRUSTED, RANK_BOTH, RANKS };
 
 static enum rank rank_of(const struct node *node, unsigned slot, bool once)
 {
+    bool kept_back = once ? node_down(node) : node_kept_back(node);
     if (node_distrusted(node, slot))
-        return RANK_DISTRUSTED;
-    return (once ? node_down(node) : node_kept_back(node)) ? RANK_KEPT_BACK : RANK_GOOD;
+        return kept_back ? RANK_BOTH : RANK_DISTRUSTED;
+    return kept_back ? RANK_KEPT_BACK : RANK_GOOD;
 }
 
 unsigned view_candidates(const struct view *view, unsigned slot, bool once,

@@ -251,6 +251,8 @@ static bool answer(struct fake_node *node, int fd, const redisReply *request)
     const char *name = words[0]->str;
     if (atomic_load(&node->hangs_up))
         return false;
+    if (atomic_load(&node->hangs))
+        return true;
     if (strcmp(name, "PING") == 0)
         say(fd, "+PONG\r\n");
     else if (atomic_load(&node->silent) &&

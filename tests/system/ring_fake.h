@@ -40,6 +40,7 @@ struct fake_node {
     _Atomic uint64_t newer;       /* PUTs below this version are refused, once */
     _Atomic uint64_t moved;       /* PUTs of an earlier epoch than this are refused */
     _Atomic bool silent;          /* nothing is answered but PING and ATTACH */
+    _Atomic bool hangs;           /* nothing at all is answered */
     _Atomic bool hangs_up;        /* closes instead of answering */
     _Atomic int64_t clock;        /* ahead of the wall clock's, in versions */
     _Atomic unsigned missed;      /* what MISSED says */

@@ -18,6 +18,33 @@ from resp_wire import request
 
 CLOCK = os.path.join(BUILD, "lib", "libring_clock.so")
 HOUR_MS = 3600 * 1000
+EVERY_SLOT = b"\xff" * (rings.SLOTS // 8)
+
+
+def pull(node):
+    """All that the node has: key, version, expiry, and value or None, with their types."""
+    entries, cursor = [], 0
+    while True:
+        page = node.call("SIDEPOND", "PULL", cursor, 1 << 20, EVERY_SLOT)
+        cursor = int(page[0][1])
+        entries += [entry[1] for entry in page[1][1]]
+        if cursor == 0:
+            return entries
+
+
+def version_of(node, key):
+    return next(int(entry[1][1]) for entry in pull(node) if entry[0][1] == key.encode())
+
+
+def wakings(node):
+    """How often threads of the node have gone on after a wait: it does nothing but tick here."""
+    count = 0
+    tasks = f"/proc/{node.process.pid}/task"
+    for task in os.listdir(tasks):
+        with open(f"{tasks}/{task}/status", encoding="ascii") as status:
+            count += sum(int(line.split()[1]) for line in status
+                         if line.startswith("voluntary_ctxt_switches"))
+    return count
 
 
 @unittest.skipUnless(os.path.exists(CLOCK), "no library can be preloaded in this build")
@@ -59,13 +86,19 @@ class Clock(rings.Ring):
             wait_for(lambda n=node: n.reaches(nodes), f"{node.name} reaches the other")
         nodes[1].call("SET", "key", "before")
         wait_for(lambda: nodes[0].has("key") == b"before", "both have it")
+        before = version_of(nodes[0], "key")
         with open(stepped, "wb"):
-            begun = time.monotonic()
-        wait_for(lambda: time.monotonic() > begun + 0.5, "it has looked at its clock")
+            self.await_ticks(nodes[0])
         self.assertEqual(nodes[0].call("SET", "key", "after"), b"OK")
         for node in nodes:
-            self.assertEqual(node.has("key"), b"after", f"at {node.name}")
+            wait_for(lambda n=node: n.has("key") == b"after", f"{node.name} has it")
+            self.assertGreater(version_of(node, "key"), before, f"at {node.name}")
+        self.await_ticks(nodes[0])  # as it says what it has met
         self.assertNotIn("a clock that was fast", nodes[0].log())
+
+    def await_ticks(self, node):
+        count = wakings(node)
+        wait_for(lambda: wakings(node) > count + 40, "it has looked at its clock")
 
 
 TOMBSTONES = "  tombstones: 2s\n"
@@ -92,12 +125,8 @@ class Absence(rings.Ring):
         """Without a trace."""
         for i in keys:
             node.call("DEL", f"gone{i}")
-        everything = b"\xff" * (rings.SLOTS // 8)
-
-        def is_forgotten():
-            page = node.call("SIDEPOND", "PULL", 0, 1 << 20, everything)
-            return all(entry[1][3][1] is not None for entry in page[1][1])
-        wait_for(is_forgotten, "the deletions are forgotten")
+        wait_for(lambda: all(entry[3][1] is not None for entry in pull(node)),
+                 "the deletions are forgotten")
 
     def check(self, nodes, gone, deleted=KEYS):
         for node in nodes:

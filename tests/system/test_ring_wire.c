@@ -196,21 +196,45 @@ static void test_missed(void **state)
     assert_int_equal(copies.have, 0);
 }
 
+/* This node misses a write of the slot of {t}, and does not catch up so soon. */
+static void miss(struct two *two, struct fake_node *node)
+{
+    struct fake_node *other = node == &two->nodes[0] ? &two->nodes[1] : &two->nodes[0];
+    struct sp_ring_copies copies;
+    atomic_store(&other->missed, 1);
+    atomic_store(&node->full, 1);
+    assert_ok(sp_ring_set(two->ring, K("{t}missed"), K("v"), 0, SP_RING_ONE, &copies));
+    assert_int_equal(copies.have, 1);
+}
+
 /* Who is the only one to have missed nothing is waited for, though the other has it. */
 static void test_late_but_needed(void **state)
 {
     struct two *two = *state;
-    struct fake_node *owner = copy_of(two, "k", 0), *next = copy_of(two, "k", 1);
-    struct sp_ring_copies copies;
-    atomic_store(&next->missed, 1);
-    atomic_store(&owner->full, 1);
-    assert_ok(sp_ring_set(two->ring, K("k"), K("v"), 0, SP_RING_ONE, &copies));
-    assert_int_equal(copies.have, 1);
-    atomic_store(&next->put_late_ms, 60);
-    for (unsigned i = 0; i < 5 && copies.have < 2;
-         i++) /* the machine may be busier than a PING waits */
-        assert_ok(sp_ring_set(two->ring, K("k"), K("w"), 0, SP_RING_ONE, &copies));
+    struct fake_node *owner = copy_of(two, "{t}k", 0), *next = copy_of(two, "{t}k", 1);
+    struct sp_ring_copies copies = {0};
+    for (unsigned i = 0; i < 5 && copies.have < 2; i++) {
+        atomic_store(&next->put_late_ms, 0); /* the machine may be busier than a PING waits */
+        atomic_store(&next->missed, 0);
+        await(all_trusted, two);
+        miss(two, owner);
+        atomic_store(&next->put_late_ms, 60);
+        assert_ok(sp_ring_set(two->ring, K("{t}k"), K("w"), 0, SP_RING_ONE, &copies));
+    }
     assert_int_equal(copies.have, 2);
+}
+
+/* Where both have missed something already, it changes nothing to wait for who is late. */
+static void test_late_and_not_needed(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *next = copy_of(two, "{t}k", 1);
+    struct sp_ring_copies copies;
+    for (unsigned i = 0; i < 2; i++)
+        miss(two, &two->nodes[i]);
+    atomic_store(&next->put_late_ms, 900);
+    assert_ok(sp_ring_set(two->ring, K("{t}k"), K("w"), 0, SP_RING_ONE, &copies));
+    assert_int_equal(copies.have, 1);
 }
 
 /* --- reads --------------------------------------------------------------------------------------
@@ -307,6 +331,40 @@ static void test_absent_of_both(void **state)
     assert_value(two->ring, "{t}x", "v"); /* it knows better in a moment */
     atomic_store(&next->hangs_up, true);
     assert_status(SP_ENOTFOUND, sp_ring_get(two->ring, K("{t}x"), &value));
+    sp_buffer_free(&value);
+}
+
+static bool some_kept_back(struct two *two)
+{
+    struct sp_ring_node *nodes;
+    size_t count;
+    assert_ok(sp_ring_nodes(two->ring, &nodes, &count, NULL));
+    bool some = false;
+    for (size_t i = 0; i < count; i++)
+        some |= nodes[i].kept_back;
+    free(nodes);
+    return some;
+}
+
+/* Where each copy missed something of the slot, and the first one hangs, the other one's answer is
+ * not waited for until half of the time is over, nor an absence until all of it is. */
+static void test_one_of_both_hangs(void **state)
+{
+    struct two *two = *state;
+    struct fake_node *owner = copy_of(two, "{t}k", 0), *next = copy_of(two, "{t}k", 1);
+    struct sp_buffer value = {0};
+    for (unsigned i = 0; i < 2; i++)
+        miss(two, &two->nodes[i]);
+    fake_node_put(next, "{t}k", "v");
+    atomic_store(&owner->hangs, true);
+    assert_ok(sp_ring_set(two->ring, K("other"), K("v"), 0, SP_RING_ONE, NULL));
+    await(some_kept_back, two);
+    uint64_t began = clock_ms();
+    assert_value(two->ring, "{t}k", "v");
+    assert_in_range(clock_ms() - began, 0, WITHIN_MS / 2 - 100);
+    began = clock_ms();
+    assert_status(SP_ENOTFOUND, sp_ring_get(two->ring, K("{t}z"), &value));
+    assert_in_range(clock_ms() - began, 0, WITHIN_MS / 2 - 100);
     sp_buffer_free(&value);
 }
 
@@ -794,8 +852,10 @@ int main(void)
         TEST(test_later_epoch),
         TEST(test_too_many_answers),
         TEST(test_late_but_needed),
+        cmocka_unit_test_setup_teardown(test_late_and_not_needed, begin_few_slots, end),
         cmocka_unit_test_setup_teardown(test_found_without_hedge, begin_redis, end),
         TEST(test_absent_of_both),
+        cmocka_unit_test_setup_teardown(test_one_of_both_hangs, begin_few_slots, end),
         cmocka_unit_test_setup_teardown(test_behind_before, begin_few_slots, end),
         cmocka_unit_test_setup_teardown(test_behind_of_three, begin_few_slots, end),
         cmocka_unit_test_setup_teardown(test_target_of_redis, begin_redis, end),
