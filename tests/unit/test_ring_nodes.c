@@ -88,10 +88,11 @@ static void become(struct fixture *fixture, unsigned states)
     }
 }
 
-/* How late a node is asked: first the good, then those kept back, then the distrusted. */
+/* How late a node is asked: first the good, then those kept back, then the distrusted, and last
+ * those that are both. */
 static unsigned rank_of(unsigned states, unsigned node)
 {
-    return (states >> (3 + node) & 1) != 0 ? 2 : states >> node & 1;
+    return (states >> (3 + node) & 1) * 2 + (states >> node & 1);
 }
 
 /* All of them, each once, whatever they are; ranks never fall, and equals keep the map's order. */
@@ -106,7 +107,7 @@ static void test_candidates(void **state)
         become(&fixture, states);
         assert_int_equal(view_candidates(fixture.view, SLOT, false, got), 3);
         unsigned at = 0;
-        for (unsigned rank = 0; rank < 3; rank++)
+        for (unsigned rank = 0; rank < 4; rank++)
             for (unsigned i = 0; i < 3; i++)
                 if (rank_of(states, order[i]) == rank)
                     assert_int_equal(got[at++], order[i]);
