@@ -25,7 +25,7 @@ function(sidepond_test_environment out)
         SIDEPOND_SANITIZE=${SIDEPOND_SANITIZE}
         ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1
         UBSAN_OPTIONS=print_stacktrace=1
-        TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1)
+        TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp)
     if(SIDEPOND_LONG)
         list(APPEND env SIDEPOND_LONG=1)
     endif()

@@ -212,7 +212,10 @@ static void test_peer_without_memory(void **state)
         assert_null(ring->peers[1]);
         ring_start_lacking(ring);
         assert_non_null(ring->peers[1]);
-        assert_int_equal(slots_count(&ring->peers[1]->missed), SLOTS);
+        pthread_mutex_lock(&ring->lock); /* its writer has begun */
+        unsigned missed = slots_count(&ring->peers[1]->missed);
+        pthread_mutex_unlock(&ring->lock);
+        assert_int_equal(missed, SLOTS);
         ring_start_lacking(ring);
     }
 }
