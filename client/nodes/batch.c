@@ -145,13 +145,15 @@ static bool is_believed(const struct batch *batch, const struct item *item, cons
     return false;
 }
 
-bool batch_doubts(const struct batch *batch, const struct item *item, const struct node *node)
+enum verdict batch_absence(const struct batch *batch, const struct item *item,
+                           const struct node *node)
 {
+    if (batch->view->map->parameters.kind == RING_REDIS)
+        return view_holds(batch->view, item->slot, node) ? VERDICT_ABSENT : VERDICT_REFUSED;
     for (unsigned i = 0; i < item->trusted; i++)
-        if (batch->view->nodes[item->candidates[i]] == node)
-            return batch->view->map->parameters.kind == RING_REDIS ||
-                   node_distrusted(node, item->slot);
-    return true;
+        if (batch->view->nodes[item->candidates[i]] == node && !node_distrusted(node, item->slot))
+            return VERDICT_DONE;
+    return VERDICT_ABSENT;
 }
 
 static void take_verdict(struct batch *batch, struct item *item, enum verdict verdict,

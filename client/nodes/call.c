@@ -140,12 +140,12 @@ static void prepare_item(struct batch *batch, uint32_t at, unsigned part, struct
     answer->tree = part == 0;
 }
 
-static bool is_absent(const struct batch *batch, uint32_t at, const struct sp_reply *reply,
-                      const struct node *node)
+static enum verdict judge_null(const struct batch *batch, uint32_t at, const struct sp_reply *reply,
+                               const struct node *node)
 {
     const struct call_plan *plan = &((const struct calls *)batch->context)->plans[at];
-    return reply->type == SP_REPLY_NULL && plan->info->reads && plan->place.keyed &&
-           batch_doubts(batch, &batch->items[at], node);
+    bool absence = reply->type == SP_REPLY_NULL && plan->info->reads && plan->place.keyed;
+    return absence ? batch_absence(batch, &batch->items[at], node) : VERDICT_DONE;
 }
 
 /* An error is the reply, unless it says that the node has not done it and another one may. */
@@ -155,17 +155,18 @@ static enum verdict judge_reply(struct batch *batch, uint32_t at, struct sp_repl
     struct calls *calls = batch->context;
     struct sp_ring_call *call = &calls->at[at];
     struct item *item = &batch->items[at];
-    if (reply->type == SP_REPLY_ERROR) {
-        enum verdict verdict = verdict_of_error(batch, item, reply->text, node);
-        if (verdict != VERDICT_DONE) {
-            sp_reply_free(reply);
-            return verdict;
-        }
+    enum verdict verdict = VERDICT_DONE;
+    if (reply->type == SP_REPLY_ERROR)
+        verdict = verdict_of_error(batch, item, reply->text, node);
+    if (verdict != VERDICT_DONE) {
+        sp_reply_free(reply);
+        return verdict;
     }
     sp_reply_free(call->reply);
     call->reply = reply;
-    if (is_absent(batch, at, reply, node))
-        return view_holds(batch->view, item->slot, node) ? VERDICT_ABSENT : VERDICT_REFUSED;
+    verdict = judge_null(batch, at, reply, node);
+    if (verdict != VERDICT_DONE)
+        return verdict;
     item->status = SP_OK;
     call->copies.have = calls->plans[at].info->writes && reply->type != SP_REPLY_ERROR;
     for (uint32_t i = 0; i < batch->view->map->node_count; i++)

@@ -460,8 +460,11 @@ struct batch {
 /* Asks until all items are done or the ring's time-out is over; each has its status. The caller
  * sets ring, rules, context, items, count. What is returned is about the batch as a whole. */
 int batch_run(struct batch *batch);
-/* Another copy may have what this node lacks: it is of Redis, or missed writes of the slot. */
-bool batch_doubts(const struct batch *batch, const struct item *item, const struct node *node);
+/* What it means that a node lacks a key. VERDICT_DONE: it is not there. VERDICT_ABSENT: another
+ * copy may have it, as the node is of Redis, or missed writes of the slot. VERDICT_REFUSED:
+ * nothing, as the node is only a target, of Redis, and may not have been given it yet. */
+enum verdict batch_absence(const struct batch *batch, const struct item *item,
+                           const struct node *node);
 /* What an error of a node means for an item; sets its status, and why. */
 enum verdict verdict_of_error(struct batch *batch, struct item *item, const char *text,
                               const struct node *node);

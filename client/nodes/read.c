@@ -45,17 +45,17 @@ static enum verdict answered_get(struct batch *batch, uint32_t at, unsigned part
                                  struct answer *answer, const struct node *node)
 {
     struct item *item = &batch->items[at];
+    enum verdict verdict;
     (void)part;
     switch (answer->type) {
     case SP_REPLY_TEXT:
         item->status = SP_OK;
         return VERDICT_DONE;
     case SP_REPLY_NULL:
-        /* What a target of Redis lacks, it may not have been given yet. */
-        if (batch_doubts(batch, item, node))
-            return view_holds(batch->view, item->slot, node) ? VERDICT_ABSENT : VERDICT_REFUSED;
-        item->status = SP_ENOTFOUND;
-        return VERDICT_DONE;
+        verdict = batch_absence(batch, item, node);
+        if (verdict == VERDICT_DONE)
+            item->status = SP_ENOTFOUND;
+        return verdict;
     case SP_REPLY_ERROR:
         return verdict_of_error(batch, item, answer->text, node);
     default:
