@@ -459,6 +459,8 @@ static void close_connection(struct group *group)
     pthread_mutex_unlock(&group->lock);
     refresh_connection_close(&group->connection);
     group->connection_used = false;
+    for (unsigned i = 0; i < group->table_count; i++)
+        group->tables[i].settled = false;
 }
 
 static int source_failure(struct failure *failure, const struct source_error *error)
