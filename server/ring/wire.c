@@ -137,15 +137,17 @@ int wire_open(struct wire *wire, struct ring *ring, const char *address, uint32_
     return status;
 }
 
-bool wire_ping(struct wire *wire)
+bool wire_is_of(struct wire *wire, const char *cluster)
 {
     struct command command = {.count = 0};
     redisReply *reply;
-    command_word(&command, "PING");
-    if (ask(wire, &command, REDIS_REPLY_STATUS, &reply) != SP_OK)
-        return false;
+    command_word(&command, "SIDEPOND");
+    command_word(&command, "CLUSTER");
+    if (ask(wire, &command, REDIS_REPLY_STRING, &reply) != SP_OK)
+        return wire->open;
+    bool same = strcmp(reply->str, cluster) == 0;
     freeReplyObject(reply);
-    return true;
+    return same;
 }
 
 /* SP_OK and NULL: it has none. */
