@@ -13,7 +13,7 @@
 #include "server/config/config.h"
 #include "server/config/option_table.h"
 
-static const char *const source_types[] = {"sqlite", "postgresql", NULL};
+static const char *const source_types[] = {"sqlite", "postgresql", "mariadb", "mysql", NULL};
 static const char *const refresh_modes[] = {"full", "incremental", "notified", NULL};
 static const char *const on_stale_words[] = {"serve", "fail", NULL};
 static const char *const on_bad_row_words[] = {"skip", "fail", NULL};
@@ -218,20 +218,21 @@ static const struct option source_options[] = {
      MEMBER(struct config_source, dsn),
      .min = 1,
      .max = KIB(4),
-     .only = "postgresql",
+     .only = "postgresql, mariadb, mysql",
      .otherwise = "required",
-     .help = "A libpq connection string or URI, without a password."},
+     .help = "postgresql: a libpq connection string or URI; mariadb and mysql: "
+             "mariadb://USER@HOST:PORT/DATABASE?PARAMETER=VALUE. Without a password."},
     {.key = "password_file",
      .kind = OPTION_PATH,
      MEMBER(struct config_source, password_file),
-     .only = "postgresql",
+     .only = "postgresql, mariadb, mysql",
      .help = "A file with the password and nothing else."},
     {.key = "password_env",
      .kind = OPTION_TEXT,
      MEMBER(struct config_source, password_env),
      .min = 1,
      .max = 128,
-     .only = "postgresql",
+     .only = "postgresql, mariadb, mysql",
      .help = "The environment variable that holds the password."},
     {.key = "connect_timeout",
      .kind = OPTION_DURATION,

@@ -47,6 +47,21 @@ static yaml_node_t *list_node(struct rules *rules, const char *list, unsigned n)
                             config_tree_value(rules->tree, config_tree_root(rules->tree), list), n);
 }
 
+/* Whether a type is in a list with commas. */
+static bool is_listed(const char *list, const char *type)
+{
+    const size_t bytes = strlen(type);
+    for (const char *at = list; at; at = strchr(at, ','), at = at ? at + 2 : NULL)
+        if (strncmp(at, type, bytes) == 0 && (at[bytes] == ',' || !at[bytes]))
+            return true;
+    return false;
+}
+
+static bool is_mariadb(const char *type)
+{
+    return same(type, "mariadb") || same(type, "mysql");
+}
+
 /* Whether source n has every option that its type needs and none that it does not have. */
 static void check_source_options(struct rules *rules, const struct config_source *source,
                                  yaml_node_t *node)
@@ -55,7 +70,7 @@ static void check_source_options(struct rules *rules, const struct config_source
     for (unsigned i = 0; i < section->option_count; i++) {
         const struct option *option = &section->options[i];
         yaml_node_t *value = config_tree_value(rules->tree, node, option->key);
-        if (value && option->only && strcmp(option->only, source->type) != 0)
+        if (value && option->only && !is_listed(option->only, source->type))
             config_complain(rules->complaints, AT(value), "'%s' is for %s sources; this one is %s",
                             option->key, option->only, source->type);
     }
@@ -68,12 +83,14 @@ static void check_source_options(struct rules *rules, const struct config_source
 static void check_dsn(struct rules *rules, const struct config_source *source, yaml_node_t *node)
 {
     yaml_node_t *value = value_or_self(rules, node, "dsn");
-    switch (config_check_dsn(source->dsn)) {
+    const bool mariadb = is_mariadb(source->type);
+    switch (mariadb ? config_check_mariadb_uri(source->dsn) : config_check_dsn(source->dsn)) {
     case DSN_GOOD:
         break;
     case DSN_BROKEN:
-        config_complain(rules->complaints, AT(value),
-                        "dsn is neither a list of keyword=value pairs nor a postgresql:// URI");
+        config_complain(rules->complaints, AT(value), "dsn is %s",
+                        mariadb ? "not a mariadb:// or mysql:// URI"
+                                : "neither a list of keyword=value pairs nor a postgresql:// URI");
         break;
     case DSN_HAS_PASSWORD:
         config_complain(
@@ -107,7 +124,7 @@ static void check_source(struct rules *rules, unsigned n)
     }
     if (source->type)
         check_source_options(rules, source, node);
-    if (source->dsn && same(source->type, "postgresql"))
+    if (source->dsn && (same(source->type, "postgresql") || is_mariadb(source->type)))
         check_dsn(rules, source, node);
     if (source->password_file && source->password_env)
         config_complain(rules->complaints, AT(value_or_self(rules, node, "password_env")),

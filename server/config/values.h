@@ -40,4 +40,7 @@ bool config_is_loopback(const char *address);
 enum dsn_verdict { DSN_GOOD, DSN_BROKEN, DSN_HAS_PASSWORD };
 enum dsn_verdict config_check_dsn(const char *dsn);
 
+/* A URI of MariaDB or MySQL. */
+enum dsn_verdict config_check_mariadb_uri(const char *dsn);
+
 #endif

@@ -10,7 +10,8 @@
 
 #include "server/source/source_internal.h"
 
-static const struct source_class *const classes[] = {&source_sqlite, &source_postgresql, NULL};
+static const struct source_class *const classes[] = {&source_sqlite, &source_postgresql,
+                                                     &source_mariadb, &source_mysql, NULL};
 
 const struct source_class *const *source_classes(void)
 {

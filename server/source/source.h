@@ -35,9 +35,10 @@ struct source_error {
 /* Where the database is (from the configuration; strings are borrowed for the source's life). */
 struct source_options {
     const char *name;     /* the source's name in the configuration, for messages */
-    const char *type;     /* "sqlite", "postgresql" */
+    const char *type;     /* "sqlite", "postgresql", "mariadb", "mysql" */
     const char *path;     /* sqlite: the file */
-    const char *dsn;      /* postgresql: a libpq connection string or URI without password, or "" */
+    const char *dsn;      /* postgresql: a libpq connection string or URI without password, or "";
+                             mariadb: a URI without password */
     const char *password; /* resolved from file or environment; NULL if there is none */
     uint32_t connect_timeout_ms;   /* 0: none */
     uint32_t statement_timeout_ms; /* of one call, the receiver's time included; 0: none */
@@ -52,8 +53,9 @@ struct source_options {
 /* What of it becomes one table of the pond. */
 struct source_table {
     const char *name;     /* the pond's table, for messages */
-    const char *relation; /* table or view, in its own case; PostgreSQL: also schema.table, with
-                             quotes around a part that has a point; NULL if `query` is given */
+    const char *relation; /* table or view, in its own case; PostgreSQL: also schema.table, MariaDB:
+                             database.table, with quotes around a part that has a point; NULL if
+                             `query` is given */
     const char *query;    /* a SELECT; NULL if `relation` is given */
     const char *const *columns; /* NULL-terminated; NULL: all of them */
     const char *where;          /* SQL condition or NULL */
