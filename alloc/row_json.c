@@ -191,6 +191,8 @@ static void put_value(struct row_text *json, const struct sp_value *value)
         put_string(json, value->bytes.data, value->bytes.size);
         return;
     case SP_TYPE_BYTES:
+    case SP_TYPE_BSON:
+    case SP_TYPE_BSON_VALUE:
         put_base64(json, value->bytes.data, value->bytes.size);
         return;
     case SP_TYPE_TIMESTAMP:

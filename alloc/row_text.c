@@ -235,6 +235,8 @@ static void put_value(struct row_text *text, const struct sp_value *value)
             size = row_format_uuid(value->bytes.data, formatted);
         break;
     case SP_TYPE_BYTES:
+    case SP_TYPE_BSON:
+    case SP_TYPE_BSON_VALUE:
         put_bytes_hex(text, value->bytes.data, value->bytes.size);
         return;
     case SP_TYPE_TEXT:
@@ -441,6 +443,9 @@ int row_value_parse(enum sp_type type, const char *text, size_t text_bytes, void
         return row_utf8_valid(text, text_bytes) ? SP_OK : SP_ETYPE;
     case SP_TYPE_BYTES:
         return SP_OK;
+    case SP_TYPE_BSON:
+    case SP_TYPE_BSON_VALUE:
+        return SP_ETYPE;
     }
     return SP_ETYPE;
 }
