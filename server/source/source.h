@@ -23,7 +23,8 @@
 
 #define SOURCE_ERROR_BYTES 512
 
-struct source; /* private to the files of its kind of database */
+struct source;            /* private to the files of its kind of database */
+struct source_feed_class; /* server/source/feed.h */
 
 struct source_error {
     int status;
@@ -144,6 +145,8 @@ struct source_class {
     void (*cancel)(struct source *source);
 
     void (*close)(struct source *source);
+
+    const struct source_feed_class *feed; /* NULL: cannot tell its changes one by one */
 };
 
 /* The class of a type, or NULL. */
