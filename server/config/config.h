@@ -31,9 +31,9 @@ enum config_log_level { CONFIG_LOG_ERROR, CONFIG_LOG_WARNING, CONFIG_LOG_INFO, C
 
 struct config_source {
     const char *name;
-    const char *type;          /* "sqlite", "postgresql" */
+    const char *type;          /* "sqlite", "postgresql", "mongodb" */
     const char *path;          /* sqlite */
-    const char *dsn;           /* postgresql; never with a password */
+    const char *dsn;           /* postgresql, mongodb; never with a password */
     const char *password_file; /* NULL if not given */
     const char *password_env;  /* NULL if not given */
     uint32_t connect_timeout_ms;
@@ -72,7 +72,8 @@ struct config_table {
     const char *const *key;     /* NULL-terminated, at least one */
     const struct config_index *indexes;
     unsigned index_count;
-    const char *group; /* never NULL; default: the table's own name */
+    const char *const *fields; /* NULL-terminated: the columns of the indexes, each once */
+    const char *group;         /* never NULL; default: the table's own name */
     struct config_refresh refresh;
     double max_drop;       /* fraction 0..1 of the rows that one refresh may drop */
     uint32_t max_stale_ms; /* 0: never stale */

@@ -13,7 +13,7 @@
 #include "server/config/config.h"
 #include "server/config/option_table.h"
 
-static const char *const source_types[] = {"sqlite", "postgresql", NULL};
+static const char *const source_types[] = {"sqlite", "postgresql", "mongodb", NULL};
 static const char *const refresh_modes[] = {"full", "incremental", "notified", "feed", NULL};
 static const char *const on_stale_words[] = {"serve", "fail", NULL};
 static const char *const on_bad_row_words[] = {"skip", "fail", NULL};
@@ -218,20 +218,22 @@ static const struct option source_options[] = {
      MEMBER(struct config_source, dsn),
      .min = 1,
      .max = KIB(4),
-     .only = "postgresql",
+     .only = "postgresql, mongodb",
      .otherwise = "required",
-     .help = "A libpq connection string or URI, without a password."},
+     .help =
+         "postgresql: a libpq connection string or URI; mongodb: a mongodb:// or mongodb+srv:// "
+         "URI. Without a password."},
     {.key = "password_file",
      .kind = OPTION_PATH,
      MEMBER(struct config_source, password_file),
-     .only = "postgresql",
+     .only = "postgresql, mongodb",
      .help = "A file with the password and nothing else."},
     {.key = "password_env",
      .kind = OPTION_TEXT,
      MEMBER(struct config_source, password_env),
      .min = 1,
      .max = 128,
-     .only = "postgresql",
+     .only = "postgresql, mongodb",
      .help = "The environment variable that holds the password."},
     {.key = "connect_timeout",
      .kind = OPTION_DURATION,
@@ -356,26 +358,28 @@ static const struct option table_options[] = {
      .min = 1,
      .max = 255,
      .otherwise = "the table's name",
-     .help = "The table or view in the database, with its schema if need be."},
+     .help = "The table or view in the database, with its schema if need be; mongodb: the "
+             "collection, with its database if the dsn names none."},
     {.key = "query",
      .kind = OPTION_TEXT,
      MEMBER(struct config_table, query),
      .min = 1,
      .max = KIB(64),
-     .help = "A SELECT, in place of relation."},
+     .help = "A SELECT, in place of relation; mongodb: an aggregation pipeline on relation, in "
+             "extended JSON."},
     {.key = "columns",
      .kind = OPTION_LIST,
      MEMBER(struct config_table, columns),
      .min = 1,
      .max = 1024,
      .otherwise = "all",
-     .help = "The columns to hold."},
+     .help = "The columns to hold; mongodb: the paths that documents keep."},
     {.key = "where",
      .kind = OPTION_TEXT,
      MEMBER(struct config_table, where),
      .min = 1,
      .max = KIB(64),
-     .help = "An SQL condition: only these rows."},
+     .help = "An SQL condition: only these rows; mongodb: a filter in extended JSON."},
     {.key = "key",
      .kind = OPTION_LIST,
      .required = true,

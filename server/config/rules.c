@@ -47,6 +47,21 @@ static yaml_node_t *list_node(struct rules *rules, const char *list, unsigned n)
                             config_tree_value(rules->tree, config_tree_root(rules->tree), list), n);
 }
 
+/* Whether a type is in a list with commas. */
+static bool is_listed(const char *list, const char *type)
+{
+    const size_t bytes = strlen(type);
+    for (const char *at = list; at; at = strchr(at, ','), at = at ? at + 2 : NULL)
+        if (strncmp(at, type, bytes) == 0 && (at[bytes] == ',' || !at[bytes]))
+            return true;
+    return false;
+}
+
+static bool is_mongodb(const struct config_source *source)
+{
+    return source && same(source->type, "mongodb");
+}
+
 /* Whether source n has every option that its type needs and none that it does not have. */
 static void check_source_options(struct rules *rules, const struct config_source *source,
                                  yaml_node_t *node)
@@ -55,7 +70,7 @@ static void check_source_options(struct rules *rules, const struct config_source
     for (unsigned i = 0; i < section->option_count; i++) {
         const struct option *option = &section->options[i];
         yaml_node_t *value = config_tree_value(rules->tree, node, option->key);
-        if (value && option->only && strcmp(option->only, source->type) != 0)
+        if (value && option->only && !is_listed(option->only, source->type))
             config_complain(rules->complaints, AT(value), "'%s' is for %s sources; this one is %s",
                             option->key, option->only, source->type);
     }
@@ -68,12 +83,14 @@ static void check_source_options(struct rules *rules, const struct config_source
 static void check_dsn(struct rules *rules, const struct config_source *source, yaml_node_t *node)
 {
     yaml_node_t *value = value_or_self(rules, node, "dsn");
-    switch (config_check_dsn(source->dsn)) {
+    const bool mongodb = is_mongodb(source);
+    switch (mongodb ? config_check_mongodb_uri(source->dsn) : config_check_dsn(source->dsn)) {
     case DSN_GOOD:
         break;
     case DSN_BROKEN:
-        config_complain(rules->complaints, AT(value),
-                        "dsn is neither a list of keyword=value pairs nor a postgresql:// URI");
+        config_complain(rules->complaints, AT(value), "dsn is %s",
+                        mongodb ? "neither a mongodb:// nor a mongodb+srv:// URI"
+                                : "neither a list of keyword=value pairs nor a postgresql:// URI");
         break;
     case DSN_HAS_PASSWORD:
         config_complain(
@@ -107,7 +124,7 @@ static void check_source(struct rules *rules, unsigned n)
     }
     if (source->type)
         check_source_options(rules, source, node);
-    if (source->dsn && same(source->type, "postgresql"))
+    if (source->dsn && (same(source->type, "postgresql") || is_mongodb(source)))
         check_dsn(rules, source, node);
     if (source->password_file && source->password_env)
         config_complain(rules->complaints, AT(value_or_self(rules, node, "password_env")),
@@ -136,11 +153,22 @@ static void check_selection(struct rules *rules, const struct config_table *tabl
                             yaml_node_t *node)
 {
     yaml_node_t *query = config_tree_value(rules->tree, node, "query");
-    if (query && config_tree_value(rules->tree, node, "relation"))
+    if (query && !is_mongodb(table->source) && config_tree_value(rules->tree, node, "relation"))
         config_complain(rules->complaints, AT(query), "relation and query exclude each other");
     if (query && table->where)
         config_complain(rules->complaints, AT(value_or_self(rules, node, "where")),
                         "where is for relations; put the condition into the query");
+}
+
+/* Whether a column is kept: itself or, of a document, what it is a part of. */
+static bool is_kept(const struct config_table *table, const char *name)
+{
+    if (contains(table->columns, name))
+        return true;
+    for (const char *const *c = table->columns; is_mongodb(table->source) && *c; c++)
+        if (strncmp(name, *c, strlen(*c)) == 0 && name[strlen(*c)] == '.')
+            return true;
+    return false;
 }
 
 /* Every column of a list must be among the table's columns, where these are given. */
@@ -152,7 +180,7 @@ static void check_columns(struct rules *rules, const struct config_table *table,
         return;
     for (unsigned i = 0; list && list[i]; i++) {
         yaml_node_t *item = config_tree_item(rules->tree, node, i);
-        if (!contains(table->columns, list[i]))
+        if (!is_kept(table, list[i]))
             config_complain(rules->complaints, AT(item ? item : node),
                             "%s column %s is not in columns", what, config_quote(list[i], q));
     }
@@ -196,7 +224,7 @@ static void check_watermark(struct rules *rules, const struct config_table *tabl
             rules->complaints, AT(refresh),
             "refresh mode incremental needs 'watermark': a column that grows with each change");
     else if (table->refresh.watermark && table->columns && table->columns[0] &&
-             !contains(table->columns, table->refresh.watermark))
+             !is_kept(table, table->refresh.watermark))
         config_complain(rules->complaints, AT(watermark), "watermark column %s is not in columns",
                         config_quote(table->refresh.watermark, q));
     if (!config_tree_value(rules->tree, refresh, "overlap"))
@@ -250,6 +278,9 @@ static void check_refresh(struct rules *rules, const struct config_table *table,
         only_with_mode(rules, node, "channel", "notified");
     if (table->refresh.mode == CONFIG_REFRESH_FULL)
         only_with_mode(rules, node, "full_every", "incremental, notified or feed");
+    if (table->refresh.mode == CONFIG_REFRESH_NOTIFIED && is_mongodb(table->source))
+        config_complain(rules->complaints, AT(mode),
+                        "mongodb sources cannot notify; use refresh mode feed");
     if (table->refresh.mode == CONFIG_REFRESH_FEED && table->query)
         config_complain(rules->complaints, AT(value_or_self(rules, table_node, "query")),
                         "refresh mode feed follows a relation, not a query");
