@@ -40,6 +40,11 @@ enum server_code {
     CODE_OPTION_NOT_SUPPORTED = 115,
     CODE_UNKNOWN_STAGE = 40324,
     CODE_SNAPSHOT_TOO_OLD = 239,
+    CODE_NOT_WRITABLE_PRIMARY = 10107,
+    CODE_INTERRUPTED_AT_SHUTDOWN = 11600,
+    CODE_INTERRUPTED_BY_ELECTION = 11602,
+    CODE_NOT_PRIMARY_NO_SECONDARY = 13435,
+    CODE_NOT_PRIMARY_OR_SECONDARY = 13436,
     CODE_LOCATION_FIRST = 10000, /* from here on: places in the server's source */
 };
 
@@ -63,10 +68,21 @@ static bool is_wrong_question(uint32_t code)
     }
 }
 
-static int server_failed(const char *what, const char *name, const bson_error_t *why,
-                         struct source_error *error)
+/* Codes of a server that is about to become something else. */
+static bool is_state(uint32_t code)
 {
-    if (is_wrong_question(why->code))
+    return code == CODE_NOT_WRITABLE_PRIMARY || code == CODE_INTERRUPTED_AT_SHUTDOWN ||
+           code == CODE_INTERRUPTED_BY_ELECTION || code == CODE_NOT_PRIMARY_NO_SECONDARY ||
+           code == CODE_NOT_PRIMARY_OR_SECONDARY;
+}
+
+static int server_failed(const struct source *source, const struct source_table *table,
+                         const bson_error_t *why, struct source_error *error)
+{
+    const char *what = table ? "table" : "source";
+    const char *name = table ? table->name : source->options->name;
+    const bool is_place = why->code >= CODE_LOCATION_FIRST && !is_state(why->code);
+    if (is_wrong_question(why->code) || (is_place && source->probing))
         return source_fail(error, SP_ECONFIG, false, "%s %s: %s", what, name, why->message);
     if (why->code == CODE_TIME_LIMIT)
         return source_fail(error, SP_ESOURCE, true,
@@ -77,7 +93,7 @@ static int server_failed(const char *what, const char *name, const bson_error_t 
                            "%s %s: reading took longer than the server keeps a snapshot (its "
                            "parameter minSnapshotHistoryWindowInSeconds)",
                            what, name);
-    if (why->code >= CODE_LOCATION_FIRST) /* its text may quote a document */
+    if (is_place) /* its text may quote a document */
         return source_fail(error, SP_ESOURCE, true,
                            "%s %s: the server cannot compute the query (code %u)", what, name,
                            why->code);
@@ -88,10 +104,8 @@ static int server_failed(const char *what, const char *name, const bson_error_t 
 int mongo_failed(struct source *source, const struct source_table *table, const bson_error_t *why,
                  struct source_error *error)
 {
-    const char *what = table ? "table" : "source";
-    const char *name = table ? table->name : source->options->name;
     if (why->domain == MONGOC_ERROR_SERVER && !source->canceled && !source->late)
-        return server_failed(what, name, why, error);
+        return server_failed(source, table, why, error);
     source->broken = true;
     if (source->canceled)
         return source_fail(error, SP_ECANCELED, true, "canceled");

@@ -21,6 +21,7 @@ struct source {
     bool canceled;        /* a wait was ended by cancel: all that follow fail too */
     bool late;            /* a wait was ended by the deadline */
     bool broken;          /* a call failed in the middle: of no more use */
+    bool probing;         /* no document is looked at: what fails is what was asked for */
     bool is_cluster;      /* a replica set or a sharded cluster: knows majority */
     bool has_snapshots;   /* and can read several collections as of one moment */
 };

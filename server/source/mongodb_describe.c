@@ -222,6 +222,7 @@ static bson_t *probe_command(const struct mongo_select *select)
             BSON_APPEND_DOCUMENT(command, "filter", select->filter);
         if (select->projection)
             BSON_APPEND_DOCUMENT(command, "projection", select->projection);
+        BSON_APPEND_INT32(command, "limit", 1);
         BSON_APPEND_INT32(command, "batchSize", 0);
     }
     bson_destroy(&cursor);
@@ -262,6 +263,7 @@ static int probe(struct source *source, const struct source_table *table,
     bson_append_int32(&options, "serverId", -1, (int32_t)mongoc_server_description_id(server));
     mongoc_server_description_destroy(server);
     bson_t *command = probe_command(select);
+    source->probing = true;
     const bool done = mongoc_client_read_command_with_opts(source->client, select->database,
                                                            command, NULL, &options, &reply, &why);
     if (done && cursor_id(&reply) != 0)
@@ -269,7 +271,9 @@ static int probe(struct source *source, const struct source_table *table,
     bson_destroy(&reply);
     bson_destroy(command);
     bson_destroy(&options);
-    return done ? SP_OK : mongo_failed(source, table, &why, error);
+    const int status = done ? SP_OK : mongo_failed(source, table, &why, error);
+    source->probing = false;
+    return status;
 }
 
 static int64_t number_of(const bson_t *reply, const char *name)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// main.go - FerretDB as one program for tests: ferretdb ADDRESS:PORT DIRECTORY. It speaks MongoDB's
-// protocol and keeps the data in SQLite files in the directory; it ends with SIGTERM or SIGINT.
+// main.go - FerretDB as one program for tests: ferretdb ADDRESS:PORT DIRECTORY [CERT KEY]. It speaks
+// MongoDB's protocol, by TLS if it is given a certificate and its key in PEM, and keeps the data in
+// SQLite files in the directory; it ends with SIGTERM or SIGINT.
 package main
 
 import (
@@ -15,12 +16,20 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: ferretdb ADDRESS:PORT DIRECTORY")
+	if len(os.Args) != 3 && len(os.Args) != 5 {
+		fmt.Fprintln(os.Stderr, "usage: ferretdb ADDRESS:PORT DIRECTORY [CERT KEY]")
 		os.Exit(2)
 	}
+	listener := ferretdb.ListenerConfig{TCP: os.Args[1]}
+	if len(os.Args) == 5 {
+		listener = ferretdb.ListenerConfig{
+			TLS:         os.Args[1],
+			TLSCertFile: os.Args[3],
+			TLSKeyFile:  os.Args[4],
+		}
+	}
 	server, err := ferretdb.New(&ferretdb.Config{
-		Listener:  ferretdb.ListenerConfig{TCP: os.Args[1]},
+		Listener:  listener,
 		Handler:   "sqlite",
 		SQLiteURL: "file:" + os.Args[2] + "/",
 	})
