@@ -51,6 +51,7 @@ enum sp_type {
 struct sp_value {
     enum sp_type type;
     bool is_null;
+    uint8_t bson_type; /* BSON_VALUE: the type, where the bytes do not begin with it; else 0 */
     union {
         int64_t i;
         double f;
