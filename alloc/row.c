@@ -23,9 +23,9 @@ static int check_value(const struct row_column *column, const struct sp_value *v
         return SP_ETYPE;
     if (column->var_index < 0)
         return SP_OK;
-    if (value->bytes.size > *room)
+    if (row_value_bytes(value) > *room)
         return SP_ETOOBIG;
-    *room -= value->bytes.size;
+    *room -= row_value_bytes(value);
     return SP_OK;
 }
 
@@ -96,6 +96,8 @@ struct tail {
 
 static void write_variable(struct tail *tail, const struct sp_value *value)
 {
+    if (!value->is_null && row_value_bytes(value) > value->bytes.size)
+        tail->data[tail->end++] = value->bson_type;
     if (!value->is_null && value->bytes.size > 0) {
         memcpy(tail->data + tail->end, value->bytes.data, value->bytes.size);
         tail->end += (uint32_t)value->bytes.size;
@@ -217,6 +219,8 @@ int row_validate(const struct schema *schema, const void *key, size_t key_bytes,
         status = row_column_get(schema, i, key, key_bytes, value, value_bytes, &found);
         if (status == SP_OK && found.is_null)
             status = check_null(schema, column, value, value_bytes);
+        else if (status == SP_OK && !row_value_fits(&found))
+            status = SP_ECORRUPT;
     }
     return status;
 }

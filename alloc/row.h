@@ -10,8 +10,8 @@
  *                      UUID 16; variable types: their bytes as they are
  *   key, many columns  the same one after the other, but each variable column is preceded by its
  *                      size as u32
- *                      (FLOAT -0.0 is stored as 0.0, every NaN as one NaN; key columns are not
- * NULL)
+ *                      (FLOAT -0.0 is stored as 0.0, every NaN as one NaN, BSON_VALUE in the
+ *                      canonical form of bson_key.c; key columns are not NULL)
  *
  *   value   +-------------+---------------+------------------------+-------------------------+
  *           | null bitmap | fixed columns | end of each variable   | the variable columns'   |
@@ -120,6 +120,7 @@ struct schema {
     unsigned key_count;
     unsigned index_count;
     unsigned var_count;                        /* variable non-key columns */
+    int document;                              /* the last column of type BSON, or -1 */
     uint32_t fixed_bytes;                      /* null bitmap and fixed columns */
     uint16_t key_columns[ROW_KEY_COLUMNS_MAX]; /* column positions in key order */
     struct row_column *columns;                /* owned, with the names, by the schema */
@@ -161,6 +162,12 @@ int schema_index(const struct schema *schema, const char *name);
  *   NUMERIC, JSON, BYTES       TEXT
  *   UUID                       BYTES of 16; TEXT of 36 characters
  *   TIMESTAMP, DATETIME, DATE  TEXT in ISO 8601, as row_value_parse reads it
+ *   BSON_VALUE                 everything but DATE, as the BSON type that says the same: TEXT is a
+ *                              string, whatever is in it; BYTES binary of subtype 0, UUID of 4;
+ *                              times are dates, if they are whole milliseconds; JSON is read as
+ *                              extended JSON. Equal values have equal keys (bson_key.c)
+ *
+ * NUMERIC counts as TEXT but for a BSON_VALUE.
  *
  * `*size` returns the size. SP_ETYPE (also: out of range, inexact), SP_ENULL, SP_EINVAL (count),
  * SP_ERANGE (does not fit into cap; `*size` tells what is needed), SP_ETOOBIG (more than
@@ -179,8 +186,9 @@ int row_key_decode(const struct schema *schema, const uint16_t *columns, unsigne
  * column's type; key columns are ignored) into out. `*size` gets the size also when the answer is
  * SP_ERANGE (cap too small). SP_ENULL: NULL in a column that is not nullable; SP_ETYPE: of another
  * type, or outside of it (an INT32 or DATE beyond 32 bits, a BOOL not 0 or 1, a UUID not of 16
- * bytes); SP_ETOOBIG. `bad` (may be NULL) gets the position of the offending column; of SP_ETOOBIG,
- * the one that goes beyond ROW_VALUE_BYTES_MAX. */
+ * bytes, a BSON or BSON_VALUE whose own lengths do not fit); SP_ETOOBIG. `bad` (may be NULL) gets
+ * the position of the offending column; of SP_ETOOBIG, the one that goes beyond
+ * ROW_VALUE_BYTES_MAX. */
 int row_encode(const struct schema *schema, const struct sp_value *values, void *out, size_t cap,
                size_t *size, unsigned *bad);
 
@@ -206,7 +214,9 @@ int row_validate(const struct schema *schema, const void *key, size_t key_bytes,
  * a fraction has six digits or is left out; the calendar is Gregorian at all times; a year outside
  * 0000 to 9999 has a sign, and year 0 is 1 BC ("-0043-03-15", "+12026-01-01"); "infinity",
  * "-infinity". Floats: the shortest digits that read back as the same float, always with a point or
- * an exponent ("1.0", "1e+300"), "NaN", "Infinity", "-Infinity". */
+ * an exponent ("1.0", "1e+300"), "NaN", "Infinity", "-Infinity". A BSON is relaxed extended JSON, a
+ * BSON_VALUE what row_key_parse reads as the same value: an ObjectId's digits, a string as it is or
+ * in quotes, else JSON. */
 size_t row_value_text(const struct sp_value *value, char *out, size_t cap);
 
 /* Text to a value of the type; variable types borrow from text, UUID goes into `scratch` (16
@@ -221,10 +231,24 @@ size_t row_value_text(const struct sp_value *value, char *out, size_t cap);
 int row_value_parse(enum sp_type type, const char *text, size_t text_bytes, void *scratch,
                     struct sp_value *out);
 
+/* A key's column of a type as people write it, to be given to row_key_encode. It borrows from text,
+ * and from `scratch` (16 bytes). Any type but BSON_VALUE is just TEXT. Of a BSON_VALUE, the first
+ * of these that a text is counts, so every value can be written, and none in two meanings:
+ *
+ *   24 hexadecimal digits          an ObjectId
+ *   what begins with { [ or "      extended JSON; SP_ETYPE if it is not JSON
+ *   a JSON number, true, false,    the same
+ *   null; no space around it
+ *   anything else                  a string, as it is
+ */
+int row_key_parse(enum sp_type type, const char *text, size_t text_bytes, void *scratch,
+                  struct sp_value *out);
+
 /* JSON: an object {"column": value, ...} in column order, or one value. What comes out is always
  * valid JSON in UTF-8. Integers beyond 2^53 stay integers; NUMERIC is a JSON number where it is
  * finite, else a string; BYTES are base64 text; times and UUIDs are strings as in row_value_text;
- * JSON columns are put in as they are where row_json_valid takes them, else as a string; NaN and
+ * JSON columns are put in as they are where row_json_valid takes them, else as a string; BSON is
+ * relaxed extended JSON, and null if it is damaged; NaN and
  * infinities of floats are null; broken UTF-8 is replaced by U+FFFD; so is a column that cannot be
  * read (SP_ECORRUPT) by null. Like snprintf in what they return. */
 size_t row_value_json(const struct sp_value *value, char *out, size_t cap);
@@ -365,6 +389,7 @@ static inline int row_column_get(const struct schema *schema, unsigned column, c
         return row_fixed_load(c->type, bytes + c->fixed_off, out);
     out->type = c->type;
     out->is_null = false;
+    out->bson_type = 0;
     return row_variable_get(schema, (unsigned)c->var_index, bytes, value_bytes, out);
 }
 

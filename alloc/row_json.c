@@ -12,6 +12,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "alloc/bson_internal.h"
 #include "alloc/row_internal.h"
 
 /* --- strings ------------------------------------------------------------------------------- */
@@ -54,7 +55,7 @@ static size_t plain_run(const unsigned char *bytes, size_t from, size_t count)
     return i - from;
 }
 
-static void put_string(struct row_text *json, const void *data, size_t count)
+void row_json_string(struct row_text *json, const void *data, size_t count)
 {
     static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
     const unsigned char *bytes = data;
@@ -78,7 +79,7 @@ static void put_string(struct row_text *json, const void *data, size_t count)
     row_text_put(json, "\"", 1);
 }
 
-static void put_base64(struct row_text *json, const unsigned char *bytes, size_t count)
+void row_json_base64(struct row_text *json, const unsigned char *bytes, size_t count)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     row_text_put(json, "\"", 1);
@@ -103,7 +104,7 @@ static void put_numeric(struct row_text *json, const char *text, size_t text_byt
 {
     struct row_decimal d;
     if (!row_decimal_parse(text, text_bytes, &d)) {
-        put_string(json, text, text_bytes);
+        row_json_string(json, text, text_bytes);
         return;
     }
     while (d.whole_bytes > 1 && *d.whole == '0') {
@@ -142,20 +143,20 @@ static void put_json(struct row_text *json, const void *data, size_t count)
     if (row_json_valid(data, count))
         row_text_put(json, data, count);
     else
-        put_string(json, data, count);
+        row_json_string(json, data, count);
 }
 
 static void put_time(struct row_text *json, const struct sp_value *value)
 {
     char formatted[ROW_FORMAT_BYTES];
-    put_string(json, formatted, row_format_time(value->type, value->i, formatted));
+    row_json_string(json, formatted, row_format_time(value->type, value->i, formatted));
 }
 
 static void put_uuid(struct row_text *json, const struct sp_value *value)
 {
     char formatted[ROW_FORMAT_BYTES];
     if (value->bytes.size == 16)
-        put_string(json, formatted, row_format_uuid(value->bytes.data, formatted));
+        row_json_string(json, formatted, row_format_uuid(value->bytes.data, formatted));
     else
         row_text_puts(json, "null");
 }
@@ -188,10 +189,14 @@ static void put_value(struct row_text *json, const struct sp_value *value)
         put_numeric(json, value->bytes.data, value->bytes.size);
         return;
     case SP_TYPE_TEXT:
-        put_string(json, value->bytes.data, value->bytes.size);
+        row_json_string(json, value->bytes.data, value->bytes.size);
         return;
     case SP_TYPE_BYTES:
-        put_base64(json, value->bytes.data, value->bytes.size);
+        row_json_base64(json, value->bytes.data, value->bytes.size);
+        return;
+    case SP_TYPE_BSON:
+    case SP_TYPE_BSON_VALUE:
+        bson_json_put(json, value);
         return;
     case SP_TYPE_TIMESTAMP:
     case SP_TYPE_DATETIME:
@@ -226,7 +231,7 @@ size_t row_json(const struct schema *schema, const void *key, size_t key_bytes, 
         if (row_column_get(schema, i, key, key_bytes, value, value_bytes, &found) != SP_OK)
             found = sp_null(column->type);
         row_text_put(&json, ", ", i == 0 ? 0 : 2);
-        put_string(&json, column->name, strlen(column->name));
+        row_json_string(&json, column->name, strlen(column->name));
         row_text_put(&json, ": ", 2);
         put_value(&json, &found);
     }

@@ -12,6 +12,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "alloc/bson_internal.h"
 #include "alloc/row_internal.h"
 
 /* --- conversions without loss -------------------------------------------------------------- */
@@ -61,7 +62,7 @@ static int key_convert(enum sp_type type, const struct sp_value *value, void *sc
         *out = *value;
         return row_value_fits(out) ? SP_OK : SP_ETYPE;
     }
-    if (value->type == SP_TYPE_TEXT)
+    if (value->type == SP_TYPE_TEXT || value->type == SP_TYPE_NUMERIC)
         return row_value_parse(type, value->bytes.data, value->bytes.size, scratch, out);
     if (is_float(type))
         return to_float(type, value, out);
@@ -75,20 +76,6 @@ static int key_convert(enum sp_type type, const struct sp_value *value, void *sc
 }
 
 /* --- encoding ------------------------------------------------------------------------------ */
-
-/* Takes what fits into cap and counts the rest. */
-struct key_writer {
-    unsigned char *out;
-    size_t cap;
-    size_t size;
-};
-
-static void key_put(struct key_writer *writer, const void *data, size_t bytes)
-{
-    if (bytes > 0 && writer->size <= writer->cap && bytes <= writer->cap - writer->size)
-        memcpy(writer->out + writer->size, data, bytes);
-    writer->size += bytes;
-}
 
 static void key_put_float64(struct key_writer *writer, double f)
 {
@@ -132,6 +119,31 @@ static void key_put_value(struct key_writer *writer, const struct sp_value *valu
     }
 }
 
+static int key_put_converted(struct key_writer *writer, enum sp_type type,
+                             const struct sp_value *from, bool sized)
+{
+    unsigned char scratch[16];
+    struct sp_value value;
+    int status = key_convert(type, from, scratch, &value);
+    if (status != SP_OK)
+        return status;
+    if (sp_type_width(value.type) == 0 && value.bytes.size > ROW_KEY_BYTES_MAX)
+        return SP_ETOOBIG;
+    key_put_value(writer, &value, sized);
+    return SP_OK;
+}
+
+static int key_put_bson(struct key_writer *writer, const struct sp_value *value, bool sized)
+{
+    const size_t size_at = writer->size;
+    if (sized)
+        key_put(writer, "\0\0\0", sizeof(uint32_t));
+    int status = bson_key_put(writer, value);
+    if (sized)
+        key_patch_size(writer, size_at, sizeof(uint32_t));
+    return status;
+}
+
 int row_key_encode_any(const struct schema *schema, const uint16_t *columns, unsigned column_count,
                        const struct sp_value *values, unsigned count, void *out, size_t cap,
                        size_t *size)
@@ -140,14 +152,12 @@ int row_key_encode_any(const struct schema *schema, const uint16_t *columns, uns
     if (count != column_count)
         return SP_EINVAL;
     for (unsigned i = 0; i < count; i++) {
-        unsigned char scratch[16];
-        struct sp_value value;
-        int status = key_convert(schema->columns[columns[i]].type, &values[i], scratch, &value);
+        const enum sp_type type = schema->columns[columns[i]].type;
+        int status = type == SP_TYPE_BSON_VALUE
+                         ? key_put_bson(&writer, &values[i], count > 1)
+                         : key_put_converted(&writer, type, &values[i], count > 1);
         if (status != SP_OK)
             return status;
-        if (sp_type_width(value.type) == 0 && value.bytes.size > ROW_KEY_BYTES_MAX)
-            return SP_ETOOBIG;
-        key_put_value(&writer, &value, count > 1);
     }
     *size = writer.size;
     if (writer.size > ROW_KEY_BYTES_MAX)

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "alloc/bson_internal.h"
 #include "alloc/row_internal.h"
 
 #define FLOAT_TEXT_BYTES_MAX 1023
@@ -237,6 +238,10 @@ static void put_value(struct row_text *text, const struct sp_value *value)
     case SP_TYPE_BYTES:
         put_bytes_hex(text, value->bytes.data, value->bytes.size);
         return;
+    case SP_TYPE_BSON:
+    case SP_TYPE_BSON_VALUE:
+        bson_text_put(text, value);
+        return;
     case SP_TYPE_TEXT:
     case SP_TYPE_NUMERIC:
     case SP_TYPE_JSON:
@@ -335,8 +340,7 @@ bool row_decimal_parse(const char *text, size_t text_bytes, struct row_decimal *
     return at == end;
 }
 
-/* "nan", "infinity", "inf" with a sign, in any case. */
-static bool parse_special(const char *text, size_t text_bytes, double *out)
+bool row_special_parse(const char *text, size_t text_bytes, double *out)
 {
     const bool negative = text_bytes > 0 && *text == '-';
     const size_t skip = negative || (text_bytes > 0 && *text == '+');
@@ -354,7 +358,7 @@ static int parse_float(enum sp_type type, const char *text, size_t text_bytes, d
 {
     struct row_decimal decimal;
     char copy[FLOAT_TEXT_BYTES_MAX + 1];
-    if (parse_special(text, text_bytes, out))
+    if (row_special_parse(text, text_bytes, out))
         return SP_OK;
     if (text_bytes > FLOAT_TEXT_BYTES_MAX || !row_decimal_parse(text, text_bytes, &decimal))
         return SP_ETYPE;
@@ -375,7 +379,7 @@ static int parse_numeric(const char *text, size_t text_bytes)
     struct row_decimal decimal;
     double special;
     return row_decimal_parse(text, text_bytes, &decimal) ||
-                   parse_special(text, text_bytes, &special)
+                   row_special_parse(text, text_bytes, &special)
                ? SP_OK
                : SP_ETYPE;
 }
@@ -441,6 +445,9 @@ int row_value_parse(enum sp_type type, const char *text, size_t text_bytes, void
         return row_utf8_valid(text, text_bytes) ? SP_OK : SP_ETYPE;
     case SP_TYPE_BYTES:
         return SP_OK;
+    case SP_TYPE_BSON:
+    case SP_TYPE_BSON_VALUE:
+        return SP_ETYPE;
     }
     return SP_ETYPE;
 }

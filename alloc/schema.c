@@ -150,8 +150,11 @@ static int check_indexes(const struct row_index *indexes, unsigned index_count,
 static void place_columns(struct schema *schema)
 {
     int null_count = 0;
+    schema->document = -1;
     for (unsigned i = 0; i < schema->column_count; i++) {
         struct row_column *column = &schema->columns[i];
+        if (column->type == SP_TYPE_BSON)
+            schema->document = (int)i;
         column->width = (uint8_t)sp_type_width(column->type);
         column->null_bit = -1;
         column->fixed_off = 0;

@@ -225,6 +225,20 @@ int sp_row_column(const struct sp_row *row, const char *name, struct sp_value *o
     return column < 0 ? SP_ENOCOLUMN : sp_row_column_at(row, (size_t)column, out);
 }
 
+int sp_row_field(const struct sp_row *row, const char *path, struct sp_value *out)
+{
+    struct sp_value document;
+    if (row->schema == NULL)
+        return SP_EINVAL;
+    const int column = row->schema->parsed->document;
+    if (column < 0)
+        return SP_ENOCOLUMN;
+    int status = sp_row_column_at(row, (size_t)column, &document);
+    if (status == SP_OK && document.is_null)
+        return SP_ENOTFOUND;
+    return status == SP_OK ? sp_bson_field(&document, path, strlen(path), out) : status;
+}
+
 void sp_row_bytes(const struct sp_row *row, const void **key, size_t *key_bytes, const void **value,
                   size_t *value_bytes)
 {

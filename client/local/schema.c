@@ -237,6 +237,19 @@ int sp_key_encode(const struct sp_schema *schema, int index, const struct sp_val
                           size);
 }
 
+int sp_key_parse(const struct sp_schema *schema, int index, size_t i, const char *text,
+                 size_t text_bytes, void *scratch, struct sp_value *out)
+{
+    const uint16_t *columns;
+    unsigned column_count;
+    int status = index_columns(schema->parsed, index, &columns, &column_count);
+    if (status != SP_OK)
+        return status;
+    if (i >= column_count)
+        return SP_EINVAL;
+    return row_key_parse(schema->parsed->columns[columns[i]].type, text, text_bytes, scratch, out);
+}
+
 int sp_key_decode(const struct sp_schema *schema, int index, const void *key, size_t key_bytes,
                   struct sp_value *out)
 {

@@ -337,6 +337,18 @@ int sp_view_column(const struct sp_view *view, size_t column, struct sp_value *o
                           view->value, view->value_bytes, out);
 }
 
+int sp_view_field(const struct sp_view *view, const char *path, struct sp_value *out)
+{
+    struct sp_value document;
+    const int column = view->schema->parsed->document;
+    if (column < 0)
+        return SP_ENOCOLUMN;
+    int status = sp_view_column(view, (size_t)column, &document);
+    if (status == SP_OK && document.is_null)
+        return SP_ENOTFOUND;
+    return status == SP_OK ? sp_bson_field(&document, path, strlen(path), out) : status;
+}
+
 size_t sp_view_json(const struct sp_view *view, char *out, size_t cap)
 {
     return row_json(view->schema->parsed, view->key, view->key_bytes, view->value,

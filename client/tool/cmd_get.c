@@ -44,10 +44,35 @@ static int value_print(const struct get *get, const struct sp_value *value)
     return TOOL_OK;
 }
 
+/* A field of the row's document, by its path. */
+static int field_print(const struct get *get, const struct sp_view *view)
+{
+    struct sp_value value;
+    int status = sp_view_field(view, get->column, &value);
+    if (status == SP_ENOTFOUND) {
+        tool_error("the row has no column and no field \"%s\"", get->column);
+        return TOOL_NO;
+    }
+    if (status != SP_OK)
+        return tool_failed(status, "field \"%s\"", get->column);
+    return get->tool->json ? json_value_print(get->column, &value) : value_print(get, &value);
+}
+
+static bool has_document(const struct sp_schema *schema)
+{
+    struct sp_column_info info;
+    for (size_t i = 0; i < sp_schema_column_count(schema); i++)
+        if (sp_schema_column(schema, i, &info) == SP_OK && info.type == SP_TYPE_BSON)
+            return true;
+    return false;
+}
+
 static int column_print(const struct get *get, const struct sp_view *view)
 {
     size_t column;
     struct sp_value value;
+    if (sp_schema_find_column(view->schema, get->column) < 0 && has_document(view->schema))
+        return field_print(get, view);
     int code = tool_column(view->schema, get->name, get->column, &column);
     if (code != TOOL_OK)
         return code;

@@ -62,6 +62,18 @@ static int value_print(const struct sp_value *value)
     return TOOL_OK;
 }
 
+int json_value_print(const char *name, const struct sp_value *value)
+{
+    struct sp_value text = sp_text(name, strlen(name));
+    putchar('{');
+    int code = value_print(&text);
+    fputs(": ", stdout);
+    if (code == TOOL_OK)
+        code = value_print(value);
+    puts("}");
+    return code;
+}
+
 int json_columns_print(const struct sp_view *view, const size_t *columns, size_t count)
 {
     int code = TOOL_OK;

@@ -21,6 +21,8 @@ json_t *json_seconds(uint64_t ms);
 /* What `status`, `tables` and `watch` say of a table. */
 json_t *json_table(const char *name, const struct sp_table_info *info);
 
+/* {"name": value} on one line. */
+int json_value_print(const char *name, const struct sp_value *value);
 /* A row's chosen columns as a JSON object on one line. */
 int json_columns_print(const struct sp_view *view, const size_t *columns, size_t count);
 /* The whole row. */

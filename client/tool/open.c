@@ -181,12 +181,13 @@ static int bool_parse(const char *word, struct sp_value *out)
 }
 
 /* The library reads text for every type, of booleans fewer words. */
-static int word_parse(enum sp_type type, const char *word, struct sp_value *out)
+static int word_parse(const struct sp_schema *schema, int index, size_t i, enum sp_type type,
+                      const char *word, struct sp_value *out)
 {
+    static unsigned char scratch[TOOL_KEY_VALUES_MAX][16]; /* the one key of this command */
     if (type == SP_TYPE_BOOL)
         return bool_parse(word, out);
-    *out = sp_text(word, strlen(word));
-    return SP_OK;
+    return sp_key_parse(schema, index, i, word, strlen(word), scratch[i], out);
 }
 
 static size_t key_value_count(const struct sp_schema *schema, int index)
@@ -226,7 +227,7 @@ int tool_key_values(const struct sp_schema *schema, const char *table, int index
             status = sp_schema_column(schema, column, &info);
         if (status != SP_OK)
             return tool_failed(status, "key of \"%s\"", table);
-        if (word_parse(info.type, words[i], &values[i]) != SP_OK) {
+        if (word_parse(schema, index, (size_t)i, info.type, words[i], &values[i]) != SP_OK) {
             tool_error("\"%s\" is not a value of the key column %s (%s)", words[i], info.name,
                        sp_type_name(info.type));
             return TOOL_USAGE;

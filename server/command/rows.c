@@ -127,14 +127,22 @@ bool key_is_row(struct session *session, const struct resp_arg *key)
 
 /* --- one row ---------------------------------------------------------------------------------- */
 
-/* The parts of a key's text: `count` of them, the last one with all that is left. */
-static bool split_key(const char *text, const char *end, size_t count, struct sp_value *parts)
+struct key_parts {
+    struct sp_value values[ROW_KEY_COLUMNS_MAX];
+    unsigned char scratch[ROW_KEY_COLUMNS_MAX][16];
+    size_t count;
+};
+
+/* The parts of a key's text: as many as the key has columns, the last one with all that is left. */
+static bool split_key(const struct sp_schema *schema, const char *text, const char *end,
+                      struct key_parts *out)
 {
-    for (size_t i = 0; i < count; i++) {
-        const char *colon = i + 1 < count ? memchr(text, ':', (size_t)(end - text)) : end;
-        if (!colon)
+    out->count = sp_schema_key_count(schema);
+    for (size_t i = 0; i < out->count; i++) {
+        const char *colon = i + 1 < out->count ? memchr(text, ':', (size_t)(end - text)) : end;
+        if (!colon || sp_key_parse(schema, -1, i, text, (size_t)(colon - text), out->scratch[i],
+                                   &out->values[i]) != SP_OK)
             return false;
-        parts[i] = sp_text(text, (size_t)(colon - text));
         text = colon + 1;
     }
     return true;
@@ -145,17 +153,16 @@ static bool split_key(const char *text, const char *end, size_t count, struct sp
 static int read_row(struct session *session, const struct resp_arg *key, struct sp_row **row)
 {
     const char *rest;
-    struct sp_value parts[ROW_KEY_COLUMNS_MAX];
+    struct key_parts parts;
     struct row_table *table = table_of(session, key, &rest);
     const struct sp_schema *schema;
     *row = session->thread->tables->row;
     int status = sp_table_schema(table->table, &schema);
     if (status != SP_OK)
         return status;
-    size_t count = sp_schema_key_count(schema);
-    if (!split_key(rest, key->bytes + key->size, count, parts))
+    if (!split_key(schema, rest, key->bytes + key->size, &parts))
         return SP_ENOTFOUND;
-    status = sp_get_row(table->table, parts, count, *row);
+    status = sp_get_row(table->table, parts.values, parts.count, *row);
     bool no_key = status == SP_ETYPE || status == SP_ENULL || status == SP_EINVAL ||
                   status == SP_ERANGE || status == SP_ETOOBIG;
     return no_key ? SP_ENOTFOUND : status;
@@ -164,14 +171,13 @@ static int read_row(struct session *session, const struct resp_arg *key, struct 
 bool row_changed_since(struct sp_table *table, const char *text, size_t bytes, uint64_t version,
                        struct sp_row *row)
 {
-    struct sp_value parts[ROW_KEY_COLUMNS_MAX];
+    struct key_parts parts;
     const struct sp_schema *schema;
     uint64_t born;
     if (sp_table_schema(table, &schema) != SP_OK)
         return true;
-    size_t count = sp_schema_key_count(schema);
-    return !split_key(text, text + bytes, count, parts) ||
-           row_version(table, parts, count, row, &born) != SP_OK || born > version;
+    return !split_key(schema, text, text + bytes, &parts) ||
+           row_version(table, parts.values, parts.count, row, &born) != SP_OK || born > version;
 }
 
 static void reply_unreadable(struct session *session, const struct resp_arg *key, int status)
@@ -266,6 +272,7 @@ static int hash_of(struct session *session, const struct resp_arg *key, struct s
     return status == SP_OK ? 1 : status == SP_ENOTFOUND ? 0 : -1;
 }
 
+/* A column, or else a field of the row's document by its path. */
 static bool column_of(const struct sp_row *row, const struct resp_arg *name, struct sp_value *out)
 {
     char text[ROW_NAME_BYTES_MAX + 1];
@@ -273,7 +280,7 @@ static bool column_of(const struct sp_row *row, const struct resp_arg *name, str
         return false;
     memcpy(text, name->bytes, name->size);
     text[name->size] = '\0';
-    return sp_row_column(row, text, out) == SP_OK;
+    return sp_row_column(row, text, out) == SP_OK || sp_row_field(row, text, out) == SP_OK;
 }
 
 void run_hget(struct session *session, const struct call *call)

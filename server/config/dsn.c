@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * dsn.c - is there a password in a connection string of PostgreSQL or a URI of MariaDB?
+ * dsn.c - is there a password in how a database is to be reached?
  *
  * Of PostgreSQL both forms that libpq takes are walked as libpq walks them: "keyword = value" pairs
  * with quotes and backslashes, and URIs with user information and parameters. Nothing else of it is
@@ -99,4 +99,35 @@ enum dsn_verdict config_check_mariadb_uri(const char *dsn)
     static const char *const schemes[] = {"mariadb://", "mysql://"};
     const char *uri = after_scheme(dsn, schemes);
     return uri ? check_uri(uri) : DSN_BROKEN;
+}
+
+/* Parameters of MongoDB whose value is a secret, in any case. */
+static bool is_mongodb_secret(const char *parameter)
+{
+    static const char *const secrets[] = {
+        "tlscertificatekeyfilepassword=", "sslclientcertificatekeypassword=",
+        "authmechanismproperties=aws_session_token", "proxypassword="};
+    for (unsigned i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++)
+        if (strncasecmp(parameter, secrets[i], strlen(secrets[i])) == 0)
+            return true;
+    return false;
+}
+
+enum dsn_verdict config_check_mongodb_uri(const char *dsn)
+{
+    static const char *const schemes[] = {"mongodb://", "mongodb+srv://"};
+    const char *p = NULL;
+    for (unsigned i = 0; i < 2; i++)
+        if (strncmp(dsn, schemes[i], strlen(schemes[i])) == 0)
+            p = dsn + strlen(schemes[i]);
+    if (!p)
+        return DSN_BROKEN;
+    /* up to the parameters: a password that was pasted may have a '/' that is not escaped */
+    const char *at = memrchr(p, '@', strcspn(p, "?"));
+    if (at && memchr(p, ':', (size_t)(at - p)))
+        return DSN_HAS_PASSWORD;
+    for (const char *q = strchr(p, '?'); q; q = strpbrk(q, "&;"))
+        if (is_mongodb_secret(++q))
+            return DSN_HAS_PASSWORD;
+    return DSN_GOOD;
 }

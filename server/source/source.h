@@ -35,10 +35,10 @@ struct source_error {
 /* Where the database is (from the configuration; strings are borrowed for the source's life). */
 struct source_options {
     const char *name;     /* the source's name in the configuration, for messages */
-    const char *type;     /* "sqlite", "postgresql", "mariadb", "mysql" */
+    const char *type;     /* "sqlite", "postgresql", "mariadb", "mysql", "mongodb" */
     const char *path;     /* sqlite: the file */
     const char *dsn;      /* postgresql: a libpq connection string or URI without password, or "";
-                             mariadb: a URI without password */
+                             the others: a URI without password */
     const char *password; /* resolved from file or environment; NULL if there is none */
     uint32_t connect_timeout_ms;   /* 0: none */
     uint32_t statement_timeout_ms; /* of one call, the receiver's time included; 0: none */
@@ -54,14 +54,17 @@ struct source_options {
 struct source_table {
     const char *name;     /* the pond's table, for messages */
     const char *relation; /* table or view, in its own case; PostgreSQL: also schema.table, MariaDB:
-                             database.table, with quotes around a part that has a point; NULL if
-                             `query` is given */
-    const char *query;    /* a SELECT; NULL if `relation` is given */
+                             database.table, with quotes around a part that has a point; MongoDB: a
+                             collection, also as database.collection; NULL if `query` is given, not
+                             for MongoDB */
+    const char *query;    /* a SELECT; NULL if `relation` is given. MongoDB: a pipeline on it */
     const char *const *columns; /* NULL-terminated; NULL: all of them */
-    const char *where;          /* SQL condition or NULL */
+    const char *where;          /* SQL condition, MongoDB: filter in extended JSON; or NULL */
     const char *watermark;      /* column that only grows with changes, or NULL */
     const char *const *key;     /* NULL-terminated names of the key columns */
-    const char *channel;        /* PostgreSQL: LISTEN channel; NULL: sidepond_NAME */
+    const char *const *fields; /* MongoDB: NULL-terminated paths of what becomes a column beside the
+                                  key, for indexes; or NULL */
+    const char *channel;       /* PostgreSQL: LISTEN channel; NULL: sidepond_NAME */
 };
 
 struct source_column {

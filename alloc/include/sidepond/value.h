@@ -23,19 +23,21 @@ extern "C" {
 /* X(NAME, number, name, width): width is the bytes a fixed column takes in a row; 0 is variable.
  * The numbers are part of the pond's format and never change. */
 #define SP_TYPE_LIST(X)                                                                            \
-    X(BOOL, 1, "bool", 1)           /* i: 0 or 1 */                                                \
-    X(INT32, 2, "int32", 4)         /* i */                                                        \
-    X(INT64, 3, "int64", 8)         /* i */                                                        \
-    X(FLOAT64, 4, "float64", 8)     /* f */                                                        \
-    X(NUMERIC, 5, "numeric", 0)     /* bytes: exact decimal as text, e.g. "-12.50", "NaN" */       \
-    X(TEXT, 6, "text", 0)           /* bytes: UTF-8 */                                             \
-    X(BYTES, 7, "bytes", 0)         /* bytes: anything */                                          \
-    X(TIMESTAMP, 8, "timestamp", 8) /* i: microseconds since 1970-01-01 00:00 UTC */               \
-    X(DATETIME, 9, "datetime", 8)   /* i: microseconds since 1970-01-01 00:00, zone unknown */     \
-    X(DATE, 10, "date", 4)          /* i: days since 1970-01-01 */                                 \
-    X(UUID, 11, "uuid", 16)         /* bytes: the 16 bytes, in the order they are written */       \
-    X(JSON, 12, "json", 0)          /* bytes: a JSON text (arrays come as JSON too) */             \
-    X(FLOAT32, 13, "float32", 4)    /* f */
+    X(BOOL, 1, "bool", 1)              /* i: 0 or 1 */                                             \
+    X(INT32, 2, "int32", 4)            /* i */                                                     \
+    X(INT64, 3, "int64", 8)            /* i */                                                     \
+    X(FLOAT64, 4, "float64", 8)        /* f */                                                     \
+    X(NUMERIC, 5, "numeric", 0)        /* bytes: exact decimal as text, e.g. "-12.50", "NaN" */    \
+    X(TEXT, 6, "text", 0)              /* bytes: UTF-8 */                                          \
+    X(BYTES, 7, "bytes", 0)            /* bytes: anything */                                       \
+    X(TIMESTAMP, 8, "timestamp", 8)    /* i: microseconds since 1970-01-01 00:00 UTC */            \
+    X(DATETIME, 9, "datetime", 8)      /* i: microseconds since 1970-01-01 00:00, zone unknown */  \
+    X(DATE, 10, "date", 4)             /* i: days since 1970-01-01 */                              \
+    X(UUID, 11, "uuid", 16)            /* bytes: the 16 bytes, in the order they are written */    \
+    X(JSON, 12, "json", 0)             /* bytes: a JSON text (arrays come as JSON too) */          \
+    X(FLOAT32, 13, "float32", 4)       /* f */                                                     \
+    X(BSON, 14, "bson", 0)             /* bytes: one whole BSON document, its length first */      \
+    X(BSON_VALUE, 15, "bson_value", 0) /* bytes: a BSON element's type byte, then its value */
 
 /* TIMESTAMP and DATETIME: INT64_MAX is "infinity", INT64_MIN "-infinity"; DATE: INT32_MAX and
  * INT32_MIN. */
@@ -49,6 +51,7 @@ enum sp_type {
 struct sp_value {
     enum sp_type type;
     bool is_null;
+    uint8_t bson_type; /* BSON_VALUE: the type, where the bytes do not begin with it; else 0 */
     union {
         int64_t i;
         double f;

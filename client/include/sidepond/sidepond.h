@@ -31,6 +31,7 @@
 #ifndef SIDEPOND_SIDEPOND_H
 #define SIDEPOND_SIDEPOND_H
 
+#include "sidepond/bson.h"
 #include "sidepond/status.h"
 #include "sidepond/value.h"
 
@@ -137,6 +138,13 @@ SP_API int sp_schema_find_index(const struct sp_schema *schema, const char *name
  * (number of values), SP_ERANGE (`*size` tells what is needed), SP_ENOINDEX. */
 SP_API int sp_key_encode(const struct sp_schema *schema, int index, const struct sp_value *values,
                          size_t count, void *out, size_t cap, size_t *size);
+/* The i-th value of a key as people write it, to be given to sp_key_encode or sp_get_row. It
+ * borrows from text, and from `scratch` (16 bytes). It is the text as SP_TYPE_TEXT but for a column
+ * of type bson_value: there 24 hexadecimal digits are an ObjectId; what begins with {, [ or ", and
+ * numbers, true, false and null are extended JSON; anything else is a string. SP_ETYPE: it begins
+ * like JSON and is none; SP_ENOINDEX, SP_EINVAL. */
+SP_API int sp_key_parse(const struct sp_schema *schema, int index, size_t i, const char *text,
+                        size_t text_bytes, void *scratch, struct sp_value *out);
 /* The values in an encoded key; they point into `key`. `out` has room for the key's columns. */
 SP_API int sp_key_decode(const struct sp_schema *schema, int index, const void *key,
                          size_t key_bytes, struct sp_value *out);
@@ -182,6 +190,11 @@ SP_API const struct sp_schema *sp_row_schema(const struct sp_row *row);
  * SP_OK with value->is_null. */
 SP_API int sp_row_column(const struct sp_row *row, const char *name, struct sp_value *out);
 SP_API int sp_row_column_at(const struct sp_row *row, size_t column, struct sp_value *out);
+/* A field of the row's document (its last column of type bson), by its path: "name",
+ * "address.city", "tags.0". Found without decoding the rest, and handed out as sidepond/bson.h
+ * says: SP_ENOTFOUND if it is missing, SP_OK with is_null if it is null. Points into the row.
+ * SP_ENOCOLUMN: the row has no document. */
+SP_API int sp_row_field(const struct sp_row *row, const char *path, struct sp_value *out);
 /* The row's encoded key and value. */
 SP_API void sp_row_bytes(const struct sp_row *row, const void **key, size_t *key_bytes,
                          const void **value, size_t *value_bytes);
@@ -218,6 +231,8 @@ struct sp_view {
 SP_API int sp_view(struct sp_snapshot *snapshot, struct sp_table *table, const void *key,
                    size_t key_bytes, struct sp_view *out);
 SP_API int sp_view_column(const struct sp_view *view, size_t column, struct sp_value *out);
+/* As sp_row_field, in place. */
+SP_API int sp_view_field(const struct sp_view *view, const char *path, struct sp_value *out);
 SP_API size_t sp_view_json(const struct sp_view *view, char *out, size_t cap);
 
 /* All rows of a table at the snapshot's version, each once, in no order that means anything. */

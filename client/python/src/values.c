@@ -141,6 +141,8 @@ PyObject *value_to_python(struct state *state, const struct sp_value *value)
     case SP_TYPE_TEXT:
         return PyUnicode_FromStringAndSize(value->bytes.data, (Py_ssize_t)value->bytes.size);
     case SP_TYPE_BYTES:
+    case SP_TYPE_BSON:
+    case SP_TYPE_BSON_VALUE:
         return PyBytes_FromStringAndSize(value->bytes.data, (Py_ssize_t)value->bytes.size);
     case SP_TYPE_INT32:
     case SP_TYPE_INT64:
