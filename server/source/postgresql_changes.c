@@ -256,7 +256,7 @@ static int on_truncate(struct pg_changes *changes, const struct pg_output *messa
             if (changes->tables[i].relation != pg_output_truncated(message, r) ||
                 changes->tables[i].reshaped)
                 continue;
-            *any = true;
+            *any = changes->tables[i].truncated = true;
             status = sink->truncate(sink->context, i);
         }
     return status;

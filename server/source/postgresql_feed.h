@@ -16,13 +16,15 @@
 #include "server/source/feed.h"
 #include "server/source/postgresql.h"
 
-#define PG_FIELDS_MAX   1664 /* columns of a row: PostgreSQL's own limit */
-#define PG_NAME_BYTES   256  /* of a name with its end, whatever the server is built with */
-#define PG_EPOCH_US     (INT64_C(10957) * 86400 * 1000000) /* 2000-01-01 in microseconds since 1970 */
-#define PG_STATUS_MS    10000 /* at the latest after this the server hears of us */
-#define PG_CONFIRM_MS   100   /* at the earliest after this it hears the next confirmation */
-#define PG_ASK_MS       3000  /* how often the database is asked how far it is */
-#define PG_FORMAT_ERROR "what the server sends is not PostgreSQL's replication format"
+#define PG_FIELDS_MAX     1664 /* columns of a row: PostgreSQL's own limit */
+#define PG_NAME_BYTES     256  /* of a name with its end, whatever the server is built with */
+#define PG_EPOCH_US       (INT64_C(10957) * 86400 * 1000000) /* 2000-01-01 in microseconds since 1970 */
+#define PG_STATUS_MS      10000   /* at the latest after this the server hears of us */
+#define PG_SENDER_TIMEOUT "60000" /* of the server, in milliseconds */
+#define PG_CONFIRM_MS     100     /* at the earliest after this it hears the next confirmation */
+#define PG_ASK_MS         3000    /* how often the database is asked how far it is */
+#define PG_BUSY_MS        3000    /* so long a slot is waited for that somebody else has */
+#define PG_FORMAT_ERROR   "what the server sends is not PostgreSQL's replication format"
 
 /* --- postgresql_output.c ---------------------------------------------------------------------- */
 
@@ -131,7 +133,8 @@ struct pg_followed {
     unsigned *key; /* positions of the key in `columns` */
     int *fields; /* for each column the field of the stream, from the last RELATION; -1: none yet */
     bool mapped;
-    bool reshaped; /* was told: nothing more of it is delivered */
+    bool truncated; /* since its definition was looked at */
+    bool reshaped;  /* was told: nothing more of it is delivered */
     struct sp_value *values, *old_key;
     bool *absent;
     struct pg_scratch *scratch; /* one for each column, then one for each key column */
@@ -163,8 +166,8 @@ struct pg_feed {
     bool paused;    /* there, until end() */
     bool inside;    /* of a transaction */
     bool any;       /* of it concerned a table */
+    bool delivered; /* something, since next() began to */
     bool answer;    /* the server wants to hear of us */
-    bool ask_back;  /* and we of the server */
     uint64_t snapshot_lsn;
     uint64_t received_lsn;  /* all up to here was delivered */
     uint64_t confirmed_lsn; /* is safe */
@@ -173,14 +176,13 @@ struct pg_feed {
     uint64_t asked_ms;      /* when the database was asked how far it is */
     uint64_t asked_lsn;     /* what it said, or 0; and at what time by its clock */
     int64_t asked_us;
-    unsigned asked_table; /* whose definition is looked at next */
+    unsigned asked_table; /* whose definition was looked at */
+    bool asked_truncated; /* and whether it had been truncated by then */
+    char *asked_digest;   /* and what it was, if it has changed */
     char *held;           /* a message that comes after the snapshot's position */
     size_t held_bytes;
     struct pg_output message;
 };
-
-/* postgresql.c: a connection of its own; source->conn while it lasts. */
-int pg_connect(struct source *source, bool replication, PGconn **out, struct source_error *error);
 
 /* Makes statements go over another connection; returns the one before. */
 static inline PGconn *pg_use(struct source *source, PGconn *conn)
@@ -196,9 +198,8 @@ int pg_feed_check(struct source *source, const struct source_feed_options *optio
                   const struct source_description *const *descriptions, unsigned count,
                   char *stream, struct source_error *error);
 
-/* How table i is defined now, how far the database is, and when by its clock. `*same`: it is
- * defined as it was. */
-int pg_follow_ask(struct source *source, unsigned i, bool *same, uint64_t *lsn, int64_t *time_us,
+/* How table i is defined now (to be freed), how far the database is, and when by its clock. */
+int pg_follow_ask(struct source *source, unsigned i, char **digest, uint64_t *lsn, int64_t *time_us,
                   struct source_error *error);
 
 /* postgresql_slot.c */
@@ -206,6 +207,10 @@ int pg_feed_snapshot(struct source *source, char *position, struct source_error 
 int pg_feed_lag(struct source *source, uint64_t *bytes, struct source_error *error);
 int pg_feed_drop(struct source *source, const struct source_feed_options *options,
                  struct source_error *error);
+
+/* Waits a moment until nobody has the slot. SP_ECONFIG if somebody keeps it, or if it is not ours.
+ */
+int pg_slot_free(struct source *source, struct source_error *error);
 
 /* Whether the slot can deliver what follows the position: SP_ENOTFOUND if not. */
 int pg_slot_check(struct source *source, uint64_t lsn, struct source_error *error);
@@ -215,7 +220,8 @@ int pg_stream_open(struct source *source, struct source_error *error);
 
 /* postgresql_feed.c */
 extern const struct source_feed_class pg_feed;
-int pg_feed_new(struct source *source, struct source_error *error);
+int pg_feed_new(struct source *source, const struct source_feed_options *options,
+                struct source_error *error);
 void pg_feed_free(struct pg_feed *feed);
 
 #endif
