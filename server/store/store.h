@@ -142,8 +142,9 @@ void store_abort(struct store_txn *txn);
 /* What readers are told about a table that exists (no-op otherwise): written into its slot only. */
 struct store_status {
     enum sp_table_state state;
-    bool refreshed; /* a refresh has just succeeded: sets the times, clears failures */
-    bool failed;    /* a refresh has just failed: counts it */
+    bool refreshed;  /* a refresh has just succeeded: sets the times, clears failures */
+    uint64_t age_ms; /* with that: how old the rows were then */
+    bool failed;     /* a refresh has just failed: counts it */
     uint64_t max_stale_ms;
     bool fail_when_stale;
 };
