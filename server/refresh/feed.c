@@ -667,7 +667,8 @@ static int measure_lag(struct group *group, struct failure *failure)
     struct source_error error = {0};
     uint64_t now = clock_ms();
     uint64_t before = feed->lag_bytes;
-    if (now - feed->measured_ms < MEASURE_EVERY_MS)
+    uint32_t pause = group->refresh->options.feed_look_ms;
+    if (now - feed->measured_ms < (pause ? pause : MEASURE_EVERY_MS))
         return SP_OK;
     feed->measured_ms = now;
     int status = feed->class->lag(group->connection.source, &feed->lag_bytes, &error);

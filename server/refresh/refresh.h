@@ -32,6 +32,7 @@ struct refresh_options {
     /* Told after each refresh and failure, in the group's thread; NULL: nobody. */
     void (*on_change)(void *context);
     void *context;
+    uint32_t feed_look_ms; /* how often feeds ask what is kept for them; 0: 5 s */
 };
 
 int refresh_new(const struct refresh_options *options, struct refresh **out);
