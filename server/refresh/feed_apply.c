@@ -21,6 +21,7 @@
 
 #include "alloc/clock.h"
 #include "server/log/log.h"
+#include "server/refresh/breakage.h"
 #include "server/refresh/feed.h"
 
 enum {
@@ -478,6 +479,12 @@ static int commit_with_position(struct feed_apply *apply)
     int status = SP_OK;
     if (!apply->txn)
         status = store_begin(refresh->options.store, &apply->txn);
+    if (status == SP_OK && BREAKS_POSITION) {
+        status = store_commit(apply->txn, NULL);
+        apply->txn = NULL;
+        feed->row = row;
+        return status == SP_OK ? feed_position_put_alone(refresh, &row) : status;
+    }
     if (status != SP_OK)
         return status;
     status = feed_position_put(refresh, apply->txn, feed->schema, &row);
@@ -512,7 +519,9 @@ static int commit(struct feed_apply *apply)
 
 int feed_apply_commit(struct feed_apply *apply, struct failure *failure)
 {
-    if (apply->half || !apply->pending || apply->borrowed)
+    bool whole = BREAKS_HALF || !apply->half;
+    bool news = apply->pending || (BREAKS_HALF && apply->half);
+    if (!whole || !news || apply->borrowed)
         return SP_OK;
     apply->failure = failure;
     return commit(apply);
