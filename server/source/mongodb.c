@@ -36,6 +36,9 @@ enum server_code {
     CODE_PATH_COLLISION = 31249,
     CODE_PATH_COLLISION_REST = 31250,
     CODE_TIME_LIMIT = 50,
+    CODE_NO_COMMAND = 59,
+    CODE_NOT_ON_A_VIEW = 166,
+    CODE_NOT_IMPLEMENTED = 238,
     CODE_INVALID_NAMESPACE = 73,
     CODE_OPTION_NOT_SUPPORTED = 115,
     CODE_UNKNOWN_STAGE = 40324,
@@ -61,6 +64,9 @@ static bool is_wrong_question(uint32_t code)
     case CODE_OPTION_NOT_SUPPORTED:
     case CODE_PATH_COLLISION:
     case CODE_PATH_COLLISION_REST:
+    case CODE_NO_COMMAND:
+    case CODE_NOT_ON_A_VIEW:
+    case CODE_NOT_IMPLEMENTED:
     case CODE_UNKNOWN_STAGE:
         return true;
     default:
@@ -217,12 +223,12 @@ static void read_hello(struct source *source, const bson_t *hello)
     const bool of_set = bson_iter_init_find(&at, hello, "setName");
     const bool of_shards = bson_iter_init_find(&at, hello, "msg") && BSON_ITER_HOLDS_UTF8(&at) &&
                            strcmp(bson_iter_utf8(&at, NULL), "isdbgrid") == 0;
-    const bool has_sessions = bson_iter_init_find(&at, hello, "logicalSessionTimeoutMinutes") &&
-                              !BSON_ITER_HOLDS_NULL(&at);
+    source->has_sessions = bson_iter_init_find(&at, hello, "logicalSessionTimeoutMinutes") &&
+                           !BSON_ITER_HOLDS_NULL(&at);
     const int64_t wire =
         bson_iter_init_find(&at, hello, "maxWireVersion") ? bson_iter_as_int64(&at) : 0;
     source->is_cluster = of_set || of_shards;
-    source->has_snapshots = source->is_cluster && has_sessions && wire >= WIRE_SNAPSHOTS &&
+    source->has_snapshots = source->is_cluster && source->has_sessions && wire >= WIRE_SNAPSHOTS &&
                             !mongoc_uri_has_option(source->uri, MONGOC_URI_READCONCERNLEVEL);
 }
 
@@ -281,6 +287,7 @@ static void mongo_close(struct source *source)
 {
     source->deadline_ms = clock_ms() + LEAST_HOST_MS;
     drop_session(source);
+    mongo_feed_free(source);
     if (source->client)
         mongoc_client_destroy(source->client);
     if (source->uri)
@@ -319,7 +326,7 @@ static int mongo_open(const struct source_options *options, struct source **out,
 
 /* --- snapshots -------------------------------------------------------------------------------- */
 
-static int mongo_begin(struct source *source, struct source_error *error)
+int mongo_begin(struct source *source, struct source_error *error)
 {
     bson_error_t why = {0};
     const int status = mongo_call_begin(source, error);
@@ -332,11 +339,11 @@ static int mongo_begin(struct source *source, struct source_error *error)
     return source->session ? SP_OK : mongo_failed(source, NULL, &why, error);
 }
 
-static int mongo_end(struct source *source, struct source_error *error)
+int mongo_end(struct source *source, struct source_error *error)
 {
     const int status = mongo_call_begin(source, error);
     drop_session(source);
-    return status;
+    return status == SP_OK && source->feed ? mongo_feed_read(source, error) : status;
 }
 
 /* --- between passes --------------------------------------------------------------------------- */
@@ -389,4 +396,5 @@ const struct source_class source_mongodb = {
     .check = mongo_check,
     .cancel = mongo_cancel,
     .close = mongo_close,
+    .feed = &mongo_feed_class,
 };

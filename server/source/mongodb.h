@@ -16,14 +16,16 @@ struct source {
     mongoc_uri_t *uri;
     mongoc_client_t *client;
     mongoc_client_session_t *session; /* of the running snapshot, or NULL */
+    struct mongo_feed *feed;          /* what is followed, or NULL */
     struct waker waker;
     uint64_t deadline_ms; /* of the running call; 0: none */
     bool canceled;        /* a wait was ended by cancel: all that follow fail too */
     bool late;            /* a wait was ended by the deadline */
     bool broken;          /* a call failed in the middle: of no more use */
     bool probing;         /* no document is looked at: what fails is what was asked for */
-    bool is_cluster;      /* a replica set or a sharded cluster: knows majority */
-    bool has_snapshots;   /* and can read several collections as of one moment */
+    bool has_sessions;
+    bool is_cluster;    /* a replica set or a sharded cluster: knows majority */
+    bool has_snapshots; /* and can read several collections as of one moment */
 };
 
 /* --- mongodb.c -------------------------------------------------------------------------------- */
@@ -35,6 +37,10 @@ int mongo_call_begin(struct source *source, struct source_error *error);
 /* What an error of libmongoc or of the server is worth. `table` may be NULL. */
 int mongo_failed(struct source *source, const struct source_table *table, const bson_error_t *why,
                  struct source_error *error);
+
+/* begin() and end(). */
+int mongo_begin(struct source *source, struct source_error *error);
+int mongo_end(struct source *source, struct source_error *error);
 
 /* A command that reads and its reply, to be destroyed also after a failure. */
 int mongo_command(struct source *source, const struct source_table *table, const char *database,
@@ -99,5 +105,14 @@ bool mongo_append(bson_t *to, const char *key, const struct sp_value *value);
 int mongo_stream(struct source *source, const struct source_table *table,
                  const struct source_description *description, const struct sp_value *since,
                  const struct source_sink *sink, struct source_error *error);
+
+/* --- mongodb_feed.c --------------------------------------------------------------------------- */
+
+extern const struct source_feed_class mongo_feed_class;
+
+/* The reading of a snapshot has ended. */
+int mongo_feed_read(struct source *source, struct source_error *error);
+
+void mongo_feed_free(struct source *source);
 
 #endif
