@@ -201,6 +201,8 @@ static int finish_refresh(struct arena *arena, struct config_table *table)
     bool notified = refresh->mode == CONFIG_REFRESH_NOTIFIED;
     if (refresh->every_ms == 0)
         refresh->every_ms = notified ? 10 : 10000;
+    if (refresh->full_every_ms == 0)
+        refresh->full_every_ms = refresh->mode == CONFIG_REFRESH_FEED ? 86400000 : 3600000;
     bool listens = notified && table->source && table->source->type &&
                    strcmp(table->source->type, "postgresql") == 0;
     if (!listens || refresh->channel || !table->name)

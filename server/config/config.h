@@ -18,7 +18,8 @@
 enum config_refresh_mode {
     CONFIG_REFRESH_FULL,
     CONFIG_REFRESH_INCREMENTAL,
-    CONFIG_REFRESH_NOTIFIED
+    CONFIG_REFRESH_NOTIFIED,
+    CONFIG_REFRESH_FEED
 };
 enum config_on_stale { CONFIG_ON_STALE_SERVE, CONFIG_ON_STALE_FAIL };
 enum config_on_bad_row { CONFIG_ON_BAD_ROW_SKIP, CONFIG_ON_BAD_ROW_FAIL };
@@ -37,7 +38,9 @@ struct config_source {
     const char *password_env;  /* NULL if not given */
     uint32_t connect_timeout_ms;
     uint32_t statement_timeout_ms;
-    unsigned line; /* where it stands in the file, for messages */
+    const char *publication; /* postgresql: of feeds; NULL: "sidepond" */
+    uint64_t max_lag_bytes;  /* what the database may keep for a feed; 0: as much as it likes */
+    unsigned line;           /* where it stands in the file, for messages */
 };
 
 struct config_index {
@@ -49,8 +52,9 @@ struct config_index {
 struct config_refresh {
     enum config_refresh_mode mode;
     uint32_t every_ms;      /* from the end of one refresh to the start of the next; notified: the
-                               shortest such pause */
-    uint32_t full_every_ms; /* incremental and notified: a full pass at least this often */
+                               shortest such pause; feed: while it is not possible */
+    uint32_t full_every_ms; /* incremental and notified: a full pass at least this often; feed: a
+                               comparison */
     const char *watermark;  /* the column; NULL: none */
     int64_t overlap;        /* incremental: subtracted from the highest watermark seen; for
                                timestamps microseconds ("5s" in the file), for integers the number */

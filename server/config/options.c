@@ -14,7 +14,7 @@
 #include "server/config/option_table.h"
 
 static const char *const source_types[] = {"sqlite", "postgresql", NULL};
-static const char *const refresh_modes[] = {"full", "incremental", "notified", NULL};
+static const char *const refresh_modes[] = {"full", "incremental", "notified", "feed", NULL};
 static const char *const on_stale_words[] = {"serve", "fail", NULL};
 static const char *const on_bad_row_words[] = {"skip", "fail", NULL};
 static const char *const when_full_words[] = {"evict", "refuse", NULL};
@@ -247,6 +247,21 @@ static const struct option source_options[] = {
      .max = DAYS(1),
      .fallback = "5m",
      .help = "How long one query may take; 0s: as long as it likes."},
+    {.key = "publication",
+     .kind = OPTION_NAME,
+     MEMBER(struct config_source, publication),
+     .only = "postgresql",
+     .otherwise = "sidepond",
+     .help = "Which publication tables of mode feed are followed by."},
+    {.key = "max_lag",
+     .kind = OPTION_SIZE,
+     MEMBER(struct config_source, max_lag_bytes),
+     .min = 0,
+     .max = TIB(1024),
+     .fallback = "1GiB",
+     .help =
+         "How much the database may keep for a group of mode feed that does not keep up. Beyond "
+         "it that is dropped, and the group loads anew. 0B: as much as it likes."},
 };
 SECTION(source, struct config_source, "sources[]", "The databases.");
 
@@ -277,8 +292,10 @@ static const struct option refresh_options[] = {
      MEMBER(struct config_refresh, mode),
      .choices = refresh_modes,
      .fallback = "full",
-     .help = "full reads every row and compares; incremental reads what changed since the highest "
-             "watermark; notified reads when the database says that something changed."},
+     .help =
+         "full reads every row and compares; incremental reads what changed since the highest "
+         "watermark; notified reads when the database says that something changed; feed takes each "
+         "change as the database tells it."},
     {.key = "every",
      .kind = OPTION_DURATION,
      MEMBER(struct config_refresh, every_ms),
@@ -286,15 +303,15 @@ static const struct option refresh_options[] = {
      .max = DAYS(30),
      .otherwise = "10s; notified: 10ms",
      .help = "The pause between the end of one refresh and the start of the next; notified: the "
-             "shortest such pause."},
+             "shortest such pause; feed: that of full refreshes while the feed is not possible."},
     {.key = "full_every",
      .kind = OPTION_DURATION,
      MEMBER(struct config_refresh, full_every_ms),
      .min = SECONDS(1),
      .max = DAYS(30),
-     .fallback = "1h",
+     .otherwise = "1h; feed: 24h",
      .help = "incremental and notified: a full pass at least this often. It finds deleted rows and "
-             "changes that were missed."},
+             "changes that were missed. feed: so often all rows are compared with the database."},
     {.key = "watermark",
      .kind = OPTION_TEXT,
      MEMBER(struct config_refresh, watermark),

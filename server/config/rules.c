@@ -222,6 +222,12 @@ static void check_channel(struct rules *rules, const struct config_table *table,
             table->refresh.channel);
 }
 
+/* What is read beside a feed, or without one. */
+static bool reads_all(const struct config_table *table)
+{
+    return table->refresh.mode == CONFIG_REFRESH_FULL || table->refresh.mode == CONFIG_REFRESH_FEED;
+}
+
 static void check_refresh(struct rules *rules, const struct config_table *table,
                           yaml_node_t *table_node)
 {
@@ -232,7 +238,7 @@ static void check_refresh(struct rules *rules, const struct config_table *table,
     /* Nothing follows from a mode that was meant to be another one. */
     if (!node || (mode && !contains(option->choices, config_tree_text(mode))))
         return;
-    if (table->refresh.mode == CONFIG_REFRESH_FULL) {
+    if (reads_all(table)) {
         only_with_mode(rules, node, "watermark", "incremental or notified");
         only_with_mode(rules, node, "overlap", "incremental or notified");
     } else {
@@ -243,7 +249,10 @@ static void check_refresh(struct rules *rules, const struct config_table *table,
     else
         only_with_mode(rules, node, "channel", "notified");
     if (table->refresh.mode == CONFIG_REFRESH_FULL)
-        only_with_mode(rules, node, "full_every", "incremental or notified");
+        only_with_mode(rules, node, "full_every", "incremental, notified or feed");
+    if (table->refresh.mode == CONFIG_REFRESH_FEED && table->query)
+        config_complain(rules->complaints, AT(value_or_self(rules, table_node, "query")),
+                        "refresh mode feed follows a relation, not a query");
 }
 
 static void check_stale(struct rules *rules, const struct config_table *table, yaml_node_t *node)
@@ -280,6 +289,13 @@ static void check_group(struct rules *rules, unsigned n, yaml_node_t *node)
                 "tables of one group are refreshed together: refresh.every must be the same as "
                 "of '%s' of group '%s'",
                 first->name ? first->name : "?", table->group);
+        else if ((first->refresh.mode == CONFIG_REFRESH_FEED) !=
+                 (table->refresh.mode == CONFIG_REFRESH_FEED))
+            config_complain(
+                rules->complaints, AT(value_or_self(rules, node, "refresh")),
+                "tables of one group follow one feed: refresh.mode is feed for all of group '%s' "
+                "or for none, as for '%s'",
+                table->group, first->name ? first->name : "?");
         return;
     }
 }
@@ -296,6 +312,9 @@ static void check_table(struct rules *rules, unsigned n)
             break;
         }
     }
+    if (table->name && table->name[0] == '_')
+        config_complain(rules->complaints, AT(value_or_self(rules, node, "name")),
+                        "a table's name cannot begin with '_': such names are Sidepond's own");
     check_reference(rules, table, node);
     check_selection(rules, table, node);
     check_columns(rules, table, table->key, value_or_self(rules, node, "key"), "key");

@@ -28,7 +28,8 @@ static bool same_source(const struct config_source *a, const struct config_sourc
            same_text(a->password_file, b->password_file) &&
            same_text(a->password_env, b->password_env) &&
            a->connect_timeout_ms == b->connect_timeout_ms &&
-           a->statement_timeout_ms == b->statement_timeout_ms;
+           a->statement_timeout_ms == b->statement_timeout_ms &&
+           same_text(a->publication, b->publication) && a->max_lag_bytes == b->max_lag_bytes;
 }
 
 static bool same_indexes(const struct config_table *a, const struct config_table *b)

@@ -296,6 +296,31 @@ static void test_full(void **state)
     config_free(config);
 }
 
+static void check_explained(const char *name, const char *const *parts, size_t count);
+
+static void test_feed(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {
+        "is dropped beyond 64MiB.\n",
+        "Each change is taken as the database tells it; all rows are compared every 1d,\n"
+        "  and while the database cannot tell, all are read every 1m.\n",
+    };
+    char *text = read_text(source_path("tests/fuzz/corpus/config/good-feed.yaml"));
+    struct config *config = load_good(text);
+    free(text);
+    assert_string_equal(config->sources[0].publication, "pond");
+    assert_int_equal(config->sources[0].max_lag_bytes, 64 << 20);
+    assert_null(config->sources[1].publication);
+    assert_int_equal(config->sources[1].max_lag_bytes, 1 << 30);
+    assert_int_equal(config->tables[0].refresh.mode, CONFIG_REFRESH_FEED);
+    assert_int_equal(config->tables[0].refresh.full_every_ms, 86400000);
+    assert_int_equal(config->tables[1].refresh.full_every_ms, 43200000);
+    assert_int_equal(config->tables[2].refresh.every_ms, 10000);
+    config_free(config);
+    check_explained("good-feed.yaml", parts, sizeof(parts) / sizeof(parts[0]));
+}
+
 static void test_cache_defaults(void **state)
 {
     (void)state;
@@ -741,6 +766,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_cache_defaults),
         cmocka_unit_test(test_cache_full),
+        cmocka_unit_test(test_feed),
         cmocka_unit_test(test_cache_explain),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_dsn),
