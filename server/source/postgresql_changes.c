@@ -46,7 +46,6 @@ static void followed_free(struct pg_followed *table)
     free(table->schema);
     free(table->name);
     free(table->filter);
-    free(table->digest);
     free(table->columns);
     free(table->key);
     free(table->fields);

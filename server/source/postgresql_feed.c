@@ -9,18 +9,18 @@
  *   begin, rows, rows, commit      delivered as they come; at the commit the position moves on
  *   keepalive                      all that was committed up to here has been sent
  *
- * What the server hears of us: every ten seconds that we are there (it gives up after 60), soon
+ * What the server hears of us: every three seconds that we are there (it gives up after 60), soon
  * after confirm() what is safe, and at once where it asks. All of it also while something else
  * takes long, as pg_feed_upkeep is called wherever this source waits.
  *
  * How far the database is, a keepalive does not say, only how far the server has read. So the
- * database is asked every three seconds, over the other connection: once the stream has passed what
+ * database is asked every second, over the other connection: once the stream has passed what
  * it said, nothing more was there at that time. The same question looks at a table's definition
  * (postgresql_follow.c); what has changed there is told at the same place, as the stream may say of
  * it first.
  *
  * Costs: a process of the server that decodes its whole log once for each feed, and one cheap query
- * every three seconds. Memory: libpq's buffer, and the largest row. The protocol is spoken in its
+ * every second. Memory: libpq's buffer, and the largest row. The protocol is spoken in its
  * first version: the server keeps a large transaction, on its disk if need be, until it is
  * committed.
  */
@@ -59,7 +59,6 @@ void pg_feed_free(struct pg_feed *feed)
         return;
     PQfinish(feed->stream);
     PQfreemem(feed->held);
-    free(feed->asked_digest);
     pg_changes_free(&feed->changes);
     free(feed);
 }
@@ -96,7 +95,7 @@ static void send_status(struct pg_feed *feed, uint64_t now_ms)
     at = put_u64(at, feed->confirmed_lsn);
     at = put_u64(at, feed->confirmed_lsn);
     at = put_u64(at, (uint64_t)(clock_wall_ms() * 1000 - PG_EPOCH_US));
-    *at = feed->waiting || feed->asked_lsn;
+    *at = feed->waiting || feed->asked.lsn;
     feed->told_ms = now_ms;
     /* what cannot be sent now is said again next time; that the connection is lost, reading says */
     if (PQputCopyData(feed->stream, (char *)message, sizeof(message)) == 1) {
@@ -114,7 +113,7 @@ static uint64_t status_interval_ms(const struct pg_feed *feed)
         return ASK_BACK_SOON_MS;
     if (feed->confirmed_lsn != feed->told_lsn)
         return PG_CONFIRM_MS;
-    return feed->asked_lsn ? ASK_BACK_MS : PG_STATUS_MS;
+    return feed->asked.lsn ? ASK_BACK_MS : PG_STATUS_MS;
 }
 
 int pg_feed_upkeep(struct pg_feed *feed)
@@ -196,61 +195,49 @@ static int ask(struct source *source, struct source_error *error)
 {
     struct pg_feed *feed = source->feed;
     const uint64_t now = clock_ms();
-    if (feed->open || feed->asked_lsn || feed->changes.count == 0 ||
+    if (feed->open || feed->asked.lsn || feed->changes.count == 0 ||
         now < feed->asked_ms + PG_ASK_MS)
         return SP_OK;
     feed->asked_ms = now;
-    feed->asked_table = (feed->asked_table + 1) % feed->changes.count;
-    const struct pg_followed *table = &feed->changes.tables[feed->asked_table];
-    char *digest = NULL;
     int status = pg_call_begin(source, error);
     if (status == SP_OK)
-        status = pg_follow_ask(source, feed->asked_table, &digest, &feed->asked_lsn,
-                               &feed->asked_us, error);
-    free(feed->asked_digest);
-    feed->asked_digest = NULL;
-    feed->asked_truncated = table->truncated;
-    if (status == SP_OK && strcmp(digest, table->digest) != 0)
-        feed->asked_digest = digest;
-    else
-        free(digest);
-    if (status == SP_OK && feed->received_lsn < feed->asked_lsn)
+        status = pg_follow_ask(source, (feed->asked.table + 1) % feed->changes.count, &feed->asked,
+                               error);
+    if (feed->received_lsn < feed->asked.lsn)
         feed->told_ms = 0; /* asks the server too */
     return status;
 }
 
-/* What was seen of a table's definition, at the place in the stream where it was so. */
+/* What was seen of a table's definition, at the place in the stream where it was so. Other files
+ * are no news where the stream told of a TRUNCATE. */
 static int judge_definition(struct pg_feed *feed, const struct source_feed_sink *sink)
 {
-    struct pg_followed *table = &feed->changes.tables[feed->asked_table];
-    if (!feed->asked_digest) {
-        table->truncated = table->truncated && !feed->asked_truncated;
-        return SP_OK;
-    }
-    free(table->digest);
-    table->digest = feed->asked_digest;
-    feed->asked_digest = NULL;
-    if (table->truncated || table->reshaped) {
+    struct pg_followed *table = &feed->changes.tables[feed->asked.table];
+    const bool new_files = strcmp(table->asked.files, feed->asked.files) != 0;
+    const bool reshaped = strcmp(table->asked.definition, feed->asked.definition) != 0 ||
+                          (new_files && !table->truncated);
+    if (new_files || feed->asked.truncated)
         table->truncated = false;
+    table->asked = feed->asked;
+    if (!reshaped || table->reshaped)
         return SP_OK;
-    }
     table->reshaped = true;
-    return sink->reshaped(sink->context, feed->asked_table, "its definition has changed");
+    return sink->reshaped(sink->context, feed->asked.table, "its definition has changed");
 }
 
 /* The stream has come to where the database was when it was asked. */
 static int pass_asked(struct pg_feed *feed, const struct source_feed_sink *sink, bool *go_on)
 {
     char position[PG_LSN_BYTES];
-    if (!feed->asked_lsn || feed->received_lsn < feed->asked_lsn)
+    if (!feed->asked.lsn || feed->received_lsn < feed->asked.lsn)
         return SP_OK;
-    feed->asked_lsn = 0;
+    feed->asked.lsn = 0;
     const int status = judge_definition(feed, sink);
     if (status != SP_OK)
         return status;
     pg_lsn_text(feed->received_lsn, position);
     feed->delivered = true;
-    *go_on = sink->reached(sink->context, FEED_IDLE, position, feed->asked_us);
+    *go_on = sink->reached(sink->context, FEED_IDLE, position, feed->asked.time_us);
     return SP_OK;
 }
 
@@ -292,9 +279,9 @@ static int on_commit(struct pg_feed *feed, const struct source_feed_sink *sink, 
     feed->delivered = true;
     pg_lsn_text(feed->received_lsn, position);
     *go_on = sink->reached(sink->context, FEED_TRANSACTION, position, feed->message.time_us);
-    if (!feed->asked_lsn || feed->received_lsn < feed->asked_lsn)
+    if (!feed->asked.lsn || feed->received_lsn < feed->asked.lsn)
         return SP_OK;
-    feed->asked_lsn = 0; /* no need to say how far it was: the commit was later */
+    feed->asked.lsn = 0; /* no need to say how far it was: the commit was later */
     return judge_definition(feed, sink);
 }
 

@@ -19,10 +19,10 @@
 #define PG_FIELDS_MAX     1664 /* columns of a row: PostgreSQL's own limit */
 #define PG_NAME_BYTES     256  /* of a name with its end, whatever the server is built with */
 #define PG_EPOCH_US       (INT64_C(10957) * 86400 * 1000000) /* 2000-01-01 in microseconds since 1970 */
-#define PG_STATUS_MS      10000   /* at the latest after this the server hears of us */
+#define PG_STATUS_MS      3000    /* at the latest after this the server hears of us */
 #define PG_SENDER_TIMEOUT "60000" /* of the server, in milliseconds */
 #define PG_CONFIRM_MS     100     /* at the earliest after this it hears the next confirmation */
-#define PG_ASK_MS         3000    /* how often the database is asked how far it is */
+#define PG_ASK_MS         1000    /* how often the database is asked how far it is */
 #define PG_BUSY_MS        3000    /* so long a slot is waited for that somebody else has */
 #define PG_FORMAT_ERROR   "what the server sends is not PostgreSQL's replication format"
 
@@ -118,13 +118,22 @@ struct pg_followed_column {
     struct pg_form form;
 };
 
+/* What the database says when it is asked about a table. */
+struct pg_asked {
+    unsigned table;
+    uint64_t lsn;                   /* how far its log was */
+    int64_t time_us;                /* by its clock, since 1970 */
+    char definition[40], files[40]; /* digests */
+    bool truncated;                 /* the stream had told so when it was asked */
+};
+
 /* A table that is followed, as check() found it. */
 struct pg_followed {
     char *table;  /* its name in the pond */
     char *schema; /* and where it is */
     char *name;
-    char *filter; /* the publication's row filter, or NULL */
-    char *digest; /* of how it is defined, to notice when that changes */
+    char *filter;          /* the publication's row filter, or NULL */
+    struct pg_asked asked; /* how it is defined, as far as the stream has been read */
     Oid relation;
     bool every_column; /* a new column concerns us */
     unsigned column_count;
@@ -174,12 +183,8 @@ struct pg_feed {
     uint64_t told_lsn;      /* the last confirmed_lsn the server heard of */
     uint64_t told_ms;       /* when */
     uint64_t asked_ms;      /* when the database was asked how far it is */
-    uint64_t asked_lsn;     /* what it said, or 0; and at what time by its clock */
-    int64_t asked_us;
-    unsigned asked_table; /* whose definition was looked at */
-    bool asked_truncated; /* and whether it had been truncated by then */
-    char *asked_digest;   /* and what it was, if it has changed */
-    char *held;           /* a message that comes after the snapshot's position */
+    struct pg_asked asked;  /* what it said; lsn 0: the stream has come to there */
+    char *held;             /* a message that comes after the snapshot's position */
     size_t held_bytes;
     struct pg_output message;
 };
@@ -198,8 +203,8 @@ int pg_feed_check(struct source *source, const struct source_feed_options *optio
                   const struct source_description *const *descriptions, unsigned count,
                   char *stream, struct source_error *error);
 
-/* How table i is defined now (to be freed), how far the database is, and when by its clock. */
-int pg_follow_ask(struct source *source, unsigned i, char **digest, uint64_t *lsn, int64_t *time_us,
+/* How table i is defined now. */
+int pg_follow_ask(struct source *source, unsigned i, struct pg_asked *out,
                   struct source_error *error);
 
 /* postgresql_slot.c */

@@ -7,7 +7,7 @@
  * stream's messages are held against: the table's number, its columns' types, how their text is to
  * be read.
  *
- * Afterwards one table after the other is looked at again, one every few seconds: what changes a
+ * Afterwards one table after the other is looked at again, one every second: what changes a
  * table without changing a row of it is not in the stream (a column added with a default, a column
  * rewritten by ALTER TABLE ... USING, a partition attached). The definition is compared as a
  * digest. A rewritten table has another file; so it has after TRUNCATE, which the stream tells of,
@@ -104,13 +104,14 @@
     " a.attnotnull, a.attgenerated), ';' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a"        \
     " WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"                            \
     " AND ($3::text[] IS NULL OR a.attname::text = ANY ($3::text[]))),"                            \
-    " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', l.oid, l.relfilenode,"               \
-    " l.relreplident), ';' ORDER BY l.oid) FROM tree t JOIN pg_catalog.pg_class l ON l.oid = "     \
-    "t.oid),"                                                                                      \
+    " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', l.oid, l.relreplident), ';'"         \
+    " ORDER BY l.oid) FROM tree t JOIN pg_catalog.pg_class l ON l.oid = t.oid),"                   \
     " (SELECT pg_catalog.concat_ws(',', p.oid, p.pubinsert, p.pubupdate, p.pubdelete,"             \
     " p.pubtruncate, p.pubviaroot, (SELECT pg_catalog.to_jsonb(r) FROM"                            \
     " pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid))"             \
     " FROM pg_catalog.pg_publication p WHERE p.pubname = $2))),"                                   \
+    " pg_catalog.md5((SELECT pg_catalog.string_agg(l.relfilenode::text, ',' ORDER BY l.oid)"       \
+    " FROM tree t JOIN pg_catalog.pg_class l ON l.oid = t.oid)),"                                  \
     " pg_catalog.pg_current_wal_flush_lsn(),"                                                      \
     " (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint"                        \
     " FROM (SELECT $1::oid AS oid) q LEFT JOIN pg_catalog.pg_class c ON c.oid = q.oid"             \
@@ -504,8 +505,6 @@ static int check_table(struct checking *c, unsigned i, struct source_error *erro
 {
     const struct source_table *table = &c->tables[i];
     struct pg_followed *followed = &c->source->feed->changes.tables[i];
-    uint64_t lsn;
-    int64_t time_us;
     if (table->query)
         return source_fail(error, SP_ECONFIG, false,
                            "table %s: the changes of a query cannot be followed: name a table by"
@@ -519,7 +518,7 @@ static int check_table(struct checking *c, unsigned i, struct source_error *erro
     if (status == SP_OK)
         status = check_identity(c, table, followed, error);
     if (status == SP_OK)
-        status = pg_follow_ask(c->source, i, &followed->digest, &lsn, &time_us, error);
+        status = pg_follow_ask(c->source, i, &followed->asked, error);
     return status;
 }
 
@@ -540,7 +539,7 @@ static void put_followed_names(struct sql_text *sql, const struct pg_followed *t
     free(names);
 }
 
-int pg_follow_ask(struct source *source, unsigned i, char **digest, uint64_t *lsn, int64_t *time_us,
+int pg_follow_ask(struct source *source, unsigned i, struct pg_asked *out,
                   struct source_error *error)
 {
     const struct pg_followed *table = &source->feed->changes.tables[i];
@@ -553,11 +552,13 @@ int pg_follow_ask(struct source *source, unsigned i, char **digest, uint64_t *ls
     const char *params[] = {oid, source->feed->publication, names.text};
     int status = names.failed ? source_no_memory(error)
                               : pg_query(source, NULL, ASK_SQL, params, 3, &result, error);
+    *out = (struct pg_asked){.table = i, .truncated = table->truncated};
     if (status == SP_OK) {
-        *digest = strdup(PQgetvalue(result, 0, 0));
-        *time_us = strtoll(PQgetvalue(result, 0, 2), NULL, 10);
-        if (!*digest || !pg_lsn_read(PQgetvalue(result, 0, 1), lsn))
-            status = source_no_memory(error);
+        source_copy(out->definition, sizeof(out->definition), PQgetvalue(result, 0, 0));
+        source_copy(out->files, sizeof(out->files), PQgetvalue(result, 0, 1));
+        out->time_us = strtoll(PQgetvalue(result, 0, 3), NULL, 10);
+        if (!pg_lsn_read(PQgetvalue(result, 0, 2), &out->lsn))
+            status = source_fail(error, SP_ESOURCE, false, PG_FORMAT_ERROR);
     }
     PQclear(result);
     sql_free(&names);

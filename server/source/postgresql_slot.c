@@ -271,7 +271,7 @@ int pg_feed_snapshot(struct source *source, char *position, struct source_error 
     }
     feed->open = true;
     feed->waiting = feed->streaming;
-    feed->asked_lsn = 0;
+    feed->asked.lsn = 0;
     pg_lsn_text(feed->snapshot_lsn, position);
     return SP_OK;
 }
