@@ -58,7 +58,7 @@ static void check_table(struct source_check *check, struct connection *connectio
     struct schema *schema = NULL;
     char why[SOURCE_ERROR_BYTES] = "";
     shape_source_table(config, &table);
-    int status = connection->class->describe(connection->source, &table, &description, &error);
+    int status = refresh_describe(connection, config, &table, &description, &error);
     if (status != SP_OK) {
         check->unreachable |= status != SP_ECONFIG;
         if (status == SP_ECONFIG)

@@ -13,7 +13,7 @@
 #define SIDEPOND_REFRESH_FEED_H
 
 #include "server/refresh/internal.h"
-#include "server/source/feed.h"
+#include "sidepond/source_feed.h"
 
 #define FEED_TABLE "_feeds"
 

@@ -489,6 +489,8 @@ static int listen_for_changes(struct group *group, struct failure *failure)
 {
     struct source_error error = {0};
     unsigned count = 0;
+    if (!(group->connection.class->features & SOURCE_CAN_NOTIFY))
+        return SP_OK; /* describing the tables will fail */
     struct source_table *tables = calloc(group->table_count, sizeof(*tables));
     if (!tables) {
         error.status = SP_ENOMEM;

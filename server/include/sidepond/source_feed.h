@@ -26,7 +26,7 @@
 #ifndef SIDEPOND_SOURCE_FEED_H
 #define SIDEPOND_SOURCE_FEED_H
 
-#include "server/source/source.h"
+#include "sidepond/source.h"
 
 #define FEED_POSITION_BYTES 2048
 #define FEED_STREAM_BYTES   512
