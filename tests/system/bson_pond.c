@@ -16,10 +16,10 @@
 
 struct shape {
     struct schema *schema;
-    struct row_column columns[FIELDS_MAX + 2];
+    struct row_column columns[2 * FIELDS_MAX + 1];
     struct row_index indexes[FIELDS_MAX];
     char names[FIELDS_MAX][80];
-    unsigned columns_count;
+    unsigned keys, fields;
 };
 
 static void must(bool fine, const char *what)
@@ -30,22 +30,28 @@ static void must(bool fine, const char *what)
     exit(1);
 }
 
-static void shape_make(struct shape *shape, char **fields, unsigned count)
+static void shape_make(struct shape *shape, char *keys, char **fields, unsigned count)
 {
+    for (char *key = strtok(keys, ","); key; key = strtok(NULL, ",")) {
+        must(shape->keys < FIELDS_MAX, "too many key columns");
+        shape->columns[shape->keys] = (struct row_column){
+            .name = key, .type = SP_TYPE_BSON_VALUE, .key_position = (int)shape->keys};
+        shape->keys++;
+    }
     must(count <= FIELDS_MAX, "too many fields");
-    shape->columns_count = count + 2;
-    shape->columns[0] = (struct row_column){.name = "_id", .type = SP_TYPE_BSON_VALUE};
+    shape->fields = count;
     for (unsigned i = 0; i < count; i++) {
+        const unsigned column = shape->keys + i;
         snprintf(shape->names[i], sizeof(shape->names[i]), "by_%s", fields[i]);
-        shape->columns[i + 1] = (struct row_column){
+        shape->columns[column] = (struct row_column){
             .name = fields[i], .type = SP_TYPE_BSON_VALUE, .key_position = -1, .nullable = true};
         shape->indexes[i] = (struct row_index){
-            .name = shape->names[i], .column_count = 1, .columns = {(uint16_t)(i + 1)}};
+            .name = shape->names[i], .column_count = 1, .columns = {(uint16_t)column}};
     }
-    shape->columns[count + 1] =
+    shape->columns[shape->keys + count] =
         (struct row_column){.name = "document", .type = SP_TYPE_BSON, .key_position = -1};
-    must(schema_build(shape->columns, shape->columns_count, shape->indexes, count, &shape->schema,
-                      NULL, 0) == SP_OK,
+    must(schema_build(shape->columns, shape->keys + count + 1, shape->indexes, count,
+                      &shape->schema, NULL, 0) == SP_OK,
          "schema");
 }
 
@@ -63,14 +69,15 @@ static void put(struct store_table *table, const struct shape *shape, const uint
 {
     static uint8_t key[ROW_KEY_BYTES_MAX];
     static uint8_t row[2 * DOCUMENT_BYTES];
-    struct sp_value values[FIELDS_MAX + 2];
+    struct sp_value values[2 * FIELDS_MAX + 1];
     struct store_row stored = {.key = key, .value = row};
+    const unsigned last = shape->keys + shape->fields;
     size_t done;
-    for (unsigned i = 0; i + 1 < shape->columns_count; i++)
+    for (unsigned i = 0; i < last; i++)
         values[i] = field_of(document, size, shape->columns[i].name);
-    values[shape->columns_count - 1] = sp_bytes(SP_TYPE_BSON, document, size);
-    must(row_key_encode(shape->schema, shape->schema->key_columns, 1, values, 1, key, sizeof(key),
-                        &stored.key_bytes) == SP_OK,
+    values[last] = sp_bytes(SP_TYPE_BSON, document, size);
+    must(row_key_encode(shape->schema, shape->schema->key_columns, shape->keys, values, shape->keys,
+                        key, sizeof(key), &stored.key_bytes) == SP_OK,
          "key");
     must(row_encode(shape->schema, values, row, sizeof(row), &stored.value_bytes, NULL) == SP_OK,
          "row");
@@ -97,13 +104,13 @@ int main(int argc, char **argv)
     struct store_opened opened;
     struct store_txn *txn;
     struct store_table *table;
-    char why[STORE_WHY_BYTES] = "usage: bson_pond DIRECTORY TABLE [FIELD...]";
+    char why[STORE_WHY_BYTES] = "usage: bson_pond DIRECTORY TABLE KEY[,KEY...] [FIELD...]";
     size_t size;
-    must(argc >= 3, why);
-    shape_make(&shape, argv + 3, (unsigned)argc - 3);
+    must(argc >= 4, why);
+    shape_make(&shape, argv[3], argv + 4, (unsigned)argc - 4);
     const struct store_options options = {.directory = argv[1],
                                           .name = "documents",
-                                          .limit_bytes = UINT64_C(1) << 30,
+                                          .limit_bytes = UINT64_C(256) << 20,
                                           .lease_limit_ms = 60000,
                                           .gid = -1};
     must(store_open(&options, &store, &opened, why) == SP_OK, why);

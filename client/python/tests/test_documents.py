@@ -140,7 +140,7 @@ def pond():
     documents += [{"_id": key, "number": number, "city": "Bonn" if number % 2 else None}
                   for number, (key, _) in enumerate(KEYS)]
     try:
-        subprocess.run([maker, folder / "pond", "things", "number", "city"], check=True,
+        subprocess.run([maker, folder / "pond", "things", "_id", "number", "city"], check=True,
                        input=b"".join(map(document, documents)))
         with sidepond.open(folder / "pond") as opened:
             yield opened
