@@ -69,6 +69,15 @@ static struct span take_string(struct parser *parser)
     return (struct span){start, (size_t)(parser->at - start)};
 }
 
+/* The number or word that begins here. */
+static struct span take_word(struct parser *parser)
+{
+    const char *start = parser->at;
+    while (parser->at < parser->end && !memchr(" \n\t\r,]}", *parser->at, 7))
+        parser->at++;
+    return (struct span){start, (size_t)(parser->at - start)};
+}
+
 static struct span take_value(struct parser *parser)
 {
     char c = peek(parser);
@@ -76,9 +85,10 @@ static struct span take_value(struct parser *parser)
     unsigned depth = 0;
     if (c == '"')
         return take_string(parser);
-    for (; parser->at < parser->end; c = peek(parser)) {
-        if (depth == 0 && (c == ',' || c == '}' || c == ']'))
-            break;
+    if (c != '{' && c != '[')
+        return take_word(parser);
+    do {
+        c = *parser->at;
         if (c == '"') {
             take_string(parser);
             continue;
@@ -86,9 +96,7 @@ static struct span take_value(struct parser *parser)
         depth += c == '{' || c == '[';
         depth -= c == '}' || c == ']';
         parser->at++;
-        if (depth == 0 && (c == '}' || c == ']'))
-            break;
-    }
+    } while (depth > 0 && parser->at < parser->end);
     return (struct span){start, (size_t)(parser->at - start)};
 }
 
@@ -450,9 +458,10 @@ static int put_code(struct key_writer *writer, size_t type_at, struct span objec
                     unsigned depth)
 {
     struct span scope;
+    unsigned members;
     const size_t start = writer->size;
-    if (!member(object, "$scope", &scope, NULL))
-        return put_string(writer, code);
+    if (!member(object, "$scope", &scope, &members))
+        return members == 1 ? put_string(writer, code) : SP_ETYPE;
     if (*scope.at != '{')
         return SP_ETYPE;
     struct parser parser = {.at = scope.at, .end = scope.at + scope.bytes, .writer = writer};

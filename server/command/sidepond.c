@@ -587,6 +587,8 @@ void run_sidepond_help(struct session *session, const struct call *call)
         "    Makes the connection a ring client's; start id, epoch and clock of this node.",
         "CHECK",
         "    Walks through the whole pond and verifies it.",
+        "CLUSTER",
+        "    The name of the cluster that this node is registered in; empty: of none.",
         "CONFIRM <table> [WAIT <milliseconds>]",
         "    Lets a refresh through that max_drop holds back, or ends a hold.",
         "DIGESTS <first> <count> | <slots>",

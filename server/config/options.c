@@ -13,7 +13,8 @@
 #include "server/config/config.h"
 #include "server/config/option_table.h"
 
-static const char *const source_types[] = {"sqlite", "postgresql", "mongodb", NULL};
+static const char *const source_types[] = {"sqlite", "postgresql", "mariadb",
+                                           "mysql",  "mongodb",    NULL};
 static const char *const refresh_modes[] = {"full", "incremental", "notified", "feed", NULL};
 static const char *const on_stale_words[] = {"serve", "fail", NULL};
 static const char *const on_bad_row_words[] = {"skip", "fail", NULL};
@@ -218,22 +219,22 @@ static const struct option source_options[] = {
      MEMBER(struct config_source, dsn),
      .min = 1,
      .max = KIB(4),
-     .only = "postgresql, mongodb",
+     .only = "postgresql, mariadb, mysql, mongodb",
      .otherwise = "required",
-     .help =
-         "postgresql: a libpq connection string or URI; mongodb: a mongodb:// or mongodb+srv:// "
-         "URI. Without a password."},
+     .help = "postgresql: a libpq connection string or URI; mariadb and mysql: "
+             "mariadb://USER@HOST:PORT/DATABASE?PARAMETER=VALUE; mongodb: a mongodb:// or "
+             "mongodb+srv:// URI. Without a password."},
     {.key = "password_file",
      .kind = OPTION_PATH,
      MEMBER(struct config_source, password_file),
-     .only = "postgresql, mongodb",
+     .only = "postgresql, mariadb, mysql, mongodb",
      .help = "A file with the password and nothing else."},
     {.key = "password_env",
      .kind = OPTION_TEXT,
      MEMBER(struct config_source, password_env),
      .min = 1,
      .max = 128,
-     .only = "postgresql, mongodb",
+     .only = "postgresql, mariadb, mysql, mongodb",
      .help = "The environment variable that holds the password."},
     {.key = "connect_timeout",
      .kind = OPTION_DURATION,

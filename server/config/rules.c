@@ -57,6 +57,11 @@ static bool is_listed(const char *list, const char *type)
     return false;
 }
 
+static bool is_mariadb(const char *type)
+{
+    return same(type, "mariadb") || same(type, "mysql");
+}
+
 static bool is_mongodb(const struct config_source *source)
 {
     return source && same(source->type, "mongodb");
@@ -83,14 +88,19 @@ static void check_source_options(struct rules *rules, const struct config_source
 static void check_dsn(struct rules *rules, const struct config_source *source, yaml_node_t *node)
 {
     yaml_node_t *value = value_or_self(rules, node, "dsn");
+    const bool mariadb = is_mariadb(source->type);
     const bool mongodb = is_mongodb(source);
-    switch (mongodb ? config_check_mongodb_uri(source->dsn) : config_check_dsn(source->dsn)) {
+    switch (mariadb   ? config_check_mariadb_uri(source->dsn)
+            : mongodb ? config_check_mongodb_uri(source->dsn)
+                      : config_check_dsn(source->dsn)) {
     case DSN_GOOD:
         break;
     case DSN_BROKEN:
         config_complain(rules->complaints, AT(value), "dsn is %s",
-                        mongodb ? "neither a mongodb:// nor a mongodb+srv:// URI"
-                                : "neither a list of keyword=value pairs nor a postgresql:// URI");
+                        mariadb ? "not a mariadb:// or mysql:// URI"
+                        : mongodb
+                            ? "neither a mongodb:// nor a mongodb+srv:// URI"
+                            : "neither a list of keyword=value pairs nor a postgresql:// URI");
         break;
     case DSN_HAS_PASSWORD:
         config_complain(
@@ -124,7 +134,7 @@ static void check_source(struct rules *rules, unsigned n)
     }
     if (source->type)
         check_source_options(rules, source, node);
-    if (source->dsn && (same(source->type, "postgresql") || is_mongodb(source)))
+    if (source->dsn && source->type && !same(source->type, "sqlite"))
         check_dsn(rules, source, node);
     if (source->password_file && source->password_env)
         config_complain(rules->complaints, AT(value_or_self(rules, node, "password_env")),

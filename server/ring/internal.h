@@ -364,7 +364,9 @@ int wire_missed(struct wire *wire, const char *node, uint64_t *slots);
 /* One piece of the entries of these slots; *reply holds them until it is freed. */
 int wire_pull(struct wire *wire, const char *cursor, size_t bytes, const struct slots *slots,
               unsigned slot_count, redisReply **reply);
-bool wire_ping(struct wire *wire);
+/* Whether it answers, and does not say that it is of another cluster; a node of an earlier version
+ * cannot say. */
+bool wire_is_of(struct wire *wire, const char *cluster);
 /* Tells that node of this one's epoch, and learns its own. */
 int wire_attach(struct wire *wire, struct ring *ring);
 /* That node says what its clock is; false: this can be none. */

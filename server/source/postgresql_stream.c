@@ -12,6 +12,8 @@
 #include "alloc/row.h"
 #include "server/source/postgresql.h"
 
+#define UPKEEP_ROWS 1024
+
 struct reading {
     struct source *source;
     const struct source_table *table;
@@ -40,8 +42,10 @@ static int read_rows(struct reading *r, struct source_error *error)
 {
     PGconn *conn = r->source->conn;
     int status = SP_OK;
-    while (status == SP_OK) {
+    for (unsigned i = 0; status == SP_OK; i++) {
         char *message = NULL;
+        if (i % UPKEEP_ROWS == 0)
+            pg_feed_upkeep(r->source->feed);
         const int size = PQgetCopyData(conn, &message, 1);
         if (size == 0) {
             status = pg_wait_input(r->source, error);

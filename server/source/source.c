@@ -10,8 +10,8 @@
 
 #include "server/source/source_internal.h"
 
-static const struct source_class *const classes[] = {&source_sqlite, &source_postgresql,
-                                                     &source_mongodb, NULL};
+static const struct source_class *const classes[] = {
+    &source_sqlite, &source_postgresql, &source_mariadb, &source_mysql, &source_mongodb, NULL};
 
 const struct source_class *const *source_classes(void)
 {

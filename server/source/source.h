@@ -35,10 +35,10 @@ struct source_error {
 /* Where the database is (from the configuration; strings are borrowed for the source's life). */
 struct source_options {
     const char *name;     /* the source's name in the configuration, for messages */
-    const char *type;     /* "sqlite", "postgresql", "mongodb" */
+    const char *type;     /* "sqlite", "postgresql", "mariadb", "mysql", "mongodb" */
     const char *path;     /* sqlite: the file */
     const char *dsn;      /* postgresql: a libpq connection string or URI without password, or "";
-                             mongodb: a URI without password */
+                             the others: a URI without password */
     const char *password; /* resolved from file or environment; NULL if there is none */
     uint32_t connect_timeout_ms;   /* 0: none */
     uint32_t statement_timeout_ms; /* of one call, the receiver's time included; 0: none */
@@ -53,9 +53,10 @@ struct source_options {
 /* What of it becomes one table of the pond. */
 struct source_table {
     const char *name;     /* the pond's table, for messages */
-    const char *relation; /* table or view, in its own case; PostgreSQL: also schema.table, with
-                             quotes around a part that has a point; MongoDB: a collection, also as
-                             database.collection; NULL if `query` is given, not for MongoDB */
+    const char *relation; /* table or view, in its own case; PostgreSQL: also schema.table, MariaDB:
+                             database.table, with quotes around a part that has a point; MongoDB: a
+                             collection, also as database.collection; NULL if `query` is given, not
+                             for MongoDB */
     const char *query;    /* a SELECT; NULL if `relation` is given. MongoDB: a pipeline on it */
     const char *const *columns; /* NULL-terminated; NULL: all of them */
     const char *where;          /* SQL condition, MongoDB: filter in extended JSON; or NULL */
@@ -115,6 +116,10 @@ struct source_class {
 
     /* Starts one read-only snapshot transaction of the database, for all tables of a group. */
     int (*begin)(struct source *source, struct source_error *error);
+
+    /* Optional; after begin: whether the table is certainly as it was when all of its rows were
+     * last streamed over this connection. */
+    bool (*unchanged)(struct source *source, const struct source_table *table);
 
     /* Streams the table's rows (described before), in no order. `since` not NULL, of the watermark
      * column's described type: only rows whose watermark is >= it (the overlap is subtracted by the

@@ -12,6 +12,8 @@
 extern const struct source_class source_mongodb;
 extern const struct source_class source_sqlite;
 extern const struct source_class source_postgresql;
+extern const struct source_class source_mariadb;
+extern const struct source_class source_mysql; /* the same */
 
 /* --- SQL as it is put together ---------------------------------------------------------------- */
 

@@ -472,15 +472,15 @@ static void test_addresses(void **state)
 }
 
 /* What is said of a DSN; to be freed. */
-static char *load_dsn(const char *dsn)
+static char *load_dsn(const char *type, const char *dsn)
 {
     char text[512];
     char *said;
     struct config *config;
     snprintf(text, sizeof(text),
-             "sources: [{name: a, type: postgresql, dsn: '%s'}]\n"
+             "sources: [{name: a, type: %s, dsn: '%s'}]\n"
              "tables: [{name: t, source: a, key: [id]}]\n",
-             dsn);
+             type, dsn);
     load("f", text, &said, &config);
     config_free(config);
     return said;
@@ -511,19 +511,46 @@ static void test_dsn(void **state)
                                          "sslpassword=hush"};
     static const char *const broken[] = {"nothing", "user=''hush", "=hush", "user", "a=b c"};
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-        char *said = load_dsn(good[i]);
+        char *said = load_dsn("postgresql", good[i]);
         assert_string_equal(said, "");
         free(said);
     }
     for (size_t i = 0; i < sizeof(secret) / sizeof(secret[0]); i++) {
-        char *said = load_dsn(secret[i]);
+        char *said = load_dsn("postgresql", secret[i]);
         assert_non_null(strstr(said, "dsn holds a password"));
         assert_null(strstr(said, "hush"));
         free(said);
     }
     for (size_t i = 0; i < sizeof(broken) / sizeof(broken[0]); i++) {
-        char *said = load_dsn(broken[i]);
+        char *said = load_dsn("postgresql", broken[i]);
         assert_non_null(strstr(said, "dsn is neither"));
+        assert_null(strstr(said, "hush"));
+        free(said);
+    }
+}
+
+static void test_mariadb_uri(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type, *dsn, *said;
+    } cases[] = {
+        {"mariadb", "mariadb://u@h:3306/db?ssl-ca=/a:b@c", ""},
+        {"mysql", "mysql://", ""},
+        {"mariadb", "mysql://u@h/db", ""},
+        {"mariadb", "mariadb://u:hush@h/db", "dsn holds a password"},
+        {"mysql", "mysql://u@h/db?ssl=1&password=hush", "dsn holds a password"},
+        {"mysql", "mysql://u@h/db?pwd=hush", "dsn holds a password"},
+        {"mariadb", "user=u passwd=hush", "dsn is not a mariadb:// or mysql:// URI"},
+        {"mariadb", "postgresql://hush@h", "dsn is not a mariadb:// or mysql:// URI"},
+        {"sqlite", "mariadb://h", "'dsn' is for postgresql, mariadb, mysql, mongodb"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char *said = load_dsn(cases[i].type, cases[i].dsn);
+        if (cases[i].said[0])
+            assert_non_null(strstr(said, cases[i].said));
+        else
+            assert_string_equal(said, "");
         assert_null(strstr(said, "hush"));
         free(said);
     }
@@ -770,6 +797,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_cache_explain),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_dsn),
+        cmocka_unit_test(test_mariadb_uri),
         cmocka_unit_test(test_many_complaints),
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_files),
