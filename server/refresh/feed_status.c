@@ -102,6 +102,8 @@ void feed_tell(struct group *group)
     feed->told = true;
     feed->told_ms = now;
     feed->status.delay_ms = delay < UINT32_MAX ? (uint32_t)delay : UINT32_MAX;
+    const struct store_status positions = {.state = SP_TABLE_FRESH, .refreshed = true};
+    store_table_status(group->refresh->options.store, FEED_TABLE, &positions);
     for (unsigned i = 0; i < group->table_count; i++) {
         struct group_table *table = &group->tables[i];
         tell_table(group, table->config, delay);
