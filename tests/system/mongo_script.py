@@ -25,6 +25,7 @@ from ports import free_port
 
 OP_REPLY, OP_QUERY, OP_MSG = 1, 2004, 2013
 BATCH_MOST = 3
+CUT_SECONDS = 0.06
 
 
 class Refused(Exception):
@@ -171,12 +172,20 @@ class ReplicaSet:
                 batch.append(copy.deepcopy(event))
         return batch
 
+    def _is_in_transaction(self, at):
+        return 0 < at < len(self.oplog) and "txnNumber" in self.oplog[at] and \
+            self.oplog[at]["txnNumber"] == self.oplog[at - 1].get("txnNumber")
+
     def get_more(self, command):
         cursor = self.cursors.get(command["getMore"])
         if cursor is None:
             raise Refused(43, "cursor not found")
         if cursor["lsid"] != command["lsid"]:
             raise Refused(50738, "the cursor was made in another session")
+        if self._is_in_transaction(cursor["at"]):  # long enough for a reader to see half of it
+            ended = time.monotonic() + CUT_SECONDS
+            while time.monotonic() < ended:
+                self.changed.wait(CUT_SECONDS)
         until = time.monotonic() + command.get("maxTimeMS", 1000) / 1000
         batch = self._next_batch(cursor)
         while not batch and time.monotonic() < until:
