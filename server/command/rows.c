@@ -133,13 +133,46 @@ struct key_parts {
     size_t count;
 };
 
+/* The colon behind JSON: not one within its strings and brackets. */
+static const char *json_end(const char *text, const char *end)
+{
+    unsigned depth = 0;
+    bool quoted = false;
+    for (; text < end; text++) {
+        if (quoted && *text == '\\' && end - text > 1)
+            text++;
+        else if (*text == '"')
+            quoted = !quoted;
+        else if (!quoted && (*text == '{' || *text == '['))
+            depth++;
+        else if (!quoted && depth > 0 && (*text == '}' || *text == ']'))
+            depth--;
+        else if (!quoted && depth == 0 && *text == ':')
+            return text;
+    }
+    return NULL;
+}
+
+/* The colon that ends the i-th part of a key, which begins at `text`; NULL: there is none. */
+static const char *part_end(const struct sp_schema *schema, size_t i, const char *text,
+                            const char *end)
+{
+    size_t column;
+    struct sp_column_info info;
+    const bool opens = text < end && (*text == '{' || *text == '[' || *text == '"');
+    if (opens && sp_schema_index_column(schema, -1, i, &column) == SP_OK &&
+        sp_schema_column(schema, column, &info) == SP_OK && info.type == SP_TYPE_BSON_VALUE)
+        return json_end(text, end);
+    return memchr(text, ':', (size_t)(end - text));
+}
+
 /* The parts of a key's text: as many as the key has columns, the last one with all that is left. */
 static bool split_key(const struct sp_schema *schema, const char *text, const char *end,
                       struct key_parts *out)
 {
     out->count = sp_schema_key_count(schema);
     for (size_t i = 0; i < out->count; i++) {
-        const char *colon = i + 1 < out->count ? memchr(text, ':', (size_t)(end - text)) : end;
+        const char *colon = i + 1 < out->count ? part_end(schema, i, text, end) : end;
         if (!colon || sp_key_parse(schema, -1, i, text, (size_t)(colon - text), out->scratch[i],
                                    &out->values[i]) != SP_OK)
             return false;

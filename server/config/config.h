@@ -31,9 +31,10 @@ enum config_log_level { CONFIG_LOG_ERROR, CONFIG_LOG_WARNING, CONFIG_LOG_INFO, C
 
 struct config_source {
     const char *name;
-    const char *type;          /* "sqlite", "postgresql", "mariadb", "mysql", "mongodb" */
+    const char *type;          /* "sqlite", "postgresql", "mariadb", "mysql", "mongodb", "module" */
     const char *path;          /* sqlite */
     const char *dsn;           /* postgresql, mariadb, mysql, mongodb; never with a password */
+    const char *module;        /* module: the shared object */
     const char *password_file; /* NULL if not given */
     const char *password_env;  /* NULL if not given */
     uint32_t connect_timeout_ms;

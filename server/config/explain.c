@@ -128,7 +128,9 @@ static void explain_source(const struct config *config, const struct config_sour
     char connect[VALUE_PRINT_BYTES];
     char statement[VALUE_PRINT_BYTES];
     fprintf(out, "\nSource '%s' is %s: %s\n", source->name, source->type,
-            source->path ? source->path : source->dsn);
+            source->path     ? source->path
+            : source->module ? source->module
+                             : source->dsn);
     if (source->password_file)
         fprintf(out, "  The password is read from %s.\n", source->password_file);
     else if (source->password_env)

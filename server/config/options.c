@@ -13,8 +13,8 @@
 #include "server/config/config.h"
 #include "server/config/option_table.h"
 
-static const char *const source_types[] = {"sqlite", "postgresql", "mariadb",
-                                           "mysql",  "mongodb",    NULL};
+static const char *const source_types[] = {"sqlite",  "postgresql", "mariadb", "mysql",
+                                           "mongodb", "module",     NULL};
 static const char *const refresh_modes[] = {"full", "incremental", "notified", "feed", NULL};
 static const char *const on_stale_words[] = {"serve", "fail", NULL};
 static const char *const on_bad_row_words[] = {"skip", "fail", NULL};
@@ -219,22 +219,28 @@ static const struct option source_options[] = {
      MEMBER(struct config_source, dsn),
      .min = 1,
      .max = KIB(4),
-     .only = "postgresql, mariadb, mysql, mongodb",
+     .only = "postgresql, mariadb, mysql, mongodb, module",
      .otherwise = "required",
      .help = "postgresql: a libpq connection string or URI; mariadb and mysql: "
              "mariadb://USER@HOST:PORT/DATABASE?PARAMETER=VALUE; mongodb: a mongodb:// or "
-             "mongodb+srv:// URI. Without a password."},
+             "mongodb+srv:// URI; module: what the module takes, or nothing. Without a password."},
+    {.key = "module",
+     .kind = OPTION_PATH,
+     MEMBER(struct config_source, module),
+     .only = "module",
+     .otherwise = "required",
+     .help = "The shared object of a source that is not built in."},
     {.key = "password_file",
      .kind = OPTION_PATH,
      MEMBER(struct config_source, password_file),
-     .only = "postgresql, mariadb, mysql, mongodb",
+     .only = "postgresql, mariadb, mysql, mongodb, module",
      .help = "A file with the password and nothing else."},
     {.key = "password_env",
      .kind = OPTION_TEXT,
      MEMBER(struct config_source, password_env),
      .min = 1,
      .max = 128,
-     .only = "postgresql, mariadb, mysql, mongodb",
+     .only = "postgresql, mariadb, mysql, mongodb, module",
      .help = "The environment variable that holds the password."},
     {.key = "connect_timeout",
      .kind = OPTION_DURATION,

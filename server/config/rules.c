@@ -79,7 +79,9 @@ static void check_source_options(struct rules *rules, const struct config_source
             config_complain(rules->complaints, AT(value), "'%s' is for %s sources; this one is %s",
                             option->key, option->only, source->type);
     }
-    const char *needed = same(source->type, "sqlite") ? "path" : "dsn";
+    const char *needed = same(source->type, "sqlite")   ? "path"
+                         : same(source->type, "module") ? "module"
+                                                        : "dsn";
     if (!config_tree_value(rules->tree, node, needed))
         config_complain(rules->complaints, AT(node), "a %s source needs '%s'", source->type,
                         needed);
@@ -134,7 +136,8 @@ static void check_source(struct rules *rules, unsigned n)
     }
     if (source->type)
         check_source_options(rules, source, node);
-    if (source->dsn && source->type && !same(source->type, "sqlite"))
+    if (source->dsn && source->type && !same(source->type, "sqlite") &&
+        !same(source->type, "module"))
         check_dsn(rules, source, node);
     if (source->password_file && source->password_env)
         config_complain(rules->complaints, AT(value_or_self(rules, node, "password_env")),

@@ -12,6 +12,7 @@
 
 #include "server/command/command.h"
 #include "server/http/metrics_agent.h"
+#include "server/http/metrics_feed.h"
 #include "server/http/metrics_ring.h"
 #include "server/http/observe.h"
 #include "server/log/log.h"
@@ -679,6 +680,7 @@ char *http_metrics_text(const struct http_options *options)
         return NULL;
     for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++)
         emit_metric(&metrics[i], &seen, &out);
+    feed_metrics_text(&seen, &out);
     ring_metrics_text(&seen, &out);
     observation_free(&seen);
     return text_take(&out);
@@ -690,6 +692,7 @@ void http_metrics_reference(FILE *out)
     for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++)
         fprintf(out, "| `%s` | %s | %s | %s |\n", metrics[i].name, type_names[metrics[i].type],
                 metrics[i].labels, metrics[i].help);
+    feed_metrics_reference(out);
     ring_metrics_reference(out);
     agent_metrics_reference(out);
 }

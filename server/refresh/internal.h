@@ -190,6 +190,10 @@ int refresh_connection_open(struct connection *connection, const struct config_s
                             void (*cancelable)(void *context, struct source *source), void *context,
                             struct source_error *error);
 void refresh_connection_close(struct connection *connection); /* also one that is closed */
+/* The source's describe, if the source can do what the table's mode needs of it. */
+int refresh_describe(const struct connection *connection, const struct config_table *config,
+                     const struct source_table *table, struct source_description *out,
+                     struct source_error *error);
 
 /* --- text.c --- */
 #define TEXT_BYTES 32

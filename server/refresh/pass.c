@@ -127,8 +127,8 @@ static int describe_table(struct group *group, struct group_table *table, struct
     struct source_description description = {0};
     struct schema *schema = NULL;
     char why[SOURCE_ERROR_BYTES] = "";
-    int status = group->connection.class->describe(group->connection.source, &table->source,
-                                                   &description, &error);
+    int status =
+        refresh_describe(&group->connection, table->config, &table->source, &description, &error);
     if (status != SP_OK) {
         failure->retry_now = true;
         return fail_source(failure, table->config->name, &error);

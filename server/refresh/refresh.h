@@ -20,8 +20,8 @@
 #include <stdio.h>
 
 #include "server/config/config.h"
-#include "server/source/source.h"
 #include "server/store/store.h"
+#include "sidepond/source.h"
 
 struct refresh;
 

@@ -263,6 +263,7 @@ struct ring {
     int64_t begun_ms;      /* Unix ms of the start */
     struct slots foreign[2]; /* slots of others, written to lately: now, and before that */
     uint64_t foreign_since_ms, moved_at_ms, suspect_since_ms;
+    uint64_t lacking_since_ms; /* by a map that has given this node more */
     bool map_unsaved, compare_wanted, told_whole, told_empty;
     bool lacks_peers; /* of some node of the map */
     bool began_empty; /* there was nothing in the cache when this node started */

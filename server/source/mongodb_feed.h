@@ -5,7 +5,7 @@
 #ifndef SIDEPOND_SOURCE_MONGODB_FEED_H
 #define SIDEPOND_SOURCE_MONGODB_FEED_H
 
-#include "server/source/feed.h"
+#include "sidepond/source_feed.h"
 #include "server/source/mongodb.h"
 
 /* One table that is followed. */

@@ -13,7 +13,7 @@
 #ifndef SIDEPOND_SOURCE_POSTGRESQL_FEED_H
 #define SIDEPOND_SOURCE_POSTGRESQL_FEED_H
 
-#include "server/source/feed.h"
+#include "sidepond/source_feed.h"
 #include "server/source/postgresql.h"
 
 #define PG_FIELDS_MAX     1664 /* columns of a row: PostgreSQL's own limit */

@@ -7,7 +7,7 @@
 
 #include <stdatomic.h>
 
-#include "server/source/source.h"
+#include "sidepond/source.h"
 
 extern const struct source_class source_mongodb;
 extern const struct source_class source_sqlite;

@@ -8,7 +8,7 @@
 #ifndef SIDEPOND_TESTS_FEED_MODEL_H
 #define SIDEPOND_TESTS_FEED_MODEL_H
 
-#include "server/source/feed.h"
+#include "sidepond/source_feed.h"
 
 #define FEED_MODEL_TABLES 8
 

@@ -12,7 +12,7 @@
 
 #include <pthread.h>
 
-#include "server/source/source.h"
+#include "sidepond/source.h"
 
 enum { FAKE_TABLES = 4, FAKE_ROWS = 4096 };
 

@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "server/source/source.h"
+#include "sidepond/source.h"
 #include "source_record.h"
 
 enum { TABLES = 6, TURNS = 400, STEPS = 300 };

@@ -25,6 +25,7 @@ import collections.abc
 import os
 
 from sidepond import _native
+from sidepond._bson import Binary, Code, DBPointer, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from sidepond._errors import (
     AccessDenied,
     BadFormat,
@@ -65,14 +66,19 @@ from sidepond._native import Cache, Index, Pond, Ring, Row, Snapshot, Table
 __all__ = [
     "AccessDenied",
     "BadFormat",
+    "Binary",
     "Cache",
     "CacheFull",
+    "Code",
     "Column",
     "Corrupt",
+    "DBPointer",
     "Error",
     "Forked",
     "Index",
     "IndexInfo",
+    "MaxKey",
+    "MinKey",
     "NoColumn",
     "NoDaemon",
     "NoIndex",
@@ -82,11 +88,13 @@ __all__ = [
     "NoTable",
     "NotFound",
     "NotReady",
+    "ObjectId",
     "Partial",
     "Pond",
     "PondInfo",
     "ReaderInfo",
     "Refused",
+    "Regex",
     "Ring",
     "RingInfo",
     "RingNode",
@@ -98,6 +106,7 @@ __all__ = [
     "Table",
     "TableInfo",
     "Timeout",
+    "Timestamp",
     "TooBig",
     "TooOld",
     "Unknown",

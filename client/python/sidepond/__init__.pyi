@@ -2,6 +2,16 @@
 from os import PathLike
 from typing import Optional, Union
 
+from sidepond._bson import (
+    Binary as Binary,
+    Code as Code,
+    DBPointer as DBPointer,
+    MaxKey as MaxKey,
+    MinKey as MinKey,
+    ObjectId as ObjectId,
+    Regex as Regex,
+    Timestamp as Timestamp,
+)
 from sidepond._errors import (
     AccessDenied as AccessDenied,
     BadFormat as BadFormat,
@@ -50,14 +60,19 @@ from sidepond._native import (
 __all__ = [
     "AccessDenied",
     "BadFormat",
+    "Binary",
     "Cache",
     "CacheFull",
+    "Code",
     "Column",
     "Corrupt",
+    "DBPointer",
     "Error",
     "Forked",
     "Index",
     "IndexInfo",
+    "MaxKey",
+    "MinKey",
     "NoColumn",
     "NoDaemon",
     "NoIndex",
@@ -67,11 +82,13 @@ __all__ = [
     "NoTable",
     "NotFound",
     "NotReady",
+    "ObjectId",
     "Partial",
     "Pond",
     "PondInfo",
     "ReaderInfo",
     "Refused",
+    "Regex",
     "Ring",
     "RingInfo",
     "RingNode",
@@ -83,6 +100,7 @@ __all__ = [
     "Table",
     "TableInfo",
     "Timeout",
+    "Timestamp",
     "TooBig",
     "TooOld",
     "Unknown",

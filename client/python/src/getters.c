@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * getters.c - table.getter(column): a function of a key that returns one column's value.
+ * getters.c - table.getter(column): a function of a key that returns one column's value, or a field
+ * of its document.
  *
  * The function is a built-in function object bound to a Getter, because the interpreter calls those
  * with the least ado. What is asked for mostly, a row of the shape that the getter knows, is read
@@ -13,6 +14,7 @@ struct getter_object {
     PyObject *name;
     const struct shape *shape; /* of `column` */
     size_t column;
+    const char *path;   /* of a field, kept by `name`; NULL: it is a column */
     struct sp_row *row; /* NULL while it is in use, and always without the GIL */
 };
 
@@ -34,9 +36,14 @@ static PyObject *column_quick(struct getter_object *bound, PyObject *object)
     PyObject *result = NULL;
     bound->row = NULL;
     if (LIKELY(sp_get_row_encoded(table->table, key.data, key.size, row) == SP_OK &&
-               sp_row_schema(row) == bound->shape->schema &&
-               sp_row_column_at(row, bound->column, &value) == SP_OK))
-        result = value_to_python(table->state, &value);
+               sp_row_schema(row) == bound->shape->schema)) {
+        int status = bound->path != NULL ? sp_row_field(row, bound->path, &value)
+                                         : sp_row_column_at(row, bound->column, &value);
+        if (LIKELY(status == SP_OK))
+            result = value_to_python(table->state, &value);
+        else if (bound->path != NULL && status == SP_ENOTFOUND)
+            result = Py_NewRef(Py_None);
+    }
     bound->row = row;
     key_release(&key);
     return result;
@@ -44,6 +51,10 @@ static PyObject *column_quick(struct getter_object *bound, PyObject *object)
 
 static PyObject *column_of(struct getter_object *bound, struct row_object *row)
 {
+    if (bound->path != NULL) {
+        PyObject *const args[] = {bound->name, Py_None};
+        return row_field((PyObject *)row, args, 2);
+    }
     if (LIKELY(row->shape == bound->shape))
         return row_column(row, bound->column);
     return PyObject_GetItem((PyObject *)row, bound->name);
@@ -66,36 +77,50 @@ static PyObject *getter_call(PyObject *self, PyObject *key)
 static PyMethodDef getter_function = {"getter", getter_call, METH_O,
                                       "The value of one column of the row with this key, or None."};
 
+/* The column that is called so, or the path of a field: a column wins. */
+static int getter_bind(struct getter_object *bound, PyObject *name)
+{
+    PyObject *position = dict_get(bound->shape->positions, name);
+    if (position != NULL) {
+        bound->column = PyLong_AsSize_t(position);
+        Py_DECREF(position);
+        return 0;
+    }
+    if (PyErr_Occurred())
+        return -1;
+    if (bound->shape->has_document && PyUnicode_Check(name)) {
+        bound->path = field_path(name);
+        return bound->path != NULL ? 0 : -1;
+    }
+    PyObject *class = PyDict_GetItemString(bound->table->state->errors, "SP_ENOCOLUMN");
+    PyErr_Format(class != NULL ? class : PyExc_KeyError, "table %U has no column %R",
+                 bound->table->name, name);
+    return -1;
+}
+
 PyObject *table_getter(PyObject *self, PyObject *name)
 {
     struct table_object *table = (struct table_object *)self;
     const struct shape *shape = table_usable(table) ? table_shape(table) : NULL;
     if (shape == NULL)
         return NULL;
-    PyObject *position = dict_get(shape->positions, name);
-    if (position == NULL) {
-        PyObject *class = PyDict_GetItemString(table->state->errors, "SP_ENOCOLUMN");
-        if (!PyErr_Occurred())
-            PyErr_Format(class != NULL ? class : PyExc_KeyError, "table %U has no column %R",
-                         table->name, name);
-        return NULL;
-    }
     struct getter_object *bound = PyObject_New(struct getter_object, table->state->getter_type);
-    if (bound != NULL) {
-        bound->table = (struct table_object *)Py_NewRef(self);
-        bound->name = Py_NewRef(name);
-        bound->shape = shape;
-        bound->column = PyLong_AsSize_t(position);
+    if (bound == NULL)
+        return NULL;
+    bound->table = (struct table_object *)Py_NewRef(self);
+    bound->name = Py_NewRef(name);
+    bound->shape = shape;
+    bound->column = 0;
+    bound->path = NULL;
 #if defined(Py_GIL_DISABLED)
-        bound->row = NULL;
+    bound->row = NULL;
 #else
-        bound->row = sp_row_new(); /* NULL, if there is no memory: the general way, always */
+    bound->row = sp_row_new(); /* NULL, if there is no memory: the general way, always */
 #endif
-    }
-    Py_DECREF(position);
-    PyObject *function =
-        bound != NULL ? PyCFunction_New(&getter_function, (PyObject *)bound) : NULL;
-    Py_XDECREF((PyObject *)bound);
+    PyObject *function = NULL;
+    if (getter_bind(bound, name) == 0)
+        function = PyCFunction_New(&getter_function, (PyObject *)bound);
+    Py_DECREF((PyObject *)bound);
     return function;
 }
 

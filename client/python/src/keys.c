@@ -147,7 +147,9 @@ void key_values_release(struct key_values *values)
 enum key_result key_values_get(struct table_object *table, const struct shape *shape, int index,
                                PyObject *object, struct key_values *out)
 {
-    bool many = PyTuple_Check(object);
+    /* A sidepond.Timestamp, which is a tuple too, can be the one value of a key. */
+    bool many = PyTuple_CheckExact(object) ||
+                (PyTuple_Check(object) && key_column_count(shape, index) != 1);
     Py_ssize_t count = many ? PyTuple_Size(object) : 1;
     out->count = 0;
     if ((size_t)count != key_column_count(shape, index) || count > KEY_COLUMNS_MAX)

@@ -34,6 +34,9 @@ static int modules_import(struct state *state)
     state->views = PyImport_ImportModule("sidepond._views");
     state->abc = PyImport_ImportModule("collections.abc");
     state->cached = PyImport_ImportModule("sidepond._cached");
+    state->bson = PyImport_ImportModule("sidepond._bson");
+    if (state->bson != NULL)
+        state->object_id = PyObject_GetAttrString(state->bson, "ObjectId");
     return PyErr_Occurred() ? -1 : 0;
 }
 
@@ -88,7 +91,9 @@ static int module_exec(PyObject *module)
     X(info)                                                                                        \
     X(views)                                                                                       \
     X(abc)                                                                                         \
-    X(cached)
+    X(cached)                                                                                      \
+    X(bson)                                                                                        \
+    X(object_id)
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {

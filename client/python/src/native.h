@@ -76,6 +76,8 @@ struct state {
     PyObject *views;               /* module sidepond._views */
     PyObject *abc;                 /* module collections.abc */
     PyObject *cached;              /* module sidepond._cached */
+    PyObject *bson;                /* module sidepond._bson */
+    PyObject *object_id;           /* its class ObjectId */
     struct row_object *spare_rows; /* freed Row objects with their buffers */
     unsigned spare_count;
 };
@@ -94,6 +96,7 @@ struct shape {
     PyObject *positions; /* dict: name -> position */
     enum key_kind key_kind;
     size_t key_count;
+    bool has_document; /* a column of type bson */
 };
 
 struct pond_object {
@@ -233,7 +236,17 @@ PyObject *row_from_snapshot(struct table_object *table, const struct sp_view *vi
 /* After row->copy was read into. */
 int row_adopt_copy(struct row_object *row);
 PyObject *row_column(struct row_object *row, size_t column);
+/* A value that the library found in the row, or its status, as Python has it. */
+PyObject *row_value(struct row_object *row, int status, const struct sp_value *found);
 void spare_rows_free(struct state *state);
+
+/* --- documents.c -------------------------------------------------------------------------------
+ */
+/* A BSON or a BSON_VALUE. */
+PyObject *document_to_python(struct state *state, const struct sp_value *value);
+/* The text of a path, which the object keeps; NULL with an exception. */
+const char *field_path(PyObject *path);
+PyObject *row_field(PyObject *self, PyObject *const *args, Py_ssize_t count);
 
 /* --- tables.c ----------------------------------------------------------------------------------
  */

@@ -164,15 +164,11 @@ static bool is_variable(const struct sp_value *value)
 }
 
 /* Copies what lies in the pond, checks that it was right, and only then looks at it. */
-static PyObject *column_in_snapshot(struct row_object *row, size_t column)
+static PyObject *value_in_snapshot(struct row_object *row, int status, struct sp_value value)
 {
     unsigned char small[COLUMN_BYTES_MAX];
-    struct sp_value value;
     PyObject *result = NULL;
     void *heap = NULL;
-    if (!snapshot_usable(row->snapshot))
-        return NULL;
-    int status = sp_view_column(&row->view, column, &value);
     if (status == SP_OK && is_variable(&value)) {
         void *copy =
             value.bytes.size <= sizeof small ? small : (heap = PyMem_Malloc(value.bytes.size));
@@ -189,15 +185,22 @@ static PyObject *column_in_snapshot(struct row_object *row, size_t column)
     return result;
 }
 
-PyObject *row_column(struct row_object *row, size_t column)
+PyObject *row_value(struct row_object *row, int status, const struct sp_value *found)
 {
-    struct sp_value value;
     if (UNLIKELY(row->snapshot != NULL))
-        return column_in_snapshot(row, column);
-    int status = sp_view_column(&row->view, column, &value);
+        return value_in_snapshot(row, status, *found);
     if (UNLIKELY(status != SP_OK))
         return raise_lookup(row->table, status);
-    return value_to_python(row->table->state, &value);
+    return value_to_python(row->table->state, found);
+}
+
+PyObject *row_column(struct row_object *row, size_t column)
+{
+    struct sp_value value = {0};
+    if (UNLIKELY(row->snapshot != NULL && !snapshot_usable(row->snapshot)))
+        return NULL;
+    int status = sp_view_column(&row->view, column, &value);
+    return row_value(row, status, &value);
 }
 
 /* Position of a name by its identity, or -1. */
@@ -418,6 +421,10 @@ static PyMethodDef row_methods[] = {
     {"items", row_items, METH_NOARGS, "Names and values of all columns."},
     {"get", (PyCFunction)(void (*)(void))row_get, METH_FASTCALL,
      "get(column, default=None): a column's value, or the default if there is no such column."},
+    {"field", (PyCFunction)(void (*)(void))row_field, METH_FASTCALL,
+     "field(path, default): a field of the row's document (\"address.city\", \"tags.0\"). Without "
+     "a "
+     "default\na field that is missing is a NoColumn; one that is null is None."},
     {"json", row_json, METH_NOARGS, "The row as a JSON object (str)."},
     {"view", row_view, METH_O,
      "view(column): a memoryview of a column's bytes where they lie, for rows of a snapshot. It "

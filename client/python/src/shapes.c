@@ -29,6 +29,7 @@ static int column_fill(struct state *state, struct shape *shape, size_t i)
         return -1;
     }
     shape->types[i] = info.type;
+    shape->has_document = shape->has_document || info.type == SP_TYPE_BSON;
     shape->names[i] = PyUnicode_InternFromString(info.name);
     PyObject *position = PyLong_FromSize_t(i);
     int failed = shape->names[i] == NULL || position == NULL ||

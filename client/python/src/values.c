@@ -9,6 +9,7 @@
  *   date                           date
  *   uuid                           uuid.UUID
  *   json                           what json.loads makes of it
+ *   bson, bson_value               documents.c
  *   NULL                           None
  *
  * Times outside of Python's years 1 to 9999, and infinite ones, are strings in ISO 8601 form.
@@ -127,6 +128,9 @@ static PyObject *value_to_python_rare(struct state *state, const struct sp_value
         return uuid_of(state, value);
     case SP_TYPE_JSON:
         return from_string(state->json_loads, value);
+    case SP_TYPE_BSON:
+    case SP_TYPE_BSON_VALUE:
+        return document_to_python(state, value);
     default:
         PyErr_Format(state->error, "a value of unknown type %d", (int)value->type);
         return NULL;
@@ -141,8 +145,6 @@ PyObject *value_to_python(struct state *state, const struct sp_value *value)
     case SP_TYPE_TEXT:
         return PyUnicode_FromStringAndSize(value->bytes.data, (Py_ssize_t)value->bytes.size);
     case SP_TYPE_BYTES:
-    case SP_TYPE_BSON:
-    case SP_TYPE_BSON_VALUE:
         return PyBytes_FromStringAndSize(value->bytes.data, (Py_ssize_t)value->bytes.size);
     case SP_TYPE_INT32:
     case SP_TYPE_INT64:
@@ -232,6 +234,17 @@ static int bytes_from(enum sp_type type, PyObject *object, struct sp_value *out,
     return 0;
 }
 
+/* sidepond.Binary and such: what a document can hold. 0 and *keep not set: it is none of those. */
+static int document_from(struct state *state, PyObject *object, struct sp_value *out,
+                         PyObject **keep)
+{
+    PyObject *json = PyObject_CallMethod(state->bson, "key_json", "(O)", object);
+    if (json != Py_None)
+        return bytes_from(SP_TYPE_JSON, json, out, keep);
+    Py_DECREF(json);
+    return 0;
+}
+
 static int rare_from(struct state *state, PyObject *object, struct sp_value *out, PyObject **keep)
 {
     if (object == Py_None) {
@@ -252,10 +265,16 @@ static int rare_from(struct state *state, PyObject *object, struct sp_value *out
     is = PyObject_IsInstance(object, state->decimal);
     if (is != 0)
         return is < 0 ? -1
-                      : bytes_from(SP_TYPE_TEXT,
+                      : bytes_from(SP_TYPE_NUMERIC,
                                    PyObject_CallMethod(object, "__format__", "s", "f"), out, keep);
     if (PyByteArray_Check(object) || PyMemoryView_Check(object))
         return bytes_from(SP_TYPE_BYTES, PyBytes_FromObject(object), out, keep);
+    if (document_from(state, object, out, keep) != 0)
+        return -1;
+    if (*keep != NULL)
+        return 0;
+    if (PyBytes_Check(object))
+        return bytes_from(SP_TYPE_BYTES, Py_NewRef(object), out, keep);
     PyObject *type = PyType_GetName(Py_TYPE(object));
     PyErr_Format(PyExc_TypeError, "%U cannot be part of a key", type);
     Py_XDECREF(type);
@@ -266,7 +285,7 @@ int value_from_python(struct state *state, PyObject *object, struct sp_value *ou
 {
     if (PyUnicode_Check(object))
         return bytes_from(SP_TYPE_TEXT, Py_NewRef(object), out, keep);
-    if (PyBytes_Check(object))
+    if (PyBytes_CheckExact(object))
         return bytes_from(SP_TYPE_BYTES, Py_NewRef(object), out, keep);
     if (PyBool_Check(object)) {
         *out = sp_bool(object == Py_True);

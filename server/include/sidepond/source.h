@@ -24,7 +24,7 @@
 #define SOURCE_ERROR_BYTES 512
 
 struct source;            /* private to the files of its kind of database */
-struct source_feed_class; /* server/source/feed.h */
+struct source_feed_class; /* sidepond/source_feed.h */
 
 struct source_error {
     int status;
@@ -35,10 +35,11 @@ struct source_error {
 /* Where the database is (from the configuration; strings are borrowed for the source's life). */
 struct source_options {
     const char *name;     /* the source's name in the configuration, for messages */
-    const char *type;     /* "sqlite", "postgresql", "mariadb", "mysql", "mongodb" */
+    const char *type;     /* "sqlite", "postgresql", "mariadb", "mysql", "mongodb", "module" */
     const char *path;     /* sqlite: the file */
     const char *dsn;      /* postgresql: a libpq connection string or URI without password, or "";
-                             the others: a URI without password */
+                             mariadb, mysql, mongodb: a URI without password; module: whatever it
+                             takes, or "" */
     const char *password; /* resolved from file or environment; NULL if there is none */
     uint32_t connect_timeout_ms;   /* 0: none */
     uint32_t statement_timeout_ms; /* of one call, the receiver's time included; 0: none */
@@ -153,6 +154,30 @@ struct source_class {
 
     const struct source_feed_class *feed; /* NULL: cannot tell its changes one by one */
 };
+
+/* --- sources that are not built in --------------------------------------------------------------
+ */
+
+/* A shared object that defines this, under the name SOURCE_MODULE_SYMBOL:
+ *
+ *     const struct source_module sidepond_source = {SOURCE_INTERFACE, &my_class};
+ *
+ * is a source, for which the configuration says `type: module` and `module: PATH`. It needs this
+ * header and what it includes, and nothing of the daemon: none of the functions below can be
+ * linked. Its threads, signals and output are the daemon's own affair no more than those of a
+ * library. */
+#define SOURCE_INTERFACE     1 /* changes when a module would have to be built anew */
+#define SOURCE_MODULE_SYMBOL "sidepond_source"
+
+struct source_module {
+    unsigned interface;
+    const struct source_class *class;
+};
+
+/* Loads a module, once; any thread. SP_ECONFIG with a sentence in why. */
+int source_load(const char *path, const struct source_class **out, char *why, size_t why_bytes);
+
+/* --- those that are --------------------------------------------------------------------------- */
 
 /* The class of a type, or NULL. */
 const struct source_class *source_find(const char *type);
