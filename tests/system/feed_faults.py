@@ -166,13 +166,20 @@ class Run:
             self.watch.check()
             return self.watch.state == goal
         wait_for(there, f"the pond is at {goal}", SETTLE_SECONDS)
-        before = self.daemon.table("ledger")["refreshes_total"] \
-            if "refreshes_total" in (self.daemon.table("ledger") or {}) else None
-        del before
-        self.daemon.http("/refresh", "POST")
-        time.sleep(0.3)
+        before = self.compared()
+        wait_for(lambda: self.compare(before), "a comparison of all rows", SETTLE_SECONDS)
         self.watch.check()
+        assert self.daemon.table("ledger")["feed"]["drift_rows"] == 0, "a comparison found drift"
         assert "differed from the database" not in self.daemon.log(), "a comparison found drift"
+
+    def compared(self):
+        feed = (self.daemon.table("ledger") or {}).get("feed") or {}
+        return feed["compared_ms"] or 0 if feed.get("state") == "following" else 0
+
+    def compare(self, before):
+        """Asks for one; whether there was one. What was not possible is so asked for again, too."""
+        self.daemon.http("/refresh", "POST")
+        return self.compared() > before
 
     def go(self):
         self.database.fresh()
