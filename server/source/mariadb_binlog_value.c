@@ -491,20 +491,6 @@ static const char *value_set(const struct binlog_column *column, const struct bi
 
 /* --- UUID and addresses: bytes of fixed length, without zeros at the end --------------------- */
 
-/* MariaDB keeps a UUID of versions 1 to 5 with its five parts in the reverse order. */
-static void unswap_uuid(const unsigned char in[16], unsigned char out[16])
-{
-    const bool swapped = !(in[6] >= 0x60 && in[6] < 0x90 && in[8] & 0x80);
-    memcpy(out, in, 16);
-    if (!swapped)
-        return;
-    memcpy(out, in + 12, 4);
-    memcpy(out + 4, in + 10, 2);
-    memcpy(out + 6, in + 8, 2);
-    memcpy(out + 8, in + 6, 2);
-    memcpy(out + 10, in, 6);
-}
-
 static const char *value_address(const struct binlog_column *column,
                                  const struct binlog_field *field, struct binlog_scratch *scratch,
                                  struct sp_value *out)
@@ -516,7 +502,7 @@ static const char *value_address(const struct binlog_column *column,
     if (!binlog_reserve(scratch, INET6_ADDRSTRLEN))
         return no_memory;
     if (column->form == BINLOG_UUID) {
-        unswap_uuid(bytes, (unsigned char *)scratch->text);
+        memcpy(scratch->text, bytes, sizeof(bytes));
         *out = sp_bytes(SP_TYPE_UUID, scratch->text, 16);
         return NULL;
     }

@@ -522,9 +522,13 @@ static void compare(struct follower *w, unsigned table, char **rows)
     for (unsigned i = 0; i < KEYS; i++) {
         const char *ours = w->rows[table][i] ? w->rows[table][i] : "";
         const char *theirs = rows[i] ? rows[i] : "";
-        if (strcmp(ours, theirs) != 0)
-            fail_msg("table %s: delivered\n%s\nbut there is\n%s", w->tables[table].name, ours,
-                     theirs);
+        size_t same = 0;
+        while (ours[same] && ours[same] == theirs[same])
+            same++;
+        if (ours[same] != theirs[same])
+            fail_msg("table %s, row %u, from the %zuth byte on: delivered\n%.200s\nbut there is\n"
+                     "%.200s",
+                     w->tables[table].name, i, same, ours + same, theirs + same);
     }
 }
 
