@@ -54,8 +54,7 @@ static void put_plain(struct sql_text *plain, const char *at, const char *end)
     }
 }
 
-/* database.table or table; the database is empty where it is not given. */
-static void split_relation(const char *relation, struct sql_text *database, struct sql_text *table)
+void maria_split_relation(const char *relation, struct sql_text *database, struct sql_text *table)
 {
     const char *end = part_end(relation);
     sql_put(database, "");
@@ -92,7 +91,7 @@ static void put_from(struct sql_text *sql, const struct source_table *table)
         sql_put_subquery(sql, table->query);
         return;
     }
-    split_relation(table->relation, &database, &name);
+    maria_split_relation(table->relation, &database, &name);
     sql->failed = sql->failed || sql_failed(&database) || sql_failed(&name);
     if (!sql->failed && database.size > 0) {
         sql_put_name(sql, database.text, '`');
@@ -127,7 +126,7 @@ static int ask_catalog(struct source *source, const struct source_table *table, 
                        struct source_error *error)
 {
     struct sql_text sql = {0}, database = {0}, name = {0};
-    split_relation(table->relation, &database, &name);
+    maria_split_relation(table->relation, &database, &name);
     sql_put(&sql, CATALOG_SQL);
     for (unsigned i = 0; i < 2 && !sql_failed(&database) && !sql_failed(&name); i++) {
         sql_put(&sql, i == 0 ? " t.TABLE_SCHEMA = " : " AND c.TABLE_SCHEMA = ");
