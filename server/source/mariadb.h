@@ -7,7 +7,7 @@
 
 #include <mysql.h>
 
-#include "server/source/feed.h"
+#include "sidepond/source_feed.h"
 #include "server/source/source_internal.h"
 
 /* --- mariadb_uri.c: where the server is ------------------------------------------------------- */

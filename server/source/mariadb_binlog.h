@@ -9,7 +9,7 @@
 
 #include <iconv.h>
 
-#include "server/source/feed.h"
+#include "sidepond/source_feed.h"
 #include "server/source/source_internal.h"
 
 /* --- mariadb_gtid.c: positions ---------------------------------------------------------------- */

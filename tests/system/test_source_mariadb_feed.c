@@ -17,7 +17,7 @@
 #include <string.h>
 
 #include "alloc/row.h"
-#include "server/source/feed.h"
+#include "sidepond/source_feed.h"
 #include "source_mariadb_fixture.h"
 
 #define TABLES_MAX 3
