@@ -7,8 +7,8 @@
 
 #include <mysql.h>
 
-#include "sidepond/source_feed.h"
 #include "server/source/source_internal.h"
+#include "sidepond/source_feed.h"
 
 /* --- mariadb_uri.c: where the server is ------------------------------------------------------- */
 

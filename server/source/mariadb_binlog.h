@@ -9,8 +9,8 @@
 
 #include <iconv.h>
 
-#include "sidepond/source_feed.h"
 #include "server/source/source_internal.h"
+#include "sidepond/source_feed.h"
 
 /* --- mariadb_gtid.c: positions ---------------------------------------------------------------- */
 

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * feed_fixture.h - what the tests of change feeds share, on top of refresh_fixture.h: tables of
- * mode feed, filled and looked at. To be included after cmocka.h, by tests only.
+ * mode feed, filled and looked at.
  */
 #ifndef SIDEPOND_TESTS_FEED_FIXTURE_H
 #define SIDEPOND_TESTS_FEED_FIXTURE_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "feed_script.h"
 #include "refresh_fixture.h"
