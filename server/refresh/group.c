@@ -472,8 +472,6 @@ static void close_connection(struct group *group)
         feed_disconnect(group);
     refresh_connection_close(&group->connection);
     group->connection_used = false;
-    for (unsigned i = 0; i < group->table_count; i++)
-        group->tables[i].settled = false;
 }
 
 int group_source_failure(struct failure *failure, const struct source_error *error)

@@ -118,10 +118,6 @@ struct source_class {
     /* Starts one read-only snapshot transaction of the database, for all tables of a group. */
     int (*begin)(struct source *source, struct source_error *error);
 
-    /* Optional; after begin: whether the table is certainly as it was when all of its rows were
-     * last streamed over this connection. */
-    bool (*unchanged)(struct source *source, const struct source_table *table);
-
     /* Streams the table's rows (described before), in no order. `since` not NULL, of the watermark
      * column's described type: only rows whose watermark is >= it (the overlap is subtracted by the
      * caller), so none whose watermark is NULL. SP_ECONFIG if the columns are no longer what was
