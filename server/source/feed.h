@@ -91,7 +91,9 @@ struct source_feed_class {
                  const struct source_description *const *descriptions, unsigned count, char *stream,
                  struct source_error *error);
 
-    /* Begins a snapshot, like begin(), for stream() and end(), and says its position.
+    /* Begins a snapshot, like begin(), for stream() and end(), and says its position. If the feed
+     * does not run, what the database keeps for the follower is from that position on afterwards,
+     * whatever it kept before.
      *
      * FEED_EXACT_SNAPSHOT: it contains what was committed before the position and nothing else.
      * While the feed runs, next() goes on with what is still missing up to there, calls
