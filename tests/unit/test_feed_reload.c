@@ -281,6 +281,33 @@ static void test_falls_back_and_comes_back(void **state)
     assert_int_equal(SEEN(script.snapshots), 2);
 }
 
+/* `sidepondd --check --connect` says it before anything is served, and that it is no fault. */
+static void test_check_says_so(void **state)
+{
+    struct fixture *f = *state;
+    struct refresh_check found;
+    char *said = NULL;
+    size_t size;
+    struct config *config = fixture_load(f, BOTH);
+    snprintf(script.refuse, sizeof(script.refuse), "wal_level is replica");
+    FILE *out = open_memstream(&said, &size);
+    assert_int_equal(refresh_check(config, script_find, out, NULL, &found), SP_OK);
+    fclose(out);
+    assert_string_equal(said, "test.yaml:6: warning: group g cannot follow its database, and reads "
+                              "all rows instead: wal_level is replica\n");
+    assert_int_equal(found.wrong, 0);
+    free(said);
+    fake_add("users", 1);
+    fake_add("orders", 1);
+    out = open_memstream(&said, &size);
+    assert_int_equal(refresh_check(config, fake_find, out, NULL, &found), SP_OK);
+    fclose(out);
+    assert_non_null(strstr(said, "cannot tell its changes one by one"));
+    assert_int_equal(found.wrong, 2);
+    free(said);
+    config_free(config);
+}
+
 /* --- leaving -----------------------------------------------------------------------------------
  */
 
@@ -353,6 +380,7 @@ int main(void)
         TEST(test_max_drop_heals),
         TEST(test_falls_back),
         TEST(test_falls_back_and_comes_back),
+        TEST(test_check_says_so),
         TEST(test_leaves),
         TEST(test_left_while_away),
         TEST(test_comes_back),
