@@ -131,6 +131,8 @@ static void replay(const struct script_change *change, struct script_state *stat
 void script_state(unsigned position, struct script_state *out)
 {
     memset(out, 0, sizeof(*out));
+    if (position > atomic_load(script.end)) /* which was raised after they were written down */
+        abort();
     for (unsigned i = 0; i < position; i++)
         replay(&script.changes[i], out);
 }

@@ -327,7 +327,7 @@ static void test_leaves(void **state)
     script.drop_fails = false;
     script_unlock();
     AWAIT(f, rows_of(f, "_feeds") == 0);
-    assert_int_equal(script.drops, 1);
+    assert_int_equal(SEEN(script.drops), 1);
     assert_non_null(strstr(script.dropped, "sidepond_main_users_"));
     assert_int_equal(refresh_apply(f->refresh, fixture_load(f, ALONE OTHER)), SP_OK);
     AWAIT(f, follows(f, "users"));
