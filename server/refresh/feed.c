@@ -505,8 +505,9 @@ static int resume_or_load(struct group *group, bool *fresh, struct failure *fail
         if (status == SP_OK)
             status = start(group, failure);
         if (status == SP_OK)
-            log_event(LOG_INFO, "refresh", "goes on following its database",
-                      LOG_STR("group", group->name), LOG_STR("follower", feed->row.follower));
+            log_event(group->attempts ? LOG_DEBUG : LOG_INFO, "refresh",
+                      "goes on following its database", LOG_STR("group", group->name),
+                      LOG_STR("follower", feed->row.follower));
         return status;
     }
     if (reason != REFRESH_RELOAD_NONE)

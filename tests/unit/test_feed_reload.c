@@ -185,6 +185,27 @@ static void test_bad_row_fails(void **state)
     assert_int_equal(reloads(f, REFRESH_RELOAD_DATA), 1);
 }
 
+/* A transaction that does not fit leaves everything as it was, and is tried again. */
+static void test_does_not_fit(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, BOTH);
+    AWAIT(f, follows(f, "users"));
+    AWAIT_END(f, 2);
+    unsigned before = position_of(f, 2);
+    for (unsigned i = 0; i < 400; i++) {
+        script_put(i % 2, 1 + i / 2, i, i);
+        script.changes[script.count - 1].name_bytes = 8000 + i % 100;
+    }
+    script_commit();
+    AWAIT(f, status_of(f, "users").failures_total[REFRESH_FAILURE_SPACE] > 1);
+    assert_int_equal(position_of(f, 2), before);
+    assert_int_equal(status_of(f, "users").state, SP_TABLE_FAILING);
+    assert_non_null(strstr(status_of(f, "users").error, "memory:"));
+    assert_int_equal(SEEN(script.snapshots), 1);
+}
+
 /* --- too much would go ------------------------------------------------------------------------ */
 
 static void test_max_drop_is_confirmed(void **state)
@@ -376,6 +397,7 @@ int main(void)
         TEST(test_max_lag),
         TEST(test_max_lag_while_held),
         TEST(test_bad_row_fails),
+        TEST(test_does_not_fit),
         TEST(test_max_drop_is_confirmed),
         TEST(test_max_drop_heals),
         TEST(test_falls_back),
