@@ -14,8 +14,9 @@
  *
  * The salts of the log change when it begins anew. Where they differ, before or after the frames
  * were read, or the schema's version does, everything counts as changed; so it does in the rollback
- * modes, for views and queries, and where SQLite lacks dbstat. Log and wal-index are read through
- * SQLite's own file handles: to close another one would give up its locks.
+ * modes, for views, queries and conditions, which may look at the clock, and where SQLite lacks
+ * dbstat. Log and wal-index are read through SQLite's own file handles: to close another one would
+ * give up its locks.
  *
  * Costs: a read of 24 bytes for each frame; a walk over a table's pages after it was read, which is
  * left out for most readings of a table that changed each time so far; a bit for each page.
@@ -251,7 +252,7 @@ static bool walk_pages(struct source *source, struct sqlite_map *map)
 void sqlite_changes_note(struct source *source, const struct source_table *table)
 {
     struct sqlite_map *map = table->relation ? find_map(source, table->relation) : NULL;
-    if (!table->relation || !source->changes.known)
+    if (!table->relation || table->where || !source->changes.known)
         return;
     if (!map)
         map = make_map(source, table->relation);
@@ -272,7 +273,7 @@ int sqlite_changed(struct source *source, const struct source_table *table, bool
     struct sqlite_map *map = table->relation ? find_map(source, table->relation) : NULL;
     (void)error;
     *changed = true;
-    if (!map || !map->bits)
+    if (table->where || !map || !map->bits)
         return SP_OK;
     bool touched = !changes->told || map->at + 1 != changes->begins;
     for (size_t i = 0; i < changes->count && !touched; i++) {
