@@ -672,6 +672,10 @@ static void wait_after(struct group *group)
     int status = wait_for_work(group, &failure);
     if (status == SP_OK || group_stopping(group) || group_held(group))
         return;
+    if (status == SP_ECANCELED) { /* by a hold that is over already */
+        close_connection(group);
+        return;
+    }
     if (failure.grave || failure.kind != REFRESH_FAILURE_SOURCE) {
         fail_after(group, &failure);
         return;
