@@ -5,8 +5,8 @@
 #ifndef SIDEPOND_SOURCE_MONGODB_FEED_H
 #define SIDEPOND_SOURCE_MONGODB_FEED_H
 
-#include "sidepond/source_feed.h"
 #include "server/source/mongodb.h"
+#include "sidepond/source_feed.h"
 
 /* One table that is followed. */
 struct mongo_followed {
