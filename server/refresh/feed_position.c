@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "alloc/fnv.h"
 #include "server/log/log.h"
 #include "server/refresh/feed.h"
 
@@ -56,27 +57,6 @@ int feed_position_schema(struct schema **out)
 
 /* --- names and shapes ----------------------------------------------------------------------- */
 
-static uint64_t print_bytes(uint64_t print, const void *data, size_t size)
-{
-    const unsigned char *bytes = data;
-    for (size_t i = 0; i < size; i++)
-        print = (print ^ bytes[i]) * 1099511628211u; /* FNV-1a */
-    return print;
-}
-
-/* With its end, so that two texts are not taken for one; NULL is none of them. */
-static uint64_t print_text(uint64_t print, const char *text)
-{
-    return text ? print_bytes(print, text, strlen(text) + 1) : print_bytes(print, "\xff", 1);
-}
-
-static uint64_t print_list(uint64_t print, const char *const *list)
-{
-    for (; list && *list; list++)
-        print = print_text(print, *list);
-    return print_text(print, NULL);
-}
-
 /* At most `most` characters of a name, as a database takes them. */
 static void plain_name(const char *name, unsigned most, char *out)
 {
@@ -103,11 +83,11 @@ void feed_position_follower(const struct config *config, const char *group,
     gethostname(host, sizeof(host) - 1);
     plain_name(config->pond, sizeof(pond) - 1, pond);
     plain_name(group, sizeof(of) - 1, of);
-    uint64_t print = 14695981039346656037u;
-    print = print_text(print, config->ring.enabled ? config->ring.node : host);
-    print = print_text(print, config->directory);
-    print = print_text(print, group);
-    print = print_text(print, source_of(config, group));
+    uint64_t print = FNV_START;
+    print = fnv_text(print, config->ring.enabled ? config->ring.node : host);
+    print = fnv_text(print, config->directory);
+    print = fnv_text(print, group);
+    print = fnv_text(print, source_of(config, group));
     snprintf(out, FEED_FOLLOWER_BYTES, "sidepond_%s_%s_%08x", pond, of,
              (unsigned)(print ^ print >> 32));
 }
@@ -119,22 +99,22 @@ static uint64_t print_schema(uint64_t print, const struct schema *schema)
     if (!block)
         return print;
     schema_encode(schema, block);
-    print = print_bytes(print, block, size);
+    print = fnv_bytes(print, block, size);
     free(block);
     return print;
 }
 
 uint64_t feed_position_shape(const struct group *group)
 {
-    uint64_t print = 14695981039346656037u;
-    print = print_text(print, group->source_config->publication);
+    uint64_t print = FNV_START;
+    print = fnv_text(print, group->source_config->publication);
     for (unsigned i = 0; i < group->table_count; i++) {
         const struct config_table *config = group->tables[i].config;
-        print = print_text(print, config->name);
-        print = print_text(print, config->relation);
-        print = print_text(print, config->where);
-        print = print_list(print, config->columns);
-        print = print_bytes(print, &config->max_row_bytes, sizeof(config->max_row_bytes));
+        print = fnv_text(print, config->name);
+        print = fnv_text(print, config->relation);
+        print = fnv_text(print, config->where);
+        print = fnv_list(print, config->columns);
+        print = fnv_bytes(print, &config->max_row_bytes, sizeof(config->max_row_bytes));
         print = print_schema(print, group->tables[i].schema);
     }
     return print;

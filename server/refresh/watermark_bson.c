@@ -14,16 +14,7 @@
 #include <string.h>
 
 #include "alloc/row.h"
-
-enum bson_type {
-    BSON_DOUBLE = 0x01,
-    BSON_STRING = 0x02,
-    BSON_OBJECT_ID = 0x07,
-    BSON_DATE = 0x09,
-    BSON_INT32 = 0x10,
-    BSON_TIMESTAMP = 0x11,
-    BSON_INT64 = 0x12,
-};
+#include "sidepond/bson.h"
 
 enum { OBJECT_ID_BYTES = 12, SECOND_BYTES = 4, STRING_HEAD = 5 }; /* type and length */
 
@@ -66,7 +57,7 @@ static double double_of(const struct sp_value *value)
 
 static int64_t int_of(const struct sp_value *value)
 {
-    if (type_of(value) == BSON_INT32)
+    if (type_of(value) == SP_BSON_INT32)
         return (int32_t)read_little(data_of(value), 4);
     return (int64_t)read_little(data_of(value), 8);
 }
@@ -84,18 +75,18 @@ static struct sp_value text_of(const struct sp_value *value)
 static int class_of(const struct sp_value *value)
 {
     switch (type_of(value)) {
-    case BSON_INT32:
+    case SP_BSON_INT32:
         return value->bytes.size == 1 + 4 ? 1 : 0;
-    case BSON_INT64:
-    case BSON_DOUBLE:
+    case SP_BSON_INT64:
+    case SP_BSON_DOUBLE:
         return value->bytes.size == 1 + 8 ? 1 : 0;
-    case BSON_STRING:
+    case SP_BSON_STRING:
         return value->bytes.size > STRING_HEAD ? 2 : 0;
-    case BSON_OBJECT_ID:
+    case SP_BSON_OBJECT_ID:
         return value->bytes.size == 1 + OBJECT_ID_BYTES ? 3 : 0;
-    case BSON_DATE:
+    case SP_BSON_DATE:
         return value->bytes.size == 1 + 8 ? 4 : 0;
-    case BSON_TIMESTAMP:
+    case SP_BSON_TIMESTAMP:
         return value->bytes.size == 1 + 8 ? 5 : 0;
     default:
         return 0;
@@ -107,15 +98,15 @@ bool watermark_bson_counts(const struct sp_value *value)
     if (value->is_null || class_of(value) == 0)
         return false;
     const double infinity = __builtin_inf();
-    return type_of(value) != BSON_DOUBLE ||
+    return type_of(value) != SP_BSON_DOUBLE ||
            (double_of(value) > -infinity && double_of(value) < infinity);
 }
 
 /* Holds every int64 and every double exactly. */
 static long double number_of(const struct sp_value *value)
 {
-    return type_of(value) == BSON_DOUBLE ? (long double)double_of(value)
-                                         : (long double)int_of(value);
+    return type_of(value) == SP_BSON_DOUBLE ? (long double)double_of(value)
+                                            : (long double)int_of(value);
 }
 
 static int compare_bytes(const struct sp_value *a, const struct sp_value *b)
@@ -182,13 +173,13 @@ static uint32_t seconds_before(int64_t second, int64_t overlap_us)
 static void subtract_number(const struct sp_value *value, int64_t overlap, char *scratch,
                             struct sp_value *out)
 {
-    if (type_of(value) == BSON_DOUBLE) {
+    if (type_of(value) == SP_BSON_DOUBLE) {
         const double number = double_of(value) - (double)overlap;
         uint64_t bits;
         memcpy(&bits, &number, sizeof(bits));
         write_little(scratch + 1, bits, 8);
     } else {
-        scratch[0] = BSON_INT64;
+        scratch[0] = SP_BSON_INT64;
         write_little(scratch + 1, (uint64_t)minus(int_of(value), overlap), 8);
     }
     *out = sp_bytes(SP_TYPE_BSON_VALUE, scratch, 1 + 8);
