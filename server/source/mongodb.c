@@ -45,6 +45,7 @@ enum server_code {
     CODE_SNAPSHOT_TOO_OLD = 239,
     CODE_NOT_WRITABLE_PRIMARY = 10107,
     CODE_INTERRUPTED_AT_SHUTDOWN = 11600,
+    CODE_INTERRUPTED = 11601,
     CODE_INTERRUPTED_BY_ELECTION = 11602,
     CODE_NOT_PRIMARY_NO_SECONDARY = 13435,
     CODE_NOT_PRIMARY_OR_SECONDARY = 13436,
@@ -74,12 +75,12 @@ static bool is_wrong_question(uint32_t code)
     }
 }
 
-/* Codes of a server that is about to become something else. */
+/* Codes of a server that is about to become something else, or that was told to stop. */
 static bool is_state(uint32_t code)
 {
     return code == CODE_NOT_WRITABLE_PRIMARY || code == CODE_INTERRUPTED_AT_SHUTDOWN ||
-           code == CODE_INTERRUPTED_BY_ELECTION || code == CODE_NOT_PRIMARY_NO_SECONDARY ||
-           code == CODE_NOT_PRIMARY_OR_SECONDARY;
+           code == CODE_INTERRUPTED || code == CODE_INTERRUPTED_BY_ELECTION ||
+           code == CODE_NOT_PRIMARY_NO_SECONDARY || code == CODE_NOT_PRIMARY_OR_SECONDARY;
 }
 
 static int server_failed(const struct source *source, const struct source_table *table,
@@ -142,8 +143,9 @@ int mongo_command(struct source *source, const struct source_table *table, const
                   const bson_t *command, bson_t *reply, struct source_error *error)
 {
     bson_error_t why = {0};
-    if (mongoc_client_read_command_with_opts(source->client, database, command, NULL, NULL, reply,
-                                             &why))
+    if (mongoc_client_command_with_opts(source->client, database, command,
+                                        mongoc_client_get_read_prefs(source->client), NULL, reply,
+                                        &why))
         return SP_OK;
     return mongo_failed(source, table, &why, error);
 }
@@ -221,12 +223,15 @@ static void read_hello(struct source *source, const bson_t *hello)
 {
     bson_iter_t at;
     const bool of_set = bson_iter_init_find(&at, hello, "setName");
+    source_copy(source->set_name, sizeof(source->set_name),
+                of_set && BSON_ITER_HOLDS_UTF8(&at) ? bson_iter_utf8(&at, NULL) : "");
     const bool of_shards = bson_iter_init_find(&at, hello, "msg") && BSON_ITER_HOLDS_UTF8(&at) &&
                            strcmp(bson_iter_utf8(&at, NULL), "isdbgrid") == 0;
     source->has_sessions = bson_iter_init_find(&at, hello, "logicalSessionTimeoutMinutes") &&
                            !BSON_ITER_HOLDS_NULL(&at);
     const int64_t wire =
         bson_iter_init_find(&at, hello, "maxWireVersion") ? bson_iter_as_int64(&at) : 0;
+    source->is_sharded = of_shards;
     source->is_cluster = of_set || of_shards;
     source->has_snapshots = source->is_cluster && source->has_sessions && wire >= WIRE_SNAPSHOTS &&
                             !mongoc_uri_has_option(source->uri, MONGOC_URI_READCONCERNLEVEL);

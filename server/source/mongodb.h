@@ -25,7 +25,9 @@ struct source {
     bool probing;         /* no document is looked at: what fails is what was asked for */
     bool has_sessions;
     bool is_cluster;    /* a replica set or a sharded cluster: knows majority */
+    bool is_sharded;    /* the latter */
     bool has_snapshots; /* and can read several collections as of one moment */
+    char set_name[128]; /* of the replica set, or "" */
 };
 
 /* --- mongodb.c -------------------------------------------------------------------------------- */
@@ -67,6 +69,9 @@ int mongo_select_make(struct source *source, const struct source_table *table,
                       struct mongo_select *out, struct source_error *error);
 void mongo_select_free(struct mongo_select *select);
 
+/* Of a list that ends with NULL; NULL is an empty one. */
+unsigned mongo_count_names(const char *const *names);
+
 int mongo_describe(struct source *source, const struct source_table *table,
                    struct source_description *out, struct source_error *error);
 
@@ -101,6 +106,9 @@ int mongo_row_fill(struct mongo_row *row, const bson_t *document, unsigned *colu
 bool mongo_append(bson_t *to, const char *key, const struct sp_value *value);
 
 /* --- mongodb_stream.c ------------------------------------------------------------------------- */
+
+/* Appends the read concern majority to the options of a find or aggregate. */
+void mongo_append_majority(bson_t *options);
 
 int mongo_stream(struct source *source, const struct source_table *table,
                  const struct source_description *description, const struct sp_value *since,

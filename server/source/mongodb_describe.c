@@ -132,7 +132,7 @@ static int add_column(const struct source_table *table, const char *name, bool n
     return SP_OK;
 }
 
-static unsigned count_names(const char *const *names)
+unsigned mongo_count_names(const char *const *names)
 {
     unsigned count = 0;
     while (names && names[count])
@@ -143,7 +143,7 @@ static unsigned count_names(const char *const *names)
 static int make_columns(const struct source_table *table, struct source_description *out,
                         struct source_error *error)
 {
-    const unsigned most = count_names(table->key) + count_names(table->fields) + 2;
+    const unsigned most = mongo_count_names(table->key) + mongo_count_names(table->fields) + 2;
     int status = source_description_alloc(out, most, error);
     out->column_count = 0;
     for (const char *const *k = table->key; k && *k && status == SP_OK; k++)
@@ -194,7 +194,8 @@ static int check_exists(struct source *source, const struct source_table *table,
         *error = failed;
         return status;
     }
-    const struct source_names all = {count_names((const char *const *)names.list), name_at, &names};
+    const struct source_names all = {mongo_count_names((const char *const *)names.list), name_at,
+                                     &names};
     if (source_name_find(&all, select->collection) < 0) {
         char list[SOURCE_ERROR_BYTES / 2];
         source_names_list(&all, list, sizeof(list));
@@ -244,8 +245,9 @@ static void end_cursor(struct source *source, const struct mongo_select *select,
     bson_t reply;
     bson_t *command =
         BCON_NEW("killCursors", BCON_UTF8(select->collection), "cursors", "[", BCON_INT64(id), "]");
-    mongoc_client_read_command_with_opts(source->client, select->database, command, NULL, options,
-                                         &reply, NULL);
+    mongoc_client_command_with_opts(source->client, select->database, command,
+                                    mongoc_client_get_read_prefs(source->client), options, &reply,
+                                    NULL);
     bson_destroy(&reply);
     bson_destroy(command);
 }
@@ -292,8 +294,9 @@ static void estimate(struct source *source, const struct mongo_select *select,
     if (select->filter || select->pipeline)
         return;
     bson_t *command = BCON_NEW("collStats", BCON_UTF8(select->collection));
-    if (mongoc_client_read_command_with_opts(source->client, select->database, command, NULL, NULL,
-                                             &reply, NULL)) {
+    if (mongoc_client_command_with_opts(source->client, select->database, command,
+                                        mongoc_client_get_read_prefs(source->client), NULL, &reply,
+                                        NULL)) {
         out->row_estimate = number_of(&reply, "count");
         out->byte_estimate = select->projection ? -1 : number_of(&reply, "size");
     }

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "alloc/clock.h"
+#include "alloc/fnv.h"
 #include "server/source/mongodb_feed.h"
 
 #define TOLD_EVERY_MS 1000
@@ -117,22 +118,14 @@ static bool take_document(const bson_iter_t *at, bson_t *out)
     return bson_init_static(out, data, bytes);
 }
 
-/* FNV-1a. */
-static uint64_t mix(uint64_t hash, const void *data, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++)
-        hash = (hash ^ ((const unsigned char *)data)[i]) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
 static void take_transaction(const bson_iter_t *at, struct event *event)
 {
     bson_t session;
     const int64_t number = bson_iter_as_int64(at);
     if (strcmp(bson_iter_key(at), "txnNumber") == 0)
-        event->transaction = mix(event->transaction, &number, sizeof(number));
+        event->transaction = fnv_bytes(event->transaction, &number, sizeof(number));
     else if (take_document(at, &session))
-        event->transaction = mix(event->transaction, bson_get_data(&session), session.len);
+        event->transaction = fnv_bytes(event->transaction, bson_get_data(&session), session.len);
     event->has_transaction = true;
 }
 
@@ -171,7 +164,7 @@ static void take_field(const bson_iter_t *at, struct event *event)
 static bool read_event(const bson_iter_t *events, struct event *event)
 {
     bson_iter_t at;
-    *event = (struct event){.operation = "", .transaction = UINT64_C(0xcbf29ce484222325)};
+    *event = (struct event){.operation = "", .transaction = FNV_START};
     if (!BSON_ITER_HOLDS_DOCUMENT(events) || !bson_iter_recurse(events, &at))
         return false;
     while (bson_iter_next(&at))
@@ -199,59 +192,83 @@ static bool is_of(const struct mongo_feed *feed, unsigned i, const struct event 
 }
 
 static int put_document(struct mongo_feed *feed, unsigned i, const bson_t *document,
-                        const struct source_feed_sink *sink)
+                        const struct source_feed_sink *sink, struct source_error *error)
 {
     struct mongo_row *row = &feed->tables[i].row;
     const char *why = NULL;
     unsigned column = 0;
-    const int status = mongo_row_fill(row, document, &column, &why);
-    if (status != SP_OK)
-        return status;
+    if (mongo_row_fill(row, document, &column, &why) != SP_OK)
+        return source_no_memory(error);
     return why ? sink->bad_row(sink->context, i, row->values, column, why)
                : sink->put(sink->context, i, NULL, row->values, NULL);
 }
 
 static int remove_key(struct mongo_feed *feed, unsigned i, const bson_t *key,
-                      const struct source_feed_sink *sink)
+                      const struct source_feed_sink *sink, struct source_error *error)
 {
     struct mongo_row *row = &feed->tables[i].row;
     const char *why = NULL;
     unsigned column = 0;
-    const int status = mongo_row_fill(row, key, &column, &why);
-    if (status != SP_OK || row->values[0].is_null)
-        return status;
+    if (mongo_row_fill(row, key, &column, &why) != SP_OK)
+        return source_no_memory(error);
+    if (row->values[0].is_null)
+        return SP_OK;
     return sink->remove(sink->context, i, &row->values[0]);
+}
+
+static bson_t *key_and_filter(const bson_t *key, const bson_t *filter)
+{
+    return filter ? BCON_NEW("$and", "[", BCON_DOCUMENT(key), BCON_DOCUMENT(filter), "]")
+                  : bson_copy(key);
+}
+
+/* Of the stream's own server and session, so never an older state than that of the event. */
+static bool look_up_options(struct source *source, const struct mongo_followed *followed,
+                            bson_t *options, bson_error_t *why)
+{
+    BSON_APPEND_INT64(options, "limit", 1);
+    if (followed->select.projection)
+        BSON_APPEND_DOCUMENT(options, "projection", followed->select.projection);
+    if (source->is_cluster)
+        mongo_append_majority(options);
+    return mongo_feed_options(source, options, why);
+}
+
+static int take_found(struct source *source, unsigned i, const bson_t *key, mongoc_cursor_t *cursor,
+                      const struct source_feed_sink *sink, struct source_error *error)
+{
+    bson_error_t why = {0};
+    const bson_t *document;
+    if (mongoc_cursor_next(cursor, &document))
+        return put_document(source->feed, i, document, sink, error);
+    if (mongoc_cursor_error(cursor, &why))
+        return mongo_failed(source, &source->feed->tables[i].table, &why, error);
+    return remove_key(source->feed, i, key, sink, error);
 }
 
 /* The document as the table has it, now. */
 static int look_up(struct source *source, unsigned i, const bson_t *key,
                    const struct source_feed_sink *sink, struct source_error *error)
 {
-    struct mongo_feed *feed = source->feed;
-    const struct mongo_followed *followed = &feed->tables[i];
+    const struct mongo_followed *followed = &source->feed->tables[i];
+    const struct mongo_select *select = &followed->select;
     bson_error_t why = {0};
-    const bson_t *document;
     bson_t options = BSON_INITIALIZER;
-    bson_t *filter = followed->select.filter ? BCON_NEW("$and", "[", BCON_DOCUMENT(key),
-                                                        BCON_DOCUMENT(followed->select.filter), "]")
-                                             : bson_copy(key);
-    BSON_APPEND_INT64(&options, "limit", 1);
-    if (followed->select.projection)
-        BSON_APPEND_DOCUMENT(&options, "projection", followed->select.projection);
-    mongoc_collection_t *collection = mongoc_client_get_collection(
-        source->client, followed->select.database, followed->select.collection);
-    mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(collection, filter, &options, NULL);
-    const bool found = mongoc_cursor_next(cursor, &document);
+    source->deadline_ms = clock_ms() + MONGO_ANSWER_MS;
     int status = SP_OK;
-    if (found)
-        status = put_document(feed, i, document, sink);
-    else if (mongoc_cursor_error(cursor, &why))
+    if (!look_up_options(source, followed, &options, &why)) {
         status = mongo_failed(source, &followed->table, &why, error);
-    else
-        status = remove_key(feed, i, key, sink);
-    mongoc_cursor_destroy(cursor);
-    mongoc_collection_destroy(collection);
-    bson_destroy(filter);
+    } else {
+        bson_t *filter = key_and_filter(key, select->filter);
+        mongoc_collection_t *collection =
+            mongoc_client_get_collection(source->client, select->database, select->collection);
+        mongoc_cursor_t *cursor =
+            mongoc_collection_find_with_opts(collection, filter, &options, NULL);
+        status = take_found(source, i, key, cursor, sink, error);
+        mongoc_cursor_destroy(cursor);
+        mongoc_collection_destroy(collection);
+        bson_destroy(filter);
+    }
     bson_destroy(&options);
     return status;
 }
@@ -273,11 +290,11 @@ static int deliver_change(struct source *source, unsigned i, const struct event 
     const bool has_key = (event->has_key && take_key(&event->key, &key)) ||
                          (event->has_document && take_key(&event->document, &key));
     if (is_delete && has_key)
-        status = remove_key(feed, i, &key, sink);
+        status = remove_key(feed, i, &key, sink, error);
     else if (feed->tables[i].looks_up && has_key)
         status = look_up(source, i, &key, sink, error);
     else if (!is_delete && event->has_document && has_key)
-        status = put_document(feed, i, &event->document, sink);
+        status = put_document(feed, i, &event->document, sink, error);
     bson_destroy(&key);
     return status;
 }
@@ -394,6 +411,11 @@ int mongo_events_deliver(struct source *source, const struct source_feed_sink *s
     return SP_OK;
 }
 
+bool mongo_idle_due(const struct mongo_feed *feed, uint64_t at_ms)
+{
+    return at_ms >= feed->told_ms + TOLD_EVERY_MS;
+}
+
 bool mongo_events_pause(struct mongo_feed *feed, const struct source_feed_sink *sink,
                         const bson_t *token)
 {
@@ -404,7 +426,7 @@ bool mongo_events_pause(struct mongo_feed *feed, const struct source_feed_sink *
         return false;
     if (feed->snapshot_due && !feed->pending && !finish_snapshot(feed, sink))
         return false;
-    if (feed->pending || clock_ms() < feed->told_ms + TOLD_EVERY_MS)
+    if (feed->pending || !mongo_idle_due(feed, clock_ms()))
         return true;
-    return tell(feed, sink, FEED_IDLE, 0);
+    return tell(feed, sink, FEED_IDLE, feed->idle_at_us);
 }

@@ -8,14 +8,15 @@
  * connection, and do not say what has arrived already and what has yet to be waited for. A getMore
  * waits at the server for the first event and brings all that are there.
  *
- * A snapshot's position is the cluster's time before it is begun; where the server does not tell
- * that time (which MongoDB does from 3.6 on) it is the server's clock, cut to a second. Both are
- * early rather than late, and what was read already is delivered again. FEED_SNAPSHOT is reached
- * by the first event that is later than the end of the reading, or when the server has nothing to
- * send.
+ * A snapshot's position is the time of the last write that a majority of the members has, asked for
+ * before it is begun, since rows are read as a majority has them; where the server does not tell
+ * that time it is what it has applied, or its clock, cut to a second. All are early rather than
+ * late, and what was read already is delivered again. FEED_SNAPSHOT is reached by the first event
+ * that is later than the end of the reading, or when the server has nothing to send.
  *
  * Costs: a connection, and at the server a cursor that looks at every entry of the oplog. Limits:
- * the key is `_id`, since a deletion names nothing else. An event above 16 MiB ends a stream.
+ * the key is `_id`, since a deletion names nothing else. An event above 16 MiB ends a stream: all
+ * is read again.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,7 @@
 #include "alloc/clock.h"
 #include "server/source/mongodb_feed.h"
 
-#define GRACE_MS      10000 /* what a server may take for an answer beyond what it was asked to wait */
+#define SCAN_MS       60000 /* what a getMore may take beyond its wait: it may have much to pass over */
 #define AWAIT_MOST_MS 1000
 #define AT_ONCE_MS    1  /* for the end of a transaction, which has arrived already */
 #define PAUSE_MS      10 /* between questions to a server that does not wait */
@@ -36,6 +37,7 @@ static bool is_lost(const bson_error_t *why)
                                      260 /* InvalidResumeToken */,
                                      280 /* ChangeStreamFatalError */,
                                      286 /* ChangeStreamHistoryLost */,
+                                     10334 /* BSONObjectTooLarge: an event that cannot be sent */,
                                      40576 /* resume not possible */,
                                      40585 /* resume token not found */,
                                      40615 /* likewise */};
@@ -54,9 +56,9 @@ static const char *database_of(const struct mongo_feed *feed)
     return feed->scope == MONGO_CLUSTER ? "admin" : feed->tables[0].select.database;
 }
 
-static bool append_options(struct source *source, bson_t *options, bson_error_t *why)
+bool mongo_feed_options(struct source *source, bson_t *options, bson_error_t *why)
 {
-    struct mongo_feed *feed = source->feed;
+    const struct mongo_feed *feed = source->feed;
     bson_append_int32(options, "serverId", -1, (int32_t)feed->server_id);
     return !feed->session || mongoc_client_session_append(feed->session, options, why);
 }
@@ -65,7 +67,7 @@ static bool append_options(struct source *source, bson_t *options, bson_error_t 
 static bool command(struct source *source, const bson_t *what, bson_t *reply, bson_error_t *why)
 {
     bson_t options = BSON_INITIALIZER;
-    bool done = append_options(source, &options, why);
+    bool done = mongo_feed_options(source, &options, why);
     if (done)
         done = mongoc_client_command_with_opts(source->client, database_of(source->feed), what,
                                                mongoc_client_get_read_prefs(source->client),
@@ -186,25 +188,30 @@ static bool is_database_stream(const bson_t *reply)
     return strlen(name) > strlen(end) && strcmp(name + strlen(name) - strlen(end), end) == 0;
 }
 
-/* Opens the stream and keeps its first batch. `why` says why not. */
-static int open_stream(struct source *source, const char *position, bson_error_t *why,
-                       struct source_error *error)
+static int stream_failed(struct source *source, const bson_error_t *why, struct source_error *error)
+{
+    if (is_lost(why))
+        return source_fail(error, SP_ENOTFOUND, true,
+                           "source %s: the server has no changes from there on any more: %s",
+                           source->options->name, why->message);
+    return mongo_failed(source, &source->feed->tables[0].table, why, error);
+}
+
+/* Opens the stream and keeps its first batch. */
+static int open_stream(struct source *source, const char *position, struct source_error *error)
 {
     struct mongo_feed *feed = source->feed;
+    bson_error_t why = {0};
     bson_t *what = make_aggregate(feed, position);
     if (!what)
         return source_fail(error, SP_ENOTFOUND, true, "source %s: this is no position of MongoDB",
                            source->options->name);
     drop_batch(feed);
-    const bool done = command(source, what, &feed->reply, why);
+    const bool done = command(source, what, &feed->reply, &why);
     bson_destroy(what);
     if (!done) {
         bson_destroy(&feed->reply);
-        if (is_lost(why))
-            return source_fail(error, SP_ENOTFOUND, true,
-                               "source %s: the server has no changes from there on any more: %s",
-                               source->options->name, why->message);
-        return mongo_failed(source, &feed->tables[0].table, why, error);
+        return stream_failed(source, &why, error);
     }
     if (take_batch(feed))
         return SP_OK;
@@ -253,85 +260,14 @@ void mongo_feed_free(struct source *source)
     source->feed = NULL;
 }
 
-static int follow(struct source *source, const struct source_table *table,
-                  const struct source_description *description, struct mongo_followed *out,
-                  struct source_error *error)
-{
-    out->table = *table;
-    if (table->query)
-        return source_fail(error, SP_ECONFIG, false,
-                           "table %s: a change stream follows a collection, not a query",
-                           table->name);
-    if (!table->key || !table->key[0] || table->key[1] || strcmp(table->key[0], "_id") != 0)
-        return source_fail(error, SP_ECONFIG, false,
-                           "table %s: a change stream names what was deleted by its _id alone, so "
-                           "the key has to be _id",
-                           table->name);
-    int status = mongo_select_make(source, table, &out->select, error);
-    if (status == SP_OK)
-        status = source_description_alloc(&out->description, description->column_count, error);
-    if (status != SP_OK)
-        return status;
-    memcpy(out->description.columns, description->columns,
-           description->column_count * sizeof(*description->columns));
-    out->looks_up = out->select.filter || out->select.projection;
-    return mongo_row_open(&out->row, table, &out->description) == SP_OK ? SP_OK
-                                                                        : source_no_memory(error);
-}
-
-static enum mongo_scope scope_of(const struct mongo_feed *feed)
-{
-    enum mongo_scope scope = MONGO_COLLECTION;
-    const struct mongo_select *first = &feed->tables[0].select;
-    for (unsigned i = 1; i < feed->count; i++) {
-        const struct mongo_select *other = &feed->tables[i].select;
-        if (strcmp(first->database, other->database) != 0)
-            return MONGO_CLUSTER;
-        if (strcmp(first->collection, other->collection) != 0)
-            scope = MONGO_DATABASE;
-    }
-    return scope;
-}
-
-static uint64_t mix_text(uint64_t hash, const char *text)
-{
-    for (; text && *text; text++)
-        hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-    return (hash ^ 0xff) * UINT64_C(0x100000001b3);
-}
-
-static uint64_t mix_names(uint64_t hash, const char *const *names)
-{
-    for (; names && *names; names++)
-        hash = mix_text(hash, *names);
-    return mix_text(hash, NULL);
-}
-
-/* The name of the replica set, and a hash of all that says which rows there are. */
-static void name_stream(struct source *source, char *stream)
-{
-    const struct mongo_feed *feed = source->feed;
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (unsigned i = 0; i < feed->count; i++) {
-        const struct mongo_followed *f = &feed->tables[i];
-        hash = mix_text(mix_text(hash, f->table.name), f->select.database);
-        hash = mix_text(mix_text(hash, f->select.collection), f->table.where);
-        hash = mix_names(mix_names(hash, f->table.columns), f->table.fields);
-    }
-    const char *set = mongoc_uri_get_replica_set(source->uri);
-    snprintf(stream, FEED_STREAM_BYTES, "mongodb %.200s %.63s %016llx", set ? set : "-",
-             feed->tables[0].select.database, (unsigned long long)hash);
-}
-
 /* Opens a stream and ends it at once: the only way to know. */
 static int try_stream(struct source *source, struct source_error *error)
 {
     struct mongo_feed *feed = source->feed;
-    bson_error_t why = {0};
     int status = choose_server(source, error);
     source->probing = true;
     if (status == SP_OK)
-        status = open_stream(source, NULL, &why, error);
+        status = open_stream(source, NULL, error);
     source->probing = false;
     if (status == SP_OK && feed->scope != MONGO_COLLECTION && !is_database_stream(&feed->reply))
         status = source_fail(error, SP_ECONFIG, false,
@@ -352,21 +288,11 @@ static int feed_check(struct source *source, const struct source_feed_options *o
     if (status != SP_OK)
         return status;
     mongo_feed_free(source);
-    source->feed = calloc(1, sizeof(*source->feed));
-    if (!source->feed)
-        return source_no_memory(error);
-    source->feed->tables = calloc(count ? count : 1, sizeof(*source->feed->tables));
-    if (!source->feed->tables)
-        return source_no_memory(error);
-    source->feed->count = count;
-    for (unsigned i = 0; i < count && status == SP_OK; i++)
-        status = follow(source, &tables[i], descriptions[i], &source->feed->tables[i], error);
-    if (status == SP_OK) {
-        source->feed->scope = scope_of(source->feed);
-        status = try_stream(source, error);
-    }
+    status = mongo_feed_follow(source, tables, descriptions, count, error);
     if (status == SP_OK)
-        name_stream(source, stream);
+        status = try_stream(source, error);
+    if (status == SP_OK)
+        mongo_feed_name(source, stream);
     else
         mongo_feed_free(source);
     return status;
@@ -374,44 +300,67 @@ static int feed_check(struct source *source, const struct source_feed_options *o
 
 /* --- snapshots -------------------------------------------------------------------------------- */
 
-/* The cluster's time of a reply, or by the server's clock. False: it says neither. */
-static bool time_of(const bson_t *reply, uint64_t *time)
+/* What a hello says of the time. */
+struct moment {
+    uint64_t committed; /* what a majority has: what a snapshot holds at least; 0: not told */
+    uint64_t applied;   /* what the server has, which may be rolled back; 0: not told */
+    int64_t clock_ms;   /* the server's clock; 0: not told */
+};
+
+static uint64_t timestamp_at(const bson_t *reply, const char *path)
 {
-    bson_iter_t at;
+    bson_iter_t start, at;
     uint32_t seconds, count;
-    if (bson_iter_init_find(&at, reply, "operationTime") && BSON_ITER_HOLDS_TIMESTAMP(&at)) {
-        bson_iter_timestamp(&at, &seconds, &count);
-        *time = (uint64_t)seconds << 32 | count;
-        return true;
-    }
-    if (!bson_iter_init_find(&at, reply, "localTime") || !BSON_ITER_HOLDS_DATE_TIME(&at))
-        return false;
-    *time = (uint64_t)(bson_iter_date_time(&at) / 1000) << 32;
-    return true;
+    if (!bson_iter_init(&start, reply) || !bson_iter_find_descendant(&start, path, &at) ||
+        !BSON_ITER_HOLDS_TIMESTAMP(&at))
+        return 0;
+    bson_iter_timestamp(&at, &seconds, &count);
+    return (uint64_t)seconds << 32 | count;
 }
 
-static int ask_time(struct source *source, uint64_t *time, struct source_error *error)
+static int ask_time(struct source *source, struct moment *out, struct source_error *error)
 {
     bson_t reply;
+    bson_iter_t at;
     bson_t *hello = BCON_NEW("isMaster", BCON_INT32(1));
-    int status = mongo_command(source, NULL, database_of(source->feed), hello, &reply, error);
-    if (status == SP_OK && !time_of(&reply, time))
-        status = source_fail(error, SP_ESOURCE, true, "source %s: the server does not say its time",
-                             source->options->name);
+    source->deadline_ms = clock_ms() + MONGO_ANSWER_MS;
+    const int status = mongo_command(source, NULL, database_of(source->feed), hello, &reply, error);
+    *out = (struct moment){.committed = timestamp_at(&reply, "lastWrite.majorityOpTime.ts"),
+                           .applied = timestamp_at(&reply, "operationTime")};
+    if (bson_iter_init_find(&at, &reply, "localTime") && BSON_ITER_HOLDS_DATE_TIME(&at))
+        out->clock_ms = bson_iter_date_time(&at);
     bson_destroy(&reply);
     bson_destroy(hello);
-    return status;
+    if (status != SP_OK || out->applied || out->clock_ms)
+        return status;
+    return source_fail(error, SP_ESOURCE, true, "source %s: the server does not say its time",
+                       source->options->name);
+}
+
+/* A time that a snapshot begun now contains: rows are read as a majority has them. */
+static uint64_t early(const struct moment *now)
+{
+    if (now->committed)
+        return now->committed;
+    return now->applied ? now->applied : (uint64_t)(now->clock_ms / 1000) << 32;
+}
+
+/* A time that no read before was later than. By the server's clock alone, what came in the rest of
+ * the second was read or is told again. */
+static uint64_t late(const struct moment *now)
+{
+    return now->applied ? now->applied : (uint64_t)(now->clock_ms / 1000) << 32 | UINT32_MAX;
 }
 
 static int feed_snapshot(struct source *source, char *position, struct source_error *error)
 {
     struct mongo_feed *feed = source->feed;
-    uint64_t now = 0;
+    struct moment now;
     int status = mongo_call_begin(source, error);
-    if (status == SP_OK && !feed->cursor) {
+    if (status == SP_OK && !feed->cursor && !feed->reopen) {
         status = ask_time(source, &now, error);
-        snprintf(feed->position, sizeof(feed->position), "t:%u:%u", (unsigned)(now >> 32),
-                 (unsigned)now);
+        snprintf(feed->position, sizeof(feed->position), "t:%u:%u", (unsigned)(early(&now) >> 32),
+                 (unsigned)early(&now));
     }
     if (status == SP_OK)
         status = mongo_begin(source, error);
@@ -422,7 +371,8 @@ static int feed_snapshot(struct source *source, char *position, struct source_er
     return SP_OK;
 }
 
-/* By the server's clock alone, what came in the rest of the second was read or is told again. */
+/* A cursor of which nothing was asked for the time of a snapshot may be gone, so the stream is
+ * opened anew: what it has sent for a transaction that goes on, comes again. */
 int mongo_feed_read(struct source *source, struct source_error *error)
 {
     struct mongo_feed *feed = source->feed;
@@ -430,29 +380,38 @@ int mongo_feed_read(struct source *source, struct source_error *error)
         return SP_OK;
     feed->reading = false;
     feed->snapshot_due = true;
-    const int status = ask_time(source, &feed->read_until, error);
-    if ((uint32_t)feed->read_until == 0)
-        feed->read_until |= UINT32_MAX;
+    if (feed->cursor) {
+        close_stream(source);
+        feed->reopen = true;
+    }
+    struct moment now;
+    const int status = ask_time(source, &now, error);
+    feed->read_until = late(&now);
     return status;
 }
 
 /* --- following ----------------------------------------------------------------------------------
  */
 
-static int feed_start(struct source *source, const char *position, struct source_error *error)
+/* From the position that was reached. To find it, the server may have to read all of its oplog,
+ * for which there is no limit: cancel ends it, and the connection's end. */
+static int open_from_position(struct source *source, struct source_error *error)
 {
     struct mongo_feed *feed = source->feed;
-    bson_error_t why = {0};
+    source->deadline_ms = 0;
+    feed->reopen = feed->pending = feed->in_transaction = false;
+    return open_stream(source, feed->position, error);
+}
+
+static int feed_start(struct source *source, const char *position, struct source_error *error)
+{
     int status = mongo_call_begin(source, error);
     if (status == SP_OK)
         status = choose_server(source, error);
-    if (status == SP_OK)
-        status = open_stream(source, position, &why, error);
-    if (status == SP_OK) {
-        source_copy(feed->position, sizeof(feed->position), position);
-        feed->pending = feed->in_transaction = false;
-    }
-    return status;
+    if (status != SP_OK)
+        return status;
+    source_copy(source->feed->position, FEED_POSITION_BYTES, position);
+    return open_from_position(source, error);
 }
 
 static int get_more(struct source *source, int await_ms, struct source_error *error)
@@ -467,11 +426,12 @@ static int get_more(struct source *source, int await_ms, struct source_error *er
     bson_t *what = BCON_NEW("getMore", BCON_INT64(feed->cursor), "collection", BCON_UTF8(name),
                             "maxTimeMS", BCON_INT64(await_ms));
     drop_batch(feed);
+    source->deadline_ms = clock_ms() + (uint64_t)await_ms + SCAN_MS;
     const bool done = command(source, what, &feed->reply, &why);
     bson_destroy(what);
     if (!done) {
         bson_destroy(&feed->reply);
-        return mongo_failed(source, NULL, &why, error);
+        return stream_failed(source, &why, error);
     }
     if (take_batch(feed))
         return SP_OK;
@@ -498,6 +458,18 @@ static int least(int a, int b)
     return a < b ? a : b;
 }
 
+/* If the place where nothing happens may have to be told: of which moment that is. */
+static int note_idle(struct source *source, int await_ms, struct source_error *error)
+{
+    struct mongo_feed *feed = source->feed;
+    struct moment now = {0};
+    int status = SP_OK;
+    if (!feed->in_transaction && mongo_idle_due(feed, clock_ms() + (uint64_t)await_ms))
+        status = ask_time(source, &now, error);
+    feed->idle_at_us = now.clock_ms * 1000;
+    return status;
+}
+
 /* Waits for a batch that has something, until then at most; tells what empty ones say. */
 static int await_batch(struct source *source, uint64_t until_ms,
                        const struct source_feed_sink *sink, bool *stop, struct source_error *error)
@@ -508,15 +480,17 @@ static int await_batch(struct source *source, uint64_t until_ms,
         const uint64_t begun = clock_ms();
         const int left = waker_left_ms(until_ms);
         const int await =
-            feed->pending ? AT_ONCE_MS : least(left ? left : AT_ONCE_MS, AWAIT_MOST_MS);
-        const int status = get_more(source, await, error);
+            feed->in_transaction ? AT_ONCE_MS : least(left ? left : AT_ONCE_MS, AWAIT_MOST_MS);
+        int status = note_idle(source, await, error);
+        if (status == SP_OK)
+            status = get_more(source, await, error);
         bson_t token;
         if (status != SP_OK || feed->has_event)
             return status;
-        const bool was_pending = feed->pending;
+        const bool was_in_transaction = feed->in_transaction;
         *stop = !mongo_events_pause(feed, sink, empty_token(feed, &token) ? &token : NULL) ||
                 waker_left_ms(until_ms) == 0;
-        if (*stop || was_pending || clock_ms() - begun >= (uint64_t)least(await, PAUSE_MS))
+        if (*stop || was_in_transaction || clock_ms() - begun >= (uint64_t)least(await, PAUSE_MS))
             continue;
         waker_poll(&source->waker, -1, 0, least(PAUSE_MS, waker_left_ms(until_ms)));
     }
@@ -530,7 +504,8 @@ static int feed_next(struct source *source, uint32_t timeout_ms,
     const uint64_t until_ms = clock_ms() + timeout_ms;
     bool stop = false;
     int status = mongo_call_begin(source, error);
-    source->deadline_ms = until_ms + GRACE_MS;
+    if (status == SP_OK && feed->reopen)
+        status = open_from_position(source, error);
     if (status == SP_OK && !feed->has_event)
         status = await_batch(source, until_ms, sink, &stop, error);
     if (status == SP_OK && !stop)

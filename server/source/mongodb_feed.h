@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * mongodb_feed.h - what the two files of MongoDB's change feed share.
+ * mongodb_feed.h - what the files of MongoDB's change feed share.
  */
 #ifndef SIDEPOND_SOURCE_MONGODB_FEED_H
 #define SIDEPOND_SOURCE_MONGODB_FEED_H
@@ -8,12 +8,15 @@
 #include "server/source/mongodb.h"
 #include "sidepond/source_feed.h"
 
+#define MONGO_ANSWER_MS 10000 /* what a server may take for an answer */
+
 /* One table that is followed. */
 struct mongo_followed {
     struct source_table table;
     struct source_description description;
     struct mongo_select select;
     struct mongo_row row;
+    uint64_t uuid; /* a hash of the collection's; 0: the server does not tell it */
     bool looks_up; /* documents are asked for with the table's filter and projection */
 };
 
@@ -27,6 +30,7 @@ struct mongo_feed {
     mongoc_client_session_t *session; /* of the stream; NULL where the server has none */
     uint32_t server_id;
     int64_t cursor; /* 0: the stream is not open */
+    bool reopen;    /* it is to be opened anew, from the position on */
 
     bson_t reply; /* the last batch, if has_reply */
     bool has_reply;
@@ -35,6 +39,7 @@ struct mongo_feed {
 
     char position[FEED_POSITION_BYTES]; /* up to where all has been told */
     uint64_t told_ms;                   /* when the position was told last */
+    int64_t idle_at_us; /* the server's clock before the running getMore; 0: not asked */
 
     bool pending; /* what was delivered has not been told yet: of an open transaction, or its
                      position is too long */
@@ -48,6 +53,22 @@ struct mongo_feed {
     uint64_t read_until; /* the cluster's time when the reading ended: seconds, and a count */
 };
 
+/* --- mongodb_feed.c --------------------------------------------------------------------------- */
+
+/* Appends server and session of the stream to a command's options. */
+bool mongo_feed_options(struct source *source, bson_t *options, bson_error_t *why);
+
+/* --- mongodb_feed_check.c --------------------------------------------------------------------- */
+
+/* Makes source->feed of these tables, or says why they cannot be followed; it is to be freed also
+ * then. */
+int mongo_feed_follow(struct source *source, const struct source_table *tables,
+                      const struct source_description *const *descriptions, unsigned count,
+                      struct source_error *error);
+
+/* The name of the stream, of FEED_STREAM_BYTES. */
+void mongo_feed_name(const struct source *source, char *stream);
+
 /* --- mongodb_event.c -------------------------------------------------------------------------- */
 
 /* Delivers what is there of the batch. `*stop`: the receiver wants no more now. */
@@ -57,6 +78,9 @@ int mongo_events_deliver(struct source *source, const struct source_feed_sink *s
 /* The batch was empty: tells of what is complete by that. `token` may be NULL. */
 bool mongo_events_pause(struct mongo_feed *feed, const struct source_feed_sink *sink,
                         const bson_t *token);
+
+/* Whether at that time (clock_ms) the position is to be told even if nothing has happened. */
+bool mongo_idle_due(const struct mongo_feed *feed, uint64_t at_ms);
 
 /* A position of a resume token; false if it does not fit. */
 bool mongo_position_of_token(const bson_t *token, char position[FEED_POSITION_BYTES]);

@@ -75,7 +75,7 @@ static bson_t *make_pipeline(const struct reading *r)
     return whole;
 }
 
-static void append_majority(bson_t *options)
+void mongo_append_majority(bson_t *options)
 {
     mongoc_read_concern_t *concern = mongoc_read_concern_new();
     mongoc_read_concern_set_level(concern, MONGOC_READ_CONCERN_LEVEL_MAJORITY);
@@ -98,7 +98,7 @@ static int make_options(const struct reading *r, bson_t *options, struct source_
                    ? SP_OK
                    : mongo_failed(source, r->table, &why, error);
     if (source->is_cluster && !mongoc_uri_has_option(source->uri, MONGOC_URI_READCONCERNLEVEL))
-        append_majority(options);
+        mongo_append_majority(options);
     return SP_OK;
 }
 

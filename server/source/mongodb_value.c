@@ -19,19 +19,11 @@
 
 /* --- rows ----------------------------------------------------------------------------------- */
 
-static unsigned count_names(const char *const *names)
-{
-    unsigned count = 0;
-    while (names && names[count])
-        count++;
-    return count;
-}
-
 int mongo_row_open(struct mongo_row *row, const struct source_table *table,
                    const struct source_description *description)
 {
     row->description = description;
-    row->key_count = count_names(table->key);
+    row->key_count = mongo_count_names(table->key);
     row->values = calloc(description->column_count, sizeof(*row->values));
     row->scratch = calloc(description->column_count, sizeof(*row->scratch));
     return row->values && row->scratch ? SP_OK : SP_ENOMEM;
