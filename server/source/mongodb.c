@@ -351,38 +351,6 @@ int mongo_end(struct source *source, struct source_error *error)
     return status == SP_OK && source->feed ? mongo_feed_read(source, error) : status;
 }
 
-/* --- between passes --------------------------------------------------------------------------- */
-
-/* Tells of nothing; ends early when canceled. */
-static int mongo_wait(struct source *source, uint32_t timeout_ms, bool *changed,
-                      struct source_error *error)
-{
-    const uint64_t until_ms = clock_ms() + timeout_ms;
-    *changed = false;
-    for (;;) {
-        const int left = waker_left_ms(until_ms);
-        if (waker_take(&source->waker))
-            return source_fail(error, SP_ECANCELED, true, "canceled");
-        if (left == 0)
-            return SP_OK;
-        waker_poll(&source->waker, -1, 0, left);
-    }
-}
-
-static int mongo_listen(struct source *source, const struct source_table *tables, unsigned count,
-                        struct source_error *error)
-{
-    (void)tables;
-    (void)count;
-    return mongo_call_begin(source, error);
-}
-
-static int mongo_check(struct source *source, struct source_error *error)
-{
-    const int status = mongo_call_begin(source, error);
-    return status == SP_OK ? greet(source, error) : status;
-}
-
 static void mongo_cancel(struct source *source)
 {
     waker_ask(&source->waker);
@@ -396,9 +364,6 @@ const struct source_class source_mongodb = {
     .begin = mongo_begin,
     .stream = mongo_stream,
     .end = mongo_end,
-    .listen = mongo_listen,
-    .wait = mongo_wait,
-    .check = mongo_check,
     .cancel = mongo_cancel,
     .close = mongo_close,
     .feed = &mongo_feed_class,

@@ -26,8 +26,9 @@ enum { TOKEN_TEXT = 'd', TOKEN_BYTES = 'b', TOKEN_TIME = 't' }; /* how a positio
 
 struct event {
     const char *operation;
-    bson_t token, key, document, ns; /* of ns: db and coll */
-    bool has_token, has_key, has_document, has_ns, has_transaction;
+    bson_t token, key, document;
+    bson_t ns, to; /* db and coll; to: of a rename */
+    bool has_token, has_key, has_document, has_ns, has_to, has_transaction;
     uint64_t time, transaction;
     int64_t at_us;
 };
@@ -155,6 +156,8 @@ static void take_field(const bson_iter_t *at, struct event *event)
         event->has_document = take_document(at, &event->document);
     else if (strcmp(name, "ns") == 0)
         event->has_ns = take_document(at, &event->ns);
+    else if (strcmp(name, "to") == 0)
+        event->has_to = take_document(at, &event->to);
     else if (strcmp(name, "clusterTime") == 0 || strcmp(name, "wallTime") == 0)
         take_time(at, event);
     else if (strcmp(name, "lsid") == 0 || strcmp(name, "txnNumber") == 0)
@@ -181,14 +184,22 @@ static bool holds(const bson_t *document, const char *name, const char *text)
            strcmp(bson_iter_utf8(&at, NULL), text) == 0;
 }
 
+static bool is_collection(const struct mongo_select *select, const bson_t *ns)
+{
+    return holds(ns, "db", select->database) && holds(ns, "coll", select->collection);
+}
+
 /* Whether an event is of a table. Of a stream of one collection all are. */
 static bool is_of(const struct mongo_feed *feed, unsigned i, const struct event *event)
 {
     const struct mongo_select *select = &feed->tables[i].select;
-    if (feed->scope == MONGO_COLLECTION)
+    if (feed->scope == MONGO_COLLECTION || strcmp(event->operation, "invalidate") == 0)
         return true;
-    return event->has_ns && holds(&event->ns, "db", select->database) &&
-           holds(&event->ns, "coll", select->collection);
+    if (event->has_to && is_collection(select, &event->to))
+        return true; /* renamed to its name: other documents are there now */
+    if (strcmp(event->operation, "dropDatabase") == 0)
+        return event->has_ns && holds(&event->ns, "db", select->database);
+    return event->has_ns && is_collection(select, &event->ns);
 }
 
 static int put_document(struct mongo_feed *feed, unsigned i, const bson_t *document,
@@ -320,14 +331,15 @@ static int deliver_event(struct source *source, const struct event *event,
 {
     struct mongo_feed *feed = source->feed;
     const char *end = what_ends(event->operation);
-    const bool of_all = strcmp(event->operation, "invalidate") == 0 ||
-                        strcmp(event->operation, "dropDatabase") == 0 ||
-                        strcmp(event->operation, "rename") == 0; /* also onto another one */
     int status = SP_OK;
+    if (end && event->time && event->time <= feed->read_from)
+        return SP_OK; /* before what was read, which is of the collection that came after it */
     for (unsigned i = 0; i < feed->count && status == SP_OK; i++) {
-        if (end && (of_all || is_of(feed, i, event)))
+        if (!is_of(feed, i, event))
+            continue;
+        if (end)
             status = sink->reshaped(sink->context, i, end);
-        else if (is_change(event->operation) && is_of(feed, i, event))
+        else if (is_change(event->operation))
             status = deliver_change(source, i, event, sink, error);
     }
     return status;

@@ -10,8 +10,9 @@
  *
  * A snapshot's position is the time of the last write that a majority of the members has, asked for
  * before it is begun, since rows are read as a majority has them; where the server does not tell
- * that time it is what it has applied, or its clock, cut to a second. All are early rather than
- * late, and what was read already is delivered again. FEED_SNAPSHOT is reached by the first event
+ * that time it is what it has applied, or its clock, of a replica set less some seconds. All are
+ * early rather than late, and what was read already is delivered again. All is read from the
+ * stream's own server, since another one may be behind. FEED_SNAPSHOT is reached by the first event
  * that is later than the end of the reading, or when the server has nothing to send.
  *
  * Costs: a connection, and at the server a cursor that looks at every entry of the oplog. Limits:
@@ -26,6 +27,7 @@
 #include "server/source/mongodb_feed.h"
 
 #define SCAN_MS       60000 /* what a getMore may take beyond its wait: it may have much to pass over */
+#define EARLY_S       10
 #define AWAIT_MOST_MS 1000
 #define AT_ONCE_MS    1  /* for the end of a transaction, which has arrived already */
 #define PAUSE_MS      10 /* between questions to a server that does not wait */
@@ -320,29 +322,41 @@ static uint64_t timestamp_at(const bson_t *reply, const char *path)
 
 static int ask_time(struct source *source, struct moment *out, struct source_error *error)
 {
+    bson_error_t why = {0};
     bson_t reply;
     bson_iter_t at;
     bson_t *hello = BCON_NEW("isMaster", BCON_INT32(1));
     source->deadline_ms = clock_ms() + MONGO_ANSWER_MS;
-    const int status = mongo_command(source, NULL, database_of(source->feed), hello, &reply, error);
+    const bool done = command(source, hello, &reply, &why);
     *out = (struct moment){.committed = timestamp_at(&reply, "lastWrite.majorityOpTime.ts"),
                            .applied = timestamp_at(&reply, "operationTime")};
     if (bson_iter_init_find(&at, &reply, "localTime") && BSON_ITER_HOLDS_DATE_TIME(&at))
         out->clock_ms = bson_iter_date_time(&at);
     bson_destroy(&reply);
     bson_destroy(hello);
-    if (status != SP_OK || out->applied || out->clock_ms)
-        return status;
+    if (!done)
+        return mongo_failed(source, NULL, &why, error);
+    if (out->applied || out->clock_ms)
+        return SP_OK;
     return source_fail(error, SP_ESOURCE, true, "source %s: the server does not say its time",
                        source->options->name);
 }
 
-/* A time that a snapshot begun now contains: rows are read as a majority has them. */
-static uint64_t early(const struct moment *now)
+/* What a snapshot begun now holds at least. */
+static uint64_t holds_at_least(const struct moment *now)
 {
     if (now->committed)
         return now->committed;
     return now->applied ? now->applied : (uint64_t)(now->clock_ms / 1000) << 32;
+}
+
+/* Where to follow such a snapshot from. What a set has applied, a majority may not have yet. */
+static uint64_t early(const struct source *source, const struct moment *now)
+{
+    const uint64_t time = holds_at_least(now);
+    if (now->committed || !source->is_cluster)
+        return time;
+    return time >> 32 > EARLY_S ? ((time >> 32) - EARLY_S) << 32 : 0;
 }
 
 /* A time that no read before was later than. By the server's clock alone, what came in the rest of
@@ -359,8 +373,10 @@ static int feed_snapshot(struct source *source, char *position, struct source_er
     int status = mongo_call_begin(source, error);
     if (status == SP_OK && !feed->cursor && !feed->reopen) {
         status = ask_time(source, &now, error);
-        snprintf(feed->position, sizeof(feed->position), "t:%u:%u", (unsigned)(early(&now) >> 32),
-                 (unsigned)early(&now));
+        feed->read_from = holds_at_least(&now);
+        const uint64_t from = early(source, &now);
+        snprintf(feed->position, sizeof(feed->position), "t:%u:%u", (unsigned)(from >> 32),
+                 (unsigned)from);
     }
     if (status == SP_OK)
         status = mongo_begin(source, error);

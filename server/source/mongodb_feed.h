@@ -48,6 +48,7 @@ struct mongo_feed {
     char pending_position[FEED_POSITION_BYTES]; /* or "" */
     int64_t pending_at_us;
 
+    uint64_t read_from;  /* the time of the position, if it is that of a first snapshot; else 0 */
     bool reading;        /* a snapshot is open */
     bool snapshot_due;   /* FEED_SNAPSHOT is to be told */
     uint64_t read_until; /* the cluster's time when the reading ended: seconds, and a count */

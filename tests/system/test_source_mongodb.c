@@ -398,19 +398,6 @@ static void test_late(struct fixture *f)
     f->options.connect_timeout_ms = 5000;
 }
 
-static void test_wait(struct fixture *f)
-{
-    struct source_canceler canceler;
-    bool changed = true;
-    open_source(f);
-    assert_int_equal(f->class->check(f->source, &f->error), SP_OK);
-    assert_int_equal(f->class->wait(f->source, 1, &changed, &f->error), SP_OK);
-    assert_false(changed);
-    source_canceler_start(&canceler, f->class, f->source, 10);
-    assert_int_equal(f->class->wait(f->source, 60000, &changed, &f->error), SP_ECANCELED);
-    source_canceler_join(&canceler);
-}
-
 /* --- connecting ---------------------------------------------------------------------------------
  */
 
@@ -446,7 +433,6 @@ static void test_tls(struct fixture *f)
     snprintf(dsn, sizeof(dsn), "%stest?tls=true&tlsCAFile=%s", uri, cert);
     f->options.dsn = dsn;
     open_source(f);
-    assert_int_equal(f->class->check(f->source, &f->error), SP_OK);
     f->class->close(f->source);
     f->source = NULL;
     snprintf(dsn, sizeof(dsn), "%stest?tls=true", uri);
@@ -502,7 +488,6 @@ BOTH(test_wrong)
 BOTH(test_database)
 BOTH(test_cancel)
 BOTH(test_late)
-BOTH(test_wait)
 BOTH(test_uris)
 BOTH(test_tls)
 
@@ -531,8 +516,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TESTS(test_ids),    TESTS(test_description), TESTS(test_fields), TESTS(test_selection),
         TESTS(test_since),  TESTS(test_many),        TESTS(test_wrong),  TESTS(test_database),
-        TESTS(test_cancel), TESTS(test_late),        TESTS(test_wait),   TESTS(test_uris),
-        TESTS(test_tls),
+        TESTS(test_cancel), TESTS(test_late),        TESTS(test_uris),   TESTS(test_tls),
     };
     return cmocka_run_group_tests(tests, connect_servers, disconnect_servers);
 }
