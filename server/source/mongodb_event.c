@@ -232,10 +232,12 @@ static int look_up(struct source *source, unsigned i, const bson_t *key,
     bson_error_t why = {0};
     const bson_t *document;
     bson_t options = BSON_INITIALIZER;
+    source->deadline_ms = clock_ms() + FEED_GRACE_MS;
     bson_t *filter = followed->select.filter ? BCON_NEW("$and", "[", BCON_DOCUMENT(key),
                                                         BCON_DOCUMENT(followed->select.filter), "]")
                                              : bson_copy(key);
     BSON_APPEND_INT64(&options, "limit", 1);
+    bson_append_int32(&options, "serverId", -1, (int32_t)feed->server_id);
     if (followed->select.projection)
         BSON_APPEND_DOCUMENT(&options, "projection", followed->select.projection);
     mongoc_collection_t *collection = mongoc_client_get_collection(

@@ -8,11 +8,11 @@
  * connection, and do not say what has arrived already and what has yet to be waited for. A getMore
  * waits at the server for the first event and brings all that are there.
  *
- * A snapshot's position is the cluster's time before it is begun; where the server does not tell
- * that time (which MongoDB does from 3.6 on) it is the server's clock, cut to a second. Both are
- * early rather than late, and what was read already is delivered again. FEED_SNAPSHOT is reached
- * by the first event that is later than the end of the reading, or when the server has nothing to
- * send.
+ * A snapshot's position is the time of what a majority of the replica set has, before it is begun;
+ * where the server does not tell that, its latest time or clock less some seconds. That is early
+ * rather than late, and what was read already is delivered again. All is read from the stream's own
+ * server, since another one may be behind. FEED_SNAPSHOT is reached by the first event that is
+ * later than the end of the reading, or when the server has nothing to send.
  *
  * Costs: a connection, and at the server a cursor that looks at every entry of the oplog. Limits:
  * the key is `_id`, since a deletion names nothing else. An event above 16 MiB ends a stream.
@@ -24,7 +24,7 @@
 #include "alloc/clock.h"
 #include "server/source/mongodb_feed.h"
 
-#define GRACE_MS      10000 /* what a server may take for an answer beyond what it was asked to wait */
+#define EARLY_S       10
 #define AWAIT_MOST_MS 1000
 #define AT_ONCE_MS    1  /* for the end of a transaction, which has arrived already */
 #define PAUSE_MS      10 /* between questions to a server that does not wait */
@@ -374,28 +374,60 @@ static int feed_check(struct source *source, const struct source_feed_options *o
 
 /* --- snapshots -------------------------------------------------------------------------------- */
 
-/* The cluster's time of a reply, or by the server's clock. False: it says neither. */
-static bool time_of(const bson_t *reply, uint64_t *time)
+static bool take_time(const bson_iter_t *at, uint64_t *time)
+{
+    uint32_t seconds, count;
+    if (!BSON_ITER_HOLDS_TIMESTAMP(at))
+        return false;
+    bson_iter_timestamp(at, &seconds, &count);
+    *time = (uint64_t)seconds << 32 | count;
+    return true;
+}
+
+/* Of what a majority has: what is read afterwards has all of it. False: it is not known. */
+static bool majority_time(const bson_t *reply, uint64_t *time)
+{
+    bson_iter_t start, at;
+    return bson_iter_init(&start, reply) &&
+           bson_iter_find_descendant(&start, "lastWrite.majorityOpTime.ts", &at) &&
+           take_time(&at, time);
+}
+
+/* Of the last that this server has done; or by its clock. False: it says neither. */
+static bool latest_time(const bson_t *reply, uint64_t *time)
 {
     bson_iter_t at;
-    uint32_t seconds, count;
-    if (bson_iter_init_find(&at, reply, "operationTime") && BSON_ITER_HOLDS_TIMESTAMP(&at)) {
-        bson_iter_timestamp(&at, &seconds, &count);
-        *time = (uint64_t)seconds << 32 | count;
+    if (bson_iter_init_find(&at, reply, "operationTime") && take_time(&at, time))
         return true;
-    }
     if (!bson_iter_init_find(&at, reply, "localTime") || !BSON_ITER_HOLDS_DATE_TIME(&at))
         return false;
     *time = (uint64_t)(bson_iter_date_time(&at) / 1000) << 32;
     return true;
 }
 
-static int ask_time(struct source *source, uint64_t *time, struct source_error *error)
+/* By another time than that of the majority it is not known what a reading will have: then from
+ * some seconds before. */
+static bool early_time(const bson_t *reply, uint64_t *time)
 {
+    if (majority_time(reply, time))
+        return true;
+    if (!latest_time(reply, time))
+        return false;
+    *time = *time >> 32 > EARLY_S ? (*time >> 32) - EARLY_S : 0;
+    *time <<= 32;
+    return true;
+}
+
+static int ask_time(struct source *source, bool (*time_of)(const bson_t *, uint64_t *),
+                    uint64_t *time, struct source_error *error)
+{
+    bson_error_t why = {0};
     bson_t reply;
     bson_t *hello = BCON_NEW("isMaster", BCON_INT32(1));
-    int status = mongo_command(source, NULL, database_of(source->feed), hello, &reply, error);
-    if (status == SP_OK && !time_of(&reply, time))
+    int status = SP_OK;
+    if (!command(source, hello, &reply, &why))
+        status = mongo_failed(source, NULL, &why, error);
+    else if (!time_of(&reply, time))
         status = source_fail(error, SP_ESOURCE, true, "source %s: the server does not say its time",
                              source->options->name);
     bson_destroy(&reply);
@@ -409,7 +441,7 @@ static int feed_snapshot(struct source *source, char *position, struct source_er
     uint64_t now = 0;
     int status = mongo_call_begin(source, error);
     if (status == SP_OK && !feed->cursor) {
-        status = ask_time(source, &now, error);
+        status = ask_time(source, early_time, &now, error);
         snprintf(feed->position, sizeof(feed->position), "t:%u:%u", (unsigned)(now >> 32),
                  (unsigned)now);
     }
@@ -430,7 +462,7 @@ int mongo_feed_read(struct source *source, struct source_error *error)
         return SP_OK;
     feed->reading = false;
     feed->snapshot_due = true;
-    const int status = ask_time(source, &feed->read_until, error);
+    const int status = ask_time(source, latest_time, &feed->read_until, error);
     if ((uint32_t)feed->read_until == 0)
         feed->read_until |= UINT32_MAX;
     return status;
@@ -530,7 +562,7 @@ static int feed_next(struct source *source, uint32_t timeout_ms,
     const uint64_t until_ms = clock_ms() + timeout_ms;
     bool stop = false;
     int status = mongo_call_begin(source, error);
-    source->deadline_ms = until_ms + GRACE_MS;
+    source->deadline_ms = until_ms + FEED_GRACE_MS;
     if (status == SP_OK && !feed->has_event)
         status = await_batch(source, until_ms, sink, &stop, error);
     if (status == SP_OK && !stop)

@@ -8,6 +8,9 @@
 #include "server/source/mongodb.h"
 #include "sidepond/source_feed.h"
 
+/* What a server may take for an answer beyond what it was asked to wait. */
+#define FEED_GRACE_MS 10000
+
 /* One table that is followed. */
 struct mongo_followed {
     struct source_table table;
@@ -25,8 +28,8 @@ struct mongo_feed {
     enum mongo_scope scope;
 
     mongoc_client_session_t *session; /* of the stream; NULL where the server has none */
-    uint32_t server_id;
-    int64_t cursor; /* 0: the stream is not open */
+    uint32_t server_id; /* of the stream, and of all that is read: another one may be behind */
+    int64_t cursor;     /* 0: the stream is not open */
 
     bson_t reply; /* the last batch, if has_reply */
     bool has_reply;

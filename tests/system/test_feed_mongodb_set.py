@@ -115,7 +115,8 @@ class ReplicaSetTest(unittest.TestCase):
         self.await_same(daemon)
         daemon.kill()
         self.set.commit([("shop", "users", 2, {"n": 0})])
-        self.transfer(3)
+        for amount in range(3, 6):
+            self.transfer(amount)
         self.set.forget()
         daemon.start()
         daemon.await_row("users", 2, document={"_id": 2, "n": 0})
@@ -146,6 +147,8 @@ class ReplicaSetTest(unittest.TestCase):
         self.set.rename("shop", "users", "people")
         daemon.await_state("users", "failing")
         self.set.commit([("shop", "users", 1, {"n": "again"})])
+        for _ in range(2):  # so that a majority has it
+            self.set.commit([("shop", "other", 1, {})])
         daemon.await_row("users", 1, document={"_id": 1, "n": "again"})
 
     def test_one_collection(self):
