@@ -61,6 +61,15 @@ class ReplicaSetTest(unittest.TestCase):
         self.assertIn("atClusterTime", concerns[1])
         self.assertEqual(self.set.refused, [])
 
+    def test_what_a_majority_does_not_have_yet(self):
+        """A snapshot is older than the server's latest time; what lies between is followed."""
+        self.transfer(1)
+        self.set.commit([("shop", "users", 2, {"n": 2})])
+        self.set.commit([("shop", "other", 1, {})])
+        daemon = self.daemon().start()
+        daemon.await_row("users", 2, document={"_id": 2, "n": 2})
+        self.await_same(daemon)
+
     def test_whole_transactions(self):
         """Money moves between two tables; at every version of the pond the sum is the same."""
         stop = threading.Event()
