@@ -28,9 +28,9 @@ struct mongo_feed {
     enum mongo_scope scope;
 
     mongoc_client_session_t *session; /* of the stream; NULL where the server has none */
-    uint32_t server_id;
-    int64_t cursor; /* 0: the stream is not open */
-    bool reopen;    /* it is to be opened anew, from the position on */
+    uint32_t server_id; /* of the stream, and of all that is read: another one may be behind */
+    int64_t cursor;     /* 0: the stream is not open */
+    bool reopen;        /* it is to be opened anew, from the position on */
 
     bson_t reply; /* the last batch, if has_reply */
     bool has_reply;

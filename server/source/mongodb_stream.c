@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/source/mongodb.h"
+#include "server/source/mongodb_feed.h"
 
 #define BATCH_DOCUMENTS 10000
 
@@ -93,6 +93,8 @@ static int make_options(const struct reading *r, bson_t *options, struct source_
         BSON_APPEND_INT64(options, "maxTimeMS", limit);
     if (!r->select.pipeline && r->select.projection)
         BSON_APPEND_DOCUMENT(options, "projection", r->select.projection);
+    if (source->feed)
+        bson_append_int32(options, "serverId", -1, (int32_t)source->feed->server_id);
     if (source->session)
         return mongoc_client_session_append(source->session, options, &why)
                    ? SP_OK

@@ -7,7 +7,7 @@ in two.
 
     with mongo_script.ReplicaSet() as replica_set:
         replica_set.commit([("shop", "users", 1, {"n": 1}), ("shop", "users", 2, None)])
-        replica_set.forget()       # the oplog has its last entry only
+        replica_set.forget()       # the oplog has three entries only
         replica_set.cut()          # all connections are lost
         replica_set.rename("shop", "users", "people")
         replica_set.reads          # the read concern of each find
@@ -100,19 +100,25 @@ class ReplicaSet:
             self.changed.notify_all()
 
     def forget(self):
-        """An oplog has at least its last entry, which is a transaction."""
+        """But for the last three transactions."""
         with self.changed:
-            last = self.oplog[-1]["clusterTime"]
-            self.first = next(i for i, e in enumerate(self.oplog) if e["clusterTime"] == last)
+            kept = self.versions[-3][0]
+            self.first = next(i for i, e in enumerate(self.oplog) if e["clusterTime"] >= kept)
 
     # --- commands ---
+
+    def _majority(self):
+        """The last two transactions are not yet everywhere."""
+        return self.versions[max(-3, 1 - len(self.versions))][0]
 
     def hello(self, *_):
         address = f"127.0.0.1:{self.port}"
         return {"ismaster": True, "helloOk": True, "setName": "rs0", "hosts": [address],
                 "me": address, "primary": address, "maxBsonObjectSize": 16777216,
                 "maxMessageSizeBytes": 48000000, "maxWriteBatchSize": 100000,
-                "logicalSessionTimeoutMinutes": 30, "minWireVersion": 0, "maxWireVersion": 17}
+                "logicalSessionTimeoutMinutes": 30, "minWireVersion": 0, "maxWireVersion": 17,
+                "lastWrite": {"majorityOpTime": {"ts": self._majority()},
+                              "lastWriteDate": self._majority().as_datetime()}}
 
     def list_collections(self, command):
         names = [c for (d, c) in self.collections if d == command["$db"]]
@@ -125,7 +131,7 @@ class ReplicaSet:
 
     def find(self, command):
         concern = command.get("readConcern", {})
-        at = concern.get("atClusterTime", self.versions[-1][0])
+        at = concern.get("atClusterTime", self._majority())
         if concern.get("level") != "snapshot" and "limit" not in command:
             at = self.versions[-1][0]
         collections = [c for (when, c) in self.versions if when <= at][-1]

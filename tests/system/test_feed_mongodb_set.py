@@ -61,6 +61,15 @@ class ReplicaSetTest(unittest.TestCase):
         self.assertIn("atClusterTime", concerns[1])
         self.assertEqual(self.set.refused, [])
 
+    def test_what_a_majority_does_not_have_yet(self):
+        """A snapshot is older than the server's latest time; what lies between is followed."""
+        self.transfer(1)
+        self.set.commit([("shop", "users", 2, {"n": 2})])
+        self.set.commit([("shop", "other", 1, {})])
+        daemon = self.daemon().start()
+        daemon.await_row("users", 2, document={"_id": 2, "n": 2})
+        self.await_same(daemon)
+
     def test_whole_transactions(self):
         """Money moves between two tables; at every version of the pond the sum is the same."""
         stop = threading.Event()
@@ -115,7 +124,8 @@ class ReplicaSetTest(unittest.TestCase):
         self.await_same(daemon)
         daemon.kill()
         self.set.commit([("shop", "users", 2, {"n": 0})])
-        self.transfer(3)
+        for amount in range(3, 6):
+            self.transfer(amount)
         self.set.forget()
         daemon.start()
         daemon.await_row("users", 2, document={"_id": 2, "n": 0})
@@ -146,6 +156,8 @@ class ReplicaSetTest(unittest.TestCase):
         self.set.rename("shop", "users", "people")
         daemon.await_state("users", "failing")
         self.set.commit([("shop", "users", 1, {"n": "again"})])
+        for _ in range(2):  # so that a majority has it
+            self.set.commit([("shop", "other", 1, {})])
         daemon.await_row("users", 1, document={"_id": 1, "n": "again"})
 
     def test_one_collection(self):

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <dirent.h>
 #include <mongoc/mongoc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -362,6 +363,44 @@ static void test_database(struct fixture *f)
 /* --- ending and time limits ---------------------------------------------------------------------
  */
 
+/* Whether a thread, by its directory in /proc, is stopped. */
+static bool is_stopped(const char *thread)
+{
+    char path[300], state = 0;
+    snprintf(path, sizeof(path), "%s/stat", thread);
+    FILE *file = fopen(path, "r");
+    if (file && fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+        state = 0;
+    if (file)
+        fclose(file);
+    return !file || state == 'T';
+}
+
+static bool are_stopped(pid_t pid)
+{
+    char tasks[64], thread[300];
+    bool all = true;
+    snprintf(tasks, sizeof(tasks), "/proc/%d/task", (int)pid);
+    DIR *directory = opendir(tasks);
+    assert_non_null(directory);
+    for (struct dirent *at = readdir(directory); at && all; at = readdir(directory)) {
+        snprintf(thread, sizeof(thread), "%s/%.200s", tasks, at->d_name);
+        all = at->d_name[0] == '.' || is_stopped(thread);
+    }
+    closedir(directory);
+    return all;
+}
+
+/* The server does nothing any more, none of its threads. */
+static void stop_server(const struct server *server)
+{
+    kill(server->pid, SIGSTOP);
+    const double begun = source_now_ms();
+    while (!are_stopped(server->pid))
+        if (source_now_ms() - begun > 10000)
+            fail_msg("%s does not stop", server->name);
+}
+
 static void test_cancel(struct fixture *f)
 {
     struct source_description d;
@@ -369,7 +408,7 @@ static void test_cancel(struct fixture *f)
     const struct source_table table = {.name = "t", .relation = "held", .key = NO_KEY};
     FILL(f, "held", "{\"_id\": \"1\"}");
     open_source(f);
-    kill(f->server->pid, SIGSTOP);
+    stop_server(f->server);
     const double begun = source_now_ms();
     source_canceler_start(&canceler, f->class, f->source, 50);
     const int status = f->class->describe(f->source, &table, &d, &f->error);
@@ -387,7 +426,7 @@ static void test_late(struct fixture *f)
 {
     struct source *source;
     f->options.connect_timeout_ms = 300;
-    kill(f->server->pid, SIGSTOP);
+    stop_server(f->server);
     const double begun = source_now_ms();
     const int status = f->class->open(&f->options, &source, &f->error);
     const double took = source_now_ms() - begun;
