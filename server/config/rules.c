@@ -291,9 +291,11 @@ static void check_refresh(struct rules *rules, const struct config_table *table,
         only_with_mode(rules, node, "channel", "notified");
     if (table->refresh.mode == CONFIG_REFRESH_FULL)
         only_with_mode(rules, node, "full_every", "incremental, notified or feed");
-    if (table->refresh.mode == CONFIG_REFRESH_NOTIFIED && is_mongodb(table->source))
+    const struct config_source *source = table->source;
+    if (table->refresh.mode == CONFIG_REFRESH_NOTIFIED &&
+        (is_mongodb(source) || (source && is_mariadb(source->type))))
         config_complain(rules->complaints, AT(mode),
-                        "mongodb sources cannot notify; use refresh mode feed");
+                        "%s sources cannot notify; use refresh mode feed", source->type);
     if (table->refresh.mode == CONFIG_REFRESH_FEED && table->query)
         config_complain(rules->complaints, AT(value_or_self(rules, table_node, "query")),
                         "refresh mode feed follows a relation, not a query");

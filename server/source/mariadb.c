@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * mariadb.c - MariaDB and MySQL as a source: opening it, its transactions, and being idle.
+ * mariadb.c - MariaDB and MySQL as a source: opening it, and its transactions.
  *
  * libmariadb is used without ever blocking in it (mariadb_query.c), so that cancel and deadlines
  * work while connecting, while a statement runs and while rows come. A call that is cut off leaves
@@ -10,7 +10,6 @@
  * engines without transactions (MyISAM, Aria) are read as they are at that moment.
  */
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -73,47 +72,6 @@ static int maria_end(struct source *source, struct source_error *error)
     return status;
 }
 
-/* --- being idle ----------------------------------------------------------------------------- */
-
-static int maria_listen(struct source *source, const struct source_table *tables, unsigned count,
-                        struct source_error *error)
-{
-    (void)tables;
-    if (count == 0)
-        return SP_OK;
-    return source_fail(error, SP_ECONFIG, false, "source %s: the database cannot notify",
-                       source->options->name);
-}
-
-/* Nothing is told by the server between statements but that it ends the connection. */
-static int maria_wait_idle(struct source *source, uint32_t timeout_ms, bool *changed,
-                           struct source_error *error)
-{
-    const uint64_t deadline = clock_ms() + timeout_ms;
-    *changed = false;
-    if (source->broken)
-        return maria_call_begin(source, error);
-    for (;;) {
-        const int left = waker_left_ms(deadline);
-        if (waker_take(source->wake))
-            return source_fail(error, SP_ECANCELED, true, "canceled");
-        if (left == 0)
-            return SP_OK;
-        if (waker_poll(source->wake, mysql_get_socket(source->conn), POLLIN, left)) {
-            source->broken = true;
-            return source_fail(error, SP_ESOURCE, true,
-                               "source %s: the connection was lost: the server closed it",
-                               source->options->name);
-        }
-    }
-}
-
-static int maria_check(struct source *source, struct source_error *error)
-{
-    const int status = maria_call_begin(source, error);
-    return status == SP_OK ? maria_query(source, NULL, "DO 1", NULL, error) : status;
-}
-
 static void maria_ask_cancel(struct source *source)
 {
     waker_ask(&source->waker);
@@ -127,8 +85,8 @@ static void maria_ask_cancel(struct source *source)
     {                                                                                              \
         .type = (name), .features = SOURCE_CAN_WATERMARK, .open = maria_open,                      \
         .describe = maria_describe, .begin = maria_begin, .stream = maria_stream,                  \
-        .end = maria_end, .listen = maria_listen, .wait = maria_wait_idle, .check = maria_check,   \
-        .cancel = maria_ask_cancel, .close = maria_close, .feed = &maria_feed_class,               \
+        .end = maria_end, .cancel = maria_ask_cancel, .close = maria_close,                        \
+        .feed = &maria_feed_class,                                                                 \
     }
 
 const struct source_class source_mariadb = MARIADB_CLASS("mariadb");

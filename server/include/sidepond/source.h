@@ -128,7 +128,8 @@ struct source_class {
 
     int (*end)(struct source *source, struct source_error *error);
 
-    /* Asks to be told of changes of these tables (before the first begin, so nothing is missed). */
+    /* listen, wait and check: of sources that can notify only.
+     * Asks to be told of changes of these tables (before the first begin, so nothing is missed). */
     int (*listen)(struct source *source, const struct source_table *tables, unsigned count,
                   struct source_error *error);
 
