@@ -26,10 +26,8 @@
 enum {
     SLICE_MS = 100,
     CONFIRM_EVERY_MS = 1000,
-    MEASURE_EVERY_MS = 5000,
-    WRITE_EVERY_MS = 5000,
+    WRITE_EVERY_MS = 30000,
     FRUIT_AFTER_MS = 60000,
-    LAGGING_MAX = 3,
 };
 
 /* --- making and ending ---------------------------------------------------------------------- */
@@ -100,8 +98,7 @@ static int fail_source(struct failure *failure, const struct source_error *error
     return group_source_failure(failure, error);
 }
 
-/* The rows are to be read again: at once, unless nothing came after they were the last time. */
-static void want_reload(struct group *group, enum refresh_reload reason, struct failure *failure)
+void feed_want_reload(struct group *group, enum refresh_reload reason, struct failure *failure)
 {
     struct feed *feed = group->feed;
     feed->reload = true;
@@ -119,7 +116,7 @@ static int lose_position(struct group *group, const struct source_error *error,
     fail_source(failure, error);
     snprintf(failure->text, sizeof(failure->text), "the database no longer has the position%s%s",
              error->text[0] ? ": " : "", error->text);
-    want_reload(group, REFRESH_RELOAD_LOST, failure);
+    feed_want_reload(group, REFRESH_RELOAD_LOST, failure);
     return SP_ENOTFOUND;
 }
 
@@ -167,8 +164,7 @@ static void note_possible(struct group *group)
     feed->why[0] = '\0';
 }
 
-/* Describes the tables and asks whether they can be followed. */
-static int ask(struct group *group, struct failure *failure)
+int feed_ask(struct group *group, struct failure *failure)
 {
     struct feed *feed = group->feed;
     struct source_error error = {0};
@@ -357,26 +353,12 @@ static int load(struct group *group, struct failure *failure)
 /* While the feed is not possible. What was kept for it is of no use afterwards. */
 static int fall_back(struct group *group, struct failure *failure)
 {
-    struct feed *feed = group->feed;
-    struct source_error error = {0};
     struct feed_row row;
     const struct pass_plan plan = {.context = group};
-    if (feed_position_read(group->refresh, feed->row.follower, &row)) {
-        row.position[0] = '\0';
-        int status = feed_position_put_alone(group->refresh, &row);
-        if (status != SP_OK)
-            return pass_fail_store(failure, NULL, status, "giving up the position");
-        if (!feed->class ||
-            feed->class->drop(group->connection.source, &feed->options, &error) == SP_OK)
-            feed_position_delete(group->refresh, row.follower);
-        else
-            log_limited(LOG_WARNING, "refresh", 3600,
-                        "group %s: what the database keeps for %s "
-                        "stays: %s",
-                        group->name, row.follower, error.text);
-    }
-    feed->known = false;
-    return run_pass(group, &plan, failure);
+    int status = SP_OK;
+    if (feed_position_read(group->refresh, group->feed->row.follower, &row))
+        status = feed_kept_give_up(group, &row, failure);
+    return status == SP_OK ? run_pass(group, &plan, failure) : status;
 }
 
 /* --- comparing ------------------------------------------------------------------------------- */
@@ -519,7 +501,9 @@ static int resume_or_load(struct group *group, bool *fresh, struct failure *fail
     struct feed *feed = group->feed;
     enum refresh_reload reason;
     if (find_position(group, &reason)) {
-        int status = start(group, failure);
+        int status = feed_kept_check(group, failure);
+        if (status == SP_OK)
+            status = start(group, failure);
         if (status == SP_OK)
             log_event(LOG_INFO, "refresh", "goes on following its database",
                       LOG_STR("group", group->name), LOG_STR("follower", feed->row.follower));
@@ -563,7 +547,7 @@ int feed_refresh(struct group *group, bool *fresh, struct failure *failure)
         (group->force_full || clock_ms() - feed->asked_ms >= full_every_ms(group)))
         feed->stage = FEED_UNASKED;
     if (feed->stage == FEED_UNASKED)
-        status = ask(group, failure);
+        status = feed_ask(group, failure);
     if (status == SP_OK && feed->stage == FEED_IMPOSSIBLE) {
         *fresh = true;
         status = fall_back(group, failure);
@@ -587,7 +571,7 @@ static int judge_next(struct group *group, int status, const struct source_error
     struct feed_apply *apply = &group->feed->apply;
     if (apply->status != SP_OK) { /* it was us who stopped it */
         if (apply->reload != REFRESH_RELOAD_NONE)
-            want_reload(group, apply->reload, failure);
+            feed_want_reload(group, apply->reload, failure);
         return apply->status;
     }
     if (status == SP_ENOTFOUND)
@@ -639,44 +623,6 @@ static void write_idle_position(struct group *group)
         apply->pending = true;
 }
 
-/* Too much is kept for us, and it does not become less. */
-static int judge_lag(struct group *group, uint64_t before, struct failure *failure)
-{
-    struct feed *feed = group->feed;
-    uint64_t most = group->source_config->max_lag_bytes;
-    bool beyond = most > 0 && feed->lag_bytes != UINT64_MAX && feed->lag_bytes > most;
-    feed->lagging = beyond && (feed->lagging == 0 || feed->lag_bytes >= before) ? feed->lagging + 1
-                                                                                : (beyond ? 1 : 0);
-    if (feed->lagging < LAGGING_MAX)
-        return SP_OK;
-    char size[TEXT_BYTES];
-    failure->status = SP_ESOURCE;
-    failure->kind = REFRESH_FAILURE_SOURCE;
-    snprintf(failure->text, sizeof(failure->text),
-             "the database keeps %s for follower %s, more than max_lag, and it does not become "
-             "less: that is dropped",
-             refresh_text_size(feed->lag_bytes, size), feed->row.follower);
-    feed->drop_first = true;
-    want_reload(group, REFRESH_RELOAD_LAG, failure);
-    return failure->status;
-}
-
-static int measure_lag(struct group *group, struct failure *failure)
-{
-    struct feed *feed = group->feed;
-    struct source_error error = {0};
-    uint64_t now = clock_ms();
-    uint64_t before = feed->lag_bytes;
-    uint32_t pause = group->refresh->options.feed_look_ms;
-    if (now - feed->measured_ms < (pause ? pause : MEASURE_EVERY_MS))
-        return SP_OK;
-    feed->measured_ms = now;
-    int status = feed->class->lag(group->connection.source, &feed->lag_bytes, &error);
-    if (status != SP_OK)
-        return fail_source(failure, &error);
-    return judge_lag(group, before, failure);
-}
-
 int feed_follow(struct group *group, struct failure *failure)
 {
     struct feed *feed = group->feed;
@@ -690,7 +636,7 @@ int feed_follow(struct group *group, struct failure *failure)
             status = confirm(group, failure);
         }
         if (status == SP_OK)
-            status = measure_lag(group, failure);
+            status = feed_kept_measure(group, failure);
     }
     return status;
 }

@@ -2,9 +2,11 @@
  *
  * feed.h - what the files of the machine of change feeds share (docs/adr/0010-change-feeds.md).
  *
- *   feed.c           the life of a group that follows: ask, load, resume, follow, compare, fall
- * back feed_apply.c     changes become a transaction of the store feed_position.c  the table
- * _feeds: which follower is where feed_drop.c      databases are told of followers that are no more
+ *   feed.c           the life of a group that follows its database
+ *   feed_apply.c     changes become a transaction of the store
+ *   feed_position.c  the table _feeds: which follower is where
+ *   feed_kept.c      what the database keeps for the group, and its limit
+ *   feed_drop.c      databases are told of followers that are no more
  *   feed_status.c    what readers and operators are told
  *
  * Everything but feed_drop.c belongs to the group's thread.
@@ -53,16 +55,18 @@ struct feed_apply {
     bool pending;               /* something has been reached that is not committed */
     bool snapshot;              /* FEED_SNAPSHOT was reached */
     bool progress;              /* something was reached since start() */
-    bool idle;                  /* the last that was reached is FEED_IDLE */
     int status;                 /* why next() was stopped by us */
     enum refresh_reload reload; /* what is wrong, where a reload mends it */
     uint64_t rows, begun_ms, transactions; /* in the transaction */
-    bool spread;                           /* it deletes much: commit soon */
     unsigned char *old;                    /* room for a row's value */
     size_t old_cap;
     char position[FEED_POSITION_BYTES]; /* last reached */
     int64_t at_us;
     int64_t apart_us; /* our wall clock less that, when it was reached */
+    struct {          /* the same of what is committed; `idle`: it was FEED_IDLE */
+        int64_t at_us, apart_us;
+        bool idle;
+    } safe;
     struct feed_table *tables;
 };
 
@@ -108,6 +112,10 @@ void feed_disconnect(struct group *group);
  * have been read because it cannot. `*fresh`: the tables are as the database has them now. */
 int feed_refresh(struct group *group, bool *fresh, struct failure *failure);
 bool feed_runs(const struct group *group);
+/* Describes the tables and asks whether they can be followed: the stage says. */
+int feed_ask(struct group *group, struct failure *failure);
+/* The rows are to be read again: at once, unless nothing came after they were the last time. */
+void feed_want_reload(struct group *group, enum refresh_reload reason, struct failure *failure);
 /* Follows until somebody calls, a comparison is due or something fails. */
 int feed_follow(struct group *group, struct failure *failure);
 
@@ -141,6 +149,17 @@ int feed_position_put(struct refresh *refresh, struct store_txn *txn, const stru
 void feed_position_unlock(struct refresh *refresh);
 int feed_position_put_alone(struct refresh *refresh, const struct feed_row *row);
 int feed_position_delete(struct refresh *refresh, const char *follower);
+
+/* --- feed_kept.c --- */
+/* Now and then, while the feed runs: fails if what is kept goes beyond max_lag and stays there. */
+int feed_kept_measure(struct group *group, struct failure *failure);
+/* Before a feed starts that failed again and again. */
+int feed_kept_check(struct group *group, struct failure *failure);
+/* Makes a position void, and tells the database that it need keep nothing. */
+int feed_kept_give_up(struct group *group, const struct feed_row *position,
+                      struct failure *failure);
+/* For a group that an operator holds, over a new connection. */
+void feed_kept_watch(struct group *group);
 
 /* --- feed_drop.c --- */
 /* A group has ended: if the configuration no longer has it, its database will be told. */

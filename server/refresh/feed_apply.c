@@ -186,7 +186,7 @@ void feed_apply_forget(struct feed_apply *apply)
         table->batch.used = 0;
     }
     apply->txn = NULL;
-    apply->borrowed = apply->half = apply->pending = apply->spread = false;
+    apply->borrowed = apply->half = apply->pending = false;
     apply->rows = apply->transactions = 0;
 }
 
@@ -498,6 +498,15 @@ static int commit_with_position(struct feed_apply *apply)
     return status;
 }
 
+/* What was reached last is what readers have. */
+static void note_safe(struct feed_apply *apply, bool idle)
+{
+    apply->safe.at_us = apply->at_us;
+    apply->safe.apart_us = apply->apart_us;
+    apply->safe.idle = idle;
+    apply->group->feed->told = false;
+}
+
 static int commit(struct feed_apply *apply)
 {
     struct feed *feed = apply->group->feed;
@@ -512,7 +521,7 @@ static int commit(struct feed_apply *apply)
     feed->status.transactions_total += apply->transactions;
     feed->status.commits_total += apply->transactions > 0;
     feed->written_ms = clock_ms();
-    feed->told = false;
+    note_safe(apply, false);
     feed_apply_forget(apply);
     return SP_OK;
 }
@@ -562,13 +571,12 @@ static bool apply_reached(void *context, enum feed_mark mark, const char *positi
     snprintf(apply->position, sizeof(apply->position), "%s", position);
     apply->at_us = at_us;
     apply->apart_us = wall_us() - at_us;
-    apply->idle = mark == FEED_IDLE;
     apply->half = false;
     apply->progress = true;
     apply->transactions += mark == FEED_TRANSACTION;
     apply->pending |= mark != FEED_IDLE || apply->txn != NULL;
-    if (mark == FEED_IDLE)
-        apply->group->feed->told = false;
+    if (mark == FEED_IDLE && !apply->pending)
+        note_safe(apply, true);
     if (mark == FEED_SNAPSHOT) {
         apply->snapshot = true;
         return false;

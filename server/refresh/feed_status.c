@@ -31,7 +31,7 @@ static void publish(struct group *group)
                                                      REFRESH_FEED_STARTING, REFRESH_FEED_FOLLOWING};
     status->state = states[feed->stage];
     status->lag_bytes = feed->lag_bytes;
-    status->at_ms = feed->known ? feed->row.at_us / 1000 : 0;
+    status->at_ms = (feed->apply.safe.at_us ? feed->apply.safe.at_us : feed->row.at_us) / 1000;
     status->compared_at_ms = feed->known ? feed->row.compared_us / 1000 : 0;
     memcpy(status->why, feed->why, sizeof(status->why));
     snprintf(status->position, sizeof(status->position), "%.*s", (int)sizeof(status->position) - 1,
@@ -56,25 +56,29 @@ void feed_note_reload(struct group *group, enum refresh_reload reason)
     group->feed->status.reloads_total[reason]++;
 }
 
-/* How long before it was reached the database had what was last reached. */
-static int64_t delay_us(struct feed *feed)
+/* How long ago, by our clock, the database had what readers have; `*delay_us`: how long that took
+ * to come here. */
+static int64_t age_us(struct feed *feed, int64_t *delay_us)
 {
     const struct feed_apply *apply = &feed->apply;
-    if (apply->at_us == 0)
+    *delay_us = 0;
+    if (apply->safe.at_us == 0)
         return 0;
-    if (apply->idle) {
-        feed->skew_us = apply->apart_us;
+    if (apply->safe.idle) {
+        feed->skew_us = apply->safe.apart_us;
         feed->skew_known = true;
     }
-    int64_t delay = apply->apart_us - (feed->skew_known ? feed->skew_us : 0);
-    return delay > 0 ? delay : 0;
+    int64_t skew = feed->skew_known ? feed->skew_us : 0;
+    int64_t age = clock_wall_ms() * 1000 - apply->safe.at_us - skew;
+    *delay_us = apply->safe.apart_us > skew ? apply->safe.apart_us - skew : 0;
+    return age > 0 ? age : 0;
 }
 
-static void tell_table(struct group *group, const struct config_table *config, int64_t delay_ms)
+static void tell_table(struct group *group, const struct config_table *config, int64_t age_ms)
 {
     struct store_status status = {.state = SP_TABLE_FRESH,
                                   .refreshed = true,
-                                  .age_ms = (uint64_t)delay_ms,
+                                  .age_ms = (uint64_t)age_ms,
                                   .max_stale_ms = config->max_stale_ms,
                                   .fail_when_stale = config->on_stale == CONFIG_ON_STALE_FAIL};
     store_table_status(group->refresh->options.store, config->name, &status);
@@ -98,15 +102,16 @@ void feed_tell(struct group *group)
     uint64_t now = clock_ms();
     if (feed->told || !feed->apply.progress || now - feed->told_ms < TELL_EVERY_MS)
         return;
-    int64_t delay = delay_us(feed) / 1000;
+    int64_t delay;
+    int64_t age = age_us(feed, &delay);
     feed->told = true;
     feed->told_ms = now;
-    feed->status.delay_ms = delay < UINT32_MAX ? (uint32_t)delay : UINT32_MAX;
+    feed->status.delay_ms = delay / 1000 < UINT32_MAX ? (uint32_t)(delay / 1000) : UINT32_MAX;
     const struct store_status positions = {.state = SP_TABLE_FRESH, .refreshed = true};
     store_table_status(group->refresh->options.store, FEED_TABLE, &positions);
     for (unsigned i = 0; i < group->table_count; i++) {
         struct group_table *table = &group->tables[i];
-        tell_table(group, table->config, delay);
+        tell_table(group, table->config, age / 1000);
         uint64_t rows = pass_rows_in_pond(group->refresh, table->config->name);
         pthread_mutex_lock(&group->lock);
         mark_table(table, rows);

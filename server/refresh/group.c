@@ -33,6 +33,7 @@ enum {
     REMIND_MS = 60000,
     VERIFY_LEAST_MS = 1000,
     VERIFY_MOST_MS = 30000,
+    WATCH_EVERY_MS = 60000,
 };
 
 /* --- making and ending ---------------------------------------------------------------------- */
@@ -593,6 +594,32 @@ static int refresh_twice(struct group *group, struct failure *failure)
     return refresh_once(group, failure);
 }
 
+/* Waits for the end of a hold, a while if it is a feed's; whether it goes on. */
+static bool stays_held(struct group *group)
+{
+    uint32_t pause = group->refresh->options.feed_look_ms;
+    uint64_t until_ms = clock_ms() + (pause ? pause : WATCH_EVERY_MS);
+    struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
+                             .tv_nsec = (long)(until_ms % 1000) * 1000000};
+    pthread_mutex_lock(&group->lock);
+    while (group->held && !group->stop && !(group->feed && clock_ms() >= until_ms))
+        if (group->feed)
+            pthread_cond_timedwait(&group->wake, &group->lock, &until);
+        else
+            pthread_cond_wait(&group->wake, &group->lock);
+    bool held = group->held && !group->stop;
+    pthread_mutex_unlock(&group->lock);
+    return held;
+}
+
+static void look_after_feed(struct group *group)
+{
+    struct failure failure = {0};
+    if (connect_group(group, &failure) == SP_OK)
+        feed_kept_watch(group);
+    close_connection(group);
+}
+
 /* While an operator holds the group. The connection goes, so that no database keeps notifications
  * for one that does not listen. */
 static void await_release(struct group *group)
@@ -604,10 +631,8 @@ static void await_release(struct group *group)
         tell_readers(group, &group->tables[i], SP_TABLE_HELD, false);
     set_phase(group, REFRESH_WAITING);
     group_tell_change(group);
-    pthread_mutex_lock(&group->lock);
-    while (group->held && !group->stop)
-        pthread_cond_wait(&group->wake, &group->lock);
-    pthread_mutex_unlock(&group->lock);
+    while (stays_held(group))
+        look_after_feed(group);
 }
 
 static void answer_calls(struct group *group)

@@ -31,6 +31,7 @@ struct portion {
     struct store_table *stored;
     struct watermark mark;
     bool full;
+    bool unchanged; /* the database says so: not read */
     bool reshaped;
     uint64_t rows_before; /* of a table whose shape changes */
     uint64_t deleted;
@@ -151,6 +152,7 @@ static int describe_table(struct group *group, struct group_table *table, struct
     table->description = description;
     table->schema = schema;
     table->mark.set = false;
+    table->current = false;
     return SP_OK;
 }
 
@@ -294,6 +296,26 @@ static int stream_portion(struct pass *pass, struct portion *portion)
     return SP_OK;
 }
 
+/* Whether a table need not be read: all that was read the last time has been committed, and the
+ * database says that it is the same. */
+static int ask_unchanged(struct pass *pass, struct portion *portion)
+{
+    struct group *group = pass->group;
+    struct group_table *table = portion->table;
+    const struct source_class *class = group->connection.class;
+    struct source_error error = {0};
+    bool changed = true;
+    if (!class->changed)
+        return SP_OK;
+    int status = class->changed(group->connection.source, &table->source, &changed, &error);
+    if (status != SP_OK)
+        return fail_source(pass->failure, table->config->name, &error);
+    bool due = group->force_full ||
+               pass->begun_ms - table->full_at_ms >= table->config->refresh.full_every_ms;
+    portion->unchanged = !changed && table->current && !due && !pass->plan->settled;
+    return SP_OK;
+}
+
 static int read_tables(struct pass *pass)
 {
     struct group *group = pass->group;
@@ -302,6 +324,10 @@ static int read_tables(struct pass *pass)
         struct portion *portion = &pass->portions[i];
         portion->table = &group->tables[i];
         portion->full = needs_full(group, portion->table, pass->begun_ms);
+        status = ask_unchanged(pass, portion);
+        if (status != SP_OK || portion->unchanged)
+            continue;
+        portion->table->current = false;
         status = begin_portion(pass, portion);
         if (status != SP_OK)
             break;
@@ -353,6 +379,8 @@ static int settle_tables(struct pass *pass)
     int status = SP_OK;
     for (unsigned i = 0; i < pass->group->table_count && status == SP_OK; i++) {
         struct portion *portion = &pass->portions[i];
+        if (portion->unchanged)
+            continue;
         if (portion->full)
             status = check_drop(pass, portion);
         if (portion->full && status == SP_OK) {
@@ -472,9 +500,11 @@ static void succeed(struct pass *pass)
         struct group_table *table = portion->table;
         tell_readers(pass, table->config);
         uint64_t rows = pass_rows_in_pond(group->refresh, table->config->name);
-        if (portion->full)
+        table->current = true;
+        if (portion->full && !portion->unchanged)
             table->full_at_ms = pass->begun_ms;
-        watermark_copy(&table->mark, &portion->mark);
+        if (!portion->unchanged)
+            watermark_copy(&table->mark, &portion->mark);
         log_success(pass, portion, rows);
         pthread_mutex_lock(&group->lock);
         count_success(pass, portion, rows);

@@ -91,7 +91,9 @@ struct source_feed_class {
                  const struct source_description *const *descriptions, unsigned count, char *stream,
                  struct source_error *error);
 
-    /* Begins a snapshot, like begin(), for stream() and end(), and says its position.
+    /* Begins a snapshot, like begin(), for stream() and end(), and says its position. If the feed
+     * does not run, what the database keeps for the follower is from that position on afterwards,
+     * whatever it kept before.
      *
      * FEED_EXACT_SNAPSHOT: it contains what was committed before the position and nothing else.
      * While the feed runs, next() goes on with what is still missing up to there, calls
@@ -105,12 +107,15 @@ struct source_feed_class {
     int (*snapshot)(struct source *source, char *position, struct source_error *error);
 
     /* Begins to deliver what follows the position. SP_ENOTFOUND: the database no longer has that,
-     * or does not know the position: everything has to be read again. */
+     * or does not know the position: everything has to be read again (over another connection). */
     int (*start)(struct source *source, const char *position, struct source_error *error);
 
     /* Waits at most timeout_ms for something to deliver, then delivers without waiting what has
      * arrived, and returns: also in the middle of a transaction, which the next call goes on with.
-     * FEED_IDLE comes at least once in ten seconds while the database has nothing to tell. */
+     * FEED_IDLE comes at least once in ten seconds while the database has nothing to tell, and once
+     * soon after start(). SP_ENOTFOUND as for start(). It is not called between snapshot() or
+     * reached(FEED_SNAPSHOT) and end(), however long the reading takes: the feed has to outlive
+     * that. */
     int (*next)(struct source *source, uint32_t timeout_ms, const struct source_feed_sink *sink,
                 struct source_error *error);
 
@@ -118,11 +123,13 @@ struct source_feed_class {
     int (*confirm)(struct source *source, const char *position, struct source_error *error);
 
     /* How many bytes the database keeps for this follower, or would have to send it; UINT64_MAX:
-     * unknown. A round trip; not while a snapshot is open. */
+     * unknown. A round trip; any time after check(), also before start(), but not while a snapshot
+     * is open. */
     int (*lag)(struct source *source, uint64_t *bytes, struct source_error *error);
 
     /* The database need keep nothing more for the follower of this name (check() need not have been
-     * called; the feed does not run). SP_OK also if it did not. */
+     * called, or has said SP_ECONFIG; the feed does not run over this source). Full passes, or
+     * snapshot() as for the first time, may follow. SP_OK also if there was nothing. */
     int (*drop)(struct source *source, const struct source_feed_options *options,
                 struct source_error *error);
 };

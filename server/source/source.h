@@ -131,6 +131,12 @@ struct source_class {
     int (*wait)(struct source *source, uint32_t timeout_ms, bool *changed,
                 struct source_error *error);
 
+    /* Optional. Inside of a snapshot: whether a table may have changed since the last snapshot over
+     * this source in which it was streamed or found unchanged. To be asked of each table in each
+     * snapshot, before it is streamed; false is a promise. */
+    int (*changed)(struct source *source, const struct source_table *table, bool *changed,
+                   struct source_error *error);
+
     /* Optional. Asks the database whether it is still there, at the cost of a round trip: whoever
      * only waits for notifications does not learn that they cannot come any more. Without it, a
      * wait that ends well is enough. Not inside a transaction. */

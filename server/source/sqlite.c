@@ -166,6 +166,7 @@ static int read_encoding(struct source *source, struct source_error *error)
 
 static void close_file(struct source *source)
 {
+    sqlite_changes_forget(source);
     sqlite3_finalize(source->version_stmt);
     source->version_stmt = NULL;
     sqlite3_close(source->db);
@@ -193,6 +194,8 @@ static int open_file(struct source *source, struct source_error *error)
         rc = sqlite_version_read(source, &source->version);
         status = rc == SQLITE_OK ? SP_OK : sqlite_failed(source, NULL, rc, error);
     }
+    if (status == SP_OK)
+        sqlite_changes_open(source);
     return status;
 }
 
@@ -265,10 +268,13 @@ static int sqlite_begin(struct source *source, struct source_error *error)
 {
     sqlite_call_begin(source);
     int status = sqlite_follow_file(source, error);
-    if (status == SP_OK)
-        status = sqlite_run(source, "BEGIN; SELECT 1 FROM sqlite_master", error);
     if (status != SP_OK)
         return status;
+    sqlite_changes_before(source);
+    status = sqlite_run(source, "BEGIN; SELECT 1 FROM sqlite_master", error);
+    if (status != SP_OK)
+        return status;
+    sqlite_changes_after(source);
     const int rc = sqlite_version_read(source, &source->version);
     return rc == SQLITE_OK ? SP_OK : sqlite_failed(source, NULL, rc, error);
 }
@@ -458,6 +464,8 @@ static int sqlite_stream(struct source *source, const struct source_table *table
         status = reading_start(&r, &select, since, error);
     if (status == SP_OK)
         status = read_rows(&r, error);
+    if (status == SP_OK)
+        sqlite_changes_note(source, table);
     sqlite3_finalize(r.stmt);
     free(r.values);
     free(r.scratch);
@@ -475,6 +483,7 @@ const struct source_class source_sqlite = {
     .end = sqlite_end,
     .listen = sqlite_listen,
     .wait = sqlite_wait,
+    .changed = sqlite_changed,
     .cancel = sqlite_cancel,
     .close = sqlite_close,
 };

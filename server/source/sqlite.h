@@ -11,6 +11,22 @@
 
 #include "server/source/source_internal.h"
 
+struct sqlite_map;
+
+/* What sqlite_changed.c knows. */
+struct sqlite_changes {
+    struct sqlite_map *maps;
+    bool wal; /* the file is in WAL mode */
+    uint64_t begins;
+    bool known, next_known; /* `from` and `next_from` are set */
+    unsigned char from[48]; /* the wal-index before the last begin */
+    unsigned char next_from[48];
+    int64_t schema;
+    bool told; /* `pages` holds all that changed between the last begin and the one before */
+    uint32_t *pages;
+    size_t count;
+};
+
 struct source {
     const struct source_options *options;
     sqlite3 *db; /* changed under db_mutex, after open */
@@ -24,6 +40,7 @@ struct source {
     sqlite3_stmt *version_stmt; /* PRAGMA data_version */
     int64_t version;            /* what it said at the last begin, or change told */
     int inotify_fd;             /* on the file's directory; -1: there is none */
+    struct sqlite_changes changes;
 };
 
 /* A SELECT over the table, and what its columns are. */
@@ -72,6 +89,16 @@ int sqlite_listen(struct source *source, const struct source_table *tables, unsi
                   struct source_error *error);
 int sqlite_wait(struct source *source, uint32_t timeout_ms, bool *changed,
                 struct source_error *error);
+
+/* sqlite_changed.c: the file is open; right before and right after a transaction begins; a table
+ * has been read in it; whether one changed since then; nothing is known any more. */
+void sqlite_changes_open(struct source *source);
+void sqlite_changes_before(struct source *source);
+void sqlite_changes_after(struct source *source);
+void sqlite_changes_note(struct source *source, const struct source_table *table);
+int sqlite_changed(struct source *source, const struct source_table *table, bool *changed,
+                   struct source_error *error);
+void sqlite_changes_forget(struct source *source);
 
 /* Outside a transaction, opens the file anew if it was replaced, or if opening failed before. */
 int sqlite_follow_file(struct source *source, struct source_error *error);

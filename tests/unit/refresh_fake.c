@@ -249,6 +249,18 @@ static int fake_check(struct source *source, struct source_error *error)
     return fails ? source_fail(error, SP_ESOURCE, true, "the server is gone") : SP_OK;
 }
 
+static int fake_changed(struct source *source, const struct source_table *table, bool *changed,
+                        struct source_error *error)
+{
+    (void)source;
+    (void)error;
+    fake_lock();
+    const struct fake_table *found = find(table->relation);
+    *changed = !found || !found->unchanged;
+    fake_unlock();
+    return SP_OK;
+}
+
 static void fake_cancel(struct source *source)
 {
     fake_lock();
@@ -276,6 +288,7 @@ const struct source_class *fake_find(const char *type)
         .end = fake_end,
         .listen = fake_listen,
         .wait = fake_wait,
+        .changed = fake_changed,
         .check = fake_check,
         .cancel = fake_cancel,
         .close = fake_close,

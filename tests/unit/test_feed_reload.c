@@ -147,6 +147,29 @@ static void test_max_lag(void **state)
     AWAIT_END(f, 1);
 }
 
+/* A hold may last: what the database keeps meanwhile has its limit all the same. */
+static void test_max_lag_while_held(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users"));
+    assert_int_equal(refresh_hold(f->refresh, "users"), SP_OK);
+    AWAIT(f, SEEN(script.opens) > 2);
+    assert_int_equal(SEEN(script.drops), 0);
+    script_lock();
+    script.lag = UINT64_C(5) << 30;
+    script_unlock();
+    AWAIT(f, SEEN(script.drops) == 1);
+    AWAIT(f, rows_of(f, "_feeds") == 0);
+    script_lock();
+    script.lag = 0;
+    script_unlock();
+    assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK);
+    AWAIT(f, follows(f, "users"));
+    AWAIT_END(f, 1);
+}
+
 static void test_bad_row_fails(void **state)
 {
     struct fixture *f = *state;
@@ -324,6 +347,7 @@ int main(void)
         TEST(test_changed),
         TEST(test_missing_row),
         TEST(test_max_lag),
+        TEST(test_max_lag_while_held),
         TEST(test_bad_row_fails),
         TEST(test_max_drop_is_confirmed),
         TEST(test_max_drop_heals),

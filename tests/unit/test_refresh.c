@@ -60,6 +60,42 @@ static void test_unchanged_writes_nothing(void **state)
     assert_true(status_of(f, "users").unchanged_total >= 1000);
 }
 
+/* What the database says has not changed is not read; but it is when what was read last is not in
+ * the pond, and when an operator asks. */
+static void test_unchanged_is_not_read(void **state)
+{
+    struct fixture *f = *state;
+    struct fake_table *users = fake_add("users", 100);
+    struct fake_table *orders = fake_add("orders", 100);
+    users->unchanged = true;
+    fixture_start(f, USERS("group: g, " FAST) "  - {name: orders, source: db, key: [id], group: g, "
+                                              "max_drop: 10%, " FAST "}\n");
+    AWAIT(f, passes(f, "users") > 4);
+    assert_int_equal(SEEN(users->streams), 1);
+    assert_true(SEEN(orders->streams) > 3);
+    assert_int_equal(status_of(f, "users").rows, 100);
+    assert_int_equal(status_of(f, "users").state, SP_TABLE_FRESH);
+    fake_lock();
+    users->unchanged = false;
+    users->row_count = 90;
+    orders->row_count = 50; /* the pass that reads the ten rows less is not committed */
+    fake_unlock();
+    AWAIT(f, status_of(f, "orders").state == SP_TABLE_HELD);
+    fake_lock();
+    users->unchanged = true;
+    fake_unlock();
+    assert_int_equal(rows_of(f, "users"), 100);
+    fake_lock();
+    orders->row_count = 100;
+    fake_unlock();
+    AWAIT(f, rows_of(f, "users") == 90);
+    unsigned streams = SEEN(users->streams);
+    await_pass(f, "users");
+    assert_int_equal(SEEN(users->streams), streams);
+    assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK);
+    AWAIT(f, SEEN(users->streams) == streams + 1);
+}
+
 /* --- bad rows --------------------------------------------------------------------------------- */
 
 static void spoil(struct fake_table *users)
@@ -636,6 +672,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_follows),
         TEST(test_unchanged_writes_nothing),
+        TEST(test_unchanged_is_not_read),
         TEST(test_bad_rows_are_skipped),
         TEST(test_bad_rows_fail),
         TEST(test_large_rows),
