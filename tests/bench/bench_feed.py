@@ -22,7 +22,7 @@ import sys
 import time
 
 import feed_bench
-from feed_bench import pg_server, probe, row, wait_for
+from feed_bench import following, pg_server, probe, row, start, wait_for
 
 RATE = 1000
 ROUNDS = 3
@@ -31,10 +31,6 @@ LEAST_OF_PEER = 0.7  # of what the server can send: below that it would be us wh
 
 def note(text):
     print(f"feed: {text}", file=sys.stderr, flush=True)
-
-
-def following(daemon):
-    return ((daemon.table("item") or {}).get("feed") or {}).get("state") == "following"
 
 
 def change(pg, rows, turn):
@@ -66,7 +62,7 @@ def measure_rate(pg, daemon, rows, rounds):
         change(pg, rows, turn)
         peer.append(rows / receive(pg))
         begun = time.monotonic()
-        daemon.start(ready=False)
+        start(daemon)
         ours.append(rows / (probe("await", daemon.pond, turn)[0] - begun))
         note(f"{ours[-1]:.0f} rows/s, received {peer[-1]:.0f}")
         wait_for(lambda: following(daemon), "it follows")
@@ -80,7 +76,7 @@ def main():
     pg = feed_bench.server(rows)
     try:
         with feed_bench.daemon(pg) as daemon:
-            daemon.start()
+            start(daemon)
             wait_for(lambda: following(daemon), "it follows")
             probe("latency", daemon.pond, pg.dsn(), 500, RATE)  # once to warm up
             pg.psql("update item set n = 0 where id < 1000; update marker set n = -1")

@@ -17,7 +17,7 @@ import threading
 import time
 
 import feed_bench
-from feed_bench import pg_server, probe, row, wait_for
+from feed_bench import following, pg_server, probe, row, start, wait_for
 
 WORKERS = 8
 QUERIES = ("select coalesce(sum(calls), 0) from pg_stat_statements s join pg_roles r on r.oid = s.userid"
@@ -57,8 +57,8 @@ def main():
     try:
         with feed_bench.daemon(pg) as daemon:
             before, asked = counted(pg, "ask", pg.dsn(user="reader"), WORKERS, seconds)
-            daemon.start()
-            wait_for(lambda: daemon.table("item")["feed"]["state"] == "following", "it follows")
+            start(daemon)
+            wait_for(lambda: following(daemon), "it follows")
             after, read = counted(pg, "read", daemon.pond, WORKERS, seconds)
             changes.end()
             pg.psql("update marker set n = 7")

@@ -44,6 +44,19 @@ def daemon(pg):
                              memory="512MiB")
 
 
+def start(started):
+    """Without a service manager: nobody would read what it is told."""
+    started.start(ready=False, environment={"NOTIFY_SOCKET": ""})
+
+
+def following(started):
+    try:
+        feed = (started.table("item") or {}).get("feed") or {}
+    except OSError:  # it does not listen yet
+        return False
+    return feed.get("state") == "following"
+
+
 def probe(*arguments):
     done = subprocess.run([PROBE, *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True)
     return [float(word) for word in done.stdout.split()]
