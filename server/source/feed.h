@@ -60,7 +60,9 @@ struct source_feed_sink {
 
     int (*truncate)(void *context, unsigned table);
 
-    /* As in struct source_sink; `key` (NULL if unknown) is what the row has to be found by. */
+    /* As in struct source_sink: a row is there now that cannot be decoded. What is there under the
+     * key in `values` goes, as far as that could be read; for a key that was another before,
+     * remove() comes first. */
     int (*bad_row)(void *context, unsigned table, const struct sp_value *values, unsigned column,
                    const char *why);
 

@@ -19,6 +19,16 @@ enum { USERS_T, ORDERS_T, ITEMS_T };
 #define ALONE FEED("users", "max_row: 4KiB")
 #define BOTH  FEED("users", "group: g") FEED("orders", "group: g")
 
+/* A field of the script, while a refresh runs. */
+#undef SEEN
+#define SEEN(field)                                                                                \
+    (__extension__({                                                                               \
+        script_lock();                                                                             \
+        __typeof__(field) seen_value = (field);                                                    \
+        script_unlock();                                                                           \
+        seen_value;                                                                                \
+    }))
+
 #undef TEST
 #define TEST(name) cmocka_unit_test_setup_teardown(name, feed_setup, fixture_teardown)
 
