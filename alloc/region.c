@@ -90,6 +90,15 @@ static bool is_pond_name(const char *name)
     return true;
 }
 
+/* The size of a path without the slashes at its end; "/" stays. */
+static int bare_size(const char *path)
+{
+    size_t size = strlen(path);
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    return (int)size;
+}
+
 int region_directory(const char *name, char *out, size_t cap)
 {
     if (name == NULL)
@@ -98,12 +107,14 @@ int region_directory(const char *name, char *out, size_t cap)
         name = POND_NAME_DEFAULT;
     int size;
     if (strchr(name, '/') != NULL) {
-        size = snprintf(out, cap, "%s", name);
+        size = snprintf(out, cap, "%.*s", bare_size(name), name);
     } else {
         if (!is_pond_name(name))
             return SP_EINVAL;
         const char *root = secure_getenv("SIDEPOND_ROOT");
-        size = snprintf(out, cap, "%s/%s", root == NULL ? ROOT_DEFAULT : root, name);
+        if (root == NULL)
+            root = ROOT_DEFAULT;
+        size = snprintf(out, cap, "%.*s/%s", bare_size(root), root, name);
     }
     return size < 0 || (size_t)size >= cap ? SP_EINVAL : SP_OK;
 }

@@ -37,7 +37,8 @@ struct region {
 uint64_t super_checksum(const struct super *super);
 
 /* The directory of a pond: with a slash in the name that name, else $SIDEPOND_ROOT (default
- * /dev/shm/sidepond) / name. NULL: $SIDEPOND, else "main". SP_EINVAL for a name that is not one. */
+ * /dev/shm/sidepond) / name; slashes at the end go. NULL: $SIDEPOND, else "main". SP_EINVAL for a
+ * name that is not one. */
 int region_directory(const char *name, char *out, size_t cap);
 
 /* Maps an existing pond read-only. Checks the superblock against the file, so that every offset in

@@ -40,6 +40,11 @@ if(TARGET sidepond AND TARGET sidepond_static)
     sidepond_install_library()
 endif()
 
+if(TARGET sidepondd) # for sources that are built elsewhere
+    install(FILES server/include/sidepond/source.h server/include/sidepond/source_feed.h
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/sidepond)
+endif()
+
 foreach(program sidepond_tool sidepondd)
     if(TARGET ${program})
         install(TARGETS ${program})

@@ -156,7 +156,7 @@ static size_t take_members(struct member *member, struct ring_node *out)
     struct view *view = &member->view;
     size_t count = 0;
     for (size_t i = 0; i < view->node_count; i++) {
-        if (!view->nodes[i].good)
+        if (!view->nodes[i].good || view->nodes[i].leaving)
             continue;
         struct ring_node *node = &out[count++];
         *node = view->nodes[i].node;
@@ -173,7 +173,7 @@ static bool is_first(struct member *member)
 {
     struct view *view = &member->view;
     for (size_t i = 0; i < view->node_count; i++)
-        if (view->nodes[i].good)
+        if (view->nodes[i].good && !view->nodes[i].leaving)
             return strcmp(view->nodes[i].node.name, member->node.name) == 0;
     return false;
 }

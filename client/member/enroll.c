@@ -18,6 +18,10 @@
  *                                           the other's session has ended
  *
  * Replacing deletes and makes the entry as one, so that nobody sees the node gone.
+ *
+ * A node that leaves says so in its entry first, and is no member from then on. So it can be told
+ * from one that has only lost ZooKeeper, however many leave at once and whether they answer or not
+ * (doubt.c).
  */
 #include "client/member/internal.h"
 
@@ -136,12 +140,12 @@ static bool is_earlier(const struct member *member, const struct seen *seen,
     return strcmp(seen->node.address, own->address) == 0 && member->enrolled_start != own->start;
 }
 
-static int write_entry(struct member *member, const struct ring_node *own, const struct seen *seen,
-                       int64_t session)
+static int write_entry(struct member *member, const struct ring_node *own, bool leaving,
+                       const struct seen *seen, int64_t session)
 {
     char path[MEMBER_PATH_BYTES], text[MEMBER_OWN_BYTES];
     member_path(member, path, "nodes", own->name);
-    int status = json_write_node(own, text);
+    int status = json_write_node(own, leaving, text);
     if (status != SP_OK)
         return member_fail(member, SP_EREFUSED, "what this node says of itself is no JSON: %s",
                            sp_status_text(status));
@@ -189,13 +193,13 @@ static void note_registered(struct member *member, uint64_t start, int64_t sessi
     member->enrolled_session = session;
 }
 
-static int put_in(struct member *member, const struct ring_node *own, const struct seen *seen,
-                  int64_t session)
+static int put_in(struct member *member, const struct ring_node *own, bool leaving,
+                  const struct seen *seen, int64_t session)
 {
     int status = prepare(member);
     if (status != SP_OK)
         return status;
-    status = write_entry(member, own, seen, session);
+    status = write_entry(member, own, leaving, seen, session);
     forget_own(member);
     if (status == SP_OK) {
         note_registered(member, own->start, session);
@@ -210,7 +214,7 @@ int enroll(struct member *member)
         return SP_OK;
     pthread_mutex_lock(&member->box->mutex);
     struct ring_node own = member->node;
-    bool wants_in = member->wants_in;
+    bool wants_in = member->wants_in, leaving = member->leaving;
     own.start = member->start;
     pthread_mutex_unlock(&member->box->mutex);
     int64_t session = zoo_client_id(member->session->handle)->client_id;
@@ -218,11 +222,11 @@ int enroll(struct member *member)
     bool ours = seen != NULL && seen->owner == session;
     member->registered = ours && seen->good && seen->node.start == own.start;
     bool right = member->registered && seen->node.weight == own.weight &&
-                 strcmp(seen->node.zone, own.zone) == 0;
+                 seen->leaving == leaving && strcmp(seen->node.zone, own.zone) == 0;
     if (right && wants_in) /* also where the answer to making it was lost */
         note_registered(member, own.start, session);
-    if (wants_in)
-        return right ? SP_OK : put_in(member, &own, seen, session);
+    if (wants_in && (ours || !leaving))
+        return right ? SP_OK : put_in(member, &own, leaving, seen, session);
     member->registered = false;
     return ours ? take_out(member, seen) : SP_OK;
 }

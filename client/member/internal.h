@@ -134,6 +134,7 @@ struct seen {
     struct ring_node node; /* `name` is valid always, the others if `good` */
     bool fresh;            /* as it lies there, and watched */
     bool good;
+    bool leaving;  /* there still, and no member any more */
     int64_t owner; /* the session */
     int version;
 };
@@ -198,6 +199,7 @@ struct member {
 
     /* The mailbox's. */
     bool wants_in;
+    bool leaving; /* for good: what is registered says so */
     uint64_t start;
     uint64_t holds[RING_SLOT_WORDS]; /* not yet in the map */
     struct wish *wishes;
@@ -277,10 +279,10 @@ struct member_wish wish_of(json_t *wanted, const char *name);
 /* --- json.c ---------------------------------------------------------------------------------- */
 
 /* The texts end with a zero. */
-int json_write_node(const struct ring_node *node, char out[MEMBER_OWN_BYTES]);
+int json_write_node(const struct ring_node *node, bool leaving, char out[MEMBER_OWN_BYTES]);
 /* SP_EFORMAT with why (RING_WHY_BYTES). */
 int json_read_node(const char *name, const void *data, size_t size, struct ring_node *out,
-                   char *why);
+                   bool *leaving, char *why);
 void json_write_parameters(const struct ring_parameters *parameters, char out[MEMBER_OWN_BYTES]);
 int json_read_parameters(const void *data, size_t size, struct ring_parameters *out, char *why);
 

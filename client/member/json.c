@@ -15,18 +15,19 @@
 #define PARAMETERS_FORMAT 1
 
 static const char *const kinds[] = {"sidepondd", "redis"};
-static const char *const states[] = {"ready", "draining"};
+static const char *const states[] = {"ready", "draining", "leaving"};
 
 /* --- nodes -------------------------------------------------------------------------------------
  */
 
-int json_write_node(const struct ring_node *node, char out[MEMBER_OWN_BYTES])
+int json_write_node(const struct ring_node *node, bool leaving, char out[MEMBER_OWN_BYTES])
 {
+    const char *state = states[leaving ? 2 : node->state == RING_NODE_DRAINING];
     char start[17];
     snprintf(start, sizeof start, "%016" PRIx64, node->start);
-    json_t *object = json_pack("{s:s, s:s, s:i, s:s, s:s}", "address", node->address, "zone",
-                               node->zone, "weight", (int)node->weight, "state",
-                               states[node->state == RING_NODE_DRAINING], "start", start);
+    json_t *object =
+        json_pack("{s:s, s:s, s:i, s:s, s:s}", "address", node->address, "zone", node->zone,
+                  "weight", (int)node->weight, "state", state, "start", start);
     if (object == NULL)
         return SP_EINVAL; /* not UTF-8, or no memory */
     size_t size = json_dumpb(object, out, MEMBER_OWN_BYTES - 1, JSON_COMPACT);
@@ -55,7 +56,7 @@ static bool take_start(const char *text, uint64_t *out)
     return end != text && *end == '\0';
 }
 
-static bool take_node(json_t *object, struct ring_node *out)
+static bool take_node(json_t *object, struct ring_node *out, bool *leaving)
 {
     const char *address, *zone = "", *state = states[0], *start;
     int weight = 100;
@@ -64,20 +65,22 @@ static bool take_node(json_t *object, struct ring_node *out)
         return false;
     out->weight = (uint16_t)(weight >= 0 && weight <= UINT16_MAX ? weight : 0);
     out->state = strcmp(state, states[1]) == 0 ? RING_NODE_DRAINING : RING_NODE_READY;
+    *leaving = strcmp(state, states[2]) == 0;
     return take_text(out->address, sizeof out->address, address) &&
            take_text(out->zone, sizeof out->zone, zone) && take_start(start, &out->start);
 }
 
 int json_read_node(const char *name, const void *data, size_t size, struct ring_node *out,
-                   char *why)
+                   bool *leaving, char *why)
 {
+    *leaving = false;
     *out = (struct ring_node){0};
     if (!take_text(out->name, sizeof out->name, name)) {
         snprintf(why, RING_WHY_BYTES, "the name is too long");
         return SP_EFORMAT;
     }
     json_t *object = json_loadb(data, size, JSON_REJECT_DUPLICATES, NULL);
-    bool good = object != NULL && take_node(object, out);
+    bool good = object != NULL && take_node(object, out, leaving);
     json_decref(object);
     if (!good) {
         snprintf(why, RING_WHY_BYTES, "it is not what a node says of itself");

@@ -160,7 +160,8 @@ static int take_entry(struct member *member, struct seen *seen, const struct cal
     memcpy(name, seen->node.name, sizeof name);
     seen->owner = call->stat.ephemeralOwner;
     seen->version = call->stat.version;
-    seen->good = json_read_node(name, call->data, (size_t)call->size, &seen->node, why) == SP_OK;
+    seen->good = json_read_node(name, call->data, (size_t)call->size, &seen->node, &seen->leaving,
+                                why) == SP_OK;
     memcpy(seen->node.name, name, sizeof name);
     seen->fresh = true;
     if (!seen->good)

@@ -293,6 +293,16 @@ void member_register(struct member *member, bool wanted, uint64_t start)
     mailbox_poke(member->box);
 }
 
+void member_leave(struct member *member)
+{
+    if (member->pid != getpid())
+        return;
+    pthread_mutex_lock(&member->box->mutex);
+    member->leaving = true;
+    pthread_mutex_unlock(&member->box->mutex);
+    mailbox_poke(member->box);
+}
+
 void member_change(struct member *member, uint16_t weight, const char *zone)
 {
     if (member->pid != getpid())

@@ -77,6 +77,9 @@ void member_tell_to_end(struct member *member);
 void member_close(struct member *member);
 /* Takes the node in or out, under a start id. Any thread. */
 void member_register(struct member *member, bool wanted, uint64_t start);
+/* The node leaves for good: its entry says so until the member is closed, and the map is made
+ * without it, also where it still answers. */
+void member_leave(struct member *member);
 /* The node's weight (1 to 1000) and zone are others from now on; its name and address stay. */
 void member_change(struct member *member, uint16_t weight, const char *zone);
 

@@ -132,19 +132,6 @@ static void on_prepare(struct lane *lane, struct answer *answer)
         answer->value = NULL;
 }
 
-/* Whether a node that has no value for the item has had each write of it, as far as can be known.
- */
-static bool is_believed(const struct batch *batch, const struct item *item, const struct node *node)
-{
-    const struct ring_slot_copies *slot = &batch->view->map->slots[item->slot];
-    if (atomic_load_explicit(&node->restarted, memory_order_relaxed))
-        return false;
-    for (unsigned i = 0; i < slot->holder_count; i++)
-        if (batch->view->nodes[slot->holders[i]] == node)
-            return !node_distrusted(node, item->slot);
-    return false;
-}
-
 enum verdict batch_absence(const struct batch *batch, const struct item *item,
                            const struct node *node)
 {
@@ -163,7 +150,7 @@ static void take_verdict(struct batch *batch, struct item *item, enum verdict ve
     item->unsure |= verdict == VERDICT_UNSURE;
     if (verdict == VERDICT_ABSENT) {
         item->absent = true;
-        item->believed |= is_believed(batch, item, lane->node);
+        item->believed |= view_believes(batch->view, item->slot, lane->node);
     }
     if (verdict == VERDICT_DONE)
         finish(batch, item, item->status);

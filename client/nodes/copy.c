@@ -5,11 +5,12 @@
  *
  * Redis entries carry no versions. So that a write which comes in between is not undone, a key is
  * dumped once more after it has been restored, and restored again if it is another value by then;
- * what remains is the time between the arrivals of one write at two nodes.
+ * what remains is the time between the arrivals of one write at two nodes. A key that is another
+ * one each time counts as missed still.
  *
- * Where no copy has the key, it is removed: what the node has may be old. But a value that was sent
- * to the node, and only not answered in time, is most likely there. So the key stays then, as the
- * other one may have been started anew and be empty.
+ * Where the other copy does not have the key, it is removed: what the node has may be old. But a
+ * value that was sent to the node, and only not answered in time, is most likely there. So the key
+ * stays then, as the other one may have been started anew and be empty.
  *
  * Limits: KEYS_MAX keys and KEYS_BYTES_MAX bytes of them for each node. What is beyond is not
  * copied, and the node is then not trusted in those slots by this handle, until it leaves the map
@@ -125,7 +126,7 @@ void copy_missed(struct sp_ring *ring, struct node *node, const void *bytes, siz
         key->hash = hash_of(key->bytes, size);
         struct missed_key *known = *keys_find(keys, bytes, size);
         if (known != NULL) {
-            known->may_remove |= may_remove;
+            known->may_remove = may_remove; /* the latest write counts */
         } else {
             bool room = keys->count < KEYS_MAX && keys->bytes + size <= KEYS_BYTES_MAX;
             keys->overflown |= !room;
@@ -200,31 +201,54 @@ static int restore(struct sp_ring *ring, const struct view *view, struct node *t
     return status == SP_OK && answer.type == SP_REPLY_ERROR ? SP_EREFUSED : status;
 }
 
-/* Until two fetches in a row are the same. */
-static int copy_from(struct sp_ring *ring, const struct view *view, struct node *from,
-                     struct node *to, const struct missed_key *key)
+/* Whether what `from` lacks is nowhere else: a target may not have been given it yet by a holder
+ * that is kept back. */
+static bool may_know(const struct view *view, unsigned slot, const struct node *from,
+                     const struct node *to)
+{
+    const struct ring_slot_copies *copies = &view->map->slots[slot];
+    bool others = false;
+    for (unsigned i = 0; i < copies->holder_count; i++)
+        others = others || view->nodes[copies->holders[i]] != to;
+    return !others || view_holds(view, slot, from);
+}
+
+static bool is_same(int status, const struct sp_buffer *now, int before,
+                    const struct sp_buffer *old)
+{
+    return status == before &&
+           (status == SP_ENOTFOUND ||
+            (old->size == now->size && memcmp(old->data, now->data, old->size) == 0));
+}
+
+/* Until two fetches in a row are the same; SP_EBUSY: none were. */
+static int copy_from(struct sp_ring *ring, const struct view *view, unsigned slot,
+                     struct node *from, struct node *to, const struct missed_key *key)
 {
     struct sp_buffer dumps[2] = {{0}, {0}};
     int64_t ttl_ms = 0;
     int before = SP_OK;
+    bool same = false;
     int status = fetch(ring, view, from, key, &dumps[0], &ttl_ms);
-    for (unsigned i = 0; i < COPY_TRIES && (status == SP_OK || status == SP_ENOTFOUND); i++) {
+    if (status == SP_ENOTFOUND && !may_know(view, slot, from, to))
+        status = SP_EREFUSED;
+    else if (status == SP_ENOTFOUND)
+        same = !key->may_remove; /* what there is of it stays */
+    for (unsigned i = 0; i < COPY_TRIES && !same && (status == SP_OK || status == SP_ENOTFOUND);
+         i++) {
         struct sp_buffer *old = &dumps[i % 2], *now = &dumps[1 - i % 2];
         before = status;
-        if (before == SP_ENOTFOUND && !key->may_remove && i == 0)
-            break;
         status = restore(ring, view, to, key, before == SP_OK ? old : NULL, ttl_ms);
         if (status != SP_OK)
             break;
         status = fetch(ring, view, from, key, now, &ttl_ms);
-        if (status == before &&
-            (status == SP_ENOTFOUND ||
-             (old->size == now->size && memcmp(old->data, now->data, old->size) == 0)))
-            break;
+        same = is_same(status, now, before, old);
     }
     sp_buffer_free(&dumps[0]);
     sp_buffer_free(&dumps[1]);
-    return status == SP_ENOTFOUND ? SP_OK : status;
+    if (same)
+        return SP_OK;
+    return status == SP_OK || status == SP_ENOTFOUND ? SP_EBUSY : status;
 }
 
 static bool is_key(const struct missed_key *key, const void *bytes, size_t size)
@@ -254,7 +278,7 @@ static bool copy_key(struct sp_ring *ring, const struct view *view, struct node 
         struct node *from = view->nodes[positions[i]];
         if (from == to || node_kept_back(from) || has_missed(ring, from, key->bytes, key->size))
             continue;
-        if (copy_from(ring, view, from, to, key) == SP_OK)
+        if (copy_from(ring, view, slot, from, to, key) == SP_OK)
             return true;
     }
     return false;
@@ -283,12 +307,10 @@ static void put_back(struct sp_ring *ring, struct node *node, struct missed_key 
     pthread_mutex_lock(&ring->mutex);
     node->keys->copying = NULL;
     struct missed_key *known = *keys_find(node->keys, key->bytes, key->size);
-    if (known != NULL) {
-        known->may_remove |= key->may_remove;
+    if (known != NULL)
         free(key);
-    } else {
+    else
         keys_append(node->keys, key);
-    }
     pthread_mutex_unlock(&ring->mutex);
 }
 

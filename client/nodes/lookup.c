@@ -2,6 +2,7 @@
  *
  * lookup.c - names of nodes, looked up when a node comes with another map, and anew: when it does
  * not answer a PING, as another machine may have its name by now, and whenever the map changes.
+ * A name that is not known yet is looked up until it is.
  *
  * The system's resolver may take many seconds. So it is asked by a thread that does nothing else,
  * for one node at a time, of which the keeper takes the result in one of its next turns. Calls know
@@ -80,8 +81,11 @@ static void take_result(struct sp_ring *ring)
 {
     struct lookup *lookup = &ring->lookup;
     struct node *node = lookup->node;
-    if (lookup->status != SP_OK || lookup->found.count == 0)
+    if (lookup->status != SP_OK || lookup->found.count == 0) {
+        if (node->addresses.count == 0) /* no PING tells of it, as long as no call fails */
+            lookup_want(node);
         return;
+    }
     pthread_mutex_lock(&ring->mutex);
     bool moved = !all_among(&node->addresses, &lookup->found);
     bool news = moved || !all_among(&lookup->found, &node->addresses);

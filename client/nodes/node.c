@@ -23,7 +23,7 @@ struct node *node_new(const struct ring_node *of)
     atomic_init(&node->references, 1);
     memcpy(node->name, of->name, sizeof node->name);
     memcpy(node->address, of->address, sizeof node->address);
-    node->start = of->start;
+    atomic_init(&node->start, of->start);
     return node;
 }
 

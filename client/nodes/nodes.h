@@ -154,10 +154,10 @@ struct node {
     uint64_t missed_count;    /* raised with each */
 
     /* The keeper's. */
-    uint64_t start;     /* of the map */
     bool lookup;        /* its name is to be looked up */
     uint64_t lookup_us; /* not before */
 
+    _Atomic uint64_t start;    /* of the latest map */
     _Atomic bool open;         /* the breaker: kept back */
     _Atomic bool down;         /* the same, and it has refused, or not answered a PING either */
     _Atomic bool restarted;    /* maybe, and the map does not say so: it may be empty */
@@ -220,6 +220,10 @@ unsigned view_candidates(const struct view *view, unsigned slot, bool once,
 
 /* Whether the node is a holder of the slot, and not only a target. */
 bool view_holds(const struct view *view, unsigned slot, const struct node *node);
+
+/* Whether it is a holder that has had each write of the slot, as far as can be known: then what it
+ * does not have is not there. */
+bool view_believes(const struct view *view, unsigned slot, const struct node *node);
 
 struct sp_ring;
 struct view *view_take(struct sp_ring *ring); /* NULL: there is none yet */

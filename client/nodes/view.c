@@ -51,6 +51,21 @@ bool view_holds(const struct view *view, unsigned slot, const struct node *node)
     return i < copies->holder_count;
 }
 
+/* That it has been started anew is either said by `restarted`, or by a start id that is not this
+ * view's: new_process sets the one before it clears the other. */
+bool view_believes(const struct view *view, unsigned slot, const struct node *node)
+{
+    const struct ring_slot_copies *copies = &view->map->slots[slot];
+    if (atomic_load_explicit(&node->restarted, memory_order_acquire))
+        return false;
+    uint64_t start = atomic_load_explicit(&node->start, memory_order_relaxed);
+    for (unsigned i = 0; i < copies->holder_count; i++)
+        if (view->nodes[copies->holders[i]] == node)
+            return view->map->nodes[copies->holders[i]].start == start &&
+                   !node_distrusted(node, slot);
+    return false;
+}
+
 /* --- views --------------------------------------------------------------------------------------
  */
 
@@ -85,12 +100,13 @@ static struct node *find_node(const struct sp_ring *ring, const struct ring_node
     return node;
 }
 
-/* The map knows of it, so whether it is a holder does not depend on what it had before. */
+/* The map knows of it, so whether it is a holder does not depend on what it had before. Calls that
+ * go by the map before see by the start id that it is another process. */
 static void new_process(struct sp_ring *ring, struct node *node, uint64_t start)
 {
-    node->start = start;
+    atomic_store_explicit(&node->start, start, memory_order_relaxed);
     pool_renew(ring, node);
-    atomic_store_explicit(&node->restarted, false, memory_order_relaxed);
+    atomic_store_explicit(&node->restarted, false, memory_order_release);
 }
 
 /* A name that cannot be resolved is one of a node that cannot be reached, until it can be. With a
@@ -109,8 +125,8 @@ static struct node *obtain_node(struct sp_ring *ring, const struct ring_node *wa
         return NULL;
     if (ring->view != NULL && node_has_name(wanted->address))
         lookup_want(node);
-    else
-        (void)node_resolve(wanted->address, &node->addresses);
+    else if (node_resolve(wanted->address, &node->addresses) != SP_OK)
+        lookup_want(node);
     pthread_mutex_lock(&ring->mutex);
     node->next = ring->nodes;
     ring->nodes = node;

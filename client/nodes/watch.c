@@ -98,40 +98,53 @@ static void step_zookeeper(struct sp_ring *ring)
     pthread_mutex_unlock(&ring->mutex);
     if (news == NULL)
         return;
-    (void)view_install(ring, news);
+    if (view_install(ring, news) != SP_OK) { /* no memory: again in the next turn */
+        pthread_mutex_lock(&ring->mutex);
+        if (ring->watch.news == NULL) {
+            ring->watch.news = news;
+            news = NULL;
+        }
+        pthread_mutex_unlock(&ring->mutex);
+    }
     ring_map_unref(news);
 }
 
 /* --- the pond's file ----------------------------------------------------------------------------
  */
 
-/* True: it is another one than the last time. */
-static bool file_changed(struct watch *watch, const char *path)
+static bool file_is_known(const struct watch *watch, const struct stat *now)
 {
-    struct stat now;
-    if (stat(path, &now) != 0)
-        return false;
-    bool same = watch->file_seen && watch->file_inode == now.st_ino &&
-                watch->file_seconds == now.st_mtim.tv_sec &&
-                watch->file_nanoseconds == now.st_mtim.tv_nsec;
-    watch->file_seen = true;
-    watch->file_inode = now.st_ino;
-    watch->file_seconds = now.st_mtim.tv_sec;
-    watch->file_nanoseconds = now.st_mtim.tv_nsec;
-    return !same;
+    return watch->file_seen && watch->file_inode == now->st_ino &&
+           watch->file_seconds == now->st_mtim.tv_sec &&
+           watch->file_nanoseconds == now->st_mtim.tv_nsec;
 }
 
-/* What cannot be read is looked at again when it has changed. */
+static void note_file(struct watch *watch, const struct stat *now)
+{
+    watch->file_seen = true;
+    watch->file_inode = now->st_ino;
+    watch->file_seconds = now->st_mtim.tv_sec;
+    watch->file_nanoseconds = now->st_mtim.tv_nsec;
+}
+
+/* The file is known when its map is in use: before that, the child of a fork that comes in between
+ * has to read it, and so has this process if it lacked memory. What is no map is looked at again
+ * when it has changed. */
 static int step_pond(struct sp_ring *ring)
 {
     struct ring_map *map;
+    struct stat now;
     const char *path = ring->settings.published;
-    if (!file_changed(&ring->watch, path))
+    if (stat(path, &now) != 0 || file_is_known(&ring->watch, &now))
         return SP_OK;
     int status = ring_map_load(path, &map);
+    if (status == SP_EFORMAT || status == SP_ECORRUPT)
+        note_file(&ring->watch, &now);
     if (status != SP_OK)
         return error_set(status, "%s: %s", path, sp_status_text(status));
     status = view_install(ring, map);
+    if (status == SP_OK)
+        note_file(&ring->watch, &now);
     ring_map_unref(map);
     return status;
 }

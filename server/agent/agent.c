@@ -6,6 +6,10 @@
  * that are new are made, with their passwords read, but do not run yet, and the passwords of the
  * others are read. Then those that are no longer wanted end, since one of the same name may take
  * their place; each is told first, and then waited for, so that the slowest one makes the time.
+ *
+ * Those that a reload takes out say in ZooKeeper that they leave, and stay there until the map is
+ * without them: the other nodes would not believe that many have gone that still answer. An agent
+ * that is stopped does not say so; where it watched most of a ring, that ring goes on.
  */
 #include "server/agent/agent.h"
 
@@ -16,6 +20,8 @@
 #include "alloc/clock.h"
 #include "server/agent/internal.h"
 #include "server/log/log.h"
+
+#define LEAVE_MS 2000 /* until the map is without those that are taken out */
 
 /* --- what a configuration comes to -------------------------------------------------------------
  */
@@ -84,6 +90,15 @@ static void drop(struct wanted *wanted, unsigned count)
 /* --- changing ----------------------------------------------------------------------------------
  */
 
+static void leave(struct agent *agent, unsigned from, unsigned to)
+{
+    uint64_t until_ms = clock_ms() + LEAVE_MS;
+    for (unsigned i = from; i < to; i++)
+        server_tell_to_leave(agent->servers[i]);
+    for (unsigned i = from; i < to; i++)
+        server_await_gone(agent->servers[i], until_ms);
+}
+
 /* Takes the servers that are not wanted out of the list, and ends them. */
 static void end_others(struct agent *agent, const struct wanted *wanted, unsigned count)
 {
@@ -103,6 +118,8 @@ static void end_others(struct agent *agent, const struct wanted *wanted, unsigne
     pthread_mutex_lock(&agent->mutex);
     agent->count = kept;
     pthread_mutex_unlock(&agent->mutex);
+    if (kept > 0 || count > 0)
+        leave(agent, kept, gone);
     for (unsigned i = kept; i < gone; i++)
         server_tell_to_end(agent->servers[i]);
     for (unsigned i = kept; i < gone; i++) {

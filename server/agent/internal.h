@@ -66,6 +66,10 @@ int server_new(const struct config_agent *config, const struct config_agent_node
 int server_open(struct watched *server, const struct config_agent *config, const char *credential,
                 char why[AGENT_WHY_BYTES]);
 void server_limits(struct watched *server, const struct config_agent *config);
+/* Its threads end, and its entry says that it leaves the ring. */
+void server_tell_to_leave(struct watched *server);
+/* Until the map is without it, or until then (clock_ms). */
+void server_await_gone(struct watched *server, uint64_t until_ms);
 void server_tell_to_end(struct watched *server);
 void server_free(struct watched *server); /* waits for it to end */
 int login_read(const struct config_agent_node *node, struct login *out, char why[AGENT_WHY_BYTES]);

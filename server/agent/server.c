@@ -186,7 +186,7 @@ int server_open(struct watched *server, const struct config_agent *config, const
 /* --- ending ------------------------------------------------------------------------------------
  */
 
-void server_tell_to_end(struct watched *server)
+static void stop_threads(struct watched *server)
 {
     uint64_t one = 1;
     pthread_mutex_lock(&server->mutex);
@@ -195,6 +195,40 @@ void server_tell_to_end(struct watched *server)
     pthread_mutex_unlock(&server->mutex);
     if (server->wake >= 0)
         (void)!write(server->wake, &one, sizeof one);
+}
+
+void server_tell_to_leave(struct watched *server)
+{
+    stop_threads(server);
+    member_leave(server->member);
+}
+
+static bool is_in_map(const struct watched *server)
+{
+    return server->map != NULL && ring_map_find(server->map, server->node.name) >= 0;
+}
+
+/* Where ZooKeeper is away nobody learns that it leaves. */
+void server_await_gone(struct watched *server, uint64_t until_ms)
+{
+    struct member_status status;
+    const struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
+                                   .tv_nsec = (long)(until_ms % 1000) * 1000000};
+    int late = 0;
+    member_status(server->member, &status);
+    pthread_mutex_lock(&server->mutex);
+    bool heard = status.link == MEMBER_CONNECTED && status.registered;
+    while (heard && is_in_map(server) && late == 0)
+        late = pthread_cond_timedwait(&server->changed, &server->mutex, &until);
+    bool stays = is_in_map(server);
+    pthread_mutex_unlock(&server->mutex);
+    if (stays)
+        log_warning("agent", "%s is no longer watched, and still in the map", server->node.name);
+}
+
+void server_tell_to_end(struct watched *server)
+{
+    stop_threads(server);
     member_tell_to_end(server->member);
 }
 

@@ -308,6 +308,7 @@ COMMAND_FUNCTION(sidepond_release);
 /* ring_commands.c, ring_pull.c, ring_write.c */
 COMMAND_FUNCTION(cluster);
 COMMAND_FUNCTION(sidepond_attach);
+COMMAND_FUNCTION(sidepond_cluster);
 COMMAND_FUNCTION(sidepond_digests);
 COMMAND_FUNCTION(sidepond_erase);
 COMMAND_FUNCTION(sidepond_miss);

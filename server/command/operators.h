@@ -36,6 +36,15 @@ struct operator_table {
     uint32_t duration_ms;                           /* of that one */
     int64_t changed_at_ms, success_at_ms, attempt_at_ms;
     char error[OPERATOR_ERROR_BYTES]; /* "": none */
+    struct operator_feed {
+        const char *state; /* "none" (another mode), "starting", "following", "fallen back" */
+        char position[128];
+        int64_t at_ms, compared_at_ms;
+        uint32_t delay_ms;
+        uint64_t lag_bytes; /* UINT64_MAX: unknown */
+        uint64_t transactions, put, removed, reloads, drift_rows;
+        char why[OPERATOR_ERROR_BYTES]; /* it is not possible; "" */
+    } feed;
 };
 
 struct operator_daemon {

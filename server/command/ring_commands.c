@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * ring_commands.c - what ring clients and other nodes say to a node of a ring (docs/RING.md, "What
- * is said on the wire"): SIDEPOND ATTACH, PUT, ERASE, DIGESTS, SINCE, MISSED, MISS, RING; and
- * CLUSTER.
+ * is said on the wire"): SIDEPOND ATTACH, PUT, ERASE, DIGESTS, SINCE, CLUSTER, MISSED, MISS, RING;
+ * and Redis' CLUSTER.
  *
  * PUT and ERASE are the SET and DEL of ring clients, and cost as much: their numbers are parsed,
  * and one call writes. Numbers are as number_parse has them: digits, without a sign or leading
@@ -271,6 +271,15 @@ void run_sidepond_since(struct session *session, const struct call *call)
     (void)call;
     if (ring)
         reply_integer(&session->reply, ring_since(ring));
+}
+
+/* Of a ring by a static list: an empty name. */
+void run_sidepond_cluster(struct session *session, const struct call *call)
+{
+    const struct ring *ring = ring_of(session);
+    (void)call;
+    if (ring)
+        reply_text(&session->reply, ring_cluster(ring));
 }
 
 /* A node's name, terminated; false, with the error replied: there can be none of this name. */

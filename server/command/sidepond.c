@@ -133,6 +133,28 @@ static void put_last_change(struct map *map, const struct operator_table *table)
     put_seconds(map, "duration_seconds", table->duration_ms);
 }
 
+/* Of a table that follows its database. */
+static void put_feed(struct map *map, const struct operator_feed *feed)
+{
+    put_text(map, "feed", feed->state);
+    if (strcmp(feed->state, "none") == 0)
+        return;
+    put_text(map, "feed_position", feed->position);
+    put_time(map, "feed_at", feed->at_ms);
+    put_seconds(map, "feed_delay_seconds", feed->delay_ms);
+    if (feed->lag_bytes != UINT64_MAX)
+        put_number(map, "feed_lag_bytes", feed->lag_bytes);
+    else
+        reply_null(map_name(map, "feed_lag_bytes"));
+    put_number(map, "feed_transactions", feed->transactions);
+    put_number(map, "feed_put", feed->put);
+    put_number(map, "feed_removed", feed->removed);
+    put_number(map, "feed_reloads", feed->reloads);
+    put_number(map, "feed_drift_rows", feed->drift_rows);
+    put_time(map, "feed_compared_at", feed->compared_at_ms);
+    put_error(map, "feed_not_possible", feed->why);
+}
+
 static void reply_table(struct reply *reply, const struct operator_table *table)
 {
     struct map map = map_begin(reply);
@@ -161,6 +183,7 @@ static void reply_table(struct reply *reply, const struct operator_table *table)
     put_number(&map, "skipped_rows", table->skipped_rows);
     put_number(&map, "held_rows", table->held_rows);
     put_flag(&map, "held_by_operator", table->held_by_operator);
+    put_feed(&map, &table->feed);
     put_error(&map, "error", table->error);
     map_end(&map);
 }
@@ -587,6 +610,8 @@ void run_sidepond_help(struct session *session, const struct call *call)
         "    Makes the connection a ring client's; start id, epoch and clock of this node.",
         "CHECK",
         "    Walks through the whole pond and verifies it.",
+        "CLUSTER",
+        "    The name of the cluster that this node is registered in; empty: of none.",
         "CONFIRM <table> [WAIT <milliseconds>]",
         "    Lets a refresh through that max_drop holds back, or ends a hold.",
         "DIGESTS <first> <count> | <slots>",

@@ -240,6 +240,8 @@ static struct command sidepond_commands[] = {
         "O(1)"),
     SUB("check", "sidepond|check", 2, CHANGE, CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS,
         run_sidepond_check, "server", "7.0.0", "Verifies the whole pond.", "O(everything in it)"),
+    SUB("cluster", "sidepond|cluster", 2, ANYTIME | FAST, CATEGORY_FAST, run_sidepond_cluster,
+        "server", "7.0.0", "The name of the cluster that this node is registered in.", "O(1)"),
     SUB("confirm", "sidepond|confirm", -3, CHANGE,
         CATEGORY_ADMIN | CATEGORY_SLOW | CATEGORY_DANGEROUS, run_sidepond_confirm, "server",
         "7.0.0", "Lets a refresh through that is held.", "O(1)"),

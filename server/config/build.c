@@ -201,6 +201,8 @@ static int finish_refresh(struct arena *arena, struct config_table *table)
     bool notified = refresh->mode == CONFIG_REFRESH_NOTIFIED;
     if (refresh->every_ms == 0)
         refresh->every_ms = notified ? 10 : 10000;
+    if (refresh->full_every_ms == 0)
+        refresh->full_every_ms = refresh->mode == CONFIG_REFRESH_FEED ? 86400000 : 3600000;
     bool listens = notified && table->source && table->source->type &&
                    strcmp(table->source->type, "postgresql") == 0;
     if (!listens || refresh->channel || !table->name)
@@ -209,15 +211,43 @@ static int finish_refresh(struct arena *arena, struct config_table *table)
     return refresh->channel ? SP_OK : SP_ENOMEM;
 }
 
+static bool is_listed(const char *const *list, const char *name)
+{
+    for (; *list; list++)
+        if (strcmp(*list, name) == 0)
+            return true;
+    return false;
+}
+
+static int finish_fields(struct arena *arena, struct config_table *table)
+{
+    size_t most = 1, count = 0;
+    for (unsigned n = 0; n < table->index_count; n++)
+        for (unsigned i = 0; table->indexes[n].columns && table->indexes[n].columns[i]; i++)
+            most++;
+    const char **fields = config_arena_alloc(arena, most * sizeof(*fields));
+    if (!fields)
+        return SP_ENOMEM;
+    for (unsigned n = 0; n < table->index_count; n++)
+        for (unsigned i = 0; table->indexes[n].columns && table->indexes[n].columns[i]; i++)
+            if (!is_listed(fields, table->indexes[n].columns[i]))
+                fields[count++] = table->indexes[n].columns[i];
+    table->fields = fields;
+    return SP_OK;
+}
+
 static int finish_table(struct arena *arena, const struct config *config,
                         struct config_table *table)
 {
     table->source = find_source(config, table->source_name);
-    if (!table->relation && !table->query)
+    bool pipeline =
+        table->source && table->source->type && strcmp(table->source->type, "mongodb") == 0;
+    if (!table->relation && (!table->query || pipeline))
         table->relation = table->name;
     if (!table->group)
         table->group = table->name;
-    return finish_refresh(arena, table);
+    int status = finish_fields(arena, table);
+    return status == SP_OK ? finish_refresh(arena, table) : status;
 }
 
 static unsigned line_of(struct tree *tree, const char *list, unsigned n)

@@ -18,7 +18,8 @@
 enum config_refresh_mode {
     CONFIG_REFRESH_FULL,
     CONFIG_REFRESH_INCREMENTAL,
-    CONFIG_REFRESH_NOTIFIED
+    CONFIG_REFRESH_NOTIFIED,
+    CONFIG_REFRESH_FEED
 };
 enum config_on_stale { CONFIG_ON_STALE_SERVE, CONFIG_ON_STALE_FAIL };
 enum config_on_bad_row { CONFIG_ON_BAD_ROW_SKIP, CONFIG_ON_BAD_ROW_FAIL };
@@ -30,14 +31,17 @@ enum config_log_level { CONFIG_LOG_ERROR, CONFIG_LOG_WARNING, CONFIG_LOG_INFO, C
 
 struct config_source {
     const char *name;
-    const char *type;          /* "sqlite", "postgresql" */
+    const char *type;          /* "sqlite", "postgresql", "mariadb", "mysql", "mongodb", "module" */
     const char *path;          /* sqlite */
-    const char *dsn;           /* postgresql; never with a password */
+    const char *dsn;           /* postgresql, mariadb, mysql, mongodb; never with a password */
+    const char *module;        /* module: the shared object */
     const char *password_file; /* NULL if not given */
     const char *password_env;  /* NULL if not given */
     uint32_t connect_timeout_ms;
     uint32_t statement_timeout_ms;
-    unsigned line; /* where it stands in the file, for messages */
+    const char *publication; /* postgresql: of feeds; NULL: "sidepond" */
+    uint64_t max_lag_bytes;  /* what the database may keep for a feed; 0: as much as it likes */
+    unsigned line;           /* where it stands in the file, for messages */
 };
 
 struct config_index {
@@ -49,8 +53,9 @@ struct config_index {
 struct config_refresh {
     enum config_refresh_mode mode;
     uint32_t every_ms;      /* from the end of one refresh to the start of the next; notified: the
-                               shortest such pause */
-    uint32_t full_every_ms; /* incremental and notified: a full pass at least this often */
+                               shortest such pause; feed: while it is not possible */
+    uint32_t full_every_ms; /* incremental and notified: a full pass at least this often; feed: a
+                               comparison */
     const char *watermark;  /* the column; NULL: none */
     int64_t overlap;        /* incremental: subtracted from the highest watermark seen; for
                                timestamps microseconds ("5s" in the file), for integers the number */
@@ -68,7 +73,8 @@ struct config_table {
     const char *const *key;     /* NULL-terminated, at least one */
     const struct config_index *indexes;
     unsigned index_count;
-    const char *group; /* never NULL; default: the table's own name */
+    const char *const *fields; /* NULL-terminated: the columns of the indexes, each once */
+    const char *group;         /* never NULL; default: the table's own name */
     struct config_refresh refresh;
     double max_drop;       /* fraction 0..1 of the rows that one refresh may drop */
     uint32_t max_stale_ms; /* 0: never stale */

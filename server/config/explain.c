@@ -103,12 +103,34 @@ static void explain_cache(const struct config_cache *cache, FILE *out)
                 cache->tracked_keys);
 }
 
-static void explain_source(const struct config_source *source, FILE *out)
+static bool is_followed(const struct config *config, const struct config_source *source)
+{
+    for (unsigned i = 0; i < config->table_count; i++)
+        if (config->tables[i].source == source &&
+            config->tables[i].refresh.mode == CONFIG_REFRESH_FEED)
+            return true;
+    return false;
+}
+
+static void explain_lag(const struct config_source *source, FILE *out)
+{
+    char text[VALUE_PRINT_BYTES];
+    if (source->max_lag_bytes)
+        fprintf(out, "  What it keeps for a feed that does not keep up is dropped beyond %s.\n",
+                config_print_size(source->max_lag_bytes, text));
+    else
+        fprintf(out, "  It keeps as much as it likes for a feed that does not keep up.\n");
+}
+
+static void explain_source(const struct config *config, const struct config_source *source,
+                           FILE *out)
 {
     char connect[VALUE_PRINT_BYTES];
     char statement[VALUE_PRINT_BYTES];
     fprintf(out, "\nSource '%s' is %s: %s\n", source->name, source->type,
-            source->path ? source->path : source->dsn);
+            source->path     ? source->path
+            : source->module ? source->module
+                             : source->dsn);
     if (source->password_file)
         fprintf(out, "  The password is read from %s.\n", source->password_file);
     else if (source->password_env)
@@ -121,6 +143,8 @@ static void explain_source(const struct config_source *source, FILE *out)
                 config_print_duration(source->statement_timeout_ms, statement));
     else
         fprintf(out, "a query as long as it likes.\n");
+    if (is_followed(config, source))
+        explain_lag(source, out);
 }
 
 static void explain_rows(const struct config_table *table, FILE *out)
@@ -203,6 +227,12 @@ static void explain_refresh(const struct config_table *table, FILE *out)
         print_notified(refresh, out);
         fprintf(out, ", with a pause of at least %s,\n  and %sat least every %s.\n", every,
                 refresh->watermark ? "all of them " : "", full);
+        break;
+    case CONFIG_REFRESH_FEED:
+        fprintf(out,
+                "  Each change is taken as the database tells it; all rows are compared every %s,\n"
+                "  and while the database cannot tell, all are read every %s.\n",
+                full, every);
         break;
     }
 }
@@ -299,7 +329,7 @@ void config_explain(const struct config *config, FILE *out)
     explain_cache(&config->cache, out);
     explain_ring(&config->ring, out);
     for (unsigned i = 0; i < config->source_count; i++)
-        explain_source(&config->sources[i], out);
+        explain_source(config, &config->sources[i], out);
     for (unsigned i = 0; i < config->table_count; i++) {
         const struct config_table *table = &config->tables[i];
         explain_rows(table, out);

@@ -13,8 +13,9 @@
 #include "server/config/config.h"
 #include "server/config/option_table.h"
 
-static const char *const source_types[] = {"sqlite", "postgresql", NULL};
-static const char *const refresh_modes[] = {"full", "incremental", "notified", NULL};
+static const char *const source_types[] = {"sqlite",  "postgresql", "mariadb", "mysql",
+                                           "mongodb", "module",     NULL};
+static const char *const refresh_modes[] = {"full", "incremental", "notified", "feed", NULL};
 static const char *const on_stale_words[] = {"serve", "fail", NULL};
 static const char *const on_bad_row_words[] = {"skip", "fail", NULL};
 static const char *const when_full_words[] = {"evict", "refuse", NULL};
@@ -218,20 +219,28 @@ static const struct option source_options[] = {
      MEMBER(struct config_source, dsn),
      .min = 1,
      .max = KIB(4),
-     .only = "postgresql",
+     .only = "postgresql, mariadb, mysql, mongodb, module",
      .otherwise = "required",
-     .help = "A libpq connection string or URI, without a password."},
+     .help = "postgresql: a libpq connection string or URI; mariadb and mysql: "
+             "mariadb://USER@HOST:PORT/DATABASE?PARAMETER=VALUE; mongodb: a mongodb:// or "
+             "mongodb+srv:// URI; module: what the module takes, or nothing. Without a password."},
+    {.key = "module",
+     .kind = OPTION_PATH,
+     MEMBER(struct config_source, module),
+     .only = "module",
+     .otherwise = "required",
+     .help = "The shared object of a source that is not built in."},
     {.key = "password_file",
      .kind = OPTION_PATH,
      MEMBER(struct config_source, password_file),
-     .only = "postgresql",
+     .only = "postgresql, mariadb, mysql, mongodb, module",
      .help = "A file with the password and nothing else."},
     {.key = "password_env",
      .kind = OPTION_TEXT,
      MEMBER(struct config_source, password_env),
      .min = 1,
      .max = 128,
-     .only = "postgresql",
+     .only = "postgresql, mariadb, mysql, mongodb, module",
      .help = "The environment variable that holds the password."},
     {.key = "connect_timeout",
      .kind = OPTION_DURATION,
@@ -247,6 +256,21 @@ static const struct option source_options[] = {
      .max = DAYS(1),
      .fallback = "5m",
      .help = "How long one query may take; 0s: as long as it likes."},
+    {.key = "publication",
+     .kind = OPTION_NAME,
+     MEMBER(struct config_source, publication),
+     .only = "postgresql",
+     .otherwise = "sidepond",
+     .help = "Which publication tables of mode feed are followed by."},
+    {.key = "max_lag",
+     .kind = OPTION_SIZE,
+     MEMBER(struct config_source, max_lag_bytes),
+     .min = 0,
+     .max = TIB(1024),
+     .fallback = "1GiB",
+     .help =
+         "How much the database may keep for a group of mode feed that does not keep up. Beyond "
+         "it that is dropped, and the group loads anew. 0B: as much as it likes."},
 };
 SECTION(source, struct config_source, "sources[]", "The databases.");
 
@@ -277,8 +301,10 @@ static const struct option refresh_options[] = {
      MEMBER(struct config_refresh, mode),
      .choices = refresh_modes,
      .fallback = "full",
-     .help = "full reads every row and compares; incremental reads what changed since the highest "
-             "watermark; notified reads when the database says that something changed."},
+     .help =
+         "full reads every row and compares; incremental reads what changed since the highest "
+         "watermark; notified reads when the database says that something changed; feed takes each "
+         "change as the database tells it."},
     {.key = "every",
      .kind = OPTION_DURATION,
      MEMBER(struct config_refresh, every_ms),
@@ -286,15 +312,15 @@ static const struct option refresh_options[] = {
      .max = DAYS(30),
      .otherwise = "10s; notified: 10ms",
      .help = "The pause between the end of one refresh and the start of the next; notified: the "
-             "shortest such pause."},
+             "shortest such pause; feed: that of full refreshes while the feed is not possible."},
     {.key = "full_every",
      .kind = OPTION_DURATION,
      MEMBER(struct config_refresh, full_every_ms),
      .min = SECONDS(1),
      .max = DAYS(30),
-     .fallback = "1h",
+     .otherwise = "1h; feed: 24h",
      .help = "incremental and notified: a full pass at least this often. It finds deleted rows and "
-             "changes that were missed."},
+             "changes that were missed. feed: so often all rows are compared with the database."},
     {.key = "watermark",
      .kind = OPTION_TEXT,
      MEMBER(struct config_refresh, watermark),
@@ -339,26 +365,28 @@ static const struct option table_options[] = {
      .min = 1,
      .max = 255,
      .otherwise = "the table's name",
-     .help = "The table or view in the database, with its schema if need be."},
+     .help = "The table or view in the database, with its schema if need be; mongodb: the "
+             "collection, with its database if the dsn names none."},
     {.key = "query",
      .kind = OPTION_TEXT,
      MEMBER(struct config_table, query),
      .min = 1,
      .max = KIB(64),
-     .help = "A SELECT, in place of relation."},
+     .help = "A SELECT, in place of relation; mongodb: an aggregation pipeline on relation, in "
+             "extended JSON."},
     {.key = "columns",
      .kind = OPTION_LIST,
      MEMBER(struct config_table, columns),
      .min = 1,
      .max = 1024,
      .otherwise = "all",
-     .help = "The columns to hold."},
+     .help = "The columns to hold; mongodb: the paths that documents keep."},
     {.key = "where",
      .kind = OPTION_TEXT,
      MEMBER(struct config_table, where),
      .min = 1,
      .max = KIB(64),
-     .help = "An SQL condition: only these rows."},
+     .help = "An SQL condition: only these rows; mongodb: a filter in extended JSON."},
     {.key = "key",
      .kind = OPTION_LIST,
      .required = true,

@@ -46,8 +46,8 @@ struct option {
     uint64_t min, max;          /* inclusive; in the kind's unit */
     const char *const *choices; /* NULL-terminated */
     const struct section *section;
-    const char *only;      /* the one source type that has this option; NULL: all */
-    const char *fallback;  /* the default as one would write it; NULL: the member stays 0 */
+    const char *only;     /* the source types that have this option, with ", " between; NULL: all */
+    const char *fallback; /* the default as one would write it; NULL: the member stays 0 */
     const char *otherwise; /* what the reference says of a default that is not a constant */
     const char *help;
 };

@@ -47,6 +47,26 @@ static yaml_node_t *list_node(struct rules *rules, const char *list, unsigned n)
                             config_tree_value(rules->tree, config_tree_root(rules->tree), list), n);
 }
 
+/* Whether a type is in a list with commas. */
+static bool is_listed(const char *list, const char *type)
+{
+    const size_t bytes = strlen(type);
+    for (const char *at = list; at; at = strchr(at, ','), at = at ? at + 2 : NULL)
+        if (strncmp(at, type, bytes) == 0 && (at[bytes] == ',' || !at[bytes]))
+            return true;
+    return false;
+}
+
+static bool is_mariadb(const char *type)
+{
+    return same(type, "mariadb") || same(type, "mysql");
+}
+
+static bool is_mongodb(const struct config_source *source)
+{
+    return source && same(source->type, "mongodb");
+}
+
 /* Whether source n has every option that its type needs and none that it does not have. */
 static void check_source_options(struct rules *rules, const struct config_source *source,
                                  yaml_node_t *node)
@@ -55,11 +75,13 @@ static void check_source_options(struct rules *rules, const struct config_source
     for (unsigned i = 0; i < section->option_count; i++) {
         const struct option *option = &section->options[i];
         yaml_node_t *value = config_tree_value(rules->tree, node, option->key);
-        if (value && option->only && strcmp(option->only, source->type) != 0)
+        if (value && option->only && !is_listed(option->only, source->type))
             config_complain(rules->complaints, AT(value), "'%s' is for %s sources; this one is %s",
                             option->key, option->only, source->type);
     }
-    const char *needed = same(source->type, "sqlite") ? "path" : "dsn";
+    const char *needed = same(source->type, "sqlite")   ? "path"
+                         : same(source->type, "module") ? "module"
+                                                        : "dsn";
     if (!config_tree_value(rules->tree, node, needed))
         config_complain(rules->complaints, AT(node), "a %s source needs '%s'", source->type,
                         needed);
@@ -68,12 +90,19 @@ static void check_source_options(struct rules *rules, const struct config_source
 static void check_dsn(struct rules *rules, const struct config_source *source, yaml_node_t *node)
 {
     yaml_node_t *value = value_or_self(rules, node, "dsn");
-    switch (config_check_dsn(source->dsn)) {
+    const bool mariadb = is_mariadb(source->type);
+    const bool mongodb = is_mongodb(source);
+    switch (mariadb   ? config_check_mariadb_uri(source->dsn)
+            : mongodb ? config_check_mongodb_uri(source->dsn)
+                      : config_check_dsn(source->dsn)) {
     case DSN_GOOD:
         break;
     case DSN_BROKEN:
-        config_complain(rules->complaints, AT(value),
-                        "dsn is neither a list of keyword=value pairs nor a postgresql:// URI");
+        config_complain(rules->complaints, AT(value), "dsn is %s",
+                        mariadb ? "not a mariadb:// or mysql:// URI"
+                        : mongodb
+                            ? "neither a mongodb:// nor a mongodb+srv:// URI"
+                            : "neither a list of keyword=value pairs nor a postgresql:// URI");
         break;
     case DSN_HAS_PASSWORD:
         config_complain(
@@ -107,7 +136,8 @@ static void check_source(struct rules *rules, unsigned n)
     }
     if (source->type)
         check_source_options(rules, source, node);
-    if (source->dsn && same(source->type, "postgresql"))
+    if (source->dsn && source->type && !same(source->type, "sqlite") &&
+        !same(source->type, "module"))
         check_dsn(rules, source, node);
     if (source->password_file && source->password_env)
         config_complain(rules->complaints, AT(value_or_self(rules, node, "password_env")),
@@ -136,11 +166,22 @@ static void check_selection(struct rules *rules, const struct config_table *tabl
                             yaml_node_t *node)
 {
     yaml_node_t *query = config_tree_value(rules->tree, node, "query");
-    if (query && config_tree_value(rules->tree, node, "relation"))
+    if (query && !is_mongodb(table->source) && config_tree_value(rules->tree, node, "relation"))
         config_complain(rules->complaints, AT(query), "relation and query exclude each other");
     if (query && table->where)
         config_complain(rules->complaints, AT(value_or_self(rules, node, "where")),
                         "where is for relations; put the condition into the query");
+}
+
+/* Whether a column is kept: itself or, of a document, what it is a part of. */
+static bool is_kept(const struct config_table *table, const char *name)
+{
+    if (contains(table->columns, name))
+        return true;
+    for (const char *const *c = table->columns; is_mongodb(table->source) && *c; c++)
+        if (strncmp(name, *c, strlen(*c)) == 0 && name[strlen(*c)] == '.')
+            return true;
+    return false;
 }
 
 /* Every column of a list must be among the table's columns, where these are given. */
@@ -152,7 +193,7 @@ static void check_columns(struct rules *rules, const struct config_table *table,
         return;
     for (unsigned i = 0; list && list[i]; i++) {
         yaml_node_t *item = config_tree_item(rules->tree, node, i);
-        if (!contains(table->columns, list[i]))
+        if (!is_kept(table, list[i]))
             config_complain(rules->complaints, AT(item ? item : node),
                             "%s column %s is not in columns", what, config_quote(list[i], q));
     }
@@ -196,7 +237,7 @@ static void check_watermark(struct rules *rules, const struct config_table *tabl
             rules->complaints, AT(refresh),
             "refresh mode incremental needs 'watermark': a column that grows with each change");
     else if (table->refresh.watermark && table->columns && table->columns[0] &&
-             !contains(table->columns, table->refresh.watermark))
+             !is_kept(table, table->refresh.watermark))
         config_complain(rules->complaints, AT(watermark), "watermark column %s is not in columns",
                         config_quote(table->refresh.watermark, q));
     if (!config_tree_value(rules->tree, refresh, "overlap"))
@@ -222,6 +263,12 @@ static void check_channel(struct rules *rules, const struct config_table *table,
             table->refresh.channel);
 }
 
+/* What is read beside a feed, or without one. */
+static bool reads_all(const struct config_table *table)
+{
+    return table->refresh.mode == CONFIG_REFRESH_FULL || table->refresh.mode == CONFIG_REFRESH_FEED;
+}
+
 static void check_refresh(struct rules *rules, const struct config_table *table,
                           yaml_node_t *table_node)
 {
@@ -232,7 +279,7 @@ static void check_refresh(struct rules *rules, const struct config_table *table,
     /* Nothing follows from a mode that was meant to be another one. */
     if (!node || (mode && !contains(option->choices, config_tree_text(mode))))
         return;
-    if (table->refresh.mode == CONFIG_REFRESH_FULL) {
+    if (reads_all(table)) {
         only_with_mode(rules, node, "watermark", "incremental or notified");
         only_with_mode(rules, node, "overlap", "incremental or notified");
     } else {
@@ -243,7 +290,13 @@ static void check_refresh(struct rules *rules, const struct config_table *table,
     else
         only_with_mode(rules, node, "channel", "notified");
     if (table->refresh.mode == CONFIG_REFRESH_FULL)
-        only_with_mode(rules, node, "full_every", "incremental or notified");
+        only_with_mode(rules, node, "full_every", "incremental, notified or feed");
+    if (table->refresh.mode == CONFIG_REFRESH_NOTIFIED && is_mongodb(table->source))
+        config_complain(rules->complaints, AT(mode),
+                        "mongodb sources cannot notify; use refresh mode feed");
+    if (table->refresh.mode == CONFIG_REFRESH_FEED && table->query)
+        config_complain(rules->complaints, AT(value_or_self(rules, table_node, "query")),
+                        "refresh mode feed follows a relation, not a query");
 }
 
 static void check_stale(struct rules *rules, const struct config_table *table, yaml_node_t *node)
@@ -280,6 +333,13 @@ static void check_group(struct rules *rules, unsigned n, yaml_node_t *node)
                 "tables of one group are refreshed together: refresh.every must be the same as "
                 "of '%s' of group '%s'",
                 first->name ? first->name : "?", table->group);
+        else if ((first->refresh.mode == CONFIG_REFRESH_FEED) !=
+                 (table->refresh.mode == CONFIG_REFRESH_FEED))
+            config_complain(
+                rules->complaints, AT(value_or_self(rules, node, "refresh")),
+                "tables of one group follow one feed: refresh.mode is feed for all of group '%s' "
+                "or for none, as for '%s'",
+                table->group, first->name ? first->name : "?");
         return;
     }
 }
@@ -296,6 +356,9 @@ static void check_table(struct rules *rules, unsigned n)
             break;
         }
     }
+    if (table->name && table->name[0] == '_')
+        config_complain(rules->complaints, AT(value_or_self(rules, node, "name")),
+                        "a table's name cannot begin with '_': such names are Sidepond's own");
     check_reference(rules, table, node);
     check_selection(rules, table, node);
     check_columns(rules, table, table->key, value_or_self(rules, node, "key"), "key");

@@ -39,5 +39,9 @@ bool config_is_loopback(const char *address);
 /* A PostgreSQL connection string or URI. */
 enum dsn_verdict { DSN_GOOD, DSN_BROKEN, DSN_HAS_PASSWORD };
 enum dsn_verdict config_check_dsn(const char *dsn);
+enum dsn_verdict config_check_mongodb_uri(const char *dsn);
+
+/* A URI of MariaDB or MySQL. */
+enum dsn_verdict config_check_mariadb_uri(const char *dsn);
 
 #endif

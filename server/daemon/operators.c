@@ -16,6 +16,9 @@
 #include "server/log/log.h"
 
 static_assert(sizeof(((struct operator_table *)0)->error) >= SOURCE_ERROR_BYTES, "errors fit");
+static_assert(sizeof(((struct operator_feed *)0)->position) >=
+                  sizeof(((struct refresh_feed_status *)0)->position),
+              "positions fit");
 static_assert(sizeof(((struct operator_table *)0)->name) > SP_NAME_BYTES_MAX, "names fit");
 
 /* --- tables ----------------------------------------------------------------------------------- */
@@ -28,6 +31,26 @@ static uint64_t sum(const uint64_t *counts, unsigned count)
     return total;
 }
 
+static void tell_feed(const struct refresh_feed_status *feed, struct operator_feed *out)
+{
+    const struct refresh_feed_rows *rows = &feed->rows;
+    *out = (struct operator_feed){
+        .state = refresh_feed_state_names[feed->state],
+        .at_ms = feed->at_ms,
+        .compared_at_ms = feed->compared_at_ms,
+        .delay_ms = feed->delay_ms,
+        .lag_bytes = feed->lag_bytes,
+        .transactions = feed->transactions_total,
+        .put = rows->put_total,
+        .removed = rows->removed_total,
+        .reloads = sum(feed->reloads_total, REFRESH_RELOAD_COUNT),
+        .drift_rows =
+            rows->drift_inserted_total + rows->drift_updated_total + rows->drift_deleted_total,
+    };
+    memcpy(out->position, feed->position, sizeof(feed->position));
+    memcpy(out->why, feed->why, sizeof(feed->why));
+}
+
 /* What the refresh knows. */
 static void tell_refresh(const struct refresh_status *status, struct operator_table *out)
 {
@@ -38,7 +61,7 @@ static void tell_refresh(const struct refresh_status *status, struct operator_ta
         .phase = phases[(unsigned)status->phase % 3],
         .held_by_operator = status->held_by_operator,
         .held_rows = status->missing_rows,
-        .refreshes = status->full_total + status->incremental_total,
+        .refreshes = refresh_successes(status),
         .failures = sum(status->failures_total, REFRESH_FAILURE_COUNT),
         .failures_in_a_row = status->failures_in_a_row,
         .skipped_rows = sum(status->skipped_total, REFRESH_SKIP_COUNT),
@@ -53,6 +76,7 @@ static void tell_refresh(const struct refresh_status *status, struct operator_ta
     memcpy(out->source, status->source, sizeof(out->source));
     memcpy(out->error, status->error, sizeof(status->error));
     snprintf(out->name, sizeof(out->name), "%s", status->table);
+    tell_feed(&status->feed, &out->feed);
 }
 
 /* What readers see. */

@@ -12,6 +12,7 @@
 
 #include "server/command/command.h"
 #include "server/http/metrics_agent.h"
+#include "server/http/metrics_feed.h"
 #include "server/http/metrics_ring.h"
 #include "server/http/observe.h"
 #include "server/log/log.h"
@@ -231,6 +232,7 @@ static void emit_refreshes(const struct metric *metric, const struct observation
         emit_of_table(metric, out, table, "kind", "full", (double)table->refresh.full_total);
         emit_of_table(metric, out, table, "kind", "incremental",
                       (double)table->refresh.incremental_total);
+        emit_of_table(metric, out, table, "kind", "kept", (double)table->refresh.kept_total);
     }
 }
 
@@ -558,7 +560,9 @@ static const struct metric metrics[] = {
     {"sidepond_refresh_last_attempt_timestamp_seconds", GAUGE, "table",
      "When the last refresh began (Unix time); 0: never.", .table_value = attempted},
     {"sidepond_refreshes_total", COUNTER, "table, kind",
-     "Successful refreshes; kind is full or incremental.", .emit = emit_refreshes},
+     "Successful refreshes; kind is full, incremental, or kept: the source knew that the table was "
+     "as before.",
+     .emit = emit_refreshes},
     {"sidepond_refresh_failures_total", COUNTER, "table, reason",
      "Failed refreshes: source (the database), config (a table or column is not there), data (a "
      "bad row, and on_bad_row: fail), space (does not fit), drop (held back by max_drop), "
@@ -676,6 +680,7 @@ char *http_metrics_text(const struct http_options *options)
         return NULL;
     for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++)
         emit_metric(&metrics[i], &seen, &out);
+    feed_metrics_text(&seen, &out);
     ring_metrics_text(&seen, &out);
     observation_free(&seen);
     return text_take(&out);
@@ -687,6 +692,7 @@ void http_metrics_reference(FILE *out)
     for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++)
         fprintf(out, "| `%s` | %s | %s | %s |\n", metrics[i].name, type_names[metrics[i].type],
                 metrics[i].labels, metrics[i].help);
+    feed_metrics_reference(out);
     ring_metrics_reference(out);
     agent_metrics_reference(out);
 }

@@ -46,6 +46,31 @@ static json_t *text_json(const char *text)
     return json_string(copy);
 }
 
+/* NULL for tables of other modes. */
+static json_t *feed_json(const struct refresh_feed_status *feed)
+{
+    const struct refresh_feed_rows *rows = &feed->rows;
+    if (feed->state == REFRESH_FEED_NONE)
+        return json_null();
+    json_t *out = json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "state", refresh_feed_state_names[feed->state],
+        "position", feed->position, "transactions", (json_int_t)feed->transactions_total, "put",
+        (json_int_t)rows->put_total, "removed", (json_int_t)rows->removed_total, "reloads",
+        (json_int_t)sum(feed->reloads_total, REFRESH_RELOAD_COUNT), "drift_rows",
+        (json_int_t)(rows->drift_inserted_total + rows->drift_updated_total +
+                     rows->drift_deleted_total));
+    if (!out)
+        return NULL;
+    json_object_set_new(out, "at_ms", number_or_null(feed->at_ms, (uint64_t)feed->at_ms));
+    json_object_set_new(out, "delay_ms", number_or_null(feed->at_ms, feed->delay_ms));
+    json_object_set_new(out, "lag_bytes",
+                        number_or_null(feed->lag_bytes != UINT64_MAX, feed->lag_bytes));
+    json_object_set_new(out, "compared_ms",
+                        number_or_null(feed->compared_at_ms, (uint64_t)feed->compared_at_ms));
+    json_object_set_new(out, "why", feed->why[0] ? text_json(feed->why) : json_null());
+    return out;
+}
+
 static json_t *table_json(const struct seen_table *table)
 {
     static const char *const phases[] = {"waiting", "running", "backing off"};
@@ -67,9 +92,7 @@ static json_t *table_json(const struct seen_table *table)
         number_or_null(table->in_pond && pond->loaded_at_ms, (uint64_t)pond->loaded_at_ms));
     json_object_set_new(out, "duration_ms",
                         number_or_null(refresh->ever_committed, refresh->duration_ms));
-    json_object_set_new(
-        out, "refreshes",
-        json_integer((json_int_t)(refresh->full_total + refresh->incremental_total)));
+    json_object_set_new(out, "refreshes", json_integer((json_int_t)refresh_successes(refresh)));
     json_object_set_new(
         out, "failures",
         json_integer((json_int_t)sum(refresh->failures_total, REFRESH_FAILURE_COUNT)));
@@ -79,6 +102,7 @@ static json_t *table_json(const struct seen_table *table)
                         json_integer((json_int_t)sum(refresh->skipped_total, REFRESH_SKIP_COUNT)));
     json_object_set_new(out, "held_by_operator", json_boolean(refresh->held_by_operator));
     json_object_set_new(out, "held_rows", json_integer((json_int_t)refresh->missing_rows));
+    json_object_set_new(out, "feed", feed_json(&refresh->feed));
     json_t *error = refresh->error[0] ? text_json(refresh->error) : NULL;
     json_object_set_new(out, "error", error ? error : json_null());
     return out;

@@ -164,8 +164,12 @@ static int refuse_stored(struct intake *in, const struct store_row *row)
 {
     char key[KEY_TEXT_BYTES];
     stored_key_text(in, row, key, sizeof(key));
-    return refuse(in, REFRESH_SKIP_TOO_LARGE, key,
-                  "is too large, or its key in a secondary index is");
+    int status =
+        refuse(in, REFRESH_SKIP_TOO_LARGE, key, "is too large, or its key in a secondary index is");
+    if (status != SP_OK || !in->follows)
+        return status;
+    status = store_delete(in->table, row->key, row->key_bytes);
+    return status == SP_ENOTFOUND ? SP_OK : status;
 }
 
 /* Stores rows up to the first that the store finds too large, which is then refused; `*taken` says

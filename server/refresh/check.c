@@ -58,7 +58,7 @@ static void check_table(struct source_check *check, struct connection *connectio
     struct schema *schema = NULL;
     char why[SOURCE_ERROR_BYTES] = "";
     shape_source_table(config, &table);
-    int status = connection->class->describe(connection->source, &table, &description, &error);
+    int status = refresh_describe(connection, config, &table, &description, &error);
     if (status != SP_OK) {
         check->unreachable |= status != SP_ECONFIG;
         if (status == SP_ECONFIG)
@@ -68,6 +68,10 @@ static void check_table(struct source_check *check, struct connection *connectio
     status = shape_build(config, &description, &schema, why, sizeof(why));
     if (status == SP_ECONFIG)
         complain(check, config->line, config->name, why);
+    else if (config->refresh.mode == CONFIG_REFRESH_FEED && !connection->class->feed)
+        complain(check, config->line, config->name,
+                 "a source of this type cannot tell its changes one by one: refresh mode feed is "
+                 "not for it");
     schema_free(schema);
     source_description_free(&description);
 }

@@ -24,11 +24,12 @@ static bool same_list(const char *const *a, const char *const *b)
 static bool same_source(const struct config_source *a, const struct config_source *b)
 {
     return same_text(a->name, b->name) && same_text(a->type, b->type) &&
-           same_text(a->path, b->path) && same_text(a->dsn, b->dsn) &&
-           same_text(a->password_file, b->password_file) &&
+           same_text(a->path, b->path) && same_text(a->module, b->module) &&
+           same_text(a->dsn, b->dsn) && same_text(a->password_file, b->password_file) &&
            same_text(a->password_env, b->password_env) &&
            a->connect_timeout_ms == b->connect_timeout_ms &&
-           a->statement_timeout_ms == b->statement_timeout_ms;
+           a->statement_timeout_ms == b->statement_timeout_ms &&
+           same_text(a->publication, b->publication) && a->max_lag_bytes == b->max_lag_bytes;
 }
 
 static bool same_indexes(const struct config_table *a, const struct config_table *b)

@@ -192,7 +192,7 @@ static int estimate_with(struct connection *connection, const struct config_tabl
     struct batch batch = {0};
     bool ended = false;
     shape_source_table(config, &table);
-    int status = connection->class->describe(connection->source, &table, &description, error);
+    int status = refresh_describe(connection, config, &table, &description, error);
     if (status != SP_OK)
         return status;
     struct sampler sampler = {.limit = sample,

@@ -22,7 +22,7 @@
 
 #include "alloc/clock.h"
 #include "server/log/log.h"
-#include "server/refresh/internal.h"
+#include "server/refresh/feed.h"
 #include "server/thread.h"
 
 enum {
@@ -33,6 +33,7 @@ enum {
     REMIND_MS = 60000,
     VERIFY_LEAST_MS = 1000,
     VERIFY_MOST_MS = 30000,
+    WATCH_EVERY_MS = 60000,
 };
 
 /* --- making and ending ---------------------------------------------------------------------- */
@@ -97,11 +98,19 @@ int group_new(struct refresh *refresh, struct shared_config *config, const char 
         group->random = clock_ms();
     group->random |= 1;
     *out = group;
-    return SP_OK;
+    if (group->tables[0].config->refresh.mode != CONFIG_REFRESH_FEED)
+        return SP_OK;
+    status = feed_new(group);
+    if (status != SP_OK) {
+        config->users--;
+        group_free(group);
+    }
+    return status;
 }
 
 void group_free(struct group *group)
 {
+    feed_free(group);
     for (unsigned i = 0; i < group->table_count; i++) {
         if (group->tables[i].schema)
             source_description_free(&group->tables[i].description);
@@ -188,7 +197,7 @@ static void sleep_until(struct group *group, uint64_t until_ms)
     pthread_mutex_unlock(&group->lock);
 }
 
-static bool is_called(struct group *group)
+bool group_called(struct group *group)
 {
     pthread_mutex_lock(&group->lock);
     bool called = has_call(group);
@@ -278,7 +287,7 @@ static int wait_notified(struct group *group, uint64_t until_ms, struct failure 
     struct source_error error = {0};
     bool changed = false;
     uint64_t verified = clock_ms(); /* by the pass before, or about then */
-    while (!changed && !is_called(group)) {
+    while (!changed && !group_called(group)) {
         uint64_t now = clock_ms();
         if (now >= until_ms)
             return SP_OK;
@@ -300,9 +309,11 @@ static int wait_for_work(struct group *group, struct failure *failure)
 {
     uint64_t period;
     uint64_t ended = clock_ms();
+    if (group->feed && feed_runs(group))
+        return feed_follow(group, failure);
     uint64_t shortest = pauses(group, &period);
     sleep_until(group, ended + shortest);
-    if (!group->notified || is_called(group))
+    if (!group->notified || group_called(group))
         return SP_OK;
     uint64_t until = full_due_ms(group);
     if (period && ended + period < until)
@@ -342,7 +353,7 @@ static void set_phase(struct group *group, enum refresh_phase phase)
     pthread_mutex_unlock(&group->lock);
 }
 
-static void tell_change(struct group *group)
+void group_tell_change(struct group *group)
 {
     const struct refresh_options *options = &group->refresh->options;
     if (options->on_change)
@@ -437,17 +448,17 @@ static void note_failure(struct group *group, const struct failure *failure)
     for (unsigned i = 0; i < group->table_count; i++)
         mark_failed(&group->tables[i], failure);
     pthread_mutex_unlock(&group->lock);
-    tell_change(group);
+    group_tell_change(group);
 }
 
-static void note_success(struct group *group)
+void group_succeeded(struct group *group)
 {
     if (group->attempts > 0)
         log_info("refresh", "group %s is fresh again after %u failures in %.1f s", group->name,
                  group->attempts, (double)(clock_ms() - group->failing_since_ms) / 1000);
     group->attempts = 0;
     group->connection_used = true;
-    tell_change(group);
+    group_tell_change(group);
 }
 
 /* --- a session with the database ------------------------------------------------------------ */
@@ -457,11 +468,15 @@ static void close_connection(struct group *group)
     pthread_mutex_lock(&group->lock);
     group->source = NULL;
     pthread_mutex_unlock(&group->lock);
+    if (group->feed)
+        feed_disconnect(group);
     refresh_connection_close(&group->connection);
     group->connection_used = false;
+    for (unsigned i = 0; i < group->table_count; i++)
+        group->tables[i].settled = false;
 }
 
-static int source_failure(struct failure *failure, const struct source_error *error)
+int group_source_failure(struct failure *failure, const struct source_error *error)
 {
     failure->status = error->status;
     failure->kind = error->status == SP_ECONFIG ? REFRESH_FAILURE_CONFIG : REFRESH_FAILURE_SOURCE;
@@ -475,17 +490,19 @@ static int listen_for_changes(struct group *group, struct failure *failure)
 {
     struct source_error error = {0};
     unsigned count = 0;
+    if (!(group->connection.class->features & SOURCE_CAN_NOTIFY))
+        return SP_OK; /* describing the tables will fail */
     struct source_table *tables = calloc(group->table_count, sizeof(*tables));
     if (!tables) {
         error.status = SP_ENOMEM;
-        return source_failure(failure, &error);
+        return group_source_failure(failure, &error);
     }
     for (unsigned i = 0; i < group->table_count; i++)
         if (group->tables[i].config->refresh.mode == CONFIG_REFRESH_NOTIFIED)
             tables[count++] = group->tables[i].source;
     int status = group->connection.class->listen(group->connection.source, tables, count, &error);
     free(tables);
-    return status == SP_OK ? SP_OK : source_failure(failure, &error);
+    return status == SP_OK ? SP_OK : group_source_failure(failure, &error);
 }
 
 /* From the moment at which a source can be canceled until it is gone, group_stop can do so. */
@@ -507,7 +524,7 @@ static int connect_group(struct group *group, struct failure *failure)
     int status = refresh_connection_open(connection, group->source_config,
                                          group->refresh->find_source, note_source, group, &error);
     if (status != SP_OK)
-        return source_failure(failure, &error);
+        return group_source_failure(failure, &error);
     note_source(group, connection->source);
     group->force_full |= group->notified;
     return group->notified ? listen_for_changes(group, failure) : SP_OK;
@@ -534,6 +551,16 @@ static void take_call(struct group *group)
     pthread_mutex_unlock(&group->lock);
 }
 
+/* What has only begun to follow is fresh when something came. */
+static int refresh_feed(struct group *group, struct failure *failure)
+{
+    bool fresh = false;
+    int status = feed_refresh(group, &fresh, failure);
+    if (status == SP_OK && fresh && group->feed->barren < 2)
+        group_succeeded(group);
+    return status;
+}
+
 static int refresh_once(struct group *group, struct failure *failure)
 {
     int status = SP_OK;
@@ -541,12 +568,14 @@ static int refresh_once(struct group *group, struct failure *failure)
     set_phase(group, REFRESH_RUNNING);
     if (!group->connection.source)
         status = connect_group(group, failure);
+    if (group->feed)
+        return status == SP_OK ? refresh_feed(group, failure) : status;
     if (status == SP_OK && any_full_due(group))
         status = pass_describe(group, failure);
     if (status == SP_OK)
-        status = pass_run(group, failure);
+        status = pass_run(group, NULL, failure);
     if (status == SP_OK)
-        note_success(group);
+        group_succeeded(group);
     return status;
 }
 
@@ -554,7 +583,7 @@ static int refresh_once(struct group *group, struct failure *failure)
  * is a failure yet: the second try, over a new connection, decides. */
 static bool deserves_second_try(const struct group *group, const struct failure *failure)
 {
-    return group->connection_used && failure->retry_now;
+    return failure->reload_now || (group->connection_used && failure->retry_now);
 }
 
 static int refresh_twice(struct group *group, struct failure *failure)
@@ -564,9 +593,35 @@ static int refresh_twice(struct group *group, struct failure *failure)
         return status;
     log_info("refresh", "group %s: connecting anew: %s", group->name, failure->text);
     close_connection(group);
-    group->force_full = true;
+    group->force_full |= !group->feed;
     *failure = (struct failure){0};
     return refresh_once(group, failure);
+}
+
+/* Waits for the end of a hold, a while if it is a feed's; whether it goes on. */
+static bool stays_held(struct group *group)
+{
+    uint32_t pause = group->refresh->options.feed_look_ms;
+    uint64_t until_ms = clock_ms() + (pause ? pause : WATCH_EVERY_MS);
+    struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
+                             .tv_nsec = (long)(until_ms % 1000) * 1000000};
+    pthread_mutex_lock(&group->lock);
+    while (group->held && !group->stop && !(group->feed && clock_ms() >= until_ms))
+        if (group->feed)
+            pthread_cond_timedwait(&group->wake, &group->lock, &until);
+        else
+            pthread_cond_wait(&group->wake, &group->lock);
+    bool held = group->held && !group->stop;
+    pthread_mutex_unlock(&group->lock);
+    return held;
+}
+
+static void look_after_feed(struct group *group)
+{
+    struct failure failure = {0};
+    if (connect_group(group, &failure) == SP_OK)
+        feed_kept_watch(group);
+    close_connection(group);
 }
 
 /* While an operator holds the group. The connection goes, so that no database keeps notifications
@@ -579,11 +634,9 @@ static void await_release(struct group *group)
     for (unsigned i = 0; i < group->table_count; i++)
         tell_readers(group, &group->tables[i], SP_TABLE_HELD, false);
     set_phase(group, REFRESH_WAITING);
-    tell_change(group);
-    pthread_mutex_lock(&group->lock);
-    while (group->held && !group->stop)
-        pthread_cond_wait(&group->wake, &group->lock);
-    pthread_mutex_unlock(&group->lock);
+    group_tell_change(group);
+    while (stays_held(group))
+        look_after_feed(group);
 }
 
 static void answer_calls(struct group *group)
@@ -593,15 +646,39 @@ static void answer_calls(struct group *group)
     pthread_mutex_unlock(&group->lock);
 }
 
+/* The pause of a group that is held back. */
+static void sleep_every(struct group *group)
+{
+    sleep_until(group, clock_ms() + group->tables[0].config->refresh.every_ms);
+}
+
+/* What ended the waiting was more than a lost connection: only a feed has such. */
+static void fail_after(struct group *group, const struct failure *failure)
+{
+    note_failure(group, failure);
+    close_connection(group);
+    set_phase(group, REFRESH_BACKING_OFF);
+    if (failure->kind == REFRESH_FAILURE_DROP)
+        sleep_every(group);
+    else
+        back_off(group);
+}
+
 static void wait_after(struct group *group)
 {
     struct failure failure = {0};
     set_phase(group, REFRESH_WAITING);
-    if (wait_for_work(group, &failure) == SP_OK || group_stopping(group))
+    int status = wait_for_work(group, &failure);
+    if (status == SP_OK || group_stopping(group) || group_held(group))
         return;
+    if (failure.grave || failure.kind != REFRESH_FAILURE_SOURCE) {
+        fail_after(group, &failure);
+        return;
+    }
     log_info("refresh", "group %s: connecting anew: %s", group->name, failure.text);
     close_connection(group);
-    back_off(group);
+    if (!failure.reload_now)
+        back_off(group);
 }
 
 static void back_off_after(struct group *group, const struct failure *failure)
@@ -622,6 +699,8 @@ static void refresh_and_wait(struct group *group)
     if (status != SP_OK && !given_up)
         note_failure(group, &failure);
     answer_calls(group);
+    if (group->feed && failure.kind == REFRESH_FAILURE_DROP)
+        close_connection(group); /* its snapshot leads nowhere */
     if (status == SP_OK || failure.kind == REFRESH_FAILURE_DROP)
         wait_after(group);
     else if (given_up)
@@ -640,7 +719,7 @@ static void *group_run(void *argument)
     }
     close_connection(group);
     atomic_store(&group->finished, true);
-    tell_change(group);
+    group_tell_change(group);
     return NULL;
 }
 

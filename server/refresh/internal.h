@@ -8,6 +8,7 @@
  *   batch.c      rows encoded into a bounded buffer, stored batch by batch; bad rows
  *   shape.c      a table of the configuration and the database's columns become a schema
  *   watermark.c  the highest value seen, and where the next reading starts
+ *   feed*.c      groups that follow their database's changes (feed.h)
  *   compare.c    whether two groups are configured alike
  *   connect.c    opening a source: class, password, options
  *   check.c      looks at all sources and tables before anything is served
@@ -45,6 +46,8 @@ struct failure {
     int status;
     enum refresh_failure kind;
     bool close_source; /* the connection is of no use any more */
+    bool grave;        /* more than a lost connection */
+    bool reload_now;   /* reading all rows over a new connection mends it */
     bool retry_now;    /* may be over with a new connection: nothing has been read over this one */
     const char *table; /* of the configuration; NULL: all of the group */
     uint64_t missing_rows;
@@ -59,6 +62,7 @@ struct group_table {
     struct schema *schema; /* NULL: not described yet */
     struct watermark mark; /* as of the last commit */
     uint64_t full_at_ms;   /* CLOCK_MONOTONIC of the last full pass; 0: none */
+    bool settled;          /* the pond has what was last read over this connection */
     uint64_t skips;        /* bad rows of the last pass */
     uint64_t named_at_ms;  /* when bad rows were last named in the log; 0: name them next time */
     bool confirmed;        /* group's lock */
@@ -103,7 +107,10 @@ struct group {
     uint64_t logged_print;
     uint64_t random;
     struct batch batch;
+    struct feed *feed; /* NULL: another mode */
 };
+
+struct feed_leaver;
 
 struct refresh {
     struct refresh_options options;
@@ -112,9 +119,15 @@ struct refresh {
     struct group *groups;
     struct shared_config *config; /* the current one */
     bool drop_pending;
+    bool stopping;
     pthread_mutex_t pond_lock;
     struct sp_pond *pond;
+    pthread_mutex_t feeds_lock;  /* the table _feeds belongs to one transaction at a time */
+    struct feed_leaver *leavers; /* with the lock of groups */
 };
+
+/* --- refresh.c --- */
+void refresh_release_config(struct shared_config *shared); /* main thread */
 
 /* --- group.c --- */
 /* SP_ENOMEM. The group is pending. */
@@ -130,10 +143,29 @@ uint64_t group_release(struct group *group);
 void group_free(struct group *group); /* not started, or finished and joined */
 bool group_stopping(struct group *group);
 bool group_held(struct group *group);
+bool group_called(struct group *group); /* somebody wants something of it */
+/* The tables are fresh. */
+void group_succeeded(struct group *group);
+void group_tell_change(struct group *group);
+/* The database failed: fills the failure, returns its status. */
+int group_source_failure(struct failure *failure, const struct source_error *error);
 
 /* --- pass.c --- */
-/* One pass over all tables of a group. On failure nothing has changed. */
-int pass_run(struct group *group, struct failure *failure);
+/* How a pass differs from an ordinary one. */
+struct pass_plan {
+    void *context;
+    /* Instead of the source's own. */
+    int (*begin)(void *context, struct source_error *error);
+    /* When all has been read and settled, before the commit: the transaction and the tables in it,
+     * in the group's order. */
+    int (*settled)(void *context, struct store_txn *txn, struct store_table *const *tables,
+                   struct failure *failure);
+};
+/* One pass over all tables of a group. On failure nothing has changed. `plan` may be NULL. */
+int pass_run(struct group *group, const struct pass_plan *plan, struct failure *failure);
+/* Fills a failure of the store. */
+int pass_fail_store(struct failure *failure, const char *table, int status, const char *doing);
+uint64_t pass_rows_in_pond(struct refresh *refresh, const char *table);
 /* Describes each table, and forgets what a changed shape makes void. */
 int pass_describe(struct group *group, struct failure *failure);
 
@@ -158,6 +190,10 @@ int refresh_connection_open(struct connection *connection, const struct config_s
                             void (*cancelable)(void *context, struct source *source), void *context,
                             struct source_error *error);
 void refresh_connection_close(struct connection *connection); /* also one that is closed */
+/* The source's describe, if the source can do what the table's mode needs of it. */
+int refresh_describe(const struct connection *connection, const struct config_table *config,
+                     const struct source_table *table, struct source_description *out,
+                     struct source_error *error);
 
 /* --- text.c --- */
 #define TEXT_BYTES 32

@@ -10,7 +10,8 @@
  *
  * Whatever fails on the way aborts the transaction and leaves the pond as it was; the failure says
  * what and, where it has one, which table. A table is read as a whole, or only from its watermark
- * on if it has one and a full pass is not due.
+ * on if it has one and a full pass is not due, or not at all if the source knows that it is as it
+ * was and the last pass has succeeded.
  *
  * Cost: one encoding and one lookup for each row read; memory for one batch.
  */
@@ -31,6 +32,7 @@ struct portion {
     struct store_table *stored;
     struct watermark mark;
     bool full;
+    bool kept; /* as it is: the database has nothing else */
     bool reshaped;
     uint64_t rows_before; /* of a table whose shape changes */
     uint64_t deleted;
@@ -39,6 +41,7 @@ struct portion {
 
 struct pass {
     struct group *group;
+    const struct pass_plan *plan;
     struct failure *failure;
     struct store_txn *txn; /* NULL once it is aborted */
     struct portion *portions;
@@ -66,7 +69,7 @@ static int fail_source(struct failure *failure, const char *table, const struct 
                 error->status, table, error->text);
 }
 
-static int fail_store(struct failure *failure, const char *table, int status, const char *doing)
+int pass_fail_store(struct failure *failure, const char *table, int status, const char *doing)
 {
     char text[SOURCE_ERROR_BYTES];
     bool space = status == SP_ENOSPC || status == SP_ENOSHM;
@@ -124,8 +127,8 @@ static int describe_table(struct group *group, struct group_table *table, struct
     struct source_description description = {0};
     struct schema *schema = NULL;
     char why[SOURCE_ERROR_BYTES] = "";
-    int status = group->connection.class->describe(group->connection.source, &table->source,
-                                                   &description, &error);
+    int status =
+        refresh_describe(&group->connection, table->config, &table->source, &description, &error);
     if (status != SP_OK) {
         failure->retry_now = true;
         return fail_source(failure, table->config->name, &error);
@@ -150,7 +153,15 @@ static int describe_table(struct group *group, struct group_table *table, struct
     table->description = description;
     table->schema = schema;
     table->mark.set = false;
+    table->settled = false;
     return SP_OK;
+}
+
+/* Readers may not have what was read last. */
+static void unsettle(struct group *group)
+{
+    for (unsigned i = 0; i < group->table_count; i++)
+        group->tables[i].settled = false;
 }
 
 int pass_describe(struct group *group, struct failure *failure)
@@ -186,7 +197,16 @@ static bool needs_full(const struct group *group, const struct group_table *tabl
            now_ms - table->full_at_ms >= refresh->full_every_ms;
 }
 
-static uint64_t rows_in_pond(struct refresh *refresh, const char *name)
+static bool is_unchanged(const struct pass *pass, const struct group_table *table)
+{
+    const struct group *group = pass->group;
+    const struct source_class *class = group->connection.class;
+    return class->unchanged && table->settled && !group->force_full &&
+           pass->begun_ms - table->full_at_ms < table->config->refresh.full_every_ms &&
+           class->unchanged(group->connection.source, &table->source);
+}
+
+uint64_t pass_rows_in_pond(struct refresh *refresh, const char *name)
 {
     struct sp_table *table;
     struct sp_table_info info = SP_TABLE_INFO_INIT;
@@ -208,17 +228,17 @@ static int begin_portion(struct pass *pass, struct portion *portion)
                     "the pond has no room for another table: its 256 names are taken, or its "
                     "memory is; drop tables, or raise memory:");
     if (status != SP_OK)
-        return fail_store(pass->failure, name, status, "opening the table in the pond");
+        return pass_fail_store(pass->failure, name, status, "opening the table in the pond");
     if (portion->reshaped) {
         portion->full = true;
-        portion->rows_before = rows_in_pond(pass->group->refresh, name);
+        portion->rows_before = pass_rows_in_pond(pass->group->refresh, name);
         log_event(LOG_INFO, "refresh", "new shape, loaded beside the old one",
                   LOG_STR("table", name), LOG_UINT("columns", table->description.column_count));
     }
     if (portion->full) {
         status = store_pass_begin(portion->stored);
         if (status != SP_OK)
-            return fail_store(pass->failure, name, status, "beginning a full pass");
+            return pass_fail_store(pass->failure, name, status, "beginning a full pass");
     } else {
         watermark_copy(&portion->mark, &table->mark);
     }
@@ -300,6 +320,9 @@ static int read_tables(struct pass *pass)
     for (unsigned i = 0; i < group->table_count && status == SP_OK; i++) {
         struct portion *portion = &pass->portions[i];
         portion->table = &group->tables[i];
+        portion->kept = is_unchanged(pass, portion->table);
+        if (portion->kept)
+            continue;
         portion->full = needs_full(group, portion->table, pass->begun_ms);
         status = begin_portion(pass, portion);
         if (status != SP_OK)
@@ -352,16 +375,36 @@ static int settle_tables(struct pass *pass)
     int status = SP_OK;
     for (unsigned i = 0; i < pass->group->table_count && status == SP_OK; i++) {
         struct portion *portion = &pass->portions[i];
+        if (portion->kept)
+            continue;
         if (portion->full)
             status = check_drop(pass, portion);
         if (portion->full && status == SP_OK) {
             status = store_pass_sweep(portion->stored, &portion->deleted);
             if (status != SP_OK)
-                status = fail_store(pass->failure, portion->table->config->name, status,
-                                    "deleting rows that are gone");
+                status = pass_fail_store(pass->failure, portion->table->config->name, status,
+                                         "deleting rows that are gone");
         }
         store_table_counts(portion->stored, &portion->counts);
     }
+    return status;
+}
+
+/* What the plan has to add to the transaction. */
+static int follow_plan(struct pass *pass)
+{
+    unsigned count = pass->group->table_count;
+    if (!pass->plan->settled)
+        return SP_OK;
+    struct store_table **tables = calloc(count, sizeof(*tables));
+    if (!tables)
+        return pass_fail_store(pass->failure, NULL, SP_ENOMEM, "ending a refresh");
+    for (unsigned i = 0; i < count; i++) {
+        tables[i] = pass->portions[i].stored;
+        store_pass_end(tables[i]);
+    }
+    int status = pass->plan->settled(pass->plan->context, pass->txn, tables, pass->failure);
+    free(tables);
     return status;
 }
 
@@ -373,7 +416,7 @@ static int commit(struct pass *pass)
     int status = store_commit(pass->txn, NULL);
     pass->txn = NULL; /* also when it failed */
     if (status != SP_OK)
-        return fail_store(pass->failure, NULL, status, "committing");
+        return pass_fail_store(pass->failure, NULL, status, "committing");
     return SP_OK;
 }
 
@@ -406,7 +449,9 @@ static void count_success(struct pass *pass, struct portion *portion, uint64_t r
     status->rows = rows;
     status->success_at_ms = clock_wall_ms();
     status->last_full = portion->full;
-    *(portion->full ? &status->full_total : &status->incremental_total) += 1;
+    *(portion->kept   ? &status->kept_total
+      : portion->full ? &status->full_total
+                      : &status->incremental_total) += 1;
     status->failures_in_a_row = 0;
     status->inserted_total += counts->inserted;
     status->updated_total += counts->updated;
@@ -452,10 +497,12 @@ static void succeed(struct pass *pass)
         struct portion *portion = &pass->portions[i];
         struct group_table *table = portion->table;
         tell_readers(pass, table->config);
-        uint64_t rows = rows_in_pond(group->refresh, table->config->name);
+        uint64_t rows = pass_rows_in_pond(group->refresh, table->config->name);
         if (portion->full)
             table->full_at_ms = pass->begun_ms;
-        watermark_copy(&table->mark, &portion->mark);
+        if (!portion->kept)
+            watermark_copy(&table->mark, &portion->mark);
+        table->settled = true;
         log_success(pass, portion, rows);
         pthread_mutex_lock(&group->lock);
         count_success(pass, portion, rows);
@@ -480,7 +527,9 @@ static int read_snapshot(struct pass *pass)
 {
     struct group *group = pass->group;
     struct source_error error = {0};
-    int status = group->connection.class->begin(group->connection.source, &error);
+    int status = pass->plan->begin
+                     ? pass->plan->begin(pass->plan->context, &error)
+                     : group->connection.class->begin(group->connection.source, &error);
     if (status != SP_OK) {
         pass->failure->retry_now = true;
         return fail_source(pass->failure, NULL, &error);
@@ -495,26 +544,34 @@ static int read_snapshot(struct pass *pass)
     return status == SP_OK ? fail_source(pass->failure, NULL, &error) : status;
 }
 
-int pass_run(struct group *group, struct failure *failure)
+int pass_run(struct group *group, const struct pass_plan *plan, struct failure *failure)
 {
-    struct pass pass = {
-        .group = group, .failure = failure, .begun_ms = clock_ms(), .begun_at_ms = clock_wall_ms()};
+    const struct pass_plan plain = {0};
+    struct pass pass = {.group = group,
+                        .plan = plan ? plan : &plain,
+                        .failure = failure,
+                        .begun_ms = clock_ms(),
+                        .begun_at_ms = clock_wall_ms()};
     pass.portions = calloc(group->table_count, sizeof(*pass.portions));
     if (!pass.portions)
-        return fail_store(failure, NULL, SP_ENOMEM, "beginning a refresh");
+        return pass_fail_store(failure, NULL, SP_ENOMEM, "beginning a refresh");
     int status = store_begin(group->refresh->options.store, &pass.txn);
     if (status != SP_OK) {
-        status = fail_store(failure, NULL, status, "beginning a transaction");
+        status = pass_fail_store(failure, NULL, status, "beginning a transaction");
         goto free_portions;
     }
     status = read_snapshot(&pass);
     if (status == SP_OK)
         status = settle_tables(&pass);
     if (status == SP_OK)
+        status = follow_plan(&pass);
+    if (status == SP_OK)
         status = commit(&pass);
     count_all_reading(&pass);
     if (status == SP_OK)
         succeed(&pass);
+    else
+        unsettle(group);
     if (pass.txn)
         store_abort(pass.txn);
 free_portions:

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "server/log/log.h"
-#include "server/refresh/internal.h"
+#include "server/refresh/feed.h"
 
 int refresh_new(const struct refresh_options *options, struct refresh **out)
 {
@@ -23,8 +23,12 @@ int refresh_new(const struct refresh_options *options, struct refresh **out)
         goto free_refresh;
     if (pthread_mutex_init(&refresh->pond_lock, NULL) != 0)
         goto destroy_lock;
+    if (pthread_mutex_init(&refresh->feeds_lock, NULL) != 0)
+        goto destroy_pond_lock;
     *out = refresh;
     return SP_OK;
+destroy_pond_lock:
+    pthread_mutex_destroy(&refresh->pond_lock);
 destroy_lock:
     pthread_mutex_destroy(&refresh->lock);
 free_refresh:
@@ -49,7 +53,7 @@ bool refresh_table_loaded(struct sp_pond *pond, const char *name, struct sp_tabl
            sp_table_schema(*out, &schema) == SP_OK;
 }
 
-static void release_config(struct shared_config *shared)
+void refresh_release_config(struct shared_config *shared)
 {
     if (!shared || --shared->users > 0)
         return;
@@ -138,7 +142,7 @@ static void end_groups(struct refresh *refresh, const struct config *config)
             link = &group->next;
         } else {
             *link = group->next;
-            release_config(group->config);
+            refresh_release_config(group->config);
             group_free(group);
         }
     }
@@ -164,7 +168,7 @@ int refresh_apply(struct refresh *refresh, struct config *config)
     shared->users = 1;
     int status = make_groups(refresh, shared, &added);
     if (status != SP_OK) {
-        release_config(shared);
+        refresh_release_config(shared);
         return status;
     }
     pthread_mutex_lock(&refresh->lock);
@@ -173,8 +177,9 @@ int refresh_apply(struct refresh *refresh, struct config *config)
     struct shared_config *old = refresh->config;
     refresh->config = shared;
     refresh->drop_pending = true;
+    refresh->stopping = false;
     pthread_mutex_unlock(&refresh->lock);
-    release_config(old);
+    refresh_release_config(old);
     return SP_OK;
 }
 
@@ -188,6 +193,7 @@ void refresh_stop(struct refresh *refresh)
     pthread_mutex_lock(&refresh->lock);
     end_groups(refresh, NULL);
     refresh->drop_pending = false;
+    refresh->stopping = true;
     pthread_mutex_unlock(&refresh->lock);
 }
 
@@ -222,6 +228,8 @@ static void hand_over(struct refresh *refresh, const struct group *group)
         memcpy(status->group, named.group, sizeof(status->group));
         memcpy(status->source, named.source, sizeof(status->source));
         status->phase = REFRESH_WAITING;
+        if (!owner->feed)
+            status->feed = (struct refresh_feed_status){0};
     }
 }
 
@@ -243,7 +251,8 @@ static bool reap(struct refresh *refresh)
         pthread_join(group->thread, NULL);
         *link = group->next;
         hand_over(refresh, group);
-        release_config(group->config);
+        feed_drop_group(refresh, group);
+        refresh_release_config(group->config);
         group_free(group);
     }
     return all;
@@ -287,7 +296,8 @@ static bool drop_unknown(struct refresh *refresh)
     size_t count = pond ? sp_table_names(pond, names, SP_TABLES_MAX) : 0;
     size_t unknown = 0;
     for (size_t i = 0; i < count && i < SP_TABLES_MAX; i++)
-        if (!config_has_table(refresh->config->config, names[i]))
+        if (!config_has_table(refresh->config->config, names[i]) &&
+            strcmp(names[i], FEED_TABLE) != 0)
             names[unknown++] = names[i];
     int status = unknown ? drop_tables(refresh, names, unknown) : SP_OK;
     if (status != SP_OK)
@@ -314,9 +324,11 @@ static bool start_pending(struct refresh *refresh)
 bool refresh_tick(struct refresh *refresh)
 {
     pthread_mutex_lock(&refresh->lock);
-    bool done = reap(refresh);
-    if (done && refresh->drop_pending)
+    bool done = reap(refresh) && feed_drop_reap(refresh, refresh->stopping);
+    if (done && refresh->drop_pending) {
+        feed_drop_leavers(refresh);
         refresh->drop_pending = !drop_unknown(refresh);
+    }
     if (done)
         done = start_pending(refresh) && !refresh->drop_pending;
     pthread_mutex_unlock(&refresh->lock);
@@ -327,8 +339,9 @@ void refresh_free(struct refresh *refresh)
 {
     if (!refresh)
         return;
-    release_config(refresh->config);
+    refresh_release_config(refresh->config);
     sp_close(refresh->pond);
+    pthread_mutex_destroy(&refresh->feeds_lock);
     pthread_mutex_destroy(&refresh->pond_lock);
     pthread_mutex_destroy(&refresh->lock);
     free(refresh);

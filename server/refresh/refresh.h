@@ -20,8 +20,8 @@
 #include <stdio.h>
 
 #include "server/config/config.h"
-#include "server/source/source.h"
 #include "server/store/store.h"
+#include "sidepond/source.h"
 
 struct refresh;
 
@@ -32,6 +32,7 @@ struct refresh_options {
     /* Told after each refresh and failure, in the group's thread; NULL: nobody. */
     void (*on_change)(void *context);
     void *context;
+    uint32_t feed_look_ms; /* how often feeds ask what is kept for them; 0: 5 s */
 };
 
 int refresh_new(const struct refresh_options *options, struct refresh **out);
@@ -119,6 +120,54 @@ enum refresh_phase {
     REFRESH_BACKING_OFF
 };
 
+/* Why a group of mode feed read all of its rows again. */
+#define REFRESH_RELOAD_LIST(X)                                                                     \
+    X(NONE, "none")                                                                                \
+    X(FIRST, "first")       /* there was no position */                                            \
+    X(CHANGED, "changed")   /* of another database, or of tables configured otherwise */           \
+    X(LOST, "lost")         /* the database no longer had the position */                          \
+    X(RESHAPED, "reshaped") /* the columns of a table changed */                                   \
+    X(MISSING, "missing")   /* a change did not fit to the rows that are there */                  \
+    X(LAG, "lag")           /* the database kept more than max_lag */                              \
+    X(DATA, "data")         /* a bad row, and on_bad_row: fail */                                  \
+    X(DROP, "drop")         /* more than max_drop of the rows would have gone */
+enum refresh_reload {
+#define REFRESH_RELOAD_ENUM(name, text) REFRESH_RELOAD_##name,
+    REFRESH_RELOAD_LIST(REFRESH_RELOAD_ENUM)
+#undef REFRESH_RELOAD_ENUM
+        REFRESH_RELOAD_COUNT
+};
+extern const char *const refresh_reload_names[REFRESH_RELOAD_COUNT];
+
+enum refresh_feed_state {
+    REFRESH_FEED_NONE, /* another mode */
+    REFRESH_FEED_STARTING,
+    REFRESH_FEED_FOLLOWING,
+    REFRESH_FEED_FALLEN_BACK /* not possible: all rows are read every `every` */
+};
+extern const char *const refresh_feed_state_names[4];
+
+/* Of a table. Drift: what a comparison found to differ, and mended. */
+struct refresh_feed_rows {
+    uint64_t put_total, removed_total;
+    uint64_t drift_inserted_total, drift_updated_total, drift_deleted_total;
+};
+
+/* What is told of a feed; all but `rows` is the group's. */
+struct refresh_feed_status {
+    enum refresh_feed_state state;
+    char why[SOURCE_ERROR_BYTES]; /* it is not possible; "" */
+    char position[128];           /* of the last commit, cut where it is longer */
+    int64_t at_ms;                /* wall clock of the database at the last position; 0: unknown */
+    uint32_t delay_ms;            /* from there to here, when that was reached */
+    uint64_t lag_bytes;           /* the database keeps for it; UINT64_MAX: unknown */
+    uint64_t transactions_total, commits_total;
+    uint64_t reloads_total[REFRESH_RELOAD_COUNT];
+    uint64_t comparisons_total;
+    int64_t compared_at_ms; /* wall clock, when all rows were last read; 0: unknown */
+    struct refresh_feed_rows rows;
+};
+
 struct refresh_status {
     char table[SP_NAME_BYTES_MAX + 1];
     char group[64];
@@ -132,7 +181,7 @@ struct refresh_status {
     int64_t success_at_ms; /* wall clock of the last success; 0: none by this daemon */
     uint32_t duration_ms;  /* of the last success */
     bool last_full;        /* the last success was a full pass */
-    uint64_t full_total, incremental_total; /* successes */
+    uint64_t full_total, incremental_total, kept_total; /* successes; kept: needed no reading */
     uint64_t failures_total[REFRESH_FAILURE_COUNT];
     uint64_t failures_in_a_row;
     uint64_t read_total; /* rows */
@@ -145,9 +194,15 @@ struct refresh_status {
     uint64_t written_bytes_total;
     uint64_t duration_buckets[REFRESH_BUCKETS + 1];
     double duration_sum_s;
+    struct refresh_feed_status feed;
     uint64_t missing_rows; /* held by max_drop: how many of `rows` the database no longer has */
     char error[SOURCE_ERROR_BYTES]; /* why it fails; "" if it does not */
 };
+
+static inline uint64_t refresh_successes(const struct refresh_status *status)
+{
+    return status->full_total + status->incremental_total + status->kept_total;
+}
 
 /* SP_OK: the refresh of that ticket has ended, and *out says how. SP_EBUSY: not yet; SP_ENOTABLE:
  * it never will, since the table is configured otherwise now. Any thread. */

@@ -19,6 +19,7 @@ void shape_source_table(const struct config_table *config, struct source_table *
         .where = config->where,
         .watermark = refresh->watermark,
         .key = config->key,
+        .fields = config->fields,
         .channel = refresh->mode == CONFIG_REFRESH_NOTIFIED ? refresh->channel : NULL,
     };
 }

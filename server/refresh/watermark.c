@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "alloc/row.h"
+#include "server/refresh/watermark_bson.h"
 
 #define DAY_US      (INT64_C(86400) * 1000000)
 #define FUTURE_DAYS 2
@@ -28,15 +29,17 @@ bool watermark_type_ok(enum sp_type type)
     case SP_TYPE_DATETIME:
     case SP_TYPE_DATE:
     case SP_TYPE_TEXT:
+    case SP_TYPE_BSON_VALUE:
         return true;
     default:
         return false;
     }
 }
 
+/* What is kept in the mark's own bytes. */
 static bool is_text(enum sp_type type)
 {
-    return type == SP_TYPE_TEXT;
+    return type == SP_TYPE_TEXT || type == SP_TYPE_BSON_VALUE;
 }
 
 static bool is_float(enum sp_type type)
@@ -50,6 +53,8 @@ static bool too_late(const struct sp_value *value, int64_t now_ms)
         return value->i > now_ms / 86400000 + FUTURE_DAYS;
     if (value->type == SP_TYPE_TIMESTAMP || value->type == SP_TYPE_DATETIME)
         return value->i > now_ms * 1000 + FUTURE_DAYS * DAY_US;
+    if (value->type == SP_TYPE_BSON_VALUE)
+        return watermark_bson_ms(value) > now_ms + FUTURE_DAYS * DAY_US / 1000;
     return false;
 }
 
@@ -64,6 +69,9 @@ static bool is_higher(const struct watermark *mark, const struct sp_value *value
         return !mark->set || value->i > mark->value.i;
     if (value->bytes.size >= WATERMARK_TEXT_BYTES)
         return false;
+    if (value->type == SP_TYPE_BSON_VALUE)
+        return watermark_bson_counts(value) &&
+               (!mark->set || watermark_bson_compare(value, &mark->value) > 0);
     if (!mark->set)
         return true;
     size_t old_size = mark->value.bytes.size;
@@ -157,6 +165,9 @@ void watermark_since(const struct watermark *mark, int64_t overlap,
         *out = sp_bytes(SP_TYPE_TEXT, scratch, size);
         break;
     }
+    case SP_TYPE_BSON_VALUE:
+        watermark_bson_since(&mark->value, overlap, scratch, out);
+        break;
     default:
         out->i = minus(out->i, overlap, INT64_MIN);
     }

@@ -263,6 +263,7 @@ struct ring {
     int64_t begun_ms;      /* Unix ms of the start */
     struct slots foreign[2]; /* slots of others, written to lately: now, and before that */
     uint64_t foreign_since_ms, moved_at_ms, suspect_since_ms;
+    uint64_t lacking_since_ms; /* by a map that has given this node more */
     bool map_unsaved, compare_wanted, told_whole, told_empty;
     bool lacks_peers; /* of some node of the map */
     bool began_empty; /* there was nothing in the cache when this node started */
@@ -364,7 +365,9 @@ int wire_missed(struct wire *wire, const char *node, uint64_t *slots);
 /* One piece of the entries of these slots; *reply holds them until it is freed. */
 int wire_pull(struct wire *wire, const char *cursor, size_t bytes, const struct slots *slots,
               unsigned slot_count, redisReply **reply);
-bool wire_ping(struct wire *wire);
+/* Whether it answers, and does not say that it is of another cluster; a node of an earlier version
+ * cannot say. */
+bool wire_is_of(struct wire *wire, const char *cluster);
 /* Tells that node of this one's epoch, and learns its own. */
 int wire_attach(struct wire *wire, struct ring *ring);
 /* That node says what its clock is; false: this can be none. */

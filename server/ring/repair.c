@@ -45,6 +45,8 @@ enum {
     PULL_AGAIN_MS = 1000, /* after an entry that could not be stored */
     ROUND_MS = 50,        /* between two looks while something is missing */
     BEHIND_MS = 2000,     /* so long for what another one has for this node, and to connect */
+    HALVINGS = 16,        /* of slots that a node refuses to tell of together, in a round */
+    HALVE_AGAIN_MS = 1000,
     AFTER_MAP_MS = 500,
 };
 
@@ -61,6 +63,7 @@ struct other {
     struct pull pulls[URGENCIES];
     uint64_t behind_since_ms; /* when it first said that this node has missed writes; 0: none */
     uint64_t again_ms;        /* not to be pulled from before */
+    uint64_t halve_ms;        /* nothing but refusals was had of it: not to be halved before */
     bool reached, agrees;     /* in this round */
 };
 
@@ -206,6 +209,62 @@ static int find_different(struct ring *ring, struct wire *wire, const struct slo
     return status;
 }
 
+/* A node refuses to tell of all slots together where it does not know yet what it has of one of
+ * them, as its only other holder cannot be reached. */
+struct look {
+    struct ring *ring;
+    struct wire *wire;
+    unsigned left; /* how often halves may still be asked for */
+    struct slots same, differ;
+};
+
+static int look_for(struct look *look, const struct slots *among)
+{
+    struct slots differ;
+    int status = find_different(look->ring, look->wire, among, &differ);
+    if (status != SP_OK)
+        return status;
+    struct slots same = *among;
+    slots_drop(&same, &differ);
+    slots_join(&look->same, &same);
+    slots_join(&look->differ, &differ);
+    return SP_OK;
+}
+
+static void halve(const struct slots *whole, struct slots halves[2])
+{
+    unsigned left = slots_count(whole) / 2;
+    memset(halves, 0, 2 * sizeof(*halves));
+    for (unsigned slot = 0; slot < RING_SLOTS_MAX; slot++)
+        if (slots_has(whole, slot)) {
+            slots_add(&halves[left == 0], slot);
+            left -= left > 0;
+        }
+}
+
+/* What is refused is halved, both halves before one of them is again: most is known soon. */
+static int look_in_halves(struct look *look, const struct slots *refused)
+{
+    struct slots halves[2];
+    int statuses[2];
+    int status = SP_OK;
+    if (slots_count(refused) < 2 || look->left == 0)
+        return SP_OK;
+    look->left--;
+    halve(refused, halves);
+    for (unsigned i = 0; i < 2; i++)
+        statuses[i] = look_for(look, &halves[i]);
+    for (unsigned i = 0; i < 2 && status == SP_OK; i++)
+        status = statuses[i] == SP_ENOTREADY ? look_in_halves(look, &halves[i]) : statuses[i];
+    return status;
+}
+
+static int look_at_most(struct look *look, const struct slots *among)
+{
+    int status = look_for(look, among);
+    return status == SP_ENOTREADY ? look_in_halves(look, among) : status;
+}
+
 /* --- looking ---------------------------------------------------------------------------------- */
 
 struct verdicts {
@@ -227,19 +286,26 @@ static void meet(struct other *other, uint64_t start)
 /* Which of the slots are the same there, and which are to be pulled. */
 static int look_at(struct repair *repair, struct wire *wire, struct other *other)
 {
-    struct slots differ;
     struct slots unseen = other->want;
+    struct look look = {.ring = repair->ring, .wire = wire};
     slots_drop(&unseen, &other->got);
     slots_drop(&unseen, &other->differ);
     /* A node with an older map does not yet pass writes on to this target. */
     if (wire->epoch < repair->map->epoch)
         slots_keep(&unseen, &repair->by_map);
-    int status = find_different(repair->ring, wire, &unseen, &differ);
-    if (status != SP_OK)
+    bool halves = clock_ms() >= other->halve_ms;
+    look.left = halves ? HALVINGS : 0;
+    int status = look_at_most(&look, &unseen);
+    slots_join(&other->differ, &look.differ);
+    slots_join(&other->got, &look.same);
+    slots_drop(&unseen, &look.differ);
+    slots_drop(&unseen, &look.same);
+    if (status != SP_OK || slots_none(&unseen))
         return status;
-    slots_join(&other->differ, &differ);
-    slots_drop(&unseen, &differ);
-    slots_join(&other->got, &unseen);
+    log_limited(LOG_INFO, "ring", 10, "%s does not know yet what it has of %u slots", other->name,
+                slots_count(&unseen));
+    if (slots_none(&look.same) && slots_none(&look.differ) && halves)
+        other->halve_ms = clock_ms() + HALVE_AGAIN_MS;
     return SP_OK;
 }
 
@@ -580,14 +646,14 @@ static bool is_evicting(struct repair *repair)
 static int look_twice(struct ring *ring, struct wire *wire, const struct slots *want,
                       struct slots *differ)
 {
-    struct slots first;
-    int status = find_different(ring, wire, want, &first);
+    struct look look = {.ring = ring, .wire = wire, .left = HALVINGS};
+    int status = look_at_most(&look, want);
     atomic_fetch_add_explicit(&ring->compared_slots, slots_count(want), memory_order_relaxed);
     memset(differ, 0, sizeof(*differ));
-    if (status != SP_OK || slots_none(&first))
+    if (status != SP_OK || slots_none(&look.differ))
         return status;
     pause_for(ring, SECOND_LOOK_MS);
-    return find_different(ring, wire, &first, differ);
+    return find_different(ring, wire, &look.differ, differ);
 }
 
 /* Takes what is newer there; what is newer here is sent. */

@@ -496,6 +496,11 @@ struct ring_map *ring_map(struct ring *ring)
     return map;
 }
 
+const char *ring_cluster(const struct ring *ring)
+{
+    return ring->in_zookeeper ? ring->options.cluster : "";
+}
+
 uint64_t ring_epoch(const struct ring *ring)
 {
     return atomic_load_explicit(&ring->epoch, memory_order_acquire);

@@ -74,6 +74,8 @@ static inline bool ring_held_has(const struct ring_held *held, unsigned slot)
  * the process has drawn one as well, which is another where it stands in for an earlier one. */
 struct ring_map *ring_map(struct ring *ring);
 uint64_t ring_epoch(const struct ring *ring); /* 0: no map yet */
+/* By which it is registered in ZooKeeper; "": it is not to be. */
+const char *ring_cluster(const struct ring *ring);
 uint64_t ring_start_id(const struct ring *ring);
 uint64_t ring_process_id(const struct ring *ring);
 struct ring_clock *ring_clock(struct ring *ring); /* by which this node stamps */

@@ -143,12 +143,13 @@ static void on_status(void *context, const struct member_status *status)
            status->why[0] ? ": " : "", status->why);
 }
 
-/* Whether a node that many others have lost with it answers all the same. */
+/* Whether a node that many others have lost with it answers all the same, and as one of this
+ * cluster: it may have gone over to another one, where it is as well as ever. */
 static bool answers(void *context, const struct ring_node *node)
 {
     struct wire wire = {0};
     bool good = wire_open(&wire, context, node->address, REPAIR_TIMEOUT_MS / 2) == SP_OK &&
-                wire_ping(&wire);
+                wire_is_of(&wire, ring_cluster(context));
     wire_close(&wire);
     return good;
 }

@@ -275,16 +275,21 @@ static void tell(struct ring *ring)
     bool empty = in_map && slots_none(&ring->by_map) && slots_none(&ring->targeted) &&
                  ring->map->nodes[ring->self].state == RING_NODE_DRAINING;
     bool say_whole = whole && !ring->told_whole;
+    if (!whole && ring->told_whole)
+        ring->lacking_since_ms = clock_ms();
     bool say_empty = empty && !ring->told_empty;
     ring->told_whole = whole;
     ring->told_empty = empty;
-    uint64_t took_ms = clock_ms() - ring->suspect_since_ms;
+    const uint64_t since_ms = ring->lacking_since_ms > ring->suspect_since_ms
+                                  ? ring->lacking_since_ms
+                                  : ring->suspect_since_ms;
+    const uint64_t took_ms = clock_ms() - since_ms;
     uint64_t epoch = ring->map ? ring->map->epoch : 0;
     pthread_mutex_unlock(&ring->lock);
     if (say_whole)
         log_info("ring",
-                 "holds all of its %u slots, by map %llu, %llu.%03llu s after it doubted "
-                 "them",
+                 "holds all of its %u slots, by map %llu, %llu.%03llu s after it lacked or doubted "
+                 "some",
                  held, (unsigned long long)epoch, (unsigned long long)took_ms / 1000,
                  (unsigned long long)took_ms % 1000);
     if (say_empty)

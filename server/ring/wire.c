@@ -35,7 +35,13 @@ int wire_run(struct wire *wire, const struct request *request, redisReply **repl
     return status;
 }
 
-/* One command. The reply is the caller's if the status is SP_OK; it is of this type then. */
+static bool is_not_held(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOTHELD ", 8) == 0;
+}
+
+/* One command. The reply is the caller's if the status is SP_OK; it is of this type then.
+ * SP_ENOTREADY: the node does not yet know what it has of a slot that was asked for. */
 static int ask(struct wire *wire, const struct command *command, int type, redisReply **reply)
 {
     const struct request request = {.commands = command, .count = 1};
@@ -43,6 +49,8 @@ static int ask(struct wire *wire, const struct command *command, int type, redis
     if (status != SP_OK)
         return status;
     status = reply_status(*reply, 1u << type, wire->connection.address);
+    if (is_not_held(*reply))
+        status = SP_ENOTREADY;
     if (status != SP_OK) {
         freeReplyObject(*reply);
         *reply = NULL;
@@ -137,15 +145,17 @@ int wire_open(struct wire *wire, struct ring *ring, const char *address, uint32_
     return status;
 }
 
-bool wire_ping(struct wire *wire)
+bool wire_is_of(struct wire *wire, const char *cluster)
 {
     struct command command = {.count = 0};
     redisReply *reply;
-    command_word(&command, "PING");
-    if (ask(wire, &command, REDIS_REPLY_STATUS, &reply) != SP_OK)
-        return false;
+    command_word(&command, "SIDEPOND");
+    command_word(&command, "CLUSTER");
+    if (ask(wire, &command, REDIS_REPLY_STRING, &reply) != SP_OK)
+        return wire->open;
+    bool same = strcmp(reply->str, cluster) == 0;
     freeReplyObject(reply);
-    return true;
+    return same;
 }
 
 /* SP_OK and NULL: it has none. */

@@ -21,7 +21,7 @@
 #include <string.h>
 
 #include "alloc/clock.h"
-#include "server/source/postgresql.h"
+#include "server/source/postgresql_feed.h"
 
 #define GRACE_MS 5000 /* what the server may be late with its own statement_timeout */
 
@@ -115,14 +115,15 @@ int pg_wait_input(struct source *source, struct source_error *error)
 {
     const int unsent = PQflush(source->conn);
     const short events = (short)(unsent > 0 ? POLLIN | POLLOUT : POLLIN);
-    const int left = waker_left_ms(source->deadline_ms);
+    const int left = waker_left_ms(source->deadline_ms), due = pg_feed_upkeep(source->feed);
     if (unsent < 0)
         return pg_connection_failed(source, "the connection was lost", error);
     if (waker_take(&source->waker))
         return canceled(source, error);
     if (left == 0)
         return out_of_time(source, error);
-    if (waker_poll(&source->waker, PQsocket(source->conn), events, left) &&
+    const int wait = due >= 0 && (left < 0 || due < left) ? due : left;
+    if (waker_poll(&source->waker, PQsocket(source->conn), events, wait) &&
         PQconsumeInput(source->conn) == 0)
         return pg_connection_failed(source, "the connection was lost", error);
     return SP_OK;
@@ -143,7 +144,7 @@ static bool is_error(const PGresult *result)
 {
     const ExecStatusType status = PQresultStatus(result);
     return status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_COPY_OUT &&
-           status != PGRES_EMPTY_QUERY;
+           status != PGRES_COPY_BOTH && status != PGRES_EMPTY_QUERY;
 }
 
 /* The last result, or the first that is an error. */
@@ -153,7 +154,8 @@ int pg_finish(struct source *source, const struct source_table *table, PGresult 
     PGresult *kept = NULL, *next = NULL;
     int status;
     while ((status = next_result(source, &next, error)) == SP_OK && next) {
-        const bool is_copy = PQresultStatus(next) == PGRES_COPY_OUT;
+        const bool is_copy =
+            PQresultStatus(next) == PGRES_COPY_OUT || PQresultStatus(next) == PGRES_COPY_BOTH;
         if (kept && is_error(kept)) {
             PQclear(next);
         } else {
@@ -211,7 +213,7 @@ static void on_notice(void *context, const PGresult *result)
 }
 
 /* What stands before dbname, the connection string may change; what stands after it is ours. */
-static PGconn *start_connecting(const struct source_options *options)
+static PGconn *start_connecting(const struct source_options *options, bool replication)
 {
     char application[256];
     snprintf(application, sizeof(application), "sidepond/%s", options->name);
@@ -225,6 +227,7 @@ static PGconn *start_connecting(const struct source_options *options)
                                     "dbname",
                                     "password",
                                     "client_encoding",
+                                    replication ? "replication" : NULL,
                                     NULL};
     const char *const values[] = {"1",
                                   "30",
@@ -235,6 +238,7 @@ static PGconn *start_connecting(const struct source_options *options)
                                   has_dsn ? options->dsn : NULL,
                                   options->password,
                                   "UTF8",
+                                  "database",
                                   NULL};
     return PQconnectStartParams(keywords, values, 1);
 }
@@ -281,15 +285,19 @@ static int finish_connecting(struct source *source, uint64_t deadline_ms,
     return SP_OK;
 }
 
+/* Text of no known encoding is taken as it is, and looked at row by row. */
+static bool is_raw(const struct source *source)
+{
+    const char *encoding = PQparameterStatus(source->conn, "server_encoding");
+    return encoding && strcmp(encoding, "SQL_ASCII") == 0;
+}
+
 static int prepare_session(struct source *source, struct source_error *error)
 {
     char sql[512];
     struct source_error ignored;
-    /* Text of no known encoding is taken as it is, and looked at row by row. */
-    const char *encoding = PQparameterStatus(source->conn, "server_encoding");
-    const bool raw = encoding && strcmp(encoding, "SQL_ASCII") == 0;
     snprintf(sql, sizeof(sql), SESSION_SQL "%u%s", source->options->statement_timeout_ms,
-             raw ? "; SET client_encoding = 'SQL_ASCII'" : "");
+             is_raw(source) ? "; SET client_encoding = 'SQL_ASCII'" : "");
     int status = pg_query(source, NULL, sql, NULL, 0, NULL, error);
     if (status != SP_OK)
         return status;
@@ -298,14 +306,27 @@ static int prepare_session(struct source *source, struct source_error *error)
     return source->broken ? source_fail(error, ignored.status, true, "%s", ignored.text) : SP_OK;
 }
 
-static int connect_source(struct source *source, struct source_error *error)
+/* What the text of values depends on must be the same in the stream as in the other session. One
+ * statement at a time: not every server takes more here. */
+static int prepare_replication(struct source *source, struct source_error *error)
+{
+    static const char *const settings[] = {
+        "SET DateStyle = 'ISO, YMD'",       "SET IntervalStyle = 'postgres'",
+        "SET extra_float_digits = 3",       "SET bytea_output = 'hex'",
+        "SET statement_timeout = 0",        "SET wal_sender_timeout = " PG_SENDER_TIMEOUT,
+        "SET client_encoding = 'SQL_ASCII'"};
+    const size_t count = sizeof(settings) / sizeof(*settings) - (is_raw(source) ? 0 : 1);
+    int status = SP_OK;
+    for (size_t i = 0; i < count && status == SP_OK; i++)
+        status = pg_query(source, NULL, settings[i], NULL, 0, NULL, error);
+    return status;
+}
+
+static int connect_begin(struct source *source, bool replication, struct source_error *error)
 {
     const uint32_t limit = source->options->connect_timeout_ms;
     const uint64_t deadline = limit ? clock_ms() + limit : 0;
-    if (source->options->dsn && !is_connection_string(source->options->dsn))
-        return source_fail(error, SP_ECONFIG, false, "source %s: dsn is not a connection string",
-                           source->options->name);
-    source->conn = start_connecting(source->options);
+    source->conn = start_connecting(source->options, replication);
     if (!source->conn)
         return source_no_memory(error);
     PQsetNoticeReceiver(source->conn, on_notice, source);
@@ -316,11 +337,34 @@ static int connect_source(struct source *source, struct source_error *error)
         return status;
     PQsetnonblocking(source->conn, 1);
     source->deadline_ms = deadline;
-    return prepare_session(source, error);
+    return replication ? prepare_replication(source, error) : prepare_session(source, error);
+}
+
+static int connect_source(struct source *source, struct source_error *error)
+{
+    if (source->options->dsn && !is_connection_string(source->options->dsn))
+        return source_fail(error, SP_ECONFIG, false, "source %s: dsn is not a connection string",
+                           source->options->name);
+    return connect_begin(source, false, error);
+}
+
+int pg_connect_replication(struct source *source, PGconn **out, struct source_error *error)
+{
+    PGconn *before = source->conn;
+    source->conn = NULL;
+    const int status = connect_begin(source, true, error);
+    *out = source->conn;
+    source->conn = before;
+    if (status != SP_OK) {
+        PQfinish(*out);
+        *out = NULL;
+    }
+    return status;
 }
 
 static void pg_close(struct source *source)
 {
+    pg_feed_free(source->feed);
     PQfinish(source->conn);
     waker_close(&source->waker);
     free(source);
@@ -379,6 +423,7 @@ static int pg_begin(struct source *source, struct source_error *error)
 static int pg_end(struct source *source, struct source_error *error)
 {
     const int status = pg_call_begin(source, error);
+    pg_feed_resume(source->feed);
     return status == SP_OK ? pg_query(source, NULL, "COMMIT", NULL, 0, NULL, error) : status;
 }
 
@@ -460,4 +505,5 @@ const struct source_class source_postgresql = {
     .check = pg_check,
     .cancel = pg_cancel,
     .close = pg_close,
+    .feed = &pg_feed,
 };

@@ -9,6 +9,8 @@
 
 #include "server/source/source_internal.h"
 
+struct pg_feed;
+
 struct source {
     const struct source_options *options;
     PGconn *conn;
@@ -16,6 +18,7 @@ struct source {
     uint64_t deadline_ms; /* of the running call; 0: none */
     char last_words[256]; /* what the server said before it closed the connection, or "" */
     bool broken;          /* a call was left in the middle: the connection cannot be used again */
+    struct pg_feed *feed; /* from its first call on; postgresql_feed.h */
 };
 
 /* --- postgresql.c: statements, each of which ends early when canceled or out of time --------- */
@@ -44,7 +47,26 @@ int pg_finish(struct source *source, const struct source_table *table, PGresult 
 /* What a lost connection, and what the server's error, is worth. */
 int pg_connection_failed(struct source *source, const char *what, struct source_error *error);
 
+/* A connection for the replication protocol, beside source->conn. */
+int pg_connect_replication(struct source *source, PGconn **out, struct source_error *error);
+
+/* --- postgresql_feed.c: what the others do for a feed; it may be NULL --------------------------
+ */
+
+/* Lets the server know that its feed is still wanted, if that is due. Returns the milliseconds to
+ * the next time, or -1. To be called whenever something else takes long. */
+int pg_feed_upkeep(struct pg_feed *feed);
+
+/* The snapshot has been read. */
+void pg_feed_resume(struct pg_feed *feed);
+
+/* The rows of a table that the feed tells of, as a condition; or NULL. */
+const char *pg_feed_filter(const struct pg_feed *feed, const struct source_table *table);
+
 /* --- postgresql_describe.c -------------------------------------------------------------------- */
+
+/* The name of a relation as SQL has it. */
+void pg_put_relation(struct sql_text *sql, const char *relation);
 
 /* A SELECT whose binary rows postgresql_value.c decodes. */
 struct pg_select {
@@ -71,10 +93,11 @@ int pg_stream(struct source *source, const struct source_table *table,
 
 /* --- postgresql_value.c ----------------------------------------------------------------------- */
 
-/* Types with their own binary form here; every other arrives as text. */
+/* Types that are known here by their numbers, which are the same everywhere. */
 enum pg_oid {
     PG_BOOL = 16,
     PG_BYTEA = 17,
+    PG_CHAR = 18,
     PG_NAME = 19,
     PG_INT8 = 20,
     PG_INT2 = 21,
@@ -82,8 +105,11 @@ enum pg_oid {
     PG_TEXT = 25,
     PG_OID = 26,
     PG_JSON = 114,
+    PG_XML = 142,
+    PG_CIDR = 650,
     PG_FLOAT4 = 700,
     PG_FLOAT8 = 701,
+    PG_INET = 869,
     PG_BPCHAR = 1042,
     PG_VARCHAR = 1043,
     PG_DATE = 1082,

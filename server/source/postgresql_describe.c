@@ -28,7 +28,7 @@
     " LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.rel AND a.attnum = c.num"              \
     " ORDER BY c.position"
 
-enum form { FORM_PLAIN, FORM_TEXT, FORM_JSON }; /* how a column is selected */
+enum form { FORM_PLAIN, FORM_TEXT, FORM_XML, FORM_JSON }; /* how a column is selected */
 
 /* --- names ---------------------------------------------------------------------------------- */
 
@@ -47,7 +47,7 @@ static const char *part_end(const char *at)
 
 /* schema.table, each part in quotes, as it is written; a part that has quotes already keeps them.
  */
-static void put_relation(struct sql_text *sql, const char *relation)
+void pg_put_relation(struct sql_text *sql, const char *relation)
 {
     for (;;) {
         const char *end = part_end(relation);
@@ -71,7 +71,7 @@ static void put_from(struct sql_text *sql, const struct source_table *table)
     if (table->query)
         sql_put_subquery(sql, table->query);
     else
-        put_relation(sql, table->relation);
+        pg_put_relation(sql, table->relation);
 }
 
 static const char *field_name(const void *context, unsigned i)
@@ -124,26 +124,26 @@ static enum form set_column(const struct source_table *table, const PGresult *fi
     *type = PQftype(fields, field);
     if (pg_type(*type, &column->type))
         return FORM_PLAIN;
-    const bool is_array = category == 'A';
+    const bool is_array = category == 'A', is_xml = *type == PG_XML;
     *type = is_array ? (Oid)PG_JSON : (Oid)PG_TEXT;
     column->type = is_array ? SP_TYPE_JSON : SP_TYPE_TEXT;
     column->as_text = !is_array && kind != 'e' && category != 'S';
+    if (is_xml)
+        return FORM_XML;
     return is_array ? FORM_JSON : FORM_TEXT;
 }
 
+/* XML as it is put out, like all other types: its cast keeps a declaration that the output drops.
+ */
 static void put_column(struct sql_text *sql, const char *name, enum form form, bool first)
 {
-    if (!first)
-        sql_put(sql, ", ");
-    if (form == FORM_JSON)
-        sql_put(sql, "pg_catalog.to_json(");
+    static const char *const before[] = {"", "", "pg_catalog.textin(pg_catalog.xml_out(",
+                                         "pg_catalog.to_json("};
+    static const char *const after[] = {"", "::text", "))", ")::text::json"};
+    sql_put(sql, first ? "" : ", ");
+    sql_put(sql, before[form]);
     sql_put_name(sql, name, '"');
-    if (form == FORM_JSON)
-        sql_put(sql, ")");
-    if (form != FORM_PLAIN)
-        sql_put(sql, "::text");
-    if (form == FORM_JSON)
-        sql_put(sql, "::json");
+    sql_put(sql, after[form]);
 }
 
 /* --- the SELECT ----------------------------------------------------------------------------- */
@@ -182,16 +182,23 @@ static int select_columns(struct pg_select *select, const struct source_table *t
     return SP_OK;
 }
 
+static void put_condition(struct pg_select *select, const char *condition)
+{
+    if (!condition || !condition[0])
+        return;
+    sql_put(&select->sql, select->has_where ? " AND (" : " WHERE (");
+    sql_put(&select->sql, condition);
+    sql_put(&select->sql, "\n)");
+    select->has_where = true;
+}
+
+/* `filter`: what else the rows must be, or NULL. */
 static int select_finish(struct pg_select *select, const struct source_table *table,
-                         struct source_error *error)
+                         const char *filter, struct source_error *error)
 {
     put_from(&select->sql, table);
-    select->has_where = table->where && table->where[0];
-    if (select->has_where) {
-        sql_put(&select->sql, " WHERE (");
-        sql_put(&select->sql, table->where);
-        sql_put(&select->sql, "\n)");
-    }
+    put_condition(select, table->where);
+    put_condition(select, filter);
     return sql_failed(&select->sql) ? source_no_memory(error) : SP_OK;
 }
 
@@ -214,7 +221,7 @@ int pg_select_make(struct source *source, const struct source_table *table, stru
     if (status == SP_OK)
         status = select_columns(out, table, fields, catalog, error);
     if (status == SP_OK)
-        status = select_finish(out, table, error);
+        status = select_finish(out, table, pg_feed_filter(source->feed, table), error);
     PQclear(catalog);
     PQclear(fields);
     sql_free(&sql);

@@ -10,7 +10,8 @@
 
 #include "server/source/source_internal.h"
 
-static const struct source_class *const classes[] = {&source_sqlite, &source_postgresql, NULL};
+static const struct source_class *const classes[] = {
+    &source_sqlite, &source_postgresql, &source_mariadb, &source_mysql, &source_mongodb, NULL};
 
 const struct source_class *const *source_classes(void)
 {
@@ -125,8 +126,7 @@ int source_name_find(const struct source_names *names, const char *name)
     return -1;
 }
 
-/* "id, email, name", ending in "..." where it does not fit. */
-static void list_names(const struct source_names *names, char *out, size_t cap)
+void source_names_list(const struct source_names *names, char *out, size_t cap)
 {
     size_t used = 0;
     out[0] = 0;
@@ -145,7 +145,7 @@ static int name_missing(const struct source_table *table, const char *what, cons
                         const struct source_names *names, struct source_error *error)
 {
     char list[SOURCE_ERROR_BYTES / 2];
-    list_names(names, list, sizeof(list));
+    source_names_list(names, list, sizeof(list));
     return source_fail(error, SP_ECONFIG, false, "table %s: %s %s does not exist; there are: %s",
                        table->name, what, name, list);
 }

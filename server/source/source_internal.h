@@ -7,10 +7,13 @@
 
 #include <stdatomic.h>
 
-#include "server/source/source.h"
+#include "sidepond/source.h"
 
+extern const struct source_class source_mongodb;
 extern const struct source_class source_sqlite;
 extern const struct source_class source_postgresql;
+extern const struct source_class source_mariadb;
+extern const struct source_class source_mysql; /* the same */
 
 /* --- SQL as it is put together ---------------------------------------------------------------- */
 
@@ -76,6 +79,9 @@ struct source_names {
  * twice, and that key and watermark are among the columns asked for. SP_ECONFIG with a text. */
 int source_check_names(const struct source_table *table, const struct source_names *names,
                        struct source_error *error);
+
+/* "id, email, name", ending in "..." where it does not fit. */
+void source_names_list(const struct source_names *names, char *out, size_t cap);
 
 /* The position of a name, or -1. */
 int source_name_find(const struct source_names *names, const char *name);

@@ -166,6 +166,7 @@ static int read_encoding(struct source *source, struct source_error *error)
 
 static void close_file(struct source *source)
 {
+    sqlite_pages_forget(source);
     sqlite3_finalize(source->version_stmt);
     source->version_stmt = NULL;
     sqlite3_close(source->db);
@@ -265,10 +266,13 @@ static int sqlite_begin(struct source *source, struct source_error *error)
 {
     sqlite_call_begin(source);
     int status = sqlite_follow_file(source, error);
-    if (status == SP_OK)
-        status = sqlite_run(source, "BEGIN; SELECT 1 FROM sqlite_master", error);
     if (status != SP_OK)
         return status;
+    sqlite_pages_before(source);
+    status = sqlite_run(source, "BEGIN; SELECT 1 FROM sqlite_master", error);
+    if (status != SP_OK)
+        return status;
+    sqlite_pages_begin(source);
     const int rc = sqlite_version_read(source, &source->version);
     return rc == SQLITE_OK ? SP_OK : sqlite_failed(source, NULL, rc, error);
 }
@@ -458,6 +462,8 @@ static int sqlite_stream(struct source *source, const struct source_table *table
         status = reading_start(&r, &select, since, error);
     if (status == SP_OK)
         status = read_rows(&r, error);
+    if (status == SP_OK && !since)
+        sqlite_pages_read(source, table);
     sqlite3_finalize(r.stmt);
     free(r.values);
     free(r.scratch);
@@ -471,6 +477,7 @@ const struct source_class source_sqlite = {
     .open = sqlite_open,
     .describe = sqlite_describe,
     .begin = sqlite_begin,
+    .unchanged = sqlite_unchanged,
     .stream = sqlite_stream,
     .end = sqlite_end,
     .listen = sqlite_listen,

@@ -11,6 +11,24 @@
 
 #include "server/source/source_internal.h"
 
+/* How much of the -wal file was committed at some moment. */
+struct sqlite_wal_place {
+    bool known; /* there is such a file */
+    uint32_t page_bytes;
+    uint32_t salts[2]; /* others when the file is begun anew */
+    uint64_t frames;
+};
+
+/* What sqlite_pages.c knows of the tables that were read. */
+struct sqlite_pages {
+    bool watching;                     /* someone waits for changes */
+    bool wal;                          /* the file is in WAL mode */
+    struct sqlite_wal_place place;     /* before the last snapshot */
+    struct sqlite_wal_place next;      /* before the one that begins */
+    int64_t schema_version;            /* of the last snapshot; -1: there was none */
+    struct sqlite_table_pages *tables; /* a list */
+};
+
 struct source {
     const struct source_options *options;
     sqlite3 *db; /* changed under db_mutex, after open */
@@ -24,6 +42,7 @@ struct source {
     sqlite3_stmt *version_stmt; /* PRAGMA data_version */
     int64_t version;            /* what it said at the last begin, or change told */
     int inotify_fd;             /* on the file's directory; -1: there is none */
+    struct sqlite_pages pages;
 };
 
 /* A SELECT over the table, and what its columns are. */
@@ -72,6 +91,14 @@ int sqlite_listen(struct source *source, const struct source_table *tables, unsi
                   struct source_error *error);
 int sqlite_wait(struct source *source, uint32_t timeout_ms, bool *changed,
                 struct source_error *error);
+
+/* sqlite_pages.c: what has not changed. Before BEGIN, after the snapshot's first read, after all
+ * rows of a table have been read in it; and when another file is opened. */
+void sqlite_pages_before(struct source *source);
+void sqlite_pages_begin(struct source *source);
+void sqlite_pages_read(struct source *source, const struct source_table *table);
+void sqlite_pages_forget(struct source *source);
+bool sqlite_unchanged(struct source *source, const struct source_table *table);
 
 /* Outside a transaction, opens the file anew if it was replaced, or if opening failed before. */
 int sqlite_follow_file(struct source *source, struct source_error *error);

@@ -473,6 +473,7 @@ void cache_restamp(struct cache *cache, uint64_t hash, const struct place *place
     take_out(cache, place, write.slot);
     atomic_thread_fence(memory_order_release); /* W7: the words change */
     finish_value(&write, entry, cache_expiry_of(entry), version);
+    FAILPOINT("cache_restamp");
     (void)insert_entry(cache, &write, &again); /* the slot it had is free */
 }
 

@@ -124,13 +124,18 @@ static void pass_mark(struct pass *pass, uint64_t unit)
     pass->seen[unit / 64] |= UINT64_C(1) << (unit % 64);
 }
 
+void store_pass_end(struct store_table *table)
+{
+    if (table->pass.seen)
+        munmap(table->pass.seen, table->pass.seen_bytes);
+    table->pass.seen = NULL;
+}
+
 int store_pass_begin(struct store_table *table)
 {
     struct store *store = table->txn->store;
     struct pass *pass = &table->pass;
-    if (pass->seen)
-        munmap(pass->seen, pass->seen_bytes);
-    pass->seen = NULL;
+    store_pass_end(table);
     pass->seen_bytes = (store->region.unit_limit + 63) / 64 * 8;
     void *map = mmap(NULL, pass->seen_bytes, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -305,6 +310,30 @@ int store_delete(struct store_table *table, const void *key, size_t key_bytes)
     return status;
 }
 
+int store_read(struct store_table *table, const void *key, size_t key_bytes, void *value,
+               size_t cap, size_t *value_bytes)
+{
+    struct store *store = table->txn->store;
+    struct place place;
+    struct entry_view row;
+    if (table->txn->failed)
+        return SP_EINVAL;
+    store_lock(store);
+    uint64_t hash = hash_key(&store->region.hash, key, key_bytes);
+    int status = SP_ENOTFOUND;
+    if (index_find(&table->shape->indexes[0], hash, key, key_bytes, &place)) {
+        row = entry_view(store_entry(store, slot_unit(place.word)));
+        if (!(row.flags & ENTRY_TOMBSTONE)) {
+            *value_bytes = row.value_bytes;
+            status = row.value_bytes <= cap ? SP_OK : SP_ERANGE;
+        }
+    }
+    if (status == SP_OK && row.value_bytes > 0)
+        memcpy(value, row.value, row.value_bytes);
+    pthread_mutex_unlock(&store->lock);
+    return status;
+}
+
 /* Deletes what a segment holds and the pass has not met. */
 static int sweep_segment(struct store_table *table, const struct segment_ref *segment,
                          uint64_t *deleted)
@@ -350,5 +379,15 @@ int store_pass_sweep(struct store_table *table, uint64_t *deleted)
         pthread_mutex_unlock(&store->lock);
     }
     table->txn->failed = status != SP_OK;
+    return status;
+}
+
+int store_truncate(struct store_table *table, uint64_t *deleted)
+{
+    int status = store_pass_begin(table);
+    *deleted = 0;
+    if (status == SP_OK)
+        status = store_pass_sweep(table, deleted);
+    store_pass_end(table);
     return status;
 }

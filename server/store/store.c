@@ -331,8 +331,10 @@ static void set_status(struct table_slot *slot, const struct store_status *statu
 {
     uint64_t now = clock_monotonic_ms();
     if (status->refreshed) {
-        atomic_store_explicit(&slot->refreshed_ms, now, memory_order_relaxed);
-        atomic_store_explicit(&slot->refreshed_at_ms, clock_wall_ms(), memory_order_relaxed);
+        uint64_t age = status->age_ms < now ? status->age_ms : now - 1; /* 0 is "never" */
+        atomic_store_explicit(&slot->refreshed_ms, now - age, memory_order_relaxed);
+        atomic_store_explicit(&slot->refreshed_at_ms, clock_wall_ms() - (int64_t)age,
+                              memory_order_relaxed);
         atomic_fetch_add_explicit(&slot->refresh_count, 1, memory_order_relaxed);
         atomic_store_explicit(&slot->failure_count, 0, memory_order_relaxed);
     }

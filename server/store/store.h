@@ -103,12 +103,22 @@ int store_put(struct store_table *table, struct store_row *rows, size_t count, s
 /* Deletes a row: SP_OK or SP_ENOTFOUND. */
 int store_delete(struct store_table *table, const void *key, size_t key_bytes);
 
+/* Copies the value of a row as this transaction sees it. `*value_bytes` is its size, also with
+ * SP_ERANGE: more than cap. SP_ENOTFOUND. */
+int store_read(struct store_table *table, const void *key, size_t key_bytes, void *value,
+               size_t cap, size_t *value_bytes);
+
+/* Deletes all rows. Not within a full pass. */
+int store_truncate(struct store_table *table, uint64_t *deleted);
+
 /* Starts a full pass over a table that exists: from now on puts remember which rows they met. */
 int store_pass_begin(struct store_table *table);
 /* How many rows of before the pass it has not met yet, and how many there were before it. */
 void store_pass_missing(struct store_table *table, uint64_t *missing, uint64_t *before);
 /* Deletes the rows that the pass has not met. */
 int store_pass_sweep(struct store_table *table, uint64_t *deleted);
+/* Puts no longer remember what they met. */
+void store_pass_end(struct store_table *table);
 
 struct store_counts {
     uint64_t inserted, updated, deleted, unchanged, duplicate;
@@ -132,8 +142,9 @@ void store_abort(struct store_txn *txn);
 /* What readers are told about a table that exists (no-op otherwise): written into its slot only. */
 struct store_status {
     enum sp_table_state state;
-    bool refreshed; /* a refresh has just succeeded: sets the times, clears failures */
-    bool failed;    /* a refresh has just failed: counts it */
+    bool refreshed;  /* a refresh has just succeeded: sets the times, clears failures */
+    uint64_t age_ms; /* with that: how old the rows were then */
+    bool failed;     /* a refresh has just failed: counts it */
     uint64_t max_stale_ms;
     bool fail_when_stale;
 };

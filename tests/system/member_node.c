@@ -11,8 +11,8 @@
  * {"status": ...}, {"lost": true}, {"asked": NAME}. Does what standard input says, and answers by
  * {"done": COMMAND, "status": ...}:
  *
- *   status | map | slots | register START | unregister | hold | want NAME DRAIN WEIGHT | wanted
- * NAME | answers NAMES | fork | quit
+ *   status | map | slots | register START | unregister | leave | hold | want NAME DRAIN WEIGHT |
+ * wanted NAME | answers NAMES | fork | quit
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -274,6 +274,10 @@ static int run_command(struct program *program, const char *command, const char 
         pthread_mutex_lock(&program->mutex);
         snprintf(program->answers, sizeof program->answers, "%s", argument);
         pthread_mutex_unlock(&program->mutex);
+        return SP_OK;
+    }
+    if (strcmp(command, "leave") == 0) {
+        member_leave(program->member);
         return SP_OK;
     }
     if (strcmp(command, "register") == 0)

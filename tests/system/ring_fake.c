@@ -217,6 +217,8 @@ static void dump(struct fake_node *node, int fd, const char *key)
     }
     say(fd, "$%zu\r\n%s\r\n", strlen(entry->value), entry->value);
     entry->there = !atomic_load(&node->deleted_by_dump);
+    if (atomic_load(&node->changes) > 0)
+        snprintf(entry->value, sizeof entry->value, "%u", atomic_fetch_sub(&node->changes, 1));
 }
 
 static void redis(struct fake_node *node, int fd, redisReply **words)

@@ -50,6 +50,7 @@ struct fake_node {
     _Atomic unsigned put_late_ms; /* PUTs are done and answered so late */
     _Atomic unsigned loses;       /* so many SETs are neither done nor answered */
     _Atomic bool deleted_by_dump; /* a key is deleted as soon as it has been dumped */
+    _Atomic unsigned changes;     /* so many DUMPs are of a value that is another one afterwards */
     _Atomic uint64_t epoch;       /* what ATTACH and PUT say */
 
     /* What was said. */

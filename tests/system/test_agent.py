@@ -391,6 +391,12 @@ class AgentTest(unittest.TestCase):
         servers["c"].call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         self.wait_map("ac")
         self.check_copies()
+
+        # All but one, which is more than the others would believe to have gone that still answer.
+        agent.configure([servers["c"]])
+        agent.reload()
+        self.wait_map("c")
+        self.compare_copies(self.slots(), copies=1)
         self.assertEqual(agent.stop(), 0)
 
     def test_other_kind_and_wrong_file(self):

@@ -379,6 +379,22 @@ class LossTest(MemberTest):
         for node in nodes:
             node.wait_nodes("a", "b", "c", "d")
 
+    def test_many_leave(self):
+        """They say so, and are not asked, though they would answer; and they stay out."""
+        nodes = self.ring("a", "b", "c", "d", answers="all")
+        a = nodes[0]
+        for node in nodes[1:]:
+            self.assertEqual(node.ask("leave"), "SP_OK")
+        for node in nodes:
+            node.wait_nodes("a")
+        for node in nodes[1:]:
+            node.close()
+        b = self.node("b")
+        a.wait_nodes("a", "b")
+        self.assertEqual(a.ask("leave"), "SP_OK")
+        b.wait_nodes("b")
+        self.assertEqual([name for node in nodes for name in node.drain().asked], [])
+
     def test_few_vanish(self):
         a, b = self.ring("a", "b", "c", "d", answers="all")[:2]
         b.kill()

@@ -513,7 +513,7 @@ class NoRingTest(unittest.TestCase):
     def test_no_ring(self):
         with Ours() as server, Connection(server.unix) as c:
             for call in (("ATTACH", 1), ("PUT", 1, 2, 0, "k", "v"), ("ERASE", 1, 2, "k"), ("RING",),
-                         ("DIGESTS", 0, 1), ("PULL", 0, 1, "xx"), ("MISSED", "a"), ("MISS", "a", "xx")):
+                         ("CLUSTER",), ("DIGESTS", 0, 1), ("PULL", 0, 1, "xx"), ("MISSED", "a"), ("MISS", "a", "xx")):
                 kind, text = c.command("SIDEPOND", *call)
                 self.assertEqual((kind, text), ("-", b"ERR this server is not a node of a ring"), call)
             self.assertEqual(c.command("WAIT", 1, 0), (":", 0))

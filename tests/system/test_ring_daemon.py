@@ -6,8 +6,10 @@ and continued, has joined or was drained, while writes go on.
 Method: real sidepondd processes on loopback, with a static list or a real ZooKeeper, spoken to in
 the Redis protocol. At the end of each test the digests of all holders of each slot are compared.
 """
+import datetime
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -303,6 +305,15 @@ class Zookeeper(Ring):
                   "  session: 1s\n")
         return Node(name, f"127.0.0.1:{free_port()}", source)
 
+    def check_what_is_told(self, node):
+        """It cannot have lacked slots from before it held all of them the last time."""
+        wait_for(lambda: node.log().count("holds all of its") > 1, f"{node.name} says it twice")
+        told = [(datetime.datetime.fromisoformat(at).timestamp(), float(seconds)) for at, seconds in
+                re.findall(r"(\S+) info +ring: holds all of its .*, ([0-9.]+) s after", node.log())]
+        self.assertGreater(len(told), 1)
+        for (before, _), (at, seconds) in zip(told, told[1:]):
+            self.assertGreater(at - seconds, before - 0.05, f"{node.name}: {told}")
+
     def test_joining_and_draining(self):
         nodes = self.begin([self.node(f"n{i}") for i in range(3)])
         wait_for(lambda: len(nodes[0].map().names) == 3 and nodes[0].map().is_settled(), "a ring")
@@ -322,6 +333,8 @@ class Zookeeper(Ring):
                      "the first has left")
         writer.known.update(writer_after.known)
         self.check_all(writer_after.known)
+        for node in nodes[1:]:
+            self.check_what_is_told(node)
 
     def test_killed_and_back_empty(self):
         nodes = self.begin([self.node(f"n{i}") for i in range(3)])

@@ -30,8 +30,8 @@
 /* --- the resolver: "a.test" and "b.test" --------------------------------------------------------
  */
 
-static _Atomic int ports[2];
-static _Atomic bool silent[2], asked[2];
+static _Atomic int ports[2], finds[2];
+static _Atomic bool silent[2], asked[2], unknown[2];
 
 int getaddrinfo(const char *restrict name, const char *restrict service,
                 const struct addrinfo *restrict hints, struct addrinfo **restrict out)
@@ -46,11 +46,17 @@ int getaddrinfo(const char *restrict name, const char *restrict service,
     atomic_store(&asked[which], true);
     while (atomic_load(&silent[which]))
         nanosleep(&pause, NULL);
+    if (atomic_load(&unknown[which])) {
+        free(to);
+        free(*out);
+        return EAI_NONAME;
+    }
     *to = (struct sockaddr_in){.sin_family = AF_INET,
                                .sin_port = htons((uint16_t)atomic_load(&ports[which])),
                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     **out = (struct addrinfo){
         .ai_family = AF_INET, .ai_addr = (struct sockaddr *)to, .ai_addrlen = sizeof *to};
+    atomic_fetch_add(&finds[which], 1);
     return 0;
 }
 
@@ -221,11 +227,38 @@ static void test_new_in_the_map(void **state)
     sp_ring_close(ring);
 }
 
+/* A name that is not known at first is looked up anew, though no call fails on its node. */
+static void test_known_later(void **state)
+{
+    struct sp_ring_options options = SP_RING_OPTIONS_INIT;
+    struct sp_ring *ring;
+    const struct timespec pause = {.tv_nsec = 1000000};
+    (void)state;
+    options.nodes = "a=a.test:1,b=b.test:1";
+    options.timeout_ms = options.connect_ms = TIMEOUT_MS;
+    options.hedge_ms = 200;
+    options.probe_ms = 10;
+    atomic_store(&unknown[1], true);
+    assert_ok(sp_ring_open(&options, &ring));
+    int before = atomic_load(&finds[1]);
+    atomic_store(&unknown[1], false);
+    for (uint64_t until = clock_ms() + WITHIN_MS; atomic_load(&finds[1]) == before;) {
+        assert_true(clock_ms() < until);
+        nanosleep(&pause, NULL);
+    }
+    for (uint64_t until = clock_ms() + WITHIN_MS;
+         sp_ring_set(ring, K("k"), K("v"), 0, SP_RING_ALL, NULL) != SP_OK;) {
+        assert_true(clock_ms() < until); /* the answer is taken a moment later */
+        nanosleep(&pause, NULL);
+    }
+    sp_ring_close(ring);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(test_moved), TEST(test_silent_resolver),
-                                       TEST(test_new_in_the_map)};
+                                       TEST(test_new_in_the_map), TEST(test_known_later)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

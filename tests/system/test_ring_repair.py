@@ -209,7 +209,10 @@ class FakePeer:
                     elif words[1:2] == [b"ATTACH"]:
                         link.sendall(b"*3\r\n$1\r\n7\r\n:1\r\n:1\r\n")
                     else:
-                        link.sendall(b"+PONG\r\n" if words == [b"PING"] else b"-ERR\r\n")
+                        link.sendall(self.reply(words))
+
+    def reply(self, words):
+        return b"+PONG\r\n" if words == [b"PING"] else b"-ERR\r\n"
 
 
 def take_request(received):
@@ -239,6 +242,40 @@ class LargeTest(RepairCase):
         self.assertEqual(peer.keys, set(sizes))
         self.assertGreaterEqual(peer.most, 3000000)
         self.assertLess(peer.most, 3400000)
+
+
+class Waiting(FakePeer):
+    """A node that has nothing in any slot, and does not know that yet of some of them."""
+
+    def __init__(self, listener, waits):
+        self.waits, self.asked = waits, []
+        super().__init__(listener)
+
+    def reply(self, words):
+        if words[1:2] == [b"MISSED"] or words[1:2] == [b"SINCE"]:
+            return b":0\r\n"
+        if words[1:2] != [b"DIGESTS"]:
+            return super().reply(words)
+        slots = int.from_bytes(words[2], "little")
+        self.asked.append(slots)
+        if slots & self.waits:
+            return b"-NOTHELD 1\r\n"
+        size = 8 * slots.bit_count()
+        return b"$%d\r\n%s\r\n" % (size, bytes(size))
+
+
+class WaitingTest(RepairCase):
+    def test_one_slot_waits(self):
+        """It does not hold up the others; and while nothing comes of it, it is not asked for all the time."""
+        peer = Waiting(self.held["b"], 1 << 5 | 1 << 11)
+        a = self.start("a")
+        wait_for(lambda: a.figure("held_slots") == 14, "all others are trusted", 20)
+        asked, since = len(peer.asked), time.monotonic()
+        wait_for(lambda: len(peer.asked) > asked + 20, "it is asked on", 20)
+        self.assertGreater(time.monotonic() - since, 0.5)
+        self.assertEqual(a.figure("held_slots"), 14)
+        peer.waits = 0
+        wait_for(a.is_whole, "these as well", 20)
 
 
 class SlowTest(RepairCase):

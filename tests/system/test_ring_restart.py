@@ -201,7 +201,7 @@ class Away(test_ring_daemon.Ring):
 
     def test_a_pond_goes_over_to_another_ring(self):
         """What lies in its directory is not the map of the other ring, and the first one's nodes, though
-        they answer, are none of the other's."""
+        they answer, are none of the other's. Nor is it one of theirs, though it answers."""
         nodes = self.ring(2)
         nodes[0].kill()
         nodes[0].source = (f"  zookeeper: \"{self.ensemble.servers}\"\n  cluster: other\n"
@@ -211,6 +211,7 @@ class Away(test_ring_daemon.Ring):
         wait_for(nodes[0].map, "it has a map")
         wait_for(nodes[0].holds_all, "it holds its slots")
         self.assertEqual(nodes[0].map().names, ["n0"])
+        wait_for(lambda: nodes[1].map().names == ["n1"], "it has left the first ring")
 
     def test_a_later_map_is_learnt_while_it_runs(self):
         """A node that alone has lost ZooKeeper does not go on by a map that others have left."""

@@ -117,6 +117,16 @@ static int fake_begin(struct source *source, struct source_error *error)
     return fail ? source_fail(error, SP_ESOURCE, true, "the connection is lost") : SP_OK;
 }
 
+static bool fake_unchanged(struct source *source, const struct source_table *wanted)
+{
+    (void)source;
+    fake_lock();
+    const struct fake_table *table = find(wanted->relation);
+    bool unchanged = table && table->unchanged;
+    fake_unlock();
+    return unchanged;
+}
+
 static int deliver(const struct fake_row *row, bool extra, const struct source_sink *sink)
 {
     static char text[1 << 20];
@@ -272,6 +282,7 @@ const struct source_class *fake_find(const char *type)
         .open = fake_open,
         .describe = fake_describe,
         .begin = fake_begin,
+        .unchanged = fake_unchanged,
         .stream = fake_stream,
         .end = fake_end,
         .listen = fake_listen,

@@ -12,7 +12,7 @@
 
 #include <pthread.h>
 
-#include "server/source/source.h"
+#include "sidepond/source.h"
 
 enum { FAKE_TABLES = 4, FAKE_ROWS = 4096 };
 
@@ -33,6 +33,7 @@ struct fake_table {
     bool stream_stale;  /* the next stream says that the columns have changed */
     bool stream_fails;  /* every stream breaks after the first row */
     bool stream_hangs;  /* streams wait until canceled */
+    bool unchanged;     /* what the source says */
     bool last_was_full; /* the last stream had no `since` */
     int64_t last_since;
     unsigned streams;

@@ -27,32 +27,56 @@ struct config *fixture_load(const struct fixture *f, const char *tables)
 
 void fixture_start(struct fixture *f, const char *tables)
 {
-    struct refresh_options options = {
-        .store = f->store, .directory = f->directory, .find_source = fake_find};
+    struct refresh_options options = {.store = f->store,
+                                      .directory = f->directory,
+                                      .find_source = f->find_source ? f->find_source : fake_find,
+                                      .feed_look_ms = 20};
     assert_int_equal(refresh_new(&options, &f->refresh), SP_OK);
     assert_int_equal(refresh_apply(f->refresh, fixture_load(f, tables)), SP_OK);
 }
 
-int fixture_setup(void **state)
+static int open_store(struct fixture *f)
 {
     char why[STORE_WHY_BYTES];
     struct store_opened opened;
-    struct fixture *f = calloc(1, sizeof(*f));
-    snprintf(f->directory, sizeof(f->directory), "/dev/shm/sidepond-test-refresh.XXXXXX");
-    if (!mkdtemp(f->directory))
-        return -1;
     struct store_options options = {.directory = f->directory,
                                     .name = "main",
                                     .limit_bytes = 2 << 20,
                                     .lease_limit_ms = 60000,
                                     .gid = -1};
-    if (store_open(&options, &f->store, &opened, why) != SP_OK) {
+    int status = store_open(&options, &f->store, &opened, why);
+    if (status != SP_OK)
         fprintf(stderr, "%s\n", why);
+    return status;
+}
+
+int fixture_setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    snprintf(f->directory, sizeof(f->directory), "/dev/shm/sidepond-test-refresh.XXXXXX");
+    if (!mkdtemp(f->directory) || open_store(f) != SP_OK)
         return -1;
-    }
     fake_reset();
     *state = f;
     return 0;
+}
+
+static void end_refresh(struct fixture *f)
+{
+    if (!f->refresh)
+        return;
+    refresh_stop(f->refresh);
+    while (!refresh_tick(f->refresh))
+        pause_ms(1);
+    refresh_free(f->refresh);
+    f->refresh = NULL;
+}
+
+void fixture_restart(struct fixture *f)
+{
+    end_refresh(f);
+    store_close(f->store);
+    assert_int_equal(open_store(f), SP_OK);
 }
 
 void pause_ms(unsigned ms)
@@ -65,12 +89,7 @@ int fixture_teardown(void **state)
 {
     struct fixture *f = *state;
     char command[128];
-    if (f->refresh) {
-        refresh_stop(f->refresh);
-        while (!refresh_tick(f->refresh))
-            pause_ms(1);
-        refresh_free(f->refresh);
-    }
+    end_refresh(f);
     store_close(f->store);
     snprintf(command, sizeof(command), "rm -rf %s", f->directory);
     int failed = system(command);
@@ -95,7 +114,7 @@ struct refresh_status status_of(struct fixture *f, const char *table)
 uint64_t passes(struct fixture *f, const char *table)
 {
     struct refresh_status status = status_of(f, table);
-    return status.full_total + status.incremental_total;
+    return refresh_successes(&status);
 }
 
 uint64_t failures(struct fixture *f, const char *table)

@@ -16,6 +16,7 @@ struct fixture {
     char directory[64];
     struct store *store;
     struct refresh *refresh;
+    const struct source_class *(*find_source)(const char *type); /* NULL: fake_find */
 };
 
 int fixture_setup(void **state);
@@ -24,6 +25,8 @@ int fixture_teardown(void **state); /* ends the refresh, if there is one */
 
 /* The tables as lines of YAML; a refresh of them begins. */
 void fixture_start(struct fixture *f, const char *tables);
+/* Ends the refresh and the store, and opens the store again: as the next daemon would. */
+void fixture_restart(struct fixture *f);
 struct config *fixture_load(const struct fixture *f, const char *tables);
 
 #define USERS(rest) "  - {name: users, source: db, key: [id], " rest "}\n"

@@ -9,7 +9,7 @@
 
 #include <pthread.h>
 
-#include "server/source/source.h"
+#include "sidepond/source.h"
 
 struct source_record {
     char *text; /* zero-terminated once there is a row */

@@ -296,6 +296,31 @@ static void test_full(void **state)
     config_free(config);
 }
 
+static void check_explained(const char *name, const char *const *parts, size_t count);
+
+static void test_feed(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {
+        "is dropped beyond 64MiB.\n",
+        "Each change is taken as the database tells it; all rows are compared every 1d,\n"
+        "  and while the database cannot tell, all are read every 1m.\n",
+    };
+    char *text = read_text(source_path("tests/fuzz/corpus/config/good-feed.yaml"));
+    struct config *config = load_good(text);
+    free(text);
+    assert_string_equal(config->sources[0].publication, "pond");
+    assert_int_equal(config->sources[0].max_lag_bytes, 64 << 20);
+    assert_null(config->sources[1].publication);
+    assert_int_equal(config->sources[1].max_lag_bytes, 1 << 30);
+    assert_int_equal(config->tables[0].refresh.mode, CONFIG_REFRESH_FEED);
+    assert_int_equal(config->tables[0].refresh.full_every_ms, 86400000);
+    assert_int_equal(config->tables[1].refresh.full_every_ms, 43200000);
+    assert_int_equal(config->tables[2].refresh.every_ms, 10000);
+    config_free(config);
+    check_explained("good-feed.yaml", parts, sizeof(parts) / sizeof(parts[0]));
+}
+
 static void test_cache_defaults(void **state)
 {
     (void)state;
@@ -447,15 +472,15 @@ static void test_addresses(void **state)
 }
 
 /* What is said of a DSN; to be freed. */
-static char *load_dsn(const char *dsn)
+static char *load_dsn(const char *type, const char *dsn)
 {
     char text[512];
     char *said;
     struct config *config;
     snprintf(text, sizeof(text),
-             "sources: [{name: a, type: postgresql, dsn: '%s'}]\n"
+             "sources: [{name: a, type: %s, dsn: '%s'}]\n"
              "tables: [{name: t, source: a, key: [id]}]\n",
-             dsn);
+             type, dsn);
     load("f", text, &said, &config);
     config_free(config);
     return said;
@@ -486,19 +511,46 @@ static void test_dsn(void **state)
                                          "sslpassword=hush"};
     static const char *const broken[] = {"nothing", "user=''hush", "=hush", "user", "a=b c"};
     for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-        char *said = load_dsn(good[i]);
+        char *said = load_dsn("postgresql", good[i]);
         assert_string_equal(said, "");
         free(said);
     }
     for (size_t i = 0; i < sizeof(secret) / sizeof(secret[0]); i++) {
-        char *said = load_dsn(secret[i]);
+        char *said = load_dsn("postgresql", secret[i]);
         assert_non_null(strstr(said, "dsn holds a password"));
         assert_null(strstr(said, "hush"));
         free(said);
     }
     for (size_t i = 0; i < sizeof(broken) / sizeof(broken[0]); i++) {
-        char *said = load_dsn(broken[i]);
+        char *said = load_dsn("postgresql", broken[i]);
         assert_non_null(strstr(said, "dsn is neither"));
+        assert_null(strstr(said, "hush"));
+        free(said);
+    }
+}
+
+static void test_mariadb_uri(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type, *dsn, *said;
+    } cases[] = {
+        {"mariadb", "mariadb://u@h:3306/db?ssl-ca=/a:b@c", ""},
+        {"mysql", "mysql://", ""},
+        {"mariadb", "mysql://u@h/db", ""},
+        {"mariadb", "mariadb://u:hush@h/db", "dsn holds a password"},
+        {"mysql", "mysql://u@h/db?ssl=1&password=hush", "dsn holds a password"},
+        {"mysql", "mysql://u@h/db?pwd=hush", "dsn holds a password"},
+        {"mariadb", "user=u passwd=hush", "dsn is not a mariadb:// or mysql:// URI"},
+        {"mariadb", "postgresql://hush@h", "dsn is not a mariadb:// or mysql:// URI"},
+        {"sqlite", "mariadb://h", "'dsn' is for postgresql, mariadb, mysql, mongodb"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char *said = load_dsn(cases[i].type, cases[i].dsn);
+        if (cases[i].said[0])
+            assert_non_null(strstr(said, cases[i].said));
+        else
+            assert_string_equal(said, "");
         assert_null(strstr(said, "hush"));
         free(said);
     }
@@ -741,9 +793,11 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_cache_defaults),
         cmocka_unit_test(test_cache_full),
+        cmocka_unit_test(test_feed),
         cmocka_unit_test(test_cache_explain),
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_dsn),
+        cmocka_unit_test(test_mariadb_uri),
         cmocka_unit_test(test_many_complaints),
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_files),

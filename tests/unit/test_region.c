@@ -84,7 +84,11 @@ static void test_directory(void **state)
     assert_string_equal(out, "/dev/shm/sidepond/x-1.y_Z");
     assert_ok(region_directory("./x y", out, sizeof out));
     assert_string_equal(out, "./x y");
-    setenv("SIDEPOND_ROOT", "/tmp", 1);
+    assert_ok(region_directory("/x/y//", out, sizeof out));
+    assert_string_equal(out, "/x/y");
+    assert_ok(region_directory("//", out, sizeof out));
+    assert_string_equal(out, "/");
+    setenv("SIDEPOND_ROOT", "/tmp/", 1);
     setenv("SIDEPOND", "other", 1);
     assert_ok(region_directory(NULL, out, sizeof out));
     assert_string_equal(out, "/tmp/other");

@@ -118,6 +118,33 @@ static void test_candidates(void **state)
     free(fixture.view);
 }
 
+/* What a holder lacks is not there, unless it has missed something, or may be empty: as it has hung
+ * up, or is another process by a map that is later than the one of the call. */
+static void test_believed(void **state)
+{
+    static struct fixture fixture;
+    struct ring_node nodes[3] = {{.start = 1}, {.start = 2}, {.start = 3}};
+    (void)state;
+    make(&fixture);
+    fixture.map.nodes = nodes;
+    for (unsigned i = 0; i < 3; i++)
+        atomic_store(&fixture.nodes[i].start, i + 1);
+    become(&fixture, 0);
+    assert_true(view_believes(fixture.view, SLOT, &fixture.nodes[0]));
+    assert_true(view_believes(fixture.view, SLOT, &fixture.nodes[2]));
+    assert_false(view_believes(fixture.view, SLOT, &fixture.nodes[1])); /* a target */
+    atomic_store(&fixture.nodes[0].restarted, true);
+    assert_false(view_believes(fixture.view, SLOT, &fixture.nodes[0]));
+    atomic_store(&fixture.nodes[0].start, 9);
+    atomic_store(&fixture.nodes[0].restarted, false);
+    assert_false(view_believes(fixture.view, SLOT, &fixture.nodes[0]));
+    nodes[0].start = 9;
+    assert_true(view_believes(fixture.view, SLOT, &fixture.nodes[0]));
+    become(&fixture, 1u << 3);
+    assert_false(view_believes(fixture.view, SLOT, &fixture.nodes[0]));
+    free(fixture.view);
+}
+
 /* --- breakers and figures -----------------------------------------------------------------------
  */
 
@@ -370,7 +397,7 @@ int main(void)
         cmocka_unit_test(test_breaker),      cmocka_unit_test(test_flat_replies),
         cmocka_unit_test(test_trees),        cmocka_unit_test(test_commands),
         cmocka_unit_test(test_receive_ms),   cmocka_unit_test(test_renumber),
-        cmocka_unit_test(test_nothing_sent),
+        cmocka_unit_test(test_nothing_sent), cmocka_unit_test(test_believed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "server/source/source.h"
+#include "sidepond/source.h"
 #include "source_record.h"
 
 struct fixture {

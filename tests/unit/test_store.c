@@ -445,6 +445,39 @@ static struct schema *text_schema(void)
     return schema;
 }
 
+/* A transaction reads what it has written itself, and puts after a truncation are none of a pass.
+ */
+static void transactions_read_and_truncate(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t value[4096], same[4096];
+    size_t bytes, again;
+    uint64_t deleted;
+    int64_t key = 3;
+    fixture_fill(f, 0, 50, 1);
+    fixture_begin(f);
+    assert_ok(store_read(f->table, &key, sizeof(key), value, sizeof(value), &bytes));
+    assert_status(store_read(f->table, &key, sizeof(key), same, bytes - 1, &again), SP_ERANGE);
+    assert_int_equal(again, bytes);
+    fixture_put(f, 3, 0, 2);
+    assert_ok(store_read(f->table, &key, sizeof(key), same, sizeof(same), &again));
+    assert_true(again != bytes || memcmp(value, same, bytes) != 0);
+    assert_ok(store_truncate(f->table, &deleted));
+    assert_int_equal(deleted, 50);
+    assert_status(store_read(f->table, &key, sizeof(key), value, sizeof(value), &bytes),
+                  SP_ENOTFOUND);
+    assert_int_equal(fixture_put(f, 3, 0, 4), STORE_INSERTED);
+    assert_int_equal(fixture_put(f, 3, 0, 5), STORE_UPDATED);
+    assert_ok(store_truncate(f->table, &deleted));
+    assert_int_equal(deleted, 1);
+    assert_int_equal(fixture_put(f, 7, 0, 6), STORE_INSERTED);
+    fixture_commit(f);
+    uint64_t found;
+    assert_status(fixture_get(f, 3, &found), SP_ENOTFOUND);
+    assert_ok(fixture_get(f, 7, &found));
+    assert_int_equal(found, 6);
+}
+
 static void largest_keys_and_values(void **state)
 {
     struct fixture *f = *state;
@@ -644,6 +677,7 @@ int main(void)
         TEST(sweep_deletes_what_the_pass_has_not_met),
         TEST(pass_tells_duplicates),
         TEST(pass_over_a_new_table),
+        TEST(transactions_read_and_truncate),
         TEST(largest_keys_and_values),
         TEST(full_pond_refuses_and_stays_as_it_was),
         TEST(tables_up_to_the_limit),

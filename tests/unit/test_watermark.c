@@ -164,13 +164,109 @@ static void test_texts_rise(void **state)
     assert_memory_equal(copy.value.bytes.data, "ba", 2);
 }
 
+/* --- fields of documents: the byte of the BSON type, and the value --------------------------- */
+
+#define BSON(...)                                                                                  \
+    sp_bytes(SP_TYPE_BSON_VALUE, (const unsigned char[]){__VA_ARGS__},                             \
+             sizeof((const unsigned char[]){__VA_ARGS__}))
+#define INT32_OF(n)     BSON(0x10, (n), 0, 0, 0)
+#define INT64_OF(n)     BSON(0x12, (n), 0, 0, 0, 0, 0, 0, 0)
+#define DATE_OF(n)      BSON(0x09, (n), 0, 0, 0, 0, 0, 0, 0)
+#define TIMESTAMP_OF(n) BSON(0x11, 9, 0, 0, 0, (n), 0, 0, 0)
+#define OBJECT_ID_OF(n) BSON(0x07, 0, 0, 0, (n), 1, 2, 3, 4, 5, 6, 7, 8)
+#define ONE_AND_A_HALF  BSON(0x01, 0, 0, 0, 0, 0, 0, 0xf8, 0x3f)
+#define HALF            BSON(0x01, 0, 0, 0, 0, 0, 0, 0xe0, 0x3f)
+#define INFINITE        BSON(0x01, 0, 0, 0, 0, 0, 0, 0xf0, 0x7f)
+#define STRING_A        BSON(0x02, 2, 0, 0, 0, 'a', 0)
+#define STRING_AB       BSON(0x02, 3, 0, 0, 0, 'a', 'b', 0)
+
+static void assert_same(const struct sp_value *a, const struct sp_value *b)
+{
+    assert_int_equal(a->type, b->type);
+    assert_int_equal(a->bytes.size, b->bytes.size);
+    assert_memory_equal(a->bytes.data, b->bytes.data, b->bytes.size);
+}
+
+/* Each raises the mark above all before it, and none of them lowers it. */
+static void test_documents_rise(void **state)
+{
+    const struct sp_value rising[] = {HALF,       INT32_OF(1), ONE_AND_A_HALF,  INT64_OF(2),
+                                      STRING_A,   STRING_AB,   OBJECT_ID_OF(4), OBJECT_ID_OF(5),
+                                      DATE_OF(1), DATE_OF(2),  TIMESTAMP_OF(1), TIMESTAMP_OF(2)};
+    struct watermark mark = {0};
+    (void)state;
+    for (unsigned i = 0; i < sizeof(rising) / sizeof(rising[0]); i++) {
+        watermark_raise(&mark, &rising[i], NOW_MS);
+        for (unsigned k = 0; k < i; k++)
+            watermark_raise(&mark, &rising[k], NOW_MS);
+        assert_true(mark.set);
+        assert_same(&mark.value, &rising[i]);
+    }
+}
+
+/* Infinities, other types, lengths that are not the type's, and times to come do not count. */
+static void test_documents_that_do_not_count(void **state)
+{
+    const struct sp_value wrong[] = {INFINITE,
+                                     BSON(0x08, 1),
+                                     BSON(0x0a),
+                                     BSON(0x10, 1),
+                                     BSON(0x02, 1, 0, 0),
+                                     BSON(0x07, 1),
+                                     BSON(0x09, 0, 0, 0, 0, 0, 0, 0, 0x7f),
+                                     BSON(0x11, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff),
+                                     BSON(0x07, 0xff, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8)};
+    struct watermark mark = {0};
+    (void)state;
+    for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        watermark_raise(&mark, &wrong[i], NOW_MS);
+    assert_false(mark.set);
+}
+
+static void assert_document_since(struct sp_value seen, int64_t overlap, struct sp_value expected)
+{
+    struct watermark mark = {0};
+    char scratch[WATERMARK_TEXT_BYTES];
+    struct sp_value since;
+    watermark_raise(&mark, &seen, NOW_MS);
+    assert_true(mark.set);
+    watermark_since(&mark, overlap, scratch, &since);
+    assert_same(&since, &expected);
+}
+
+static void test_documents_overlap(void **state)
+{
+    (void)state;
+    assert_document_since(INT32_OF(7), 0, INT32_OF(7));
+    assert_document_since(INT32_OF(7), 5, INT64_OF(2));
+    assert_document_since(INT64_OF(7), 7, INT64_OF(0));
+    assert_document_since(ONE_AND_A_HALF, 1, HALF);
+    assert_document_since(DATE_OF(7), 2001, DATE_OF(4));
+    assert_document_since(TIMESTAMP_OF(7), 0, TIMESTAMP_OF(7));
+    assert_document_since(TIMESTAMP_OF(7), 2 * SECOND_US + 1, BSON(0x11, 0, 0, 0, 0, 4, 0, 0, 0));
+    assert_document_since(TIMESTAMP_OF(7), 9 * SECOND_US, BSON(0x11, 0, 0, 0, 0, 0, 0, 0, 0));
+    assert_document_since(OBJECT_ID_OF(7), SECOND_US,
+                          BSON(0x07, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0));
+    assert_document_since(STRING_AB, 5, STRING_AB);
+    assert_document_since(
+        BSON(0x02, 11, 0, 0, 0, '2', '0', '2', '5', '-', '1', '1', '-', '2', '0', 0), DAY_US,
+        BSON(0x02, 11, 0, 0, 0, '2', '0', '2', '5', '-', '1', '1', '-', '1', '9', 0));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_types),      cmocka_unit_test(test_rises),
-        cmocka_unit_test(test_only_nulls), cmocka_unit_test(test_future_is_not_believed),
-        cmocka_unit_test(test_floats),     cmocka_unit_test(test_overlap),
-        cmocka_unit_test(test_texts),      cmocka_unit_test(test_texts_rise),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_rises),
+        cmocka_unit_test(test_only_nulls),
+        cmocka_unit_test(test_future_is_not_believed),
+        cmocka_unit_test(test_floats),
+        cmocka_unit_test(test_overlap),
+        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_texts_rise),
+        cmocka_unit_test(test_documents_rise),
+        cmocka_unit_test(test_documents_that_do_not_count),
+        cmocka_unit_test(test_documents_overlap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

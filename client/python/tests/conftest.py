@@ -7,15 +7,18 @@ its own, and the daemon is ended by its process id.
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 import sidepond
 
 ROWS = 1000
+PATIENCE = 20
 
 CONFIG = """
 pond: test
@@ -102,12 +105,22 @@ class Server:
         self.config.write_text(CONFIG.format(pond=self.pond, database=self.database,
                                              lease_limit=lease_limit, extra=extra))
         self.process = None
+        self.has_cache = "cache:" in extra
         fill(self.database)
 
     def start(self):
+        """A pond can be opened a moment before its cache's socket is listened on."""
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen([program("sidepondd"), str(self.config)], stdout=log,
                                             stderr=log, stdin=subprocess.DEVNULL)
+        until = time.monotonic() + PATIENCE
+        while self.has_cache and not self.listens():
+            assert self.process.poll() is None and time.monotonic() < until, "it does not serve"
+            time.sleep(0.01)
+
+    def listens(self):
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self.pond / "socket")) == 0
 
     def stop(self, how=signal.SIGTERM):
         if self.process is not None:

@@ -137,18 +137,7 @@ def test_restart(cached, cache):
         with pytest.raises(ConnectionError):
             cache.incr("n")
         cached.start()
-        wait_for_daemon(cache)
         assert cache["k"] == b"1" and cache.incr("n") >= 1
-
-
-def wait_for_daemon(cache):
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        try:
-            return cache.delete("nothing")
-        except sidepond.NoDaemon:
-            time.sleep(0.01)
-    raise AssertionError("the daemon does not serve")
 
 
 def test_threads(cache):
@@ -293,7 +282,6 @@ def test_restart_while_computing(cached, cache):
     hear_compute(workers)
     cached.stop(signal.SIGKILL)
     cached.start()
-    wait_for_daemon(cache)
     for worker in workers:  # each computes that found no daemon
         worker.say(b"F")
     assert all(worker.end() in ((b"value", True), (b"Cvalue", True)) for worker in workers)

@@ -3,21 +3,24 @@
  * bench_load.c - the first load of a pond, beside only reading the same rows from the database.
  *
  * Method. The table has 1,000,000 rows of a 24-byte text key and a 100-byte value (data A), in an
- * SQLite file and in a PostgreSQL server of our own. "Only reading" is a loop of sqlite3_step that
- * looks at both columns, and COPY in binary form read by libpq, whose buffers are freed at once.
+ * SQLite file and in PostgreSQL and MariaDB servers of our own. "Only reading" is a loop of
+ * sqlite3_step that looks at both columns; COPY in binary form read by libpq, whose buffers are
+ * freed at once; and a loop of mysql_fetch_row over an unbuffered result.
  * The load is what sidepondd does for a table that is not in the pond yet: connecting, describing,
  * one snapshot, every row checked, encoded and stored, and the commit. Each round loads a new,
- * empty pond, so its memory is new too. The four take turns, and the median of the rounds counts.
+ * empty pond, so its memory is new too. They take turns, and the median of the rounds counts.
  */
 #include <stdio.h>
 
 #include "common/bench.h"
 #include "common/database.h"
 #include "common/feeder.h"
+#include "common/mariadb.h"
 #include "common/rows.h"
 
 #define REACH_SQLITE     4.0
 #define REACH_POSTGRESQL 2.5
+#define REACH_MARIADB    2.5
 
 struct times {
     double ours[BENCH_ROUNDS];
@@ -102,6 +105,22 @@ static void round_postgresql(struct times *times, unsigned round)
     take("PostgreSQL", times, round, peer, load_once(yaml));
 }
 
+static void round_mariadb(struct times *times, unsigned round)
+{
+    char yaml[512];
+    snprintf(yaml, sizeof(yaml),
+             "memory: 1GiB\n"
+             "sources: [{name: db, type: mariadb, dsn: \"%s\"}]\n"
+             "tables: [{name: t, source: db, key: [k], refresh: {every: 1h}}]\n",
+             mariadb_uri());
+    MYSQL *conn = mariadb_connect_root();
+    struct span peer = span_start();
+    check_bytes(mariadb_read_all(conn, "t"));
+    peer = span_end(peer);
+    mysql_close(conn);
+    take("MariaDB", times, round, peer, load_once(yaml));
+}
+
 static void report(const char *what, const struct times *times, double reach)
 {
     bench_row(&(struct bench_row){what, bench_median(times->ours, BENCH_ROUNDS),
@@ -111,9 +130,10 @@ static void report(const char *what, const struct times *times, double reach)
 
 int main(int argc, char **argv)
 {
-    static struct times sqlite, postgresql;
+    static struct times sqlite, postgresql, mariadb;
     char path[128];
     postgresql_need(argv);
+    mariadb_need(argv);
     bench_start("load", argc, argv);
     row_count = bench_quick() ? ROWS_A / 20 : ROWS_A;
     snprintf(path, sizeof(path), "%s/a.db", bench_directory());
@@ -121,11 +141,16 @@ int main(int argc, char **argv)
     PGconn *conn = postgresql_connect();
     postgresql_make(conn, "t", row_count, false);
     PQfinish(conn);
+    MYSQL *root = mariadb_connect_root();
+    mariadb_make(root, "t", row_count);
+    mysql_close(root);
     for (unsigned round = 0; round < BENCH_ROUNDS; round++) {
         round_sqlite(path, &sqlite, round);
         round_postgresql(&postgresql, round);
+        round_mariadb(&mariadb, round);
     }
     report("first load of A from SQLite, against only reading", &sqlite, REACH_SQLITE);
     report("first load of A from PostgreSQL, against COPY binary", &postgresql, REACH_POSTGRESQL);
+    report("first load of A from MariaDB, against only reading", &mariadb, REACH_MARIADB);
     return bench_finish();
 }

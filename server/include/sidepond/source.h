@@ -23,7 +23,8 @@
 
 #define SOURCE_ERROR_BYTES 512
 
-struct source; /* private to the files of its kind of database */
+struct source;            /* private to the files of its kind of database */
+struct source_feed_class; /* sidepond/source_feed.h */
 
 struct source_error {
     int status;
@@ -34,9 +35,11 @@ struct source_error {
 /* Where the database is (from the configuration; strings are borrowed for the source's life). */
 struct source_options {
     const char *name;     /* the source's name in the configuration, for messages */
-    const char *type;     /* "sqlite", "postgresql" */
+    const char *type;     /* "sqlite", "postgresql", "mariadb", "mysql", "mongodb", "module" */
     const char *path;     /* sqlite: the file */
-    const char *dsn;      /* postgresql: a libpq connection string or URI without password, or "" */
+    const char *dsn;      /* postgresql: a libpq connection string or URI without password, or "";
+                             mariadb, mysql, mongodb: a URI without password; module: whatever it
+                             takes, or "" */
     const char *password; /* resolved from file or environment; NULL if there is none */
     uint32_t connect_timeout_ms;   /* 0: none */
     uint32_t statement_timeout_ms; /* of one call, the receiver's time included; 0: none */
@@ -51,14 +54,18 @@ struct source_options {
 /* What of it becomes one table of the pond. */
 struct source_table {
     const char *name;     /* the pond's table, for messages */
-    const char *relation; /* table or view, in its own case; PostgreSQL: also schema.table, with
-                             quotes around a part that has a point; NULL if `query` is given */
-    const char *query;    /* a SELECT; NULL if `relation` is given */
+    const char *relation; /* table or view, in its own case; PostgreSQL: also schema.table, MariaDB:
+                             database.table, with quotes around a part that has a point; MongoDB: a
+                             collection, also as database.collection; NULL if `query` is given, not
+                             for MongoDB */
+    const char *query;    /* a SELECT; NULL if `relation` is given. MongoDB: a pipeline on it */
     const char *const *columns; /* NULL-terminated; NULL: all of them */
-    const char *where;          /* SQL condition or NULL */
+    const char *where;          /* SQL condition, MongoDB: filter in extended JSON; or NULL */
     const char *watermark;      /* column that only grows with changes, or NULL */
     const char *const *key;     /* NULL-terminated names of the key columns */
-    const char *channel;        /* PostgreSQL: LISTEN channel; NULL: sidepond_NAME */
+    const char *const *fields; /* MongoDB: NULL-terminated paths of what becomes a column beside the
+                                  key, for indexes; or NULL */
+    const char *channel;       /* PostgreSQL: LISTEN channel; NULL: sidepond_NAME */
 };
 
 struct source_column {
@@ -111,6 +118,10 @@ struct source_class {
     /* Starts one read-only snapshot transaction of the database, for all tables of a group. */
     int (*begin)(struct source *source, struct source_error *error);
 
+    /* Optional; after begin: whether the table is certainly as it was when all of its rows were
+     * last streamed over this connection. */
+    bool (*unchanged)(struct source *source, const struct source_table *table);
+
     /* Streams the table's rows (described before), in no order. `since` not NULL, of the watermark
      * column's described type: only rows whose watermark is >= it (the overlap is subtracted by the
      * caller), so none whose watermark is NULL. SP_ECONFIG if the columns are no longer what was
@@ -140,7 +151,33 @@ struct source_class {
     void (*cancel)(struct source *source);
 
     void (*close)(struct source *source);
+
+    const struct source_feed_class *feed; /* NULL: cannot tell its changes one by one */
 };
+
+/* --- sources that are not built in --------------------------------------------------------------
+ */
+
+/* A shared object that defines this, under the name SOURCE_MODULE_SYMBOL:
+ *
+ *     const struct source_module sidepond_source = {SOURCE_INTERFACE, &my_class};
+ *
+ * is a source, for which the configuration says `type: module` and `module: PATH`. It needs this
+ * header and what it includes, and nothing of the daemon: none of the functions below can be
+ * linked. Its threads, signals and output are the daemon's own affair no more than those of a
+ * library. */
+#define SOURCE_INTERFACE     1 /* changes when a module would have to be built anew */
+#define SOURCE_MODULE_SYMBOL "sidepond_source"
+
+struct source_module {
+    unsigned interface;
+    const struct source_class *class;
+};
+
+/* Loads a module, once; any thread. SP_ECONFIG with a sentence in why. */
+int source_load(const char *path, const struct source_class **out, char *why, size_t why_bytes);
+
+/* --- those that are --------------------------------------------------------------------------- */
 
 /* The class of a type, or NULL. */
 const struct source_class *source_find(const char *type);

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * breakage.h - faults that can be compiled into the refresh, to see that the tests find them.
+ *
+ * Never defined but by targets of tests/crash. Each breaks one sentence of
+ * docs/adr/0010-change-feeds.md.
+ */
+#ifndef SIDEPOND_REFRESH_BREAKAGE_H
+#define SIDEPOND_REFRESH_BREAKAGE_H
+
+#ifdef SP_BREAK_FEED_POSITION /* the position is committed after its rows, not with them */
+#define BREAKS_POSITION true
+#else
+#define BREAKS_POSITION false
+#endif
+
+#ifdef SP_BREAK_FEED_HALF /* what has arrived is committed, wherever it ends */
+#define BREAKS_HALF true
+#else
+#define BREAKS_HALF false
+#endif
+
+#endif

@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * mongodb_feed.c - a change stream as a feed: opening it, its batches, and its snapshots.
+ *
+ * One stream follows all tables of a group: of a collection if that is all, else of its database,
+ * or of the whole cluster where the tables are of several. It is driven by aggregate and getMore
+ * themselves, not by libmongoc's change streams: those would go on by themselves after a lost
+ * connection, and do not say what has arrived already and what has yet to be waited for. A getMore
+ * waits at the server for the first event and brings all that are there.
+ *
+ * A snapshot's position is the cluster's time before it is begun; where the server does not tell
+ * that time (which MongoDB does from 3.6 on) it is the server's clock, cut to a second. Both are
+ * early rather than late, and what was read already is delivered again. FEED_SNAPSHOT is reached
+ * by the first event that is later than the end of the reading, or when the server has nothing to
+ * send.
+ *
+ * Costs: a connection, and at the server a cursor that looks at every entry of the oplog. Limits:
+ * the key is `_id`, since a deletion names nothing else. An event above 16 MiB ends a stream.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc/clock.h"
+#include "server/source/mongodb_feed.h"
+
+#define GRACE_MS      10000 /* what a server may take for an answer beyond what it was asked to wait */
+#define AWAIT_MOST_MS 1000
+#define AT_ONCE_MS    1  /* for the end of a transaction, which has arrived already */
+#define PAUSE_MS      10 /* between questions to a server that does not wait */
+
+/* Codes that say: what follows this position cannot be had any more. */
+static bool is_lost(const bson_error_t *why)
+{
+    static const uint32_t codes[] = {136 /* CappedPositionLost */,
+                                     260 /* InvalidResumeToken */,
+                                     280 /* ChangeStreamFatalError */,
+                                     286 /* ChangeStreamHistoryLost */,
+                                     40576 /* resume not possible */,
+                                     40585 /* resume token not found */,
+                                     40615 /* likewise */};
+    for (unsigned i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        if (why->domain == MONGOC_ERROR_SERVER && why->code == codes[i])
+            return true;
+    return false;
+}
+
+/* --- commands of the stream ---------------------------------------------------------------------
+ */
+
+/* Where the stream lives. */
+static const char *database_of(const struct mongo_feed *feed)
+{
+    return feed->scope == MONGO_CLUSTER ? "admin" : feed->tables[0].select.database;
+}
+
+static bool append_options(struct source *source, bson_t *options, bson_error_t *why)
+{
+    struct mongo_feed *feed = source->feed;
+    bson_append_int32(options, "serverId", -1, (int32_t)feed->server_id);
+    return !feed->session || mongoc_client_session_append(feed->session, options, why);
+}
+
+/* Never tried a second time by libmongoc: a getMore that was lost may have taken a batch along. */
+static bool command(struct source *source, const bson_t *what, bson_t *reply, bson_error_t *why)
+{
+    bson_t options = BSON_INITIALIZER;
+    bool done = append_options(source, &options, why);
+    if (done)
+        done = mongoc_client_command_with_opts(source->client, database_of(source->feed), what,
+                                               mongoc_client_get_read_prefs(source->client),
+                                               &options, reply, why);
+    else
+        bson_init(reply);
+    bson_destroy(&options);
+    return done;
+}
+
+/* All commands of a cursor go to one server and have one session. */
+static int choose_server(struct source *source, struct source_error *error)
+{
+    bson_error_t why = {0};
+    struct mongo_feed *feed = source->feed;
+    mongoc_server_description_t *server = mongoc_client_select_server(
+        source->client, false, mongoc_client_get_read_prefs(source->client), &why);
+    if (!server)
+        return mongo_failed(source, NULL, &why, error);
+    feed->server_id = mongoc_server_description_id(server);
+    mongoc_server_description_destroy(server);
+    if (source->has_sessions && !feed->session)
+        feed->session = mongoc_client_start_session(source->client, NULL, &why);
+    return feed->session || !source->has_sessions ? SP_OK : mongo_failed(source, NULL, &why, error);
+}
+
+static void append_name(bson_t *array, uint32_t i, const char *name)
+{
+    char buffer[16];
+    const char *key;
+    bson_uint32_to_string(i, &key, buffer, sizeof(buffer));
+    BSON_APPEND_UTF8(array, key, name);
+}
+
+/* {$match: ...} for the tables' collections, and what ends a stream or moves a collection. */
+static bson_t *make_match(const struct mongo_feed *feed)
+{
+    bson_t names = BSON_INITIALIZER;
+    for (unsigned i = 0; i < feed->count; i++)
+        append_name(&names, i, feed->tables[i].select.collection);
+    bson_t *match =
+        BCON_NEW("$match", "{", "$or", "[", "{", "ns.coll", "{", "$in", BCON_ARRAY(&names), "}",
+                 "}", "{", "operationType", "{", "$in", "[", BCON_UTF8("rename"),
+                 BCON_UTF8("dropDatabase"), BCON_UTF8("invalidate"), "]", "}", "}", "]", "}");
+    bson_destroy(&names);
+    return match;
+}
+
+/* NULL: the position means nothing. */
+static bson_t *make_aggregate(const struct mongo_feed *feed, const char *position)
+{
+    bson_t stage = BSON_INITIALIZER;
+    BSON_APPEND_UTF8(&stage, "fullDocument", "updateLookup");
+    if (feed->scope == MONGO_CLUSTER)
+        BSON_APPEND_BOOL(&stage, "allChangesForCluster", true);
+    if (position && !mongo_position_append(&stage, position)) {
+        bson_destroy(&stage);
+        return NULL;
+    }
+    bson_t pipeline = BSON_INITIALIZER, cursor = BSON_INITIALIZER;
+    bson_t *first = BCON_NEW("$changeStream", BCON_DOCUMENT(&stage));
+    bson_t *match = feed->scope == MONGO_COLLECTION ? NULL : make_match(feed);
+    bson_t *made = bson_new();
+    BSON_APPEND_DOCUMENT(&pipeline, "0", first);
+    if (match) {
+        BSON_APPEND_DOCUMENT(&pipeline, "1", match);
+        BSON_APPEND_INT32(made, "aggregate", 1);
+    } else {
+        BSON_APPEND_UTF8(made, "aggregate", feed->tables[0].select.collection);
+    }
+    BSON_APPEND_ARRAY(made, "pipeline", &pipeline);
+    BSON_APPEND_DOCUMENT(made, "cursor", &cursor);
+    bson_destroy(match);
+    bson_destroy(first);
+    bson_destroy(&cursor);
+    bson_destroy(&pipeline);
+    bson_destroy(&stage);
+    return made;
+}
+
+static void drop_batch(struct mongo_feed *feed)
+{
+    if (feed->has_reply)
+        bson_destroy(&feed->reply);
+    feed->has_reply = feed->has_event = false;
+}
+
+/* Keeps the reply and stands before its first event. False: it is no batch. */
+static bool take_batch(struct mongo_feed *feed)
+{
+    bson_iter_t at, cursor;
+    feed->has_reply = true;
+    feed->cursor = 0;
+    if (!bson_iter_init_find(&at, &feed->reply, "cursor") || !BSON_ITER_HOLDS_DOCUMENT(&at) ||
+        !bson_iter_recurse(&at, &cursor))
+        return false;
+    bool is_batch = false;
+    while (bson_iter_next(&cursor)) {
+        const char *name = bson_iter_key(&cursor);
+        if (strcmp(name, "id") == 0)
+            feed->cursor = bson_iter_as_int64(&cursor);
+        else if ((strcmp(name, "firstBatch") == 0 || strcmp(name, "nextBatch") == 0) &&
+                 BSON_ITER_HOLDS_ARRAY(&cursor))
+            is_batch = bson_iter_recurse(&cursor, &feed->events);
+    }
+    feed->has_event = is_batch && bson_iter_next(&feed->events);
+    return is_batch;
+}
+
+static bool is_database_stream(const bson_t *reply)
+{
+    bson_iter_t start, at;
+    static const char end[] = ".$cmd.aggregate";
+    if (!bson_iter_init(&start, reply) || !bson_iter_find_descendant(&start, "cursor.ns", &at) ||
+        !BSON_ITER_HOLDS_UTF8(&at))
+        return false;
+    const char *name = bson_iter_utf8(&at, NULL);
+    return strlen(name) > strlen(end) && strcmp(name + strlen(name) - strlen(end), end) == 0;
+}
+
+/* Opens the stream and keeps its first batch. `why` says why not. */
+static int open_stream(struct source *source, const char *position, bson_error_t *why,
+                       struct source_error *error)
+{
+    struct mongo_feed *feed = source->feed;
+    bson_t *what = make_aggregate(feed, position);
+    if (!what)
+        return source_fail(error, SP_ENOTFOUND, true, "source %s: this is no position of MongoDB",
+                           source->options->name);
+    drop_batch(feed);
+    const bool done = command(source, what, &feed->reply, why);
+    bson_destroy(what);
+    if (!done) {
+        bson_destroy(&feed->reply);
+        if (is_lost(why))
+            return source_fail(error, SP_ENOTFOUND, true,
+                               "source %s: the server has no changes from there on any more: %s",
+                               source->options->name, why->message);
+        return mongo_failed(source, &feed->tables[0].table, why, error);
+    }
+    if (take_batch(feed))
+        return SP_OK;
+    return source_fail(error, SP_ESOURCE, true, "source %s: the server sends no change stream",
+                       source->options->name);
+}
+
+static void close_stream(struct source *source)
+{
+    struct mongo_feed *feed = source->feed;
+    bson_error_t why;
+    bson_t reply;
+    const char *name =
+        feed->scope == MONGO_COLLECTION ? feed->tables[0].select.collection : "$cmd.aggregate";
+    if (feed->cursor && !source->broken) {
+        bson_t *what =
+            BCON_NEW("killCursors", BCON_UTF8(name), "cursors", "[", BCON_INT64(feed->cursor), "]");
+        command(source, what, &reply, &why);
+        bson_destroy(&reply);
+        bson_destroy(what);
+    }
+    feed->cursor = 0;
+    drop_batch(feed);
+}
+
+/* --- what is followed ---------------------------------------------------------------------------
+ */
+
+void mongo_feed_free(struct source *source)
+{
+    struct mongo_feed *feed = source->feed;
+    if (!feed)
+        return;
+    if (feed->tables)
+        close_stream(source);
+    for (unsigned i = 0; feed->tables && i < feed->count; i++) {
+        if (feed->tables[i].row.description)
+            mongo_row_close(&feed->tables[i].row);
+        source_description_free(&feed->tables[i].description);
+        mongo_select_free(&feed->tables[i].select);
+    }
+    if (feed->session)
+        mongoc_client_session_destroy(feed->session);
+    free(feed->tables);
+    free(feed);
+    source->feed = NULL;
+}
+
+static int follow(struct source *source, const struct source_table *table,
+                  const struct source_description *description, struct mongo_followed *out,
+                  struct source_error *error)
+{
+    out->table = *table;
+    if (table->query)
+        return source_fail(error, SP_ECONFIG, false,
+                           "table %s: a change stream follows a collection, not a query",
+                           table->name);
+    if (!table->key || !table->key[0] || table->key[1] || strcmp(table->key[0], "_id") != 0)
+        return source_fail(error, SP_ECONFIG, false,
+                           "table %s: a change stream names what was deleted by its _id alone, so "
+                           "the key has to be _id",
+                           table->name);
+    int status = mongo_select_make(source, table, &out->select, error);
+    if (status == SP_OK)
+        status = source_description_alloc(&out->description, description->column_count, error);
+    if (status != SP_OK)
+        return status;
+    memcpy(out->description.columns, description->columns,
+           description->column_count * sizeof(*description->columns));
+    out->looks_up = out->select.filter || out->select.projection;
+    return mongo_row_open(&out->row, table, &out->description) == SP_OK ? SP_OK
+                                                                        : source_no_memory(error);
+}
+
+static enum mongo_scope scope_of(const struct mongo_feed *feed)
+{
+    enum mongo_scope scope = MONGO_COLLECTION;
+    const struct mongo_select *first = &feed->tables[0].select;
+    for (unsigned i = 1; i < feed->count; i++) {
+        const struct mongo_select *other = &feed->tables[i].select;
+        if (strcmp(first->database, other->database) != 0)
+            return MONGO_CLUSTER;
+        if (strcmp(first->collection, other->collection) != 0)
+            scope = MONGO_DATABASE;
+    }
+    return scope;
+}
+
+static uint64_t mix_text(uint64_t hash, const char *text)
+{
+    for (; text && *text; text++)
+        hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+    return (hash ^ 0xff) * UINT64_C(0x100000001b3);
+}
+
+static uint64_t mix_names(uint64_t hash, const char *const *names)
+{
+    for (; names && *names; names++)
+        hash = mix_text(hash, *names);
+    return mix_text(hash, NULL);
+}
+
+/* The name of the replica set, and a hash of all that says which rows there are. */
+static void name_stream(struct source *source, char *stream)
+{
+    const struct mongo_feed *feed = source->feed;
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (unsigned i = 0; i < feed->count; i++) {
+        const struct mongo_followed *f = &feed->tables[i];
+        hash = mix_text(mix_text(hash, f->table.name), f->select.database);
+        hash = mix_text(mix_text(hash, f->select.collection), f->table.where);
+        hash = mix_names(mix_names(hash, f->table.columns), f->table.fields);
+    }
+    const char *set = mongoc_uri_get_replica_set(source->uri);
+    snprintf(stream, FEED_STREAM_BYTES, "mongodb %.200s %.63s %016llx", set ? set : "-",
+             feed->tables[0].select.database, (unsigned long long)hash);
+}
+
+/* Opens a stream and ends it at once: the only way to know. */
+static int try_stream(struct source *source, struct source_error *error)
+{
+    struct mongo_feed *feed = source->feed;
+    bson_error_t why = {0};
+    int status = choose_server(source, error);
+    source->probing = true;
+    if (status == SP_OK)
+        status = open_stream(source, NULL, &why, error);
+    source->probing = false;
+    if (status == SP_OK && feed->scope != MONGO_COLLECTION && !is_database_stream(&feed->reply))
+        status = source_fail(error, SP_ECONFIG, false,
+                             "source %s: the server has change streams of single collections only; "
+                             "give each table a group of its own",
+                             source->options->name);
+    close_stream(source);
+    return status;
+}
+
+static int feed_check(struct source *source, const struct source_feed_options *options,
+                      const struct source_table *tables,
+                      const struct source_description *const *descriptions, unsigned count,
+                      char *stream, struct source_error *error)
+{
+    (void)options;
+    int status = mongo_call_begin(source, error);
+    if (status != SP_OK)
+        return status;
+    mongo_feed_free(source);
+    source->feed = calloc(1, sizeof(*source->feed));
+    if (!source->feed)
+        return source_no_memory(error);
+    source->feed->tables = calloc(count ? count : 1, sizeof(*source->feed->tables));
+    if (!source->feed->tables)
+        return source_no_memory(error);
+    source->feed->count = count;
+    for (unsigned i = 0; i < count && status == SP_OK; i++)
+        status = follow(source, &tables[i], descriptions[i], &source->feed->tables[i], error);
+    if (status == SP_OK) {
+        source->feed->scope = scope_of(source->feed);
+        status = try_stream(source, error);
+    }
+    if (status == SP_OK)
+        name_stream(source, stream);
+    else
+        mongo_feed_free(source);
+    return status;
+}
+
+/* --- snapshots -------------------------------------------------------------------------------- */
+
+/* The cluster's time of a reply, or by the server's clock. False: it says neither. */
+static bool time_of(const bson_t *reply, uint64_t *time)
+{
+    bson_iter_t at;
+    uint32_t seconds, count;
+    if (bson_iter_init_find(&at, reply, "operationTime") && BSON_ITER_HOLDS_TIMESTAMP(&at)) {
+        bson_iter_timestamp(&at, &seconds, &count);
+        *time = (uint64_t)seconds << 32 | count;
+        return true;
+    }
+    if (!bson_iter_init_find(&at, reply, "localTime") || !BSON_ITER_HOLDS_DATE_TIME(&at))
+        return false;
+    *time = (uint64_t)(bson_iter_date_time(&at) / 1000) << 32;
+    return true;
+}
+
+static int ask_time(struct source *source, uint64_t *time, struct source_error *error)
+{
+    bson_t reply;
+    bson_t *hello = BCON_NEW("isMaster", BCON_INT32(1));
+    int status = mongo_command(source, NULL, database_of(source->feed), hello, &reply, error);
+    if (status == SP_OK && !time_of(&reply, time))
+        status = source_fail(error, SP_ESOURCE, true, "source %s: the server does not say its time",
+                             source->options->name);
+    bson_destroy(&reply);
+    bson_destroy(hello);
+    return status;
+}
+
+static int feed_snapshot(struct source *source, char *position, struct source_error *error)
+{
+    struct mongo_feed *feed = source->feed;
+    uint64_t now = 0;
+    int status = mongo_call_begin(source, error);
+    if (status == SP_OK && !feed->cursor) {
+        status = ask_time(source, &now, error);
+        snprintf(feed->position, sizeof(feed->position), "t:%u:%u", (unsigned)(now >> 32),
+                 (unsigned)now);
+    }
+    if (status == SP_OK)
+        status = mongo_begin(source, error);
+    if (status != SP_OK)
+        return status;
+    feed->reading = true;
+    memcpy(position, feed->position, FEED_POSITION_BYTES);
+    return SP_OK;
+}
+
+/* By the server's clock alone, what came in the rest of the second was read or is told again. */
+int mongo_feed_read(struct source *source, struct source_error *error)
+{
+    struct mongo_feed *feed = source->feed;
+    if (!feed->reading)
+        return SP_OK;
+    feed->reading = false;
+    feed->snapshot_due = true;
+    const int status = ask_time(source, &feed->read_until, error);
+    if ((uint32_t)feed->read_until == 0)
+        feed->read_until |= UINT32_MAX;
+    return status;
+}
+
+/* --- following ----------------------------------------------------------------------------------
+ */
+
+static int feed_start(struct source *source, const char *position, struct source_error *error)
+{
+    struct mongo_feed *feed = source->feed;
+    bson_error_t why = {0};
+    int status = mongo_call_begin(source, error);
+    if (status == SP_OK)
+        status = choose_server(source, error);
+    if (status == SP_OK)
+        status = open_stream(source, position, &why, error);
+    if (status == SP_OK) {
+        source_copy(feed->position, sizeof(feed->position), position);
+        feed->pending = feed->in_transaction = false;
+    }
+    return status;
+}
+
+static int get_more(struct source *source, int await_ms, struct source_error *error)
+{
+    struct mongo_feed *feed = source->feed;
+    bson_error_t why = {0};
+    const char *name =
+        feed->scope == MONGO_COLLECTION ? feed->tables[0].select.collection : "$cmd.aggregate";
+    if (!feed->cursor)
+        return source_fail(error, SP_ESOURCE, true, "source %s: the change stream has ended",
+                           source->options->name);
+    bson_t *what = BCON_NEW("getMore", BCON_INT64(feed->cursor), "collection", BCON_UTF8(name),
+                            "maxTimeMS", BCON_INT64(await_ms));
+    drop_batch(feed);
+    const bool done = command(source, what, &feed->reply, &why);
+    bson_destroy(what);
+    if (!done) {
+        bson_destroy(&feed->reply);
+        return mongo_failed(source, NULL, &why, error);
+    }
+    if (take_batch(feed))
+        return SP_OK;
+    return source_fail(error, SP_ESOURCE, true, "source %s: the server sends no change stream",
+                       source->options->name);
+}
+
+/* The token of an empty batch, which says that there is nothing before it. */
+static bool empty_token(const struct mongo_feed *feed, bson_t *token)
+{
+    bson_iter_t start, at;
+    const uint8_t *data;
+    uint32_t bytes;
+    if (!bson_iter_init(&start, &feed->reply) ||
+        !bson_iter_find_descendant(&start, "cursor.postBatchResumeToken", &at) ||
+        !BSON_ITER_HOLDS_DOCUMENT(&at))
+        return false;
+    bson_iter_document(&at, &bytes, &data);
+    return bson_init_static(token, data, bytes);
+}
+
+static int least(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* Waits for a batch that has something, until then at most; tells what empty ones say. */
+static int await_batch(struct source *source, uint64_t until_ms,
+                       const struct source_feed_sink *sink, bool *stop, struct source_error *error)
+{
+    struct mongo_feed *feed = source->feed;
+    *stop = false;
+    while (!feed->has_event && !*stop) {
+        const uint64_t begun = clock_ms();
+        const int left = waker_left_ms(until_ms);
+        const int await =
+            feed->pending ? AT_ONCE_MS : least(left ? left : AT_ONCE_MS, AWAIT_MOST_MS);
+        const int status = get_more(source, await, error);
+        bson_t token;
+        if (status != SP_OK || feed->has_event)
+            return status;
+        const bool was_pending = feed->pending;
+        *stop = !mongo_events_pause(feed, sink, empty_token(feed, &token) ? &token : NULL) ||
+                waker_left_ms(until_ms) == 0;
+        if (*stop || was_pending || clock_ms() - begun >= (uint64_t)least(await, PAUSE_MS))
+            continue;
+        waker_poll(&source->waker, -1, 0, least(PAUSE_MS, waker_left_ms(until_ms)));
+    }
+    return SP_OK;
+}
+
+static int feed_next(struct source *source, uint32_t timeout_ms,
+                     const struct source_feed_sink *sink, struct source_error *error)
+{
+    struct mongo_feed *feed = source->feed;
+    const uint64_t until_ms = clock_ms() + timeout_ms;
+    bool stop = false;
+    int status = mongo_call_begin(source, error);
+    source->deadline_ms = until_ms + GRACE_MS;
+    if (status == SP_OK && !feed->has_event)
+        status = await_batch(source, until_ms, sink, &stop, error);
+    if (status == SP_OK && !stop)
+        status = mongo_events_deliver(source, sink, &stop, error);
+    return status;
+}
+
+/* --- what MongoDB does by itself ----------------------------------------------------------------
+ */
+
+static int feed_confirm(struct source *source, const char *position, struct source_error *error)
+{
+    (void)source;
+    (void)position;
+    (void)error;
+    return SP_OK;
+}
+
+/* The oplog is kept as long as it is, for whoever follows. */
+static int feed_lag(struct source *source, uint64_t *bytes, struct source_error *error)
+{
+    (void)source;
+    (void)error;
+    *bytes = UINT64_MAX;
+    return SP_OK;
+}
+
+static int feed_drop(struct source *source, const struct source_feed_options *options,
+                     struct source_error *error)
+{
+    (void)source;
+    (void)options;
+    (void)error;
+    return SP_OK;
+}
+
+const struct source_feed_class mongo_feed_class = {
+    .check = feed_check,
+    .snapshot = feed_snapshot,
+    .start = feed_start,
+    .next = feed_next,
+    .confirm = feed_confirm,
+    .lag = feed_lag,
+    .drop = feed_drop,
+};

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * postgresql_slot.c - what PostgreSQL keeps for a follower, and the snapshot that fits to it.
+ *
+ * A logical replication slot keeps the log from the oldest position that may still be asked for.
+ * Making one says a point in the log and exports a snapshot of exactly what was committed before
+ * it: a transaction is in the snapshot if its commit record begins before the point, and in the
+ * stream if not. Records do not overlap, so that is also: if its record ends at or before it.
+ *
+ *   the first time          the slot itself is made anew, and its snapshot read
+ *   while the feed runs     a temporary slot is made on a connection of its own, for its point and
+ *                           snapshot only, and is gone with that connection
+ *
+ * A server that is asked to begin before what the slot has confirmed begins later without a word;
+ * so that is compared first.
+ *
+ * Costs: making a slot waits for the end of all transactions that write at that moment, in all
+ * databases of the server, however long they take.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc/clock.h"
+#include "server/source/postgresql_feed.h"
+
+#define LOOK_MS 20 /* between two looks at whether a slot is free */
+
+#define SLOT_SQL                                                                                   \
+    "SELECT s.plugin, s.database, s.active_pid, s.wal_status, s.confirmed_flush_lsn,"              \
+    " pg_catalog.pg_current_wal_flush_lsn(),"                                                      \
+    " s.database = pg_catalog.current_database() AND s.plugin = 'pgoutput'"                        \
+    " FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = $1"
+
+#define LAG_SQL                                                                                    \
+    "SELECT pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint"    \
+    " FROM pg_catalog.pg_replication_slots s"                                                      \
+    " WHERE s.slot_name = $1 AND s.wal_status IS DISTINCT FROM 'lost'"
+
+struct slot {
+    bool exists, ours, lost;
+    char plugin[64], database[64], active_pid[16];
+    uint64_t confirmed_lsn;
+    uint64_t server_lsn; /* how far the server itself is */
+};
+
+/* --- the slot ------------------------------------------------------------------------------- */
+
+static void read_slot(const PGresult *result, struct slot *out)
+{
+    out->exists = true;
+    source_copy(out->plugin, sizeof(out->plugin), PQgetvalue(result, 0, 0));
+    source_copy(out->database, sizeof(out->database), PQgetvalue(result, 0, 1));
+    source_copy(out->active_pid, sizeof(out->active_pid), PQgetvalue(result, 0, 2));
+    out->lost = strcmp(PQgetvalue(result, 0, 3), "lost") == 0 ||
+                !pg_lsn_read(PQgetvalue(result, 0, 4), &out->confirmed_lsn) ||
+                !pg_lsn_read(PQgetvalue(result, 0, 5), &out->server_lsn);
+    out->ours = PQgetvalue(result, 0, 6)[0] == 't';
+}
+
+static int look_at(struct source *source, const char *name, struct slot *out,
+                   struct source_error *error)
+{
+    const char *params[] = {name};
+    PGresult *result = NULL;
+    const int status = pg_query(source, NULL, SLOT_SQL, params, 1, &result, error);
+    *out = (struct slot){0};
+    if (status == SP_OK && PQntuples(result) > 0)
+        read_slot(result, out);
+    PQclear(result);
+    return status;
+}
+
+/* Waits for a moment until nobody has the slot: who has just died is still there. */
+static int look_until_free(struct source *source, const char *name, struct slot *out,
+                           struct source_error *error)
+{
+    const uint64_t deadline = clock_ms() + PG_BUSY_MS;
+    for (;;) {
+        const int status = look_at(source, name, out, error);
+        if (status != SP_OK || !out->active_pid[0] || waker_left_ms(deadline) == 0)
+            return status;
+        waker_poll(&source->waker, -1, 0, LOOK_MS);
+        if (waker_take(&source->waker))
+            return source_fail(error, SP_ECANCELED, true, "canceled");
+    }
+}
+
+static int slot_of_another(struct source *source, const struct slot *slot,
+                           struct source_error *error)
+{
+    return source_fail(error, SP_ECONFIG, false,
+                       "source %s: there is a replication slot %s of another kind (plugin %s,"
+                       " database %s): SELECT pg_drop_replication_slot('%s')",
+                       source->options->name, source->feed->slot, slot->plugin, slot->database,
+                       source->feed->slot);
+}
+
+static int slot_in_use(struct source *source, const char *name, const struct slot *slot,
+                       struct source_error *error)
+{
+    return source_fail(error, SP_ECONFIG, true,
+                       "source %s: the replication slot %s is in use by process %s of the server:"
+                       " another daemon follows by the same name",
+                       source->options->name, name, slot->active_pid);
+}
+
+static int look_at_ours(struct source *source, struct slot *out, struct source_error *error)
+{
+    const int status = look_until_free(source, source->feed->slot, out, error);
+    if (status != SP_OK || !out->exists)
+        return status;
+    if (!out->ours)
+        return slot_of_another(source, out, error);
+    return out->active_pid[0] ? slot_in_use(source, source->feed->slot, out, error) : SP_OK;
+}
+
+int pg_slot_free(struct source *source, struct source_error *error)
+{
+    struct slot slot;
+    return look_at_ours(source, &slot, error);
+}
+
+int pg_slot_check(struct source *source, uint64_t lsn, struct source_error *error)
+{
+    struct slot slot;
+    const char *name = source->options->name, *why = NULL;
+    const int status = look_at_ours(source, &slot, error);
+    if (status != SP_OK)
+        return status;
+    if (!slot.exists)
+        why = "is gone";
+    else if (slot.lost)
+        why = "was given up by the server (max_slot_wal_keep_size)";
+    else if (slot.confirmed_lsn > lsn)
+        why = "does not go back to the position that is asked for";
+    else if (lsn > slot.server_lsn)
+        why = "is of a server that was set back to before the position";
+    return why ? source_fail(error, SP_ENOTFOUND, true, "source %s: the replication slot %s %s",
+                             name, source->feed->slot, why)
+               : SP_OK;
+}
+
+static int drop_slot(struct source *source, const char *name, struct source_error *error)
+{
+    const char *params[] = {name};
+    return pg_query(source, NULL, "SELECT pg_catalog.pg_drop_replication_slot($1)", params, 1, NULL,
+                    error);
+}
+
+int pg_feed_drop(struct source *source, const struct source_feed_options *options,
+                 struct source_error *error)
+{
+    struct slot slot;
+    int status = pg_call_begin(source, error);
+    if (status == SP_OK)
+        status = look_until_free(source, options->name, &slot, error);
+    if (status != SP_OK || !slot.exists || !slot.ours)
+        return status;
+    if (slot.active_pid[0])
+        return slot_in_use(source, options->name, &slot, error);
+    return drop_slot(source, options->name, error);
+}
+
+int pg_feed_lag(struct source *source, uint64_t *bytes, struct source_error *error)
+{
+    const char *params[] = {source->feed ? source->feed->slot : ""};
+    PGresult *result = NULL;
+    int status = pg_call_begin(source, error);
+    *bytes = UINT64_MAX;
+    if (status == SP_OK)
+        status = pg_query(source, NULL, LAG_SQL, params, 1, &result, error);
+    if (status == SP_OK && PQntuples(result) > 0 && !PQgetisnull(result, 0, 0)) {
+        const long long lag = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+        *bytes = lag > 0 ? (uint64_t)lag : 0;
+    }
+    PQclear(result);
+    return status;
+}
+
+/* --- the snapshot --------------------------------------------------------------------------- */
+
+int pg_stream_open(struct source *source, struct source_error *error)
+{
+    if (source->feed->stream)
+        return SP_OK;
+    const int status = pg_connect_replication(source, &source->feed->stream, error);
+    return status == SP_OK ? pg_call_begin(source, error) : status;
+}
+
+/* Makes a slot on the connection `over`; its point goes into the feed, its snapshot's name out. */
+static int make_slot(struct source *source, PGconn *over, const char *name, bool temporary,
+                     char *snapshot, size_t cap, struct source_error *error)
+{
+    char command[256];
+    PGresult *result = NULL;
+    snprintf(command, sizeof(command),
+             "CREATE_REPLICATION_SLOT \"%s\" %sLOGICAL pgoutput"
+             " EXPORT_SNAPSHOT",
+             name, temporary ? "TEMPORARY " : "");
+    PGconn *before = pg_use(source, over);
+    int status = pg_query(source, NULL, command, NULL, 0, &result, error);
+    pg_use(source, before);
+    if (status == SP_OK && !pg_lsn_read(PQgetvalue(result, 0, 1), &source->feed->snapshot_lsn))
+        status = source_fail(error, SP_ESOURCE, false, PG_FORMAT_ERROR);
+    if (status == SP_OK)
+        source_copy(snapshot, cap, PQgetvalue(result, 0, 2));
+    PQclear(result);
+    return status;
+}
+
+/* Begins a transaction that sees what the exported snapshot does. */
+static int import_snapshot(struct source *source, const char *snapshot, struct source_error *error)
+{
+    char set[128];
+    int status = pg_query(source, NULL, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", NULL, 0,
+                          NULL, error);
+    if (status != SP_OK)
+        return status;
+    if (strspn(snapshot, "0123456789ABCDEFabcdef-") != strlen(snapshot))
+        return source_fail(error, SP_ESOURCE, false, PG_FORMAT_ERROR);
+    snprintf(set, sizeof(set), "SET TRANSACTION SNAPSHOT '%s'", snapshot);
+    return pg_query(source, NULL, set, NULL, 0, NULL, error);
+}
+
+static int first_snapshot(struct source *source, struct source_error *error)
+{
+    struct slot slot;
+    char snapshot[64];
+    struct pg_feed *feed = source->feed;
+    int status = pg_stream_open(source, error);
+    if (status == SP_OK)
+        status = look_at_ours(source, &slot, error);
+    if (status == SP_OK && slot.exists)
+        status = drop_slot(source, feed->slot, error);
+    if (status == SP_OK)
+        status =
+            make_slot(source, feed->stream, feed->slot, false, snapshot, sizeof(snapshot), error);
+    return status == SP_OK ? import_snapshot(source, snapshot, error) : status;
+}
+
+static int later_snapshot(struct source *source, struct source_error *error)
+{
+    char name[64], snapshot[64];
+    PGconn *conn = NULL;
+    snprintf(name, sizeof(name), "%.50s_%08x", source->feed->slot, (unsigned)clock_us());
+    int status = pg_connect_replication(source, &conn, error);
+    if (status == SP_OK)
+        status = pg_call_begin(source, error);
+    if (status == SP_OK)
+        status = make_slot(source, conn, name, true, snapshot, sizeof(snapshot), error);
+    if (status == SP_OK)
+        status = import_snapshot(source, snapshot, error);
+    PQfinish(conn);
+    return status;
+}
+
+int pg_feed_snapshot(struct source *source, char *position, struct source_error *error)
+{
+    struct pg_feed *feed = source->feed;
+    int status = pg_call_begin(source, error);
+    if (status != SP_OK)
+        return status;
+    if (!feed || !feed->changes.tables || feed->open)
+        return source_fail(error, SP_EINVAL, false, "a snapshot of nothing, or within another");
+    status = feed->streaming ? later_snapshot(source, error) : first_snapshot(source, error);
+    if (status != SP_OK) {
+        source->broken = true; /* a transaction may be open */
+        return status;
+    }
+    feed->open = true;
+    feed->waiting = feed->streaming;
+    feed->asked.lsn = 0;
+    pg_lsn_text(feed->snapshot_lsn, position);
+    return SP_OK;
+}

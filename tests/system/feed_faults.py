@@ -1,0 +1,265 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""feed_faults.py - Goal: a daemon that follows its database shows readers committed states only, one
+after the other, and in the end the same rows, whatever fails meanwhile. Method: writers whose
+transactions are drawn at random (rows, keys, truncates, rollbacks, savepoints, large ones, columns
+that come and go), a reader that judges every state it sees (feed_watch.c), and faults of the
+database and of the daemon, kill -9 of both included.
+
+    feed_faults.py [--source postgresql] [--runs N] [--seed S] [--fault NAME] [--program NAME]
+                   [--broken] [--json FILE]
+
+Each transaction writes its number and the digest of all rows into the ledger, so that a state can be
+judged by itself. A run is right if the reader found nothing, if after the last fault the pond came to
+the database's last state, and if a comparison of all rows then found nothing to mend. Runs are drawn
+from the seed, which is printed; what the machine's scheduling decides, it does not repeat. With
+--broken the program (one that is broken on purpose) is to be found in at least one run.
+"""
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+import daemon_kit
+import feed_databases
+from daemon_kit import BUILD, Daemon, wait_for
+
+WRITERS = 2
+KEYS = 80
+FAULTS_OF_A_RUN = 3
+SETTLE_SECONDS = 60
+TABLES = "".join(
+    f"  - {{name: {name}, source: shop, key: [id], group: books, max_drop: 100%,"
+    " refresh: {mode: feed, every: 100ms}}\n" for name in ("account", "entry", "ledger"))
+DAEMON_FAULTS = ("kill", "stop", "compare")
+
+
+class Writers:
+    """Threads that write as a seed says, and count what they have done."""
+
+    def __init__(self, database, seed):
+        self.database, self.done, self.going = database, 0, True
+        self.threads = [threading.Thread(target=self._write, args=(seed * 100 + i,))
+                        for i in range(WRITERS)]
+        for thread in self.threads:
+            thread.start()
+
+    def _write(self, seed):
+        draw = random.Random(seed)
+        session = self.database.session()
+        while self.going:
+            if session.run(self._transaction(draw)) is None:
+                time.sleep(0.02)  # the database is away; the next run connects again
+            self.done += 1
+        session.close()
+
+    def _transaction(self, draw):
+        database, table = self.database, draw.choice(("account", "entry"))
+        kind = draw.random()
+        if kind < 0.015:
+            return draw.choice((database.widen, database.narrow))(table)
+        body = "".join(self._change(draw) for _ in range(draw.randint(1, 6)))
+        if kind < 0.03:
+            body += f"TRUNCATE {table};"
+        elif kind < 0.06:
+            body += database.many(table, 1000 + draw.randint(0, 3) * 1000, 400)
+        elif kind < 0.12:
+            body += f"DELETE FROM {table} WHERE id >= 1000;"
+        elif kind < 0.2:
+            body += f"SAVEPOINT a; DELETE FROM {table}; ROLLBACK TO SAVEPOINT a;"
+        end = "ROLLBACK;" if draw.random() < 0.2 else "COMMIT;"
+        return database.BEGIN + body + database.SEAL + end
+
+    def _change(self, draw):
+        database, table = self.database, draw.choice(("account", "entry"))
+        key, other = draw.randint(1, KEYS), draw.randint(1, KEYS)
+        text = draw.choice(("NULL", "''", "'caf\u00e9'", f"'s{draw.randint(0, 99)}'"))
+        return draw.choice((
+            database.put(table, key, other, text, draw.choice(("NULL", "'x'", "repeat('y', 3000)"))),
+            database.move(table, key, other),
+            f"UPDATE {table} SET n = n + 1 WHERE id BETWEEN {key} AND {key + 5};",
+            f"UPDATE {table} SET s = {text} WHERE id = {key};",
+            f"UPDATE {table} SET big = repeat('z', {draw.randint(0, 4000)}) WHERE id = {key};",
+            f"DELETE FROM {table} WHERE id = {key};"))
+
+    def pause(self):
+        time.sleep(0.05)
+
+    def await_more(self, count):
+        goal = self.done + count
+        wait_for(lambda: self.done >= goal, f"{count} transactions more")
+
+    def end(self):
+        self.going = False
+        for thread in self.threads:
+            thread.join()
+
+
+class Watch:
+    """feed_watch, and what it says."""
+
+    def __init__(self, pond):
+        self.process = subprocess.Popen(  # pylint: disable=consider-using-with
+            [os.path.join(BUILD, "bin", "feed_watch"), pond],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.state, self.found, self.states, self.reads = (-1, 0), None, 0, 0
+        self.thread = threading.Thread(target=self._listen)
+        self.thread.start()
+
+    def _listen(self):
+        for line in self.process.stdout:
+            words = line.split()
+            if words[0] == "at":
+                self.state = (int(words[1]), int(words[2]))
+            elif words[0] == "seen":
+                self.states, self.reads = int(words[1]), int(words[3])
+            else:
+                self.found = line.strip()
+
+    def check(self):
+        if self.found or self.process.poll() is not None:
+            self.thread.join()
+            raise AssertionError(self.found or f"feed_watch ended: {self.process.returncode}")
+
+    def end(self):
+        self.process.stdin.close()
+        self.thread.join()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class Run:
+    def __init__(self, seed, database, options):
+        self.database, self.seed = database, seed
+        self.random = random.Random(seed)
+        kinds = [options.fault] if options.fault else \
+            list(database.FAULTS) + list(database.LOST) + list(DAEMON_FAULTS)
+        self.faults = [self.random.choice(kinds) for _ in range(FAULTS_OF_A_RUN)]
+        self.daemon = self.writers = self.watch = None
+        self.done = 0
+
+    def suffer(self, fault):
+        if fault in self.database.FAULTS:
+            self.database.FAULTS[fault](self.database, self.writers)
+        elif fault == "compare":
+            self.daemon.http("/refresh", "POST")
+        else:
+            if fault == "stop":
+                self.daemon.stop()
+            else:
+                self.daemon.kill()
+            if fault in self.database.LOST:
+                self.database.LOST[fault](self.database, self.writers)
+            self.writers.await_more(3)
+            self.daemon.start(ready=False)
+
+    def settle(self):
+        """No more writers: the pond comes to the last state, and a comparison finds nothing."""
+        goal = self.database.ledger()
+
+        def there():
+            self.watch.check()
+            return self.watch.state == goal
+        wait_for(there, f"the pond is at {goal}", SETTLE_SECONDS)
+        before = self.compared()
+        wait_for(lambda: self.compare(before), "a comparison of all rows", SETTLE_SECONDS)
+        self.watch.check()
+        assert self.daemon.table("ledger")["feed"]["drift_rows"] == 0, "a comparison found drift"
+        assert "differed from the database" not in self.daemon.log(), "a comparison found drift"
+
+    def compared(self):
+        feed = (self.daemon.table("ledger") or {}).get("feed") or {}
+        return feed["compared_ms"] or 0 if feed.get("state") == "following" else 0
+
+    def compare(self, before):
+        """Asks for one; whether there was one. What was not possible is so asked for again, too."""
+        self.daemon.http("/refresh", "POST")
+        return self.compared() > before
+
+    def go(self):
+        self.database.fresh()
+        with Daemon(TABLES, self.database.source(), memory="64MiB") as self.daemon:
+            self.daemon.start()
+            self.watch = Watch(self.daemon.pond)
+            self.writers = Writers(self.database, self.seed)
+            try:
+                for fault in self.faults:
+                    self.writers.await_more(self.random.randint(5, 60))
+                    self.watch.check()
+                    self.suffer(fault)
+                self.writers.await_more(20)
+            finally:
+                self.writers.end()
+                self.done = self.writers.done
+                try:
+                    if sys.exc_info()[0] is None:
+                        self.settle()
+                finally:
+                    self.watch.end()
+
+
+def attempt(seed, database, options):
+    run, found = Run(seed, database, options), None
+    begun = time.monotonic()
+    try:
+        run.go()
+    except AssertionError as error:
+        found = str(error)
+    except Exception:  # pylint: disable=broad-except
+        found = traceback.format_exc()
+    record = {"seed": seed, "faults": run.faults, "found": found, "transactions": run.done,
+              "states": run.watch.states if run.watch else 0,
+              "reads": run.watch.reads if run.watch else 0,
+              "seconds": round(time.monotonic() - begun, 2)}
+    print(f"{seed} {' '.join(run.faults)}: {run.done} transactions, {record['states']} states, "
+          f"{record['reads']} reads, {record['seconds']} s: {found or 'right'}", flush=True)
+    return record
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--source", default="postgresql", choices=sorted(feed_databases.DATABASES))
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=random.randrange(1, 1000000))
+    parser.add_argument("--fault", help="this one only")
+    parser.add_argument("--program", help="another daemon in the build's bin")
+    parser.add_argument("--broken", action="store_true", help="what is wrong has to be found")
+    parser.add_argument("--json", metavar="FILE")
+    return parser.parse_args()
+
+
+def main():
+    options = parse()
+    if options.program:
+        daemon_kit.PROGRAM = os.path.join(BUILD, "bin", options.program)
+    database = feed_databases.DATABASES[options.source]()
+    if not database.available():
+        print(f"skipped: {options.source} is not installed")
+        return 77
+    print(f"seed {options.seed}, {options.runs} runs, {options.source}", flush=True)
+    records = []
+    try:
+        database.start()
+        for seed in range(options.seed, options.seed + options.runs):
+            records.append(attempt(seed, database, options))
+            if options.broken and records[-1]["found"]:
+                break
+    finally:
+        database.remove()
+    wrong = [record for record in records if record["found"]]
+    print(f"{len(records) - len(wrong)} of {len(records)} runs are right: "
+          f"{sum(record['transactions'] for record in records)} transactions, "
+          f"{sum(record['states'] for record in records)} states seen by readers")
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump({"seed": options.seed, "source": options.source, "runs": records}, file)
+    return int(bool(wrong) != options.broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

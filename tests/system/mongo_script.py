@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mongo_script.py - a replica set of MongoDB 6.0 with one member, as far as Sidepond's source uses one,
+for what the real servers of the tests do not have: snapshot sessions, change streams of a database,
+transactions, an oplog that ends. It is strict where MongoDB is: a getMore has the session of its
+cursor, and a resume token from before the oplog is refused. Batches are short and cut transactions
+in two.
+
+    with mongo_script.ReplicaSet() as replica_set:
+        replica_set.commit([("shop", "users", 1, {"n": 1}), ("shop", "users", 2, None)])
+        replica_set.forget()       # the oplog has its last entry only
+        replica_set.cut()          # all connections are lost
+        replica_set.rename("shop", "users", "people")
+        replica_set.reads          # the read concern of each find
+"""
+import copy
+import random
+import socketserver
+import struct
+import threading
+import time
+
+import bson
+
+from ports import free_port
+
+OP_REPLY, OP_QUERY, OP_MSG = 1, 2004, 2013
+BATCH_MOST = 3
+CUT_SECONDS = 0.06
+
+
+class Refused(Exception):
+    def __init__(self, code, text):
+        super().__init__(text)
+        self.code = code
+
+
+class ReplicaSet:
+    def __init__(self, seed=0):
+        self.port = free_port()
+        self.random = random.Random(seed)
+        self.changed = threading.Condition()
+        self.versions = [(bson.Timestamp(1, 0), {})]  # (time, {(db, collection): {key: document}})
+        self.oplog = []                               # events; the token of one is its number
+        self.first = 0                                # of those that are kept
+        self.cursors = {}
+        self.reads = []
+        self.refused = []
+        self.connections = set()
+        self.transactions = 0
+        self.server = None
+
+    # --- what happens in the database ---
+
+    @property
+    def collections(self):
+        return self.versions[-1][1]
+
+    def _now(self):
+        last = self.versions[-1][0]
+        seconds = int(time.time())
+        return bson.Timestamp(seconds, last.inc + 1 if last.time == seconds else 1)
+
+    def _append(self, event, now):
+        event["_id"] = {"_data": f"{len(self.oplog):08x}"}
+        event["clusterTime"] = now
+        self.oplog.append(event)
+
+    def commit(self, changes):
+        """Rows (database, collection, key, document or None), in one transaction."""
+        with self.changed:
+            now = self._now()
+            collections = {name: dict(rows) for name, rows in self.collections.items()}
+            self.transactions += 1
+            for database, collection, key, document in changes:
+                rows = collections.setdefault((database, collection), {})
+                there = key in rows
+                event = {"ns": {"db": database, "coll": collection}, "documentKey": {"_id": key},
+                         "operationType": "update" if there else "insert"}
+                if document is None:
+                    rows.pop(key, None)
+                    event["operationType"] = "delete"
+                else:
+                    rows[key] = {"_id": key, **document}
+                    event["fullDocument"] = rows[key]
+                if len(changes) > 1:
+                    event["txnNumber"] = bson.Int64(self.transactions)
+                    event["lsid"] = {"id": 7}
+                self._append(event, now)
+            self.versions.append((now, collections))
+            self.changed.notify_all()
+
+    def rename(self, database, old, new):
+        with self.changed:
+            now = self._now()
+            collections = dict(self.collections)
+            collections[(database, new)] = collections.pop((database, old))
+            self._append({"operationType": "rename", "ns": {"db": database, "coll": old},
+                          "to": {"db": database, "coll": new}}, now)
+            self.versions.append((now, collections))
+            self.changed.notify_all()
+
+    def forget(self):
+        """An oplog has at least its last entry, which is a transaction."""
+        with self.changed:
+            last = self.oplog[-1]["clusterTime"]
+            self.first = next(i for i, e in enumerate(self.oplog) if e["clusterTime"] == last)
+
+    # --- commands ---
+
+    def hello(self, *_):
+        address = f"127.0.0.1:{self.port}"
+        return {"ismaster": True, "helloOk": True, "setName": "rs0", "hosts": [address],
+                "me": address, "primary": address, "maxBsonObjectSize": 16777216,
+                "maxMessageSizeBytes": 48000000, "maxWriteBatchSize": 100000,
+                "logicalSessionTimeoutMinutes": 30, "minWireVersion": 0, "maxWireVersion": 17}
+
+    def list_collections(self, command):
+        names = [c for (d, c) in self.collections if d == command["$db"]]
+        return {"cursor": {"id": bson.Int64(0), "ns": command["$db"] + ".$cmd.listCollections",
+                           "firstBatch": [{"name": n, "type": "collection"} for n in names]}}
+
+    def collection_stats(self, command):
+        rows = self.collections.get((command["$db"], command["collStats"]), {})
+        return {"count": len(rows), "size": sum(len(bson.encode(row)) for row in rows.values())}
+
+    def find(self, command):
+        concern = command.get("readConcern", {})
+        at = concern.get("atClusterTime", self.versions[-1][0])
+        if concern.get("level") != "snapshot" and "limit" not in command:
+            at = self.versions[-1][0]
+        collections = [c for (when, c) in self.versions if when <= at][-1]
+        rows = collections.get((command["$db"], command["find"]), {})
+        condition = command.get("filter", {})
+        if "_id" in condition:
+            found = [rows[condition["_id"]]] if condition["_id"] in rows else []
+        else:
+            found = list(rows.values())
+        if command.get("batchSize") == 0:
+            found = []
+        else:
+            self.reads.append(concern)
+        cursor = {"id": bson.Int64(0), "ns": f"{command['$db']}.{command['find']}",
+                  "firstBatch": found}
+        if concern.get("level") == "snapshot":
+            cursor["atClusterTime"] = at
+        return {"cursor": cursor}
+
+    def aggregate(self, command):
+        stage = command["pipeline"][0]["$changeStream"]
+        start = len(self.oplog)
+        if "resumeAfter" in stage:
+            start = int(stage["resumeAfter"]["_data"], 16) + 1
+        elif "startAtOperationTime" in stage:
+            start = next((i for i, event in enumerate(self.oplog)
+                          if event["clusterTime"] >= stage["startAtOperationTime"]), start)
+        if start < self.first:
+            raise Refused(286, "the resume point may no longer be in the oplog")
+        number = len(self.cursors) + 1
+        name = command["aggregate"]
+        self.cursors[number] = {"at": start, "lsid": command["lsid"], "db": command["$db"],
+                                "coll": name if isinstance(name, str) else None}
+        ns = f"{command['$db']}.{name if isinstance(name, str) else '$cmd.aggregate'}"
+        return {"cursor": {"id": bson.Int64(number), "ns": ns, "firstBatch": []}}
+
+    def _next_batch(self, cursor):
+        batch = []
+        most = self.random.randint(1, BATCH_MOST)
+        while cursor["at"] < len(self.oplog) and len(batch) < most:
+            event = self.oplog[cursor["at"]]
+            cursor["at"] += 1
+            if event["ns"]["db"] == cursor["db"] and cursor["coll"] in (None, event["ns"]["coll"]):
+                batch.append(copy.deepcopy(event))
+        return batch
+
+    def _is_in_transaction(self, at):
+        return 0 < at < len(self.oplog) and "txnNumber" in self.oplog[at] and \
+            self.oplog[at]["txnNumber"] == self.oplog[at - 1].get("txnNumber")
+
+    def get_more(self, command):
+        cursor = self.cursors.get(command["getMore"])
+        if cursor is None:
+            raise Refused(43, "cursor not found")
+        if cursor["lsid"] != command["lsid"]:
+            raise Refused(50738, "the cursor was made in another session")
+        if self._is_in_transaction(cursor["at"]):  # long enough for a reader to see half of it
+            ended = time.monotonic() + CUT_SECONDS
+            while time.monotonic() < ended:
+                self.changed.wait(CUT_SECONDS)
+        until = time.monotonic() + command.get("maxTimeMS", 1000) / 1000
+        batch = self._next_batch(cursor)
+        while not batch and time.monotonic() < until:
+            self.changed.wait(until - time.monotonic())
+            batch = self._next_batch(cursor)
+        answer = {"id": bson.Int64(command["getMore"]), "ns": cursor["db"] + ".x",
+                  "nextBatch": batch}
+        if cursor["at"]:
+            answer["postBatchResumeToken"] = {"_data": f"{cursor['at'] - 1:08x}"}
+        return {"cursor": answer}
+
+    def answer(self, command):
+        known = {"ismaster": self.hello, "isMaster": self.hello, "hello": self.hello,
+                 "ping": lambda _: {}, "endSessions": lambda _: {}, "killCursors": lambda _: {},
+                 "listCollections": self.list_collections, "find": self.find,
+                 "collStats": self.collection_stats,
+                 "aggregate": self.aggregate, "getMore": self.get_more}
+        name = next(iter(command))
+        with self.changed:
+            try:
+                if name not in known:
+                    raise Refused(59, f"no such command: {name}")
+                reply = {**known[name](command), "ok": 1.0}
+            except Refused as refused:
+                self.refused.append(refused.code)
+                reply = {"ok": 0.0, "code": refused.code, "errmsg": str(refused)}
+            return {**reply, "operationTime": self.versions[-1][0]}
+
+    # --- connections ---
+
+    def serve(self, sock):
+        file = sock.makefile("rb")
+        while header := file.read(16):
+            size, request, _, opcode = struct.unpack("<iiii", header)
+            body = file.read(size - 16)
+            if opcode == OP_QUERY:
+                command = bson.decode(body[body.index(b"\0", 4) + 9:])
+                reply = struct.pack("<iqii", 0, 0, 0, 1) + bson.encode(self.answer(command))
+                kind = OP_REPLY
+            else:
+                reply = struct.pack("<iB", 0, 0) + bson.encode(self.answer(bson.decode(body[5:])))
+                kind = OP_MSG
+            sock.sendall(struct.pack("<iiii", 16 + len(reply), 0, request, kind) + reply)
+
+    def __enter__(self):
+        replica_set = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                replica_set.connections.add(self.request)
+                try:
+                    replica_set.serve(self.request)
+                except OSError:
+                    pass
+                finally:
+                    replica_set.connections.discard(self.request)
+
+        class Listener(socketserver.ThreadingTCPServer):
+            allow_reuse_address = True
+            daemon_threads = True
+
+        self.server = Listener(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05},
+                         daemon=True).start()
+        return self
+
+    def cut(self):
+        for connection in list(self.connections):
+            try:
+                connection.shutdown(2)
+            except OSError:
+                pass
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+        self.cut()
+
+    def uri(self, database):
+        return f"mongodb://127.0.0.1:{self.port}/{database}?replicaSet=rs0"

@@ -1,0 +1,163 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""test_feed_mongodb_set.py - Goal: of a replica set, a group of tables is read in one snapshot and
+followed by one change stream, in whole transactions, from one position on and exactly once; and what
+ends a stream is mended. Method: mongo_script.py is the replica set; the daemon is seen from outside.
+The seed is printed.
+"""
+import json
+import os
+import random
+import threading
+import time
+import unittest
+
+from daemon_kit import Daemon, wait_for
+from mongo_script import ReplicaSet
+
+SEED = int(os.environ.get("SIDEPOND_SEED", random.SystemRandom().randrange(2**32)))
+TABLE = ("  - {name: NAME, source: shop, key: [_id], group: g, "
+         "refresh: {mode: feed, every: 30s}}\n")
+BOTH = TABLE.replace("NAME", "users") + TABLE.replace("NAME", "stores")
+FULL = 'sidepond_refreshes_total{table="users",kind="full"}'
+
+
+def setUpModule():
+    print(f"seed {SEED}")
+
+
+class ReplicaSetTest(unittest.TestCase):
+    def setUp(self):
+        self.set = ReplicaSet(SEED)
+        self.set.__enter__()
+        self.addCleanup(self.set.__exit__, None, None, None)
+        self.set.commit([("shop", "users", 1, {"n": 50}), ("shop", "stores", 1, {"n": 50})])
+
+    def daemon(self, tables=BOTH):
+        daemon = Daemon(tables, f'  - {{name: shop, type: mongodb, dsn: "{self.set.uri("shop")}", '
+                                "connect_timeout: 2s}")
+        self.addCleanup(daemon.__exit__, None, None, None)
+        return daemon
+
+    def transfer(self, amount):
+        user = self.set.collections[("shop", "users")][1]["n"]
+        store = self.set.collections[("shop", "stores")][1]["n"]
+        self.set.commit([("shop", "users", 1, {"n": user - amount}),
+                         ("shop", "other", amount, {"ignored": True}),
+                         ("shop", "stores", 1, {"n": store + amount})])
+
+    def document(self, daemon, table):
+        return daemon.get(table, 1)["document"]
+
+    def await_same(self, daemon):
+        for table in ("users", "stores"):
+            daemon.await_row(table, 1, document=self.set.collections[("shop", table)][1])
+
+    def test_one_snapshot(self):
+        daemon = self.daemon().start()
+        self.await_same(daemon)
+        concerns = self.set.reads[:2]
+        self.assertEqual([c.get("level") for c in concerns], ["snapshot"] * 2)
+        self.assertIn("atClusterTime", concerns[1])
+        self.assertEqual(self.set.refused, [])
+
+    def test_whole_transactions(self):
+        """Money moves between two tables; at every version of the pond the sum is the same."""
+        stop = threading.Event()
+
+        def move():
+            amount = 0
+            while not stop.wait(0.05):
+                amount += 1
+                self.transfer(amount)
+        mover = threading.Thread(target=move)
+        mover.start()
+        try:
+            daemon = self.daemon().start()
+            versions = set()
+            while len(versions) < 12:
+                version = json.loads(daemon.tool("--json", "status").stdout)["version"]
+                user, store = self.document(daemon, "users"), self.document(daemon, "stores")
+                if version == json.loads(daemon.tool("--json", "status").stdout)["version"]:
+                    versions.add(version)
+                    self.assertEqual(user["n"] + store["n"], 100)
+        finally:
+            stop.set()
+            mover.join()
+        self.await_same(daemon)
+        self.assertEqual(daemon.metric(FULL), 1)
+        self.assertEqual(self.set.refused, [])
+
+    def test_lost_connection(self):
+        daemon = self.daemon().start()
+        for amount in range(5):
+            self.transfer(amount)
+            self.set.cut()
+            self.transfer(amount)
+            self.await_same(daemon)
+        self.assertEqual(daemon.metric(FULL), 1)
+
+    def test_killed_and_started_again(self):
+        daemon = self.daemon().start()
+        self.transfer(1)
+        self.await_same(daemon)
+        daemon.kill()
+        self.transfer(2)
+        self.set.commit([("shop", "users", 2, {"n": 0})])
+        daemon.start()
+        self.await_same(daemon)
+        daemon.await_row("users", 2, document={"_id": 2, "n": 0})
+        self.assertFalse(daemon.metric(FULL))
+
+    def test_position_lost(self):
+        daemon = self.daemon().start()
+        self.transfer(1)
+        self.await_same(daemon)
+        daemon.kill()
+        self.set.commit([("shop", "users", 2, {"n": 0})])
+        self.transfer(3)
+        self.set.forget()
+        daemon.start()
+        daemon.await_row("users", 2, document={"_id": 2, "n": 0})
+        self.assertEqual(daemon.metric(FULL), 1)
+        self.assertEqual(self.set.refused, [286])
+        self.transfer(2)
+        self.await_same(daemon)
+        self.assertEqual(daemon.metric(FULL), 1)
+
+    def test_idle(self):
+        """While nothing happens to its tables the position moves on, so that it is not lost."""
+        daemon = self.daemon().start()
+        self.transfer(1)
+        self.await_same(daemon)
+        begun = time.monotonic()
+        while time.monotonic() < begun + 2.5:
+            self.set.commit([("shop", "other", 1, {})])
+            time.sleep(0.1)
+        daemon.stop()
+        self.set.first = len(self.set.oplog) - 15
+        daemon.start()
+        self.transfer(2)
+        self.await_same(daemon)
+        self.assertFalse(daemon.metric(FULL))
+
+    def test_renamed(self):
+        daemon = self.daemon().start()
+        self.set.rename("shop", "users", "people")
+        daemon.await_state("users", "failing")
+        self.set.commit([("shop", "users", 1, {"n": "again"})])
+        daemon.await_row("users", 1, document={"_id": 1, "n": "again"})
+
+    def test_one_collection(self):
+        daemon = self.daemon(TABLE.replace("NAME", "users")).start()
+        self.transfer(3)
+        daemon.await_row("users", 1, document={"_id": 1, "n": 47})
+        self.set.commit([("shop", "users", 2, {"n": 0}), ("shop", "users", 3, {"n": 0})])
+        self.set.commit([("shop", "users", 2, None)])
+        daemon.await_row("users", 3, document={"_id": 3, "n": 0})
+        daemon.await_gone("users", 2)
+        wait_for(lambda: daemon.metric(FULL) == 1, "one full pass")
+
+
+if __name__ == "__main__":
+    unittest.main()

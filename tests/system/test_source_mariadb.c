@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Goal: the MariaDB source reads what it is asked for; it can be ended at any time; and what goes
+ * wrong with a real server comes back as a clear error, in time. Method: runs under
+ * mariadb_server.py, which starts a server for it alone (SIDEPOND_MARIADB_URI); faults are made by
+ * that script (crash, pause, start) and by root. No randomness.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "source_mariadb_fixture.h"
+
+/* --- what is asked for ---------------------------------------------------------------------- */
+
+static void test_names(void **state)
+{
+    struct fixture *f = *state;
+    const char *const columns[] = {"Name", "id", NULL};
+    const char *const key[] = {"id", NULL};
+    sql(f, "CREATE OR REPLACE DATABASE `Odd`;\n"
+           "CREATE TABLE `Odd`.`A.``b` (id int PRIMARY KEY, `Name` text, `x``y` int);\n"
+           "INSERT INTO `Odd`.`A.``b` VALUES (1, 'one', 1), (2, 'two', 2), (3, 'three', 3);\n"
+           "CREATE TABLE `Users` (id int);\nINSERT INTO `Users` VALUES (1);\n"
+           "CREATE TABLE users (name text)");
+    const struct source_table odd = {.name = "t",
+                                     .relation = "Odd.`A.``b`",
+                                     .columns = columns,
+                                     .key = key,
+                                     .where = "id > 1 -- but one"};
+    expect_rows(f, &odd, "two|2\nthree|3\n");
+    const struct source_table all = {.name = "t", .relation = "`Odd`.`A.``b`"};
+    expect_description(f, &all, "id int32 int(11) not-null\nName text text\nx`y int32 int(11)\n");
+    const struct source_table users = {.name = "users", .relation = "Users"};
+    expect_rows(f, &users, "1\n");
+    const struct source_table query = {
+        .name = "q", .query = "SELECT u.id, count(*) AS n FROM Users u GROUP BY 1; -- ;\n;"};
+    expect_error(f, &query, SP_ECONFIG, "table q: You have an error in your SQL syntax");
+    const struct source_table good = {
+        .name = "q", .query = "SELECT u.id, count(*) AS n FROM Users u GROUP BY 1 ; "};
+    expect_description(f, &good, "id int32 int\nn int64 bigint\n");
+    expect_rows(f, &good, "1|1\n");
+    sql(f, "DROP DATABASE `Odd`");
+}
+
+static void test_wrong_names(void **state)
+{
+    struct fixture *f = *state;
+    const char *const columns[] = {"id", "emial", NULL}, *const id[] = {"id", NULL};
+    const char *const email[] = {"email", NULL}, *const wrong[] = {"ID", NULL};
+    sql(f, "CREATE TABLE users (id int, email text, name text)");
+    struct source_table table = {.name = "users", .relation = "shop.usersx"};
+    expect_error(f, &table, SP_ECONFIG, "table users: Table 'shop.usersx' doesn't exist");
+    table = (struct source_table){.name = "users", .relation = "users", .columns = columns};
+    expect_error(f, &table, SP_ECONFIG,
+                 "table users: column emial does not exist; there are: id, email, name");
+    table = (struct source_table){.name = "users", .relation = "users", .key = wrong};
+    expect_error(f, &table, SP_ECONFIG,
+                 "table users: key column ID does not exist; there are: id, email, name");
+    table =
+        (struct source_table){.name = "users", .relation = "users", .columns = email, .key = id};
+    expect_error(f, &table, SP_ECONFIG, "table users: key column id is not among its columns");
+    table = (struct source_table){.name = "users", .relation = "users", .watermark = "changed"};
+    expect_error(
+        f, &table, SP_ECONFIG,
+        "table users: watermark column changed does not exist; there are: id, email, name");
+    table = (struct source_table){.name = "users", .relation = "users", .where = "nope = 1"};
+    expect_error(f, &table, SP_ECONFIG, "table users: Unknown column 'nope' in 'WHERE'");
+    table = (struct source_table){.name = "users", .query = "SELECT 1 AS a, 2 AS a"};
+    expect_error(f, &table, SP_ECONFIG, "table users: Duplicate column name 'a'");
+    table = (struct source_table){.name = "users", .query = "DELETE FROM users RETURNING id"};
+    expect_error(f, &table, SP_ECONFIG, "table users: You have an error in your SQL syntax");
+    table = (struct source_table){.name = "users", .relation = "users"};
+    expect_rows(f, &table, ""); /* the connection has taken no harm */
+}
+
+static void test_not_null_and_estimates(void **state)
+{
+    struct fixture *f = *state;
+    struct source_description d;
+    sql(f, "CREATE TABLE a (id int PRIMARY KEY, s text);\nCREATE TABLE b (id int NOT NULL);\n"
+           "CREATE VIEW v AS SELECT id FROM a;\n"
+           "INSERT INTO a SELECT seq, REPEAT('x', 92) FROM seq_1_to_10000;\nANALYZE TABLE a");
+    const struct source_table outer_join = {
+        .name = "q", .query = "SELECT a.s, b.id FROM a LEFT JOIN b ON a.id = b.id"};
+    const struct source_table view = {.name = "v", .relation = "v"};
+    expect_description(f, &outer_join, "s text text\nid int32 int\n");
+    expect_description(f, &view, "id int32 int(11)\n");
+    struct source_table table = {.name = "a", .relation = "a"};
+    must(f, f->class->describe(f->source, &table, &d, &f->error));
+    assert_in_range(d.row_estimate, 9000, 11000);
+    assert_in_range(d.byte_estimate, 900000, 2500000);
+    source_description_free(&d);
+    table.where = "id <= 5000";
+    must(f, f->class->describe(f->source, &table, &d, &f->error));
+    assert_int_equal(d.row_estimate, -1);
+    source_description_free(&d);
+}
+
+/* --- rights --------------------------------------------------------------------------------- */
+
+static void as_reader(struct fixture *f)
+{
+    f->options.dsn = f->reader;
+    f->options.password = "open sesame";
+}
+
+static void test_rights(void **state)
+{
+    struct fixture *f = *state;
+    const char *const id[] = {"id", NULL};
+    struct source_table table = {.name = "users", .relation = "users"};
+    sql(f, "CREATE TABLE users (id int, secret text);\nINSERT INTO users VALUES (1, 'x');\n"
+           "GRANT SELECT (id) ON shop.users TO reader");
+    as_reader(f);
+    expect_error(f, &table, SP_ECONFIG, "table users: SELECT command denied to user 'reader'@");
+    table.columns = id;
+    expect_rows(f, &table, "1\n");
+    table.where = "secret = 'x'";
+    expect_error(f, &table, SP_ECONFIG, "table users: SELECT command denied to user 'reader'@");
+}
+
+/* Nothing can be written through a source, even where the user may write. */
+static void test_read_only(void **state)
+{
+    struct fixture *f = *state;
+    const struct source_table table = {.name = "t", .query = "SELECT NEXTVAL(s) AS n"};
+    sql(f, "CREATE SEQUENCE s");
+    open_source(f);
+    assert_int_equal(read_table(f, &table, NULL), SP_ESOURCE);
+    print_message("%s\n", f->error.text);
+    assert_int_equal(sql_long(f, "SELECT NEXTVAL(s)"), 1);
+}
+
+static void test_password(void **state)
+{
+    struct fixture *f = *state;
+    char dsn[256];
+    snprintf(dsn, sizeof(dsn), "mysql://reader@127.0.0.1:%ld/", sql_long(f, "SELECT @@port"));
+    expect_open_error(f, dsn, "barley", "source shop: cannot connect: Access denied for user");
+    assert_null(strstr(f->error.text, "barley"));
+    expect_open_error(f, dsn, NULL, "Access denied for user");
+    f->options.dsn = dsn;
+    f->options.password = "open sesame";
+    open_source(f);
+    assert_int_equal(
+        sql_long(f, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = 'reader'"),
+        1);
+}
+
+/* --- connecting ----------------------------------------------------------------------------- */
+
+static void test_no_server(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const broken[] = {
+        "x secret",
+        "mariadb://u:secret@h/db",
+        "mariadb://h:99999/db",
+        "mariadb://h/db?secret=1",
+        "mariadb://h/db?ssl",
+        "mariadb://h/db?ssl=maybe",
+        "mariadb://h/db?ssl=0&ssl-ca=x",
+        "mariadb://h/db?ssl-verify-server-cert=1",
+        "mariadb://h%zz/",
+        "mariadb://[::1/",
+    };
+    char dsn[600];
+    expect_open_error(f, "mariadb://u@localhost/x?socket=/nonexistent", NULL,
+                      "Can't connect to local server through socket '/nonexistent'");
+    expect_open_error(f, "mysql://u@[::1]:1/", NULL, "Can't connect to server on '::1'");
+    snprintf(dsn, sizeof(dsn), "mariadb://root@localhost/no%%70e?socket=%s", server_socket(f));
+    expect_open_error(f, dsn, NULL, "Unknown database 'nope'");
+    for (size_t i = 0; i < sizeof(broken) / sizeof(*broken); i++) {
+        struct source *source = NULL;
+        f->options.dsn = broken[i];
+        f->options.password = "sesame";
+        assert_int_equal(f->class->open(&f->options, &source, &f->error), SP_ECONFIG);
+        print_message("%s\n", f->error.text);
+        assert_null(strstr(f->error.text, "secret"));
+    }
+}
+
+/* A server that hangs: connecting ends by its time limit and by cancel, whichever is first. */
+static void test_connect_hangs(void **state)
+{
+    struct fixture *f = *state;
+    f->options.connect_timeout_ms = 200;
+    server("pause");
+    struct source *source = NULL;
+    const double begun = source_now_ms();
+    const int status = f->class->open(&f->options, &source, &f->error);
+    const double took = source_now_ms() - begun;
+    server("resume");
+    assert_int_equal(status, SP_ESOURCE);
+    assert_string_equal(f->error.text,
+                        "source shop: no connection within connect_timeout (200 ms)");
+    assert_true(took < 3000);
+}
+
+static void cancel_when_announced(void *context, struct source *source)
+{
+    struct source_canceler *canceler = context;
+    if (source)
+        source_canceler_start(canceler, source_find("mariadb"), source, 100);
+    else
+        source_canceler_join(canceler);
+}
+
+static void test_cancel_connecting(void **state)
+{
+    struct fixture *f = *state;
+    struct source_canceler canceler;
+    struct source *source = NULL;
+    f->options.connect_timeout_ms = 60000;
+    f->options.cancelable = cancel_when_announced;
+    f->options.cancelable_context = &canceler;
+    server("pause");
+    const double begun = source_now_ms();
+    const int status = f->class->open(&f->options, &source, &f->error);
+    const double took = source_now_ms() - begun;
+    server("resume");
+    assert_int_equal(status, SP_ECANCELED);
+    assert_true(took < 3000);
+}
+
+/* --- snapshots, changes --------------------------------------------------------------------- */
+
+static void test_snapshot(void **state)
+{
+    struct fixture *f = *state;
+    const struct source_table a = {.name = "a", .relation = "a"};
+    const struct source_table b = {.name = "b", .relation = "b"};
+    struct source_description da, db;
+    sql(f, "CREATE TABLE a (x int);\nCREATE TABLE b (x int);\nINSERT INTO a VALUES (1);\n"
+           "INSERT INTO b VALUES (1)");
+    open_source(f);
+    must(f, f->class->describe(f->source, &a, &da, &f->error));
+    must(f, f->class->describe(f->source, &b, &db, &f->error));
+    const struct source_sink sink = source_record_sink(&f->record);
+    must(f, f->class->begin(f->source, &f->error));
+    must(f, f->class->stream(f->source, &a, &da, NULL, &sink, &f->error));
+    sql(f, "UPDATE a SET x = 2;\nUPDATE b SET x = 2");
+    must(f, f->class->stream(f->source, &b, &db, NULL, &sink, &f->error));
+    must(f, f->class->stream(f->source, &a, &da, NULL, &sink, &f->error));
+    must(f, f->class->end(f->source, &f->error));
+    assert_string_equal(f->record.text, "1\n1\n1\n");
+    source_description_free(&da);
+    source_description_free(&db);
+    expect_rows(f, &b, "2\n");
+}
+
+static void test_schema_change(void **state)
+{
+    struct fixture *f = *state;
+    const struct source_table table = {.name = "t", .relation = "t"};
+    static const char *const changes[] = {
+        "ALTER TABLE t ADD COLUMN c text",        "ALTER TABLE t RENAME COLUMN b TO bb",
+        "ALTER TABLE t DROP COLUMN bb",           "ALTER TABLE t MODIFY a bigint",
+        "ALTER TABLE t MODIFY a bigint NOT NULL", "DROP TABLE t",
+    };
+    sql(f, "CREATE TABLE t (a int, b text)");
+    const struct source_sink sink = source_record_sink(&f->record);
+    for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++) {
+        struct source_description d;
+        open_source(f);
+        must(f, f->class->describe(f->source, &table, &d, &f->error));
+        sql(f, changes[i]);
+        must(f, f->class->begin(f->source, &f->error));
+        assert_int_equal(f->class->stream(f->source, &table, &d, NULL, &sink, &f->error),
+                         SP_ECONFIG);
+        source_description_free(&d);
+        close_source(f);
+    }
+    assert_string_equal(f->error.text, "table t: Table 'shop.t' doesn't exist");
+}
+
+/* --- watermarks ----------------------------------------------------------------------------- */
+
+static struct sp_value of_type(enum sp_type type, int64_t i)
+{
+    struct sp_value value = sp_int(i);
+    value.type = type;
+    return value;
+}
+
+static void test_watermark(void **state)
+{
+    struct fixture *f = *state;
+    sql(f,
+        "SET time_zone = '+00:00';\n"
+        "CREATE TABLE t (id smallint, z timestamp(6) NULL, l datetime(6), d date, n decimal(9,4),"
+        " s text, o int unsigned, g time, r double, h float, b varbinary(9), u bigint unsigned,"
+        " e enum('z','a'), y year, i bit(9));\n"
+        "INSERT INTO t VALUES (1, '2026-11-20 11:59:59.999999', '2026-11-20 11:59:59.999999',"
+        " '2026-11-19', 1.4999, 'a', 1, 0, 0.1, 0.1, 'a', 1, 'a', 1999, 1),"
+        "(2, '2026-11-20 12:00:00', '2026-11-20 12:00:00', '2026-11-20', 1.5, 'b\\'\\\\', 5, 1,"
+        " 0.30000000000000004, 0.7, x'00ff', 18446744073709551615, 'z', 2000, 2);\n"
+        "INSERT INTO t () VALUES ()");
+    const struct {
+        const char *column;
+        struct sp_value since;
+    } cases[] = {
+        {"id", of_type(SP_TYPE_INT32, 2)},
+        {"z", of_type(SP_TYPE_TIMESTAMP, INT64_C(1795176000) * 1000000)},
+        {"l", of_type(SP_TYPE_DATETIME, INT64_C(1795176000) * 1000000)},
+        {"d", of_type(SP_TYPE_DATE, 20777)},
+        {"n", sp_bytes(SP_TYPE_NUMERIC, "1.5", 3)},
+        {"s", sp_text("b'\\", 3)},
+        {"o", sp_int(5)},
+        {"r", sp_float(0.30000000000000004)},
+        {"h", {.type = SP_TYPE_FLOAT32, .f = (double)0.7f}},
+        {"u", sp_bytes(SP_TYPE_NUMERIC, "18446744073709551615", 20)},
+        {"e", sp_text("z", 1)},
+        {"y", of_type(SP_TYPE_INT32, 2000)},
+        {"i", sp_int(2)},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        const char *const columns[] = {"id", cases[i].column, NULL};
+        const struct source_table table = {.name = "t",
+                                           .relation = "t",
+                                           .columns = i ? columns : columns + 1,
+                                           .where = "id < 100 OR id IS NULL",
+                                           .watermark = cases[i].column};
+        must(f, read_table(f, &table, &cases[i].since));
+        if (f->record.row_count != 1 || f->record.text[0] != '2')
+            fail_msg("%s: %s", cases[i].column, f->record.text);
+    }
+    const struct source_table table = {.name = "t", .relation = "t", .watermark = "id"};
+    const struct sp_value low = of_type(SP_TYPE_INT32, -40000), none = sp_null(SP_TYPE_INT32);
+    must(f, read_table(f, &table, &low)); /* below smallint: the overlap can get there */
+    assert_int_equal(f->record.row_count, 2);
+    assert_int_equal(read_table(f, &table, &none), SP_EINVAL);
+    const struct source_table time = {.name = "t", .relation = "t", .watermark = "l"};
+    const struct sp_value ancient = of_type(SP_TYPE_DATETIME, INT64_MIN / 100);
+    const struct sp_value future = of_type(SP_TYPE_DATETIME, INT64_MAX / 4);
+    const struct source_table unordered = {.name = "t", .relation = "t", .watermark = "g"};
+    expect_error(f, &unordered, SP_ECONFIG, "table t: column g of type time cannot be a watermark");
+    close_source(f);
+    must(f, read_table(f, &time, &ancient));
+    assert_int_equal(f->record.row_count, 2);
+    must(f, read_table(f, &time, &future));
+    assert_int_equal(f->record.row_count, 0);
+}
+
+/* Text is compared byte by byte, whatever the collation of the column. */
+static void test_watermark_collation(void **state)
+{
+    struct fixture *f = *state;
+    const struct source_table table = {.name = "t", .relation = "t", .watermark = "s"};
+    const struct sp_value since = sp_text("a", 1);
+    sql(f, "CREATE TABLE t (s text COLLATE utf8mb4_general_ci);\nINSERT INTO t VALUES ('B'), ('b'),"
+           " ('A')");
+    expect_since(f, &table, &since, "b\n");
+}
+
+/* --- faults --------------------------------------------------------------------------------- */
+
+struct later {
+    struct fixture *f;
+    const char *statements;
+};
+
+static void *sql_later(void *context)
+{
+    struct later *later = context;
+    sleep_ms(50);
+    sql(later->f, later->statements);
+    return NULL;
+}
+
+/* A wait notices a lost connection at once; it is quiet otherwise. */
+static void test_connection_lost(void **state)
+{
+    struct fixture *f = *state;
+    bool changed = true;
+    struct later later = {.f = f, .statements = "KILL USER reader"};
+    pthread_t thread;
+    sql(f, "GRANT SELECT ON shop.* TO reader");
+    as_reader(f);
+    open_source(f);
+    must(f, f->class->listen(f->source, NULL, 0, &f->error));
+    must(f, f->class->wait(f->source, 1, &changed, &f->error));
+    assert_false(changed);
+    must(f, f->class->check(f->source, &f->error));
+    assert_int_equal(pthread_create(&thread, NULL, sql_later, &later), 0);
+    const double begun = source_now_ms();
+    assert_int_equal(f->class->wait(f->source, 10000, &changed, &f->error), SP_ESOURCE);
+    assert_true(source_now_ms() - begun < 5000);
+    pthread_join(thread, NULL);
+    assert_true(f->error.transient);
+    assert_int_equal(f->class->begin(f->source, &f->error), SP_ESOURCE);
+}
+
+static void big_table(struct fixture *f, long rows)
+{
+    char make[256];
+    snprintf(make, sizeof(make),
+             "CREATE TABLE big AS SELECT CAST(seq AS SIGNED) AS id, REPEAT('x', 100) AS s FROM "
+             "seq_1_to_%ld",
+             rows);
+    sql(f, make);
+}
+
+static void crash_at_1000(struct source_record *record)
+{
+    if (record->row_count == 1000)
+        server("crash");
+}
+
+static void test_server_killed(void **state)
+{
+    struct fixture *f = *state;
+    const struct source_table table = {.name = "big", .relation = "kept"};
+    sql(f, "CREATE TABLE kept AS SELECT seq AS id, REPEAT('x', 100) AS s FROM"
+           " seq_1_to_200000");
+    open_source(f);
+    f->record = (struct source_record){.count_only = true, .at_row = crash_at_1000};
+    assert_int_equal(source_record_read(f->class, f->source, &table, NULL, &f->record, &f->error),
+                     SP_ESOURCE);
+    assert_true(f->error.transient);
+    print_message("%s\n", f->error.text);
+    expect_open_error(f, f->uri, NULL, "source shop: cannot connect: Can't connect");
+    server("start");
+    close_source(f);
+    admin_connect(f);
+    sql(f, "USE shop");
+    f->record = (struct source_record){.count_only = true};
+    open_source(f);
+    must(f, source_record_read(f->class, f->source, &table, NULL, &f->record, &f->error));
+    assert_int_equal(f->record.row_count, 200000);
+}
+
+static const char sleepy[] = "SELECT id, SLEEP(1000) AS s FROM one";
+
+static void make_one(struct fixture *f)
+{
+    sql(f, "CREATE TABLE one (id int);\nINSERT INTO one VALUES (1);\n"
+           "GRANT SELECT ON shop.* TO reader");
+}
+
+static void test_statement_timeout(void **state)
+{
+    struct fixture *f = *state;
+    const struct source_table table = {.name = "t", .query = sleepy};
+    make_one(f);
+    f->options.statement_timeout_ms = 100;
+    assert_int_equal(read_table(f, &table, NULL), SP_ESOURCE);
+    assert_non_null(strstr(f->error.text, "max_statement_time"));
+    assert_true(f->error.transient);
+}
+
+static void pause_at_1000(struct source_record *record)
+{
+    if (record->row_count == 1000)
+        server("pause");
+}
+
+/* A server that hangs in the middle of the rows: our own clock ends it. */
+static void test_server_hangs(void **state)
+{
+    struct fixture *f = *state;
+    const struct source_table table = {.name = "big", .relation = "big"};
+    big_table(f, 200000);
+    f->options.statement_timeout_ms = 1000;
+    open_source(f);
+    f->record = (struct source_record){.count_only = true, .at_row = pause_at_1000};
+    const double begun = source_now_ms();
+    const int status = source_record_read(f->class, f->source, &table, NULL, &f->record, &f->error);
+    server("resume");
+    assert_int_equal(status, SP_ESOURCE);
+    assert_string_equal(f->error.text,
+                        "source shop: the server has not answered within statement_timeout");
+    assert_in_range((long)(source_now_ms() - begun), 1000, 15000);
+}
+
+/* What the server ran for us is gone soon after the connection is closed. */
+static void expect_no_thread(struct fixture *f)
+{
+    const double begun = source_now_ms();
+    while (sql_long(f, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER ="
+                       " 'reader'") > 0) {
+        assert_true(source_now_ms() - begun < 10000);
+        sleep_ms(20);
+    }
+}
+
+static const char endless[] = "SELECT seq AS i FROM seq_1_to_2000000000";
+
+static void test_cancel(void **state)
+{
+    struct fixture *f = *state;
+    struct source_canceler canceler;
+    const struct source_table rows = {.name = "t", .query = endless};
+    const struct source_table silent = {.name = "t", .query = sleepy};
+    const struct source_table *const tables[] = {&rows, &silent};
+    bool changed;
+    make_one(f);
+    as_reader(f);
+    for (size_t i = 0; i < 2; i++) {
+        open_source(f);
+        f->record = (struct source_record){.count_only = true};
+        source_canceler_start(&canceler, f->class, f->source, 100);
+        const double begun = source_now_ms();
+        assert_int_equal(
+            source_record_read(f->class, f->source, tables[i], NULL, &f->record, &f->error),
+            SP_ECANCELED);
+        source_canceler_join(&canceler);
+        assert_int_equal(f->class->begin(f->source, &f->error), SP_ESOURCE);
+        close_source(f);
+        assert_true(source_now_ms() - begun < 3000);
+        expect_no_thread(f);
+    }
+    open_source(f);
+    source_canceler_start(&canceler, f->class, f->source, 50);
+    assert_int_equal(f->class->wait(f->source, 60000, &changed, &f->error), SP_ECANCELED);
+    source_canceler_join(&canceler);
+    must(f, f->class->wait(f->source, 1, &changed, &f->error)); /* waiting does no harm */
+    must(f, f->class->begin(f->source, &f->error));
+    f->class->cancel(f->source); /* nothing runs: ends the next call */
+    assert_int_equal(f->class->end(f->source, &f->error), SP_ECANCELED);
+}
+
+static void test_sink_stops(void **state)
+{
+    struct fixture *f = *state;
+    const struct source_table table = {.name = "t", .query = endless};
+    open_source(f);
+    f->record = (struct source_record){.count_only = true, .stop_at = 10, .stop_status = SP_ENOSPC};
+    assert_int_equal(source_record_read(f->class, f->source, &table, NULL, &f->record, &f->error),
+                     SP_ENOSPC);
+    assert_int_equal(f->record.row_count, 10);
+    const double begun = source_now_ms();
+    close_source(f); /* what is still to come is not read to its end */
+    assert_true(source_now_ms() - begun < 3000);
+}
+
+/* A text of the database's error may quote a row: it is not passed on. */
+static void test_error_without_data(void **state)
+{
+    struct fixture *f = *state;
+    const struct source_table table = {.name = "t",
+                                       .query = "SELECT CAST(n AS UNSIGNED) * n AS i FROM t"};
+    sql(f, "CREATE TABLE t (n bigint unsigned);\nINSERT INTO t VALUES (12345678901234)");
+    assert_int_equal(read_table(f, &table, NULL), SP_ESOURCE);
+    assert_string_equal(f->error.text, "table t: the database cannot compute the query (error 1690,"
+                                       " SQLSTATE 22003)");
+}
+
+static void test_memory(void **state)
+{
+    struct fixture *f = *state;
+    const bool sanitized = getenv("SIDEPOND_SANITIZE") && getenv("SIDEPOND_SANITIZE")[0];
+    const struct source_table table = {.name = "big", .relation = "big"};
+    const long rows = sanitized ? 50000 : 300000;
+    big_table(f, rows);
+    open_source(f);
+    f->record = (struct source_record){.count_only = true};
+    const long before = source_rss_kib();
+    const double begun = source_now_ms();
+    must(f, source_record_read(f->class, f->source, &table, NULL, &f->record, &f->error));
+    print_message("%ld rows in %.0f ms, grown by %ld KiB\n", rows, source_now_ms() - begun,
+                  source_rss_kib() - before);
+    assert_int_equal(f->record.row_count, rows);
+    assert_int_equal(f->record.bytes, rows * 100);
+    if (!sanitized) /* whose allocator keeps what was freed */
+        assert_true(source_rss_kib() - before < 4096);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        MARIADB_TEST(test_names),
+        MARIADB_TEST(test_wrong_names),
+        MARIADB_TEST(test_not_null_and_estimates),
+        MARIADB_TEST(test_rights),
+        MARIADB_TEST(test_read_only),
+        MARIADB_TEST(test_password),
+        MARIADB_TEST(test_no_server),
+        MARIADB_TEST(test_connect_hangs),
+        MARIADB_TEST(test_cancel_connecting),
+        MARIADB_TEST(test_snapshot),
+        MARIADB_TEST(test_schema_change),
+        MARIADB_TEST(test_watermark),
+        MARIADB_TEST(test_watermark_collation),
+        MARIADB_TEST(test_connection_lost),
+        MARIADB_TEST(test_server_killed),
+        MARIADB_TEST(test_statement_timeout),
+        MARIADB_TEST(test_server_hangs),
+        MARIADB_TEST(test_cancel),
+        MARIADB_TEST(test_sink_stops),
+        MARIADB_TEST(test_error_without_data),
+        MARIADB_TEST(test_memory),
+    };
+    return cmocka_run_group_tests_name("source_mariadb", tests, NULL, NULL);
+}
