@@ -133,7 +133,7 @@ static bool take_table(struct words *w, const char *database, const struct binlo
 static bool is_harmless(struct words w)
 {
     static const char *const first[] = {"ANALYZE", "OPTIMIZE", "REPAIR", "CHECK", "FLUSH",
-                                        "GRANT",   "REVOKE",   "SET",    "USE",   "XA"};
+                                        "GRANT",   "REVOKE",   "USE",    "XA"};
     static const char *const made[] = {"INDEX",     "UNIQUE",   "FULLTEXT",  "SPATIAL", "VIEW",
                                        "TRIGGER",   "USER",     "ROLE",      "EVENT",   "PROCEDURE",
                                        "TEMPORARY", "FUNCTION", "AGGREGATE", "SERVER",  "DEFINER",
