@@ -2,13 +2,15 @@
  *
  * mongodb_stream.c - the documents of a collection, by find or by aggregate.
  *
- * The server sends batches of up to 16 MiB; libmongoc keeps one and hands out its documents where
- * they are. Costs: near that of reading them alone; memory: one batch.
+ * The server sends batches of so many documents or 16 MiB; libmongoc keeps one and hands out its
+ * documents where they are. Costs: near that of reading them alone; memory: one batch.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "server/source/mongodb.h"
+
+#define BATCH_DOCUMENTS 10000
 
 struct reading {
     struct source *source;
@@ -86,6 +88,7 @@ static int make_options(const struct reading *r, bson_t *options, struct source_
     struct source *source = r->source;
     bson_error_t why = {0};
     const uint32_t limit = source->options->statement_timeout_ms;
+    BSON_APPEND_INT32(options, "batchSize", BATCH_DOCUMENTS);
     if (limit)
         BSON_APPEND_INT64(options, "maxTimeMS", limit);
     if (!r->select.pipeline && r->select.projection)

@@ -15,6 +15,7 @@ ended by its pid; it ends with this process too.
     mongo_server.py run COMMAND...        # both, with SIDEPOND_MONGO_JAVA and SIDEPOND_MONGO_FERRET
                                           # set to "PID URI", SIDEPOND_MONGO_TLS to "URI CERT" of a
                                           # FerretDB with TLS; ends as COMMAND ends
+    mongo_server.py bench COMMAND...      # a bare Java one alone, with SIDEPOND_MONGO_URI set
 """
 import os
 import shutil
@@ -102,16 +103,16 @@ class Server:
 
 
 class Java(Server):
-    """mongo-java-server, which says that it is a MongoDB of this version."""
+    """mongo-java-server; `bare`: without change streams, which makes writing quicker."""
 
     name = "mongo-java-server"
 
-    def __init__(self, version="MONGO_5_0"):
+    def __init__(self, bare=False):
         super().__init__()
-        self.version = version
+        self.bare = bare
 
     def arguments(self):
-        return ["127.0.0.1", str(self.port), self.version]
+        return ["127.0.0.1", str(self.port), *(["bare"] if self.bare else [])]
 
 
 class Ferret(Server):
@@ -136,9 +137,14 @@ class Ferret(Server):
 
 
 def main():
-    if len(sys.argv) < 3 or sys.argv[1] != "run":
+    if len(sys.argv) < 3 or sys.argv[1] not in ("run", "bench"):
         print(__doc__, file=sys.stderr)
         sys.exit(2)
+    if sys.argv[1] == "bench":
+        with Java(bare=True) as java:
+            status = subprocess.run(sys.argv[2:], check=False, env={
+                **os.environ, "SIDEPOND_MONGO_URI": java.uri("bench")}).returncode
+        sys.exit(status if status >= 0 else 128 - status)
     with Java() as java, Ferret() as ferret, Ferret(tls=True) as tls:
         environment = {**os.environ, "SIDEPOND_MONGO_JAVA": f"{java.process.pid} {java.uri()}",
                        "SIDEPOND_MONGO_FERRET": f"{ferret.process.pid} {ferret.uri()}",

@@ -111,11 +111,11 @@ class FeedTest(unittest.TestCase):
     def test_random_changes(self):
         rng = random.Random(SEED)
         users = self.database.users
-        users.insert_many({"_id": i, "n": 0} for i in range(50))
+        users.insert_many({"_id": i, "n": 0} for i in range(25))
         daemon = self.daemon().start()
-        for burst in range(8):
-            for _ in range(rng.randrange(1, 80)):
-                key = rng.randrange(80)
+        for burst in range(5):
+            for _ in range(rng.randrange(1, 60)):
+                key = rng.randrange(40)
                 what = rng.random()
                 if what < 0.4:
                     users.update_one({"_id": key}, {"$set": {"n": rng.random()}})
@@ -126,7 +126,7 @@ class FeedTest(unittest.TestCase):
                 else:
                     users.update_one({"_id": key}, {"$inc": {"k": 1}, "$unset": {"n": ""}},
                                      upsert=True)
-            if burst == 4:
+            if burst == 2:
                 daemon.kill()
                 daemon.start()
             self.await_same(daemon)

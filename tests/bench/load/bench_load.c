@@ -3,9 +3,11 @@
  * bench_load.c - the first load of a pond, beside only reading the same rows from the database.
  *
  * Method. The table has 1,000,000 rows of a 24-byte text key and a 100-byte value (data A), in an
- * SQLite file and in PostgreSQL and MariaDB servers of our own. "Only reading" is a loop of
- * sqlite3_step that looks at both columns; COPY in binary form read by libpq, whose buffers are
- * freed at once; and a loop of mysql_fetch_row over an unbuffered result.
+ * SQLite file, in PostgreSQL and MariaDB servers of our own, and as documents in mongo-java-server
+ * (the quicker to read of the two servers that the tests of MongoDB have). "Only reading" is a loop
+ * of sqlite3_step that looks at both columns; COPY in binary form read by libpq, whose buffers are
+ * freed at once; a loop of mysql_fetch_row over an unbuffered result; and one of
+ * mongoc_cursor_next.
  * The load is what sidepondd does for a table that is not in the pond yet: connecting, describing,
  * one snapshot, every row checked, encoded and stored, and the commit. Each round loads a new,
  * empty pond, so its memory is new too. They take turns, and the median of the rounds counts.
@@ -16,11 +18,13 @@
 #include "common/database.h"
 #include "common/feeder.h"
 #include "common/mariadb.h"
+#include "common/mongodb.h"
 #include "common/rows.h"
 
 #define REACH_SQLITE     4.0
 #define REACH_POSTGRESQL 2.5
 #define REACH_MARIADB    2.5
+#define REACH_MONGODB    2.5
 
 struct times {
     double ours[BENCH_ROUNDS];
@@ -121,6 +125,22 @@ static void round_mariadb(struct times *times, unsigned round)
     take("MariaDB", times, round, peer, load_once(yaml));
 }
 
+static void round_mongodb(struct times *times, unsigned round)
+{
+    char yaml[512];
+    snprintf(yaml, sizeof(yaml),
+             "memory: 1GiB\n"
+             "sources: [{name: db, type: mongodb, dsn: \"%s\"}]\n"
+             "tables: [{name: t, source: db, key: [_id], refresh: {every: 1h}}]\n",
+             mongodb_uri());
+    mongoc_client_t *client = mongodb_connect();
+    struct span peer = span_start();
+    check_bytes(mongodb_read_all(client, "t"));
+    peer = span_end(peer);
+    mongoc_client_destroy(client);
+    take("MongoDB", times, round, peer, load_once(yaml));
+}
+
 static void report(const char *what, const struct times *times, double reach)
 {
     bench_row(&(struct bench_row){what, bench_median(times->ours, BENCH_ROUNDS),
@@ -130,10 +150,11 @@ static void report(const char *what, const struct times *times, double reach)
 
 int main(int argc, char **argv)
 {
-    static struct times sqlite, postgresql, mariadb;
+    static struct times sqlite, postgresql, mariadb, mongodb;
     char path[128];
     postgresql_need(argv);
     mariadb_need(argv);
+    mongodb_need(argv);
     bench_start("load", argc, argv);
     row_count = bench_quick() ? ROWS_A / 20 : ROWS_A;
     snprintf(path, sizeof(path), "%s/a.db", bench_directory());
@@ -144,13 +165,18 @@ int main(int argc, char **argv)
     MYSQL *root = mariadb_connect_root();
     mariadb_make(root, "t", row_count);
     mysql_close(root);
+    mongoc_client_t *client = mongodb_connect();
+    mongodb_make(client, "t", row_count);
+    mongoc_client_destroy(client);
     for (unsigned round = 0; round < BENCH_ROUNDS; round++) {
         round_sqlite(path, &sqlite, round);
         round_postgresql(&postgresql, round);
         round_mariadb(&mariadb, round);
+        round_mongodb(&mongodb, round);
     }
     report("first load of A from SQLite, against only reading", &sqlite, REACH_SQLITE);
     report("first load of A from PostgreSQL, against COPY binary", &postgresql, REACH_POSTGRESQL);
     report("first load of A from MariaDB, against only reading", &mariadb, REACH_MARIADB);
+    report("first load of A from MongoDB, against only reading", &mongodb, REACH_MONGODB);
     return bench_finish();
 }
