@@ -109,7 +109,9 @@ struct source_feed_class {
     int (*snapshot)(struct source *source, char *position, struct source_error *error);
 
     /* Begins to deliver what follows the position. SP_ENOTFOUND: the database no longer has that,
-     * or does not know the position: everything has to be read again (over another connection). */
+     * or does not know the position, or has been told by confirm() that it need not keep what
+     * follows it (the pond came from a file): everything has to be read again, over another
+     * connection. */
     int (*start)(struct source *source, const char *position, struct source_error *error);
 
     /* Waits at most timeout_ms for something to deliver, then delivers without waiting what has
