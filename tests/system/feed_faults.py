@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -245,6 +246,7 @@ def parse():
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parse()
     if options.program:
         daemon_kit.PROGRAM = os.path.join(BUILD, "bin", options.program)

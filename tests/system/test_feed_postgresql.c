@@ -573,7 +573,8 @@ static void *write_on(void *context)
 {
     struct writer *writer = context;
     PGconn *conn = PQconnectdb(writer->x->f->dsn);
-    PQclear(PQexec(conn, "SET default_transaction_isolation = 'serializable'"));
+    PQclear(PQexec(conn, "SET default_transaction_isolation = 'serializable';"
+                         "SET client_min_messages = 'error'"));
     while (!atomic_load(writer->stop)) {
         write_once(conn, &writer->seed);
         writer->committed++;
