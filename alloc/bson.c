@@ -28,7 +28,7 @@ enum shape {
     SHAPE_REGEX = -6,    /* two strings that end with a zero */
 };
 
-static const int8_t shapes[256] = {
+static const int16_t shapes[256] = {
     [SP_BSON_DOUBLE] = 9,
     [SP_BSON_STRING] = SHAPE_STRING,
     [SP_BSON_DOCUMENT] = SHAPE_DOCUMENT,

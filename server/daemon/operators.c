@@ -61,7 +61,7 @@ static void tell_refresh(const struct refresh_status *status, struct operator_ta
         .phase = phases[(unsigned)status->phase % 3],
         .held_by_operator = status->held_by_operator,
         .held_rows = status->missing_rows,
-        .refreshes = refresh_successes(status),
+        .refreshes = status->full_total + status->incremental_total,
         .failures = sum(status->failures_total, REFRESH_FAILURE_COUNT),
         .failures_in_a_row = status->failures_in_a_row,
         .skipped_rows = sum(status->skipped_total, REFRESH_SKIP_COUNT),

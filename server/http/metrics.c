@@ -232,7 +232,6 @@ static void emit_refreshes(const struct metric *metric, const struct observation
         emit_of_table(metric, out, table, "kind", "full", (double)table->refresh.full_total);
         emit_of_table(metric, out, table, "kind", "incremental",
                       (double)table->refresh.incremental_total);
-        emit_of_table(metric, out, table, "kind", "kept", (double)table->refresh.kept_total);
     }
 }
 
@@ -560,9 +559,7 @@ static const struct metric metrics[] = {
     {"sidepond_refresh_last_attempt_timestamp_seconds", GAUGE, "table",
      "When the last refresh began (Unix time); 0: never.", .table_value = attempted},
     {"sidepond_refreshes_total", COUNTER, "table, kind",
-     "Successful refreshes; kind is full, incremental, or kept: the source knew that the table was "
-     "as before.",
-     .emit = emit_refreshes},
+     "Successful refreshes; kind is full or incremental.", .emit = emit_refreshes},
     {"sidepond_refresh_failures_total", COUNTER, "table, reason",
      "Failed refreshes: source (the database), config (a table or column is not there), data (a "
      "bad row, and on_bad_row: fail), space (does not fit), drop (held back by max_drop), "

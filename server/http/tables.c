@@ -92,7 +92,9 @@ static json_t *table_json(const struct seen_table *table)
         number_or_null(table->in_pond && pond->loaded_at_ms, (uint64_t)pond->loaded_at_ms));
     json_object_set_new(out, "duration_ms",
                         number_or_null(refresh->ever_committed, refresh->duration_ms));
-    json_object_set_new(out, "refreshes", json_integer((json_int_t)refresh_successes(refresh)));
+    json_object_set_new(
+        out, "refreshes",
+        json_integer((json_int_t)(refresh->full_total + refresh->incremental_total)));
     json_object_set_new(
         out, "failures",
         json_integer((json_int_t)sum(refresh->failures_total, REFRESH_FAILURE_COUNT)));

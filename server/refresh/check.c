@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "server/log/log.h"
-#include "server/refresh/internal.h"
+#include "server/refresh/feed.h"
 #include "server/thread.h"
 
 struct source_check {
@@ -74,6 +74,93 @@ static void check_table(struct source_check *check, struct connection *connectio
                  "not for it");
     schema_free(schema);
     source_description_free(&description);
+}
+
+/* --- feeds ------------------------------------------------------------------------------------ */
+
+/* The tables of one group, as its source knows them. */
+struct followed {
+    const char *group;
+    unsigned count;
+    struct source_table *tables;
+    struct source_description *descriptions;
+    const struct source_description **pointers;
+};
+
+static void followed_free(struct followed *all)
+{
+    for (unsigned i = 0; all->descriptions && i < all->count; i++)
+        source_description_free(&all->descriptions[i]);
+    free(all->tables);
+    free(all->descriptions);
+    free(all->pointers);
+}
+
+/* False: there is no memory, or the tables themselves are the matter. */
+static bool describe_followed(const struct source_check *check, struct connection *connection,
+                              struct followed *all)
+{
+    const struct config *config = check->config;
+    struct source_error error = {0};
+    all->tables = calloc(config->table_count, sizeof(*all->tables));
+    all->descriptions = calloc(config->table_count, sizeof(*all->descriptions));
+    all->pointers = calloc(config->table_count, sizeof(*all->pointers));
+    if (!all->tables || !all->descriptions || !all->pointers)
+        return false;
+    for (unsigned i = 0; i < config->table_count; i++) {
+        if (strcmp(config->tables[i].group, all->group) != 0)
+            continue;
+        struct source_description *description = &all->descriptions[all->count];
+        shape_source_table(&config->tables[i], &all->tables[all->count]);
+        if (connection->class->describe(connection->source, &all->tables[all->count], description,
+                                        &error) != SP_OK)
+            return false;
+        all->pointers[all->count++] = description;
+    }
+    return true;
+}
+
+/* Says what a group would need to follow its database. That is no fault: it is refreshed then. */
+static void check_feed(struct source_check *check, struct connection *connection,
+                       const struct config_table *first)
+{
+    char follower[FEED_FOLLOWER_BYTES];
+    char stream[FEED_STREAM_BYTES];
+    struct source_error error = {0};
+    struct followed all = {.group = first->group};
+    const struct source_feed_class *class = connection->class->feed;
+    feed_position_follower(check->config, first->group, follower);
+    const struct source_feed_options options = {.name = follower,
+                                                .publication = check->source->publication};
+    if (describe_followed(check, connection, &all) &&
+        class->check(connection->source, &options, all.tables, all.pointers, all.count, stream,
+                     &error) == SP_ECONFIG &&
+        check->complaints) {
+        pthread_mutex_lock(check->lock);
+        fprintf(check->complaints,
+                "%s:%u: warning: group %s cannot follow its database, and reads all rows instead: "
+                "%s\n",
+                check->config->file, first->line, first->group, error.text);
+        pthread_mutex_unlock(check->lock);
+    }
+    followed_free(&all);
+}
+
+static bool is_first_of_group(const struct config *config, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (strcmp(config->tables[i].group, config->tables[n].group) == 0)
+            return false;
+    return true;
+}
+
+static void check_feeds(struct source_check *check, struct connection *connection)
+{
+    const struct config *config = check->config;
+    for (unsigned i = 0; i < config->table_count; i++)
+        if (config->tables[i].source == check->source &&
+            config->tables[i].refresh.mode == CONFIG_REFRESH_FEED && is_first_of_group(config, i))
+            check_feed(check, connection, &config->tables[i]);
 }
 
 /* --- being canceled ------------------------------------------------------------------------- */
@@ -142,6 +229,8 @@ static void *check_source(void *argument)
     for (unsigned i = 0; i < check->config->table_count && !check->unreachable; i++)
         if (check->config->tables[i].source == check->source && !is_canceled(check))
             check_table(check, &check->connection, &check->config->tables[i]);
+    if (check->connection.class->feed && !check->unreachable && !is_canceled(check))
+        check_feeds(check, &check->connection);
     note_source(check, NULL);
     refresh_connection_close(&check->connection);
     return NULL;

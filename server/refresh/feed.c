@@ -334,7 +334,7 @@ static int drop_kept(struct group *group, struct failure *failure)
 }
 
 /* Reads all rows, and follows from where they are. */
-static int load(struct group *group, struct failure *failure)
+static int load(struct group *group, enum refresh_reload reason, struct failure *failure)
 {
     struct feed *feed = group->feed;
     const struct pass_plan plan = {.context = group, .begin = begin_load, .settled = settle};
@@ -345,6 +345,8 @@ static int load(struct group *group, struct failure *failure)
         return status;
     feed->reload = false;
     feed->barren++;
+    if (reason != REFRESH_RELOAD_NONE) /* else it was counted when it was decided */
+        feed_note_reload(group, reason);
     log_event(LOG_INFO, "refresh", "follows its database", LOG_STR("group", group->name),
               LOG_STR("follower", feed->row.follower));
     return feed->stage == FEED_RUNNING ? SP_OK : start(group, failure);
@@ -486,7 +488,7 @@ static bool find_position(struct group *group, enum refresh_reload *reason)
         return false;
     *reason = REFRESH_RELOAD_CHANGED;
     if (strcmp(row.stream, feed->stream) != 0)
-        log_warning("refresh",
+        log_limited(LOG_WARNING, "refresh", 3600,
                     "group %s: another database or set of rows than before: what the "
                     "former one keeps for follower %s has to be dropped there",
                     group->name, row.follower);
@@ -505,14 +507,13 @@ static int resume_or_load(struct group *group, bool *fresh, struct failure *fail
         if (status == SP_OK)
             status = start(group, failure);
         if (status == SP_OK)
-            log_event(LOG_INFO, "refresh", "goes on following its database",
-                      LOG_STR("group", group->name), LOG_STR("follower", feed->row.follower));
+            log_event(group->attempts ? LOG_DEBUG : LOG_INFO, "refresh",
+                      "goes on following its database", LOG_STR("group", group->name),
+                      LOG_STR("follower", feed->row.follower));
         return status;
     }
-    if (reason != REFRESH_RELOAD_NONE)
-        feed_note_reload(group, reason);
     *fresh = true;
-    return load(group, failure);
+    return load(group, reason, failure);
 }
 
 /* The group before this one may have counted already. */

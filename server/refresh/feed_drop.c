@@ -224,15 +224,15 @@ bool feed_drop_reap(struct refresh *refresh, bool stop)
     const struct config *config = refresh->config ? refresh->config->config : NULL;
     while (*link) {
         struct feed_leaver *leaver = *link;
-        bool ended = !leaver->started ? stop : atomic_load(&leaver->finished);
-        if (ended) {
+        bool unwanted = stop || is_wanted(config, leaver->follower);
+        if (leaver->started ? atomic_load(&leaver->finished) : unwanted) {
             if (leaver->started)
                 pthread_join(leaver->thread, NULL);
             *link = leaver->next;
             free_leaver(leaver);
             continue;
         }
-        if (stop || is_wanted(config, leaver->follower)) {
+        if (unwanted) {
             stop_leaver(leaver);
             all = false;
         }

@@ -127,6 +127,7 @@ static uint64_t print_schema(uint64_t print, const struct schema *schema)
 uint64_t feed_position_shape(const struct group *group)
 {
     uint64_t print = 14695981039346656037u;
+    print = print_text(print, group->source_config->publication);
     for (unsigned i = 0; i < group->table_count; i++) {
         const struct config_table *config = group->tables[i].config;
         print = print_text(print, config->name);

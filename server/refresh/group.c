@@ -55,6 +55,9 @@ static void table_init(struct group *group, struct group_table *table,
     snprintf(status->table, sizeof(status->table), "%s", config->name);
     snprintf(status->group, sizeof(status->group), "%s", config->group);
     snprintf(status->source, sizeof(status->source), "%s", config->source_name);
+    if (config->refresh.mode == CONFIG_REFRESH_FEED)
+        status->feed =
+            (struct refresh_feed_status){.state = REFRESH_FEED_STARTING, .lag_bytes = UINT64_MAX};
     group->notified |= config->refresh.mode == CONFIG_REFRESH_NOTIFIED;
     group->source_config = config->source;
     group->name = config->group;
@@ -472,8 +475,6 @@ static void close_connection(struct group *group)
         feed_disconnect(group);
     refresh_connection_close(&group->connection);
     group->connection_used = false;
-    for (unsigned i = 0; i < group->table_count; i++)
-        group->tables[i].settled = false;
 }
 
 int group_source_failure(struct failure *failure, const struct source_error *error)
@@ -671,6 +672,10 @@ static void wait_after(struct group *group)
     int status = wait_for_work(group, &failure);
     if (status == SP_OK || group_stopping(group) || group_held(group))
         return;
+    if (status == SP_ECANCELED) { /* by a hold that is over already */
+        close_connection(group);
+        return;
+    }
     if (failure.grave || failure.kind != REFRESH_FAILURE_SOURCE) {
         fail_after(group, &failure);
         return;

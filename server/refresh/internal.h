@@ -62,7 +62,7 @@ struct group_table {
     struct schema *schema; /* NULL: not described yet */
     struct watermark mark; /* as of the last commit */
     uint64_t full_at_ms;   /* CLOCK_MONOTONIC of the last full pass; 0: none */
-    bool settled;          /* the pond has what was last read over this connection */
+    bool current;          /* what was last read of it has been committed */
     uint64_t skips;        /* bad rows of the last pass */
     uint64_t named_at_ms;  /* when bad rows were last named in the log; 0: name them next time */
     bool confirmed;        /* group's lock */

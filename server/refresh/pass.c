@@ -10,8 +10,7 @@
  *
  * Whatever fails on the way aborts the transaction and leaves the pond as it was; the failure says
  * what and, where it has one, which table. A table is read as a whole, or only from its watermark
- * on if it has one and a full pass is not due, or not at all if the source knows that it is as it
- * was and the last pass has succeeded.
+ * on if it has one and a full pass is not due.
  *
  * Cost: one encoding and one lookup for each row read; memory for one batch.
  */
@@ -32,7 +31,7 @@ struct portion {
     struct store_table *stored;
     struct watermark mark;
     bool full;
-    bool kept; /* as it is: the database has nothing else */
+    bool unchanged; /* the database says so: not read */
     bool reshaped;
     uint64_t rows_before; /* of a table whose shape changes */
     uint64_t deleted;
@@ -153,15 +152,8 @@ static int describe_table(struct group *group, struct group_table *table, struct
     table->description = description;
     table->schema = schema;
     table->mark.set = false;
-    table->settled = false;
+    table->current = false;
     return SP_OK;
-}
-
-/* Readers may not have what was read last. */
-static void unsettle(struct group *group)
-{
-    for (unsigned i = 0; i < group->table_count; i++)
-        group->tables[i].settled = false;
 }
 
 int pass_describe(struct group *group, struct failure *failure)
@@ -195,15 +187,6 @@ static bool needs_full(const struct group *group, const struct group_table *tabl
     const struct config_refresh *refresh = &table->config->refresh;
     return group->force_full || !refresh->watermark || !table->mark.set || table->full_at_ms == 0 ||
            now_ms - table->full_at_ms >= refresh->full_every_ms;
-}
-
-static bool is_unchanged(const struct pass *pass, const struct group_table *table)
-{
-    const struct group *group = pass->group;
-    const struct source_class *class = group->connection.class;
-    return class->unchanged && table->settled && !group->force_full &&
-           pass->begun_ms - table->full_at_ms < table->config->refresh.full_every_ms &&
-           class->unchanged(group->connection.source, &table->source);
 }
 
 uint64_t pass_rows_in_pond(struct refresh *refresh, const char *name)
@@ -313,6 +296,26 @@ static int stream_portion(struct pass *pass, struct portion *portion)
     return SP_OK;
 }
 
+/* Whether a table need not be read: all that was read the last time has been committed, and the
+ * database says that it is the same. */
+static int ask_unchanged(struct pass *pass, struct portion *portion)
+{
+    struct group *group = pass->group;
+    struct group_table *table = portion->table;
+    const struct source_class *class = group->connection.class;
+    struct source_error error = {0};
+    bool changed = true;
+    if (!class->changed)
+        return SP_OK;
+    int status = class->changed(group->connection.source, &table->source, &changed, &error);
+    if (status != SP_OK)
+        return fail_source(pass->failure, table->config->name, &error);
+    bool due = group->force_full ||
+               pass->begun_ms - table->full_at_ms >= table->config->refresh.full_every_ms;
+    portion->unchanged = !changed && table->current && !due && !pass->plan->settled;
+    return SP_OK;
+}
+
 static int read_tables(struct pass *pass)
 {
     struct group *group = pass->group;
@@ -320,10 +323,11 @@ static int read_tables(struct pass *pass)
     for (unsigned i = 0; i < group->table_count && status == SP_OK; i++) {
         struct portion *portion = &pass->portions[i];
         portion->table = &group->tables[i];
-        portion->kept = is_unchanged(pass, portion->table);
-        if (portion->kept)
-            continue;
         portion->full = needs_full(group, portion->table, pass->begun_ms);
+        status = ask_unchanged(pass, portion);
+        if (status != SP_OK || portion->unchanged)
+            continue;
+        portion->table->current = false;
         status = begin_portion(pass, portion);
         if (status != SP_OK)
             break;
@@ -375,7 +379,7 @@ static int settle_tables(struct pass *pass)
     int status = SP_OK;
     for (unsigned i = 0; i < pass->group->table_count && status == SP_OK; i++) {
         struct portion *portion = &pass->portions[i];
-        if (portion->kept)
+        if (portion->unchanged)
             continue;
         if (portion->full)
             status = check_drop(pass, portion);
@@ -449,9 +453,7 @@ static void count_success(struct pass *pass, struct portion *portion, uint64_t r
     status->rows = rows;
     status->success_at_ms = clock_wall_ms();
     status->last_full = portion->full;
-    *(portion->kept   ? &status->kept_total
-      : portion->full ? &status->full_total
-                      : &status->incremental_total) += 1;
+    *(portion->full ? &status->full_total : &status->incremental_total) += 1;
     status->failures_in_a_row = 0;
     status->inserted_total += counts->inserted;
     status->updated_total += counts->updated;
@@ -498,11 +500,11 @@ static void succeed(struct pass *pass)
         struct group_table *table = portion->table;
         tell_readers(pass, table->config);
         uint64_t rows = pass_rows_in_pond(group->refresh, table->config->name);
-        if (portion->full)
+        table->current = true;
+        if (portion->full && !portion->unchanged)
             table->full_at_ms = pass->begun_ms;
-        if (!portion->kept)
+        if (!portion->unchanged)
             watermark_copy(&table->mark, &portion->mark);
-        table->settled = true;
         log_success(pass, portion, rows);
         pthread_mutex_lock(&group->lock);
         count_success(pass, portion, rows);
@@ -570,8 +572,6 @@ int pass_run(struct group *group, const struct pass_plan *plan, struct failure *
     count_all_reading(&pass);
     if (status == SP_OK)
         succeed(&pass);
-    else
-        unsettle(group);
     if (pass.txn)
         store_abort(pass.txn);
 free_portions:

@@ -228,8 +228,8 @@ static void hand_over(struct refresh *refresh, const struct group *group)
         memcpy(status->group, named.group, sizeof(status->group));
         memcpy(status->source, named.source, sizeof(status->source));
         status->phase = REFRESH_WAITING;
-        if (!owner->feed)
-            status->feed = (struct refresh_feed_status){0};
+        if (!owner->feed || status->feed.state == REFRESH_FEED_NONE)
+            status->feed = named.feed;
     }
 }
 

@@ -181,7 +181,7 @@ struct refresh_status {
     int64_t success_at_ms; /* wall clock of the last success; 0: none by this daemon */
     uint32_t duration_ms;  /* of the last success */
     bool last_full;        /* the last success was a full pass */
-    uint64_t full_total, incremental_total, kept_total; /* successes; kept: needed no reading */
+    uint64_t full_total, incremental_total; /* successes */
     uint64_t failures_total[REFRESH_FAILURE_COUNT];
     uint64_t failures_in_a_row;
     uint64_t read_total; /* rows */
@@ -198,11 +198,6 @@ struct refresh_status {
     uint64_t missing_rows; /* held by max_drop: how many of `rows` the database no longer has */
     char error[SOURCE_ERROR_BYTES]; /* why it fails; "" if it does not */
 };
-
-static inline uint64_t refresh_successes(const struct refresh_status *status)
-{
-    return status->full_total + status->incremental_total + status->kept_total;
-}
 
 /* SP_OK: the refresh of that ticket has ended, and *out says how. SP_EBUSY: not yet; SP_ENOTABLE:
  * it never will, since the table is configured otherwise now. Any thread. */

@@ -13,12 +13,14 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "alloc/clock.h"
 #include "server/source/mariadb.h"
 
 static void maria_close(struct source *source)
 {
+    maria_feed_close(source);
     maria_disconnect(source);
     waker_close(&source->waker);
     free(source);
@@ -31,6 +33,8 @@ static int maria_open(const struct source_options *options, struct source **out,
     if (!source)
         return source_no_memory(error);
     source->options = options;
+    source->wake = &source->waker;
+    atomic_init(&source->feed_fd, -1);
     int status = waker_open(&source->waker);
     if (status != SP_OK) {
         source_fail(error, status, true, "source %s: eventfd: %s", options->name, strerror(errno));
@@ -61,8 +65,12 @@ static int maria_begin(struct source *source, struct source_error *error)
 
 static int maria_end(struct source *source, struct source_error *error)
 {
-    const int status = maria_call_begin(source, error);
-    return status == SP_OK ? maria_query(source, NULL, "COMMIT", NULL, error) : status;
+    int status = maria_call_begin(source, error);
+    if (status == SP_OK)
+        status = maria_query(source, NULL, "COMMIT", NULL, error);
+    if (status == SP_OK)
+        maria_feed_release(source);
+    return status;
 }
 
 /* --- being idle ----------------------------------------------------------------------------- */
@@ -87,11 +95,11 @@ static int maria_wait_idle(struct source *source, uint32_t timeout_ms, bool *cha
         return maria_call_begin(source, error);
     for (;;) {
         const int left = waker_left_ms(deadline);
-        if (waker_take(&source->waker))
+        if (waker_take(source->wake))
             return source_fail(error, SP_ECANCELED, true, "canceled");
         if (left == 0)
             return SP_OK;
-        if (waker_poll(&source->waker, mysql_get_socket(source->conn), POLLIN, left)) {
+        if (waker_poll(source->wake, mysql_get_socket(source->conn), POLLIN, left)) {
             source->broken = true;
             return source_fail(error, SP_ESOURCE, true,
                                "source %s: the connection was lost: the server closed it",
@@ -109,6 +117,9 @@ static int maria_check(struct source *source, struct source_error *error)
 static void maria_ask_cancel(struct source *source)
 {
     waker_ask(&source->waker);
+    const int fd = atomic_load_explicit(&source->feed_fd, memory_order_acquire);
+    if (fd >= 0) /* libmariadb can only block while it reads an event of the log */
+        shutdown(fd, SHUT_RDWR);
 }
 
 /* The same under two names. */
@@ -117,7 +128,7 @@ static void maria_ask_cancel(struct source *source)
         .type = (name), .features = SOURCE_CAN_WATERMARK, .open = maria_open,                      \
         .describe = maria_describe, .begin = maria_begin, .stream = maria_stream,                  \
         .end = maria_end, .listen = maria_listen, .wait = maria_wait_idle, .check = maria_check,   \
-        .cancel = maria_ask_cancel, .close = maria_close,                                          \
+        .cancel = maria_ask_cancel, .close = maria_close, .feed = &maria_feed_class,               \
     }
 
 const struct source_class source_mariadb = MARIADB_CLASS("mariadb");

@@ -8,6 +8,7 @@
 #include <mysql.h>
 
 #include "server/source/source_internal.h"
+#include "sidepond/source_feed.h"
 
 /* --- mariadb_uri.c: where the server is ------------------------------------------------------- */
 
@@ -20,7 +21,7 @@ struct maria_uri {
     const char *ssl_ca, *ssl_capath, *ssl_cert, *ssl_key, *ssl_cipher, *ssl_crl;
     unsigned port;      /* 0: not given */
     bool tls;           /* nothing is sent without TLS */
-    bool verify_server; /* the certificate must be signed by the CA and be for this host */
+    bool verify_server; /* the certificate must be for this host, too */
 };
 
 /* Takes a URI apart. SP_ECONFIG with a text that quotes nothing of it; to be freed also then. */
@@ -37,8 +38,11 @@ struct source {
     struct maria_uri uri;
     MYSQL *conn;
     struct waker waker;
-    uint64_t deadline_ms; /* of the running call; 0: none */
-    enum maria_cut cut;   /* why the library is told that it waits in vain */
+    struct waker *wake; /* its own, or that of the source which a second connection belongs to */
+    struct maria_feed *feed; /* mariadb_feed.c; NULL until it is asked for */
+    atomic_int feed_fd;      /* cancel() shuts it down; -1: the log is not being read */
+    uint64_t deadline_ms;    /* of the running call; 0: none */
+    enum maria_cut cut;      /* why the library is told that it waits in vain */
     bool connected;
     bool running; /* the server may be at work for us */
     bool broken;  /* a call was left in the middle: the connection cannot be used again */
@@ -126,6 +130,9 @@ void maria_select_free(struct maria_select *select);
 int maria_describe(struct source *source, const struct source_table *table,
                    struct source_description *out, struct source_error *error);
 
+/* database.table or table, without its quotes; the database is empty where it is not given. */
+void maria_split_relation(const char *relation, struct sql_text *database, struct sql_text *table);
+
 /* A string in quotes, as this session reads it. */
 void maria_put_string(struct source *source, struct sql_text *sql, const char *text, size_t bytes);
 
@@ -134,5 +141,13 @@ void maria_put_string(struct source *source, struct sql_text *sql, const char *t
 int maria_stream(struct source *source, const struct source_table *table,
                  const struct source_description *description, const struct sp_value *since,
                  const struct source_sink *sink, struct source_error *error);
+
+/* --- mariadb_feed.c --------------------------------------------------------------------------- */
+
+extern const struct source_feed_class maria_feed_class;
+
+/* The snapshot is over: what the feed holds back goes on. */
+void maria_feed_release(struct source *source);
+void maria_feed_close(struct source *source);
 
 #endif

@@ -155,6 +155,7 @@ static void kill_statement(const struct source *source)
     struct source_error ignored;
     struct source_options options = *source->options;
     struct source killer = {.options = &options, .deadline_ms = clock_ms() + KILL_MS};
+    killer.wake = &killer.waker;
     if (waker_open(&killer.waker) != SP_OK)
         return;
     snprintf(sql, sizeof(sql), "KILL %lu", mysql_thread_id(source->conn));

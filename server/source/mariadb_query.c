@@ -119,7 +119,7 @@ int maria_call_begin(struct source *source, struct source_error *error)
     if (source->broken)
         return source_fail(error, SP_ESOURCE, true, "source %s: the connection was lost before",
                            source->options->name);
-    if (!waker_take(&source->waker))
+    if (!waker_take(source->wake))
         return SP_OK;
     source->cut = CUT_CANCELED;
     return cut_off(source, error);
@@ -132,11 +132,11 @@ int maria_wait(struct source *source, int wanted)
                        (wanted & MYSQL_WAIT_EXCEPT ? POLLPRI : 0);
     while (source->cut == CUT_NOT) {
         const int left = waker_left_ms(source->deadline_ms);
-        if (waker_take(&source->waker))
+        if (waker_take(source->wake))
             source->cut = CUT_CANCELED;
         else if (left == 0)
             source->cut = CUT_OUT_OF_TIME;
-        else if (waker_poll(&source->waker, mysql_get_socket(source->conn), (short)events, left))
+        else if (waker_poll(source->wake, mysql_get_socket(source->conn), (short)events, left))
             return wanted & ~MYSQL_WAIT_TIMEOUT;
     }
     return MYSQL_WAIT_TIMEOUT;

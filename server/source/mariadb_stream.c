@@ -61,7 +61,7 @@ static int give_row(struct reading *r, const MYSQL_ROW row)
 static MYSQL_ROW next_row(struct reading *r)
 {
     MYSQL_ROW row = NULL;
-    if (waker_take(&r->source->waker)) {
+    if (waker_take(r->source->wake)) {
         r->source->cut = CUT_CANCELED;
         return NULL;
     }

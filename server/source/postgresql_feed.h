@@ -13,8 +13,8 @@
 #ifndef SIDEPOND_SOURCE_POSTGRESQL_FEED_H
 #define SIDEPOND_SOURCE_POSTGRESQL_FEED_H
 
-#include "sidepond/source_feed.h"
 #include "server/source/postgresql.h"
+#include "sidepond/source_feed.h"
 
 #define PG_FIELDS_MAX     1664 /* columns of a row: PostgreSQL's own limit */
 #define PG_NAME_BYTES     256  /* of a name with its end, whatever the server is built with */

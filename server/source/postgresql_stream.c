@@ -4,6 +4,12 @@
  *
  * libpq hands each message out in a buffer of its own; postgresql_copy.c decodes it. Costs: near
  * that of reading the messages alone; memory: one row and libpq's buffer.
+ *
+ * A snapshot does not protect from everything: TRUNCATE, and what writes a table anew, empties it
+ * for older snapshots too. From its description on the table is locked against that, so what was
+ * done before is looked for then: the catalog as the snapshot has it names another file than the
+ * table has now. Such a reading fails, and another one is right. Limits: what a view or a query
+ * reads is not looked at.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,6 +118,39 @@ static int put_since(struct reading *r, struct pg_select *select, const struct s
     return SP_OK;
 }
 
+/* --- what a snapshot does not see ------------------------------------------------------------- */
+
+#define REWRITTEN_SQL                                                                              \
+    "WITH RECURSIVE tree (oid) AS (SELECT $1::regclass::oid UNION SELECT i.inhrelid FROM tree t"   \
+    " JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid)"                                       \
+    " SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = $1::regclass::oid)"       \
+    " OR EXISTS (SELECT FROM tree t JOIN pg_catalog.pg_class c ON c.oid = t.oid"                   \
+    " WHERE c.relkind = 'r' AND c.relfilenode <> 0"                                                \
+    " AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid))"                  \
+    " OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = $1::regclass::oid"                \
+    " AND c.relkind = 'p' AND (SELECT count(*) FROM tree)"                                         \
+    " <> (SELECT count(*) FROM pg_catalog.pg_partition_tree($1::regclass)))"
+
+static int check_not_rewritten(struct source *source, const struct source_table *table,
+                               struct source_error *error)
+{
+    struct sql_text name = {0};
+    PGresult *result = NULL;
+    pg_put_relation(&name, table->relation);
+    const char *params[] = {name.text};
+    int status = sql_failed(&name)
+                     ? source_no_memory(error)
+                     : pg_query(source, table, REWRITTEN_SQL, params, 1, &result, error);
+    if (status == SP_OK && PQgetvalue(result, 0, 0)[0] == 't')
+        status = source_fail(error, SP_ESOURCE, true,
+                             "table %s: it was truncated or written anew while its group was read;"
+                             " it is read again",
+                             table->name);
+    PQclear(result);
+    sql_free(&name);
+    return status;
+}
+
 /* --- the whole ------------------------------------------------------------------------------ */
 
 static int start_copy(struct reading *r, const struct pg_select *select, struct source_error *error)
@@ -142,6 +181,8 @@ int pg_stream(struct source *source, const struct source_table *table,
         status = pg_select_make(source, table, &select, error);
     if (status == SP_OK)
         status = source_description_compare(table, description, &select.description, error);
+    if (status == SP_OK && table->relation && !since)
+        status = check_not_rewritten(source, table, error);
     if (status == SP_OK && since)
         status = put_since(&r, &select, since, error);
     if (status == SP_OK && pg_copy_open(&r.copy, description, select.types, sink) != SP_OK)

@@ -166,7 +166,7 @@ static int read_encoding(struct source *source, struct source_error *error)
 
 static void close_file(struct source *source)
 {
-    sqlite_pages_forget(source);
+    sqlite_changes_forget(source);
     sqlite3_finalize(source->version_stmt);
     source->version_stmt = NULL;
     sqlite3_close(source->db);
@@ -194,6 +194,8 @@ static int open_file(struct source *source, struct source_error *error)
         rc = sqlite_version_read(source, &source->version);
         status = rc == SQLITE_OK ? SP_OK : sqlite_failed(source, NULL, rc, error);
     }
+    if (status == SP_OK)
+        sqlite_changes_open(source);
     return status;
 }
 
@@ -268,11 +270,11 @@ static int sqlite_begin(struct source *source, struct source_error *error)
     int status = sqlite_follow_file(source, error);
     if (status != SP_OK)
         return status;
-    sqlite_pages_before(source);
+    sqlite_changes_before(source);
     status = sqlite_run(source, "BEGIN; SELECT 1 FROM sqlite_master", error);
     if (status != SP_OK)
         return status;
-    sqlite_pages_begin(source);
+    sqlite_changes_after(source);
     const int rc = sqlite_version_read(source, &source->version);
     return rc == SQLITE_OK ? SP_OK : sqlite_failed(source, NULL, rc, error);
 }
@@ -462,8 +464,8 @@ static int sqlite_stream(struct source *source, const struct source_table *table
         status = reading_start(&r, &select, since, error);
     if (status == SP_OK)
         status = read_rows(&r, error);
-    if (status == SP_OK && !since)
-        sqlite_pages_read(source, table);
+    if (status == SP_OK)
+        sqlite_changes_note(source, table);
     sqlite3_finalize(r.stmt);
     free(r.values);
     free(r.scratch);
@@ -477,11 +479,11 @@ const struct source_class source_sqlite = {
     .open = sqlite_open,
     .describe = sqlite_describe,
     .begin = sqlite_begin,
-    .unchanged = sqlite_unchanged,
     .stream = sqlite_stream,
     .end = sqlite_end,
     .listen = sqlite_listen,
     .wait = sqlite_wait,
+    .changed = sqlite_changed,
     .cancel = sqlite_cancel,
     .close = sqlite_close,
 };

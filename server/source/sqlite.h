@@ -11,22 +11,20 @@
 
 #include "server/source/source_internal.h"
 
-/* How much of the -wal file was committed at some moment. */
-struct sqlite_wal_place {
-    bool known; /* there is such a file */
-    uint32_t page_bytes;
-    uint32_t salts[2]; /* others when the file is begun anew */
-    uint64_t frames;
-};
+struct sqlite_map;
 
-/* What sqlite_pages.c knows of the tables that were read. */
-struct sqlite_pages {
-    bool watching;                     /* someone waits for changes */
-    bool wal;                          /* the file is in WAL mode */
-    struct sqlite_wal_place place;     /* before the last snapshot */
-    struct sqlite_wal_place next;      /* before the one that begins */
-    int64_t schema_version;            /* of the last snapshot; -1: there was none */
-    struct sqlite_table_pages *tables; /* a list */
+/* What sqlite_changed.c knows. */
+struct sqlite_changes {
+    struct sqlite_map *maps;
+    bool wal; /* the file is in WAL mode */
+    uint64_t begins;
+    bool known, next_known; /* `from` and `next_from` are set */
+    unsigned char from[48]; /* the wal-index before the last begin */
+    unsigned char next_from[48];
+    int64_t schema;
+    bool told; /* `pages` holds all that changed between the last begin and the one before */
+    uint32_t *pages;
+    size_t count;
 };
 
 struct source {
@@ -42,7 +40,7 @@ struct source {
     sqlite3_stmt *version_stmt; /* PRAGMA data_version */
     int64_t version;            /* what it said at the last begin, or change told */
     int inotify_fd;             /* on the file's directory; -1: there is none */
-    struct sqlite_pages pages;
+    struct sqlite_changes changes;
 };
 
 /* A SELECT over the table, and what its columns are. */
@@ -92,13 +90,15 @@ int sqlite_listen(struct source *source, const struct source_table *tables, unsi
 int sqlite_wait(struct source *source, uint32_t timeout_ms, bool *changed,
                 struct source_error *error);
 
-/* sqlite_pages.c: what has not changed. Before BEGIN, after the snapshot's first read, after all
- * rows of a table have been read in it; and when another file is opened. */
-void sqlite_pages_before(struct source *source);
-void sqlite_pages_begin(struct source *source);
-void sqlite_pages_read(struct source *source, const struct source_table *table);
-void sqlite_pages_forget(struct source *source);
-bool sqlite_unchanged(struct source *source, const struct source_table *table);
+/* sqlite_changed.c: the file is open; right before and right after a transaction begins; a table
+ * has been read in it; whether one changed since then; nothing is known any more. */
+void sqlite_changes_open(struct source *source);
+void sqlite_changes_before(struct source *source);
+void sqlite_changes_after(struct source *source);
+void sqlite_changes_note(struct source *source, const struct source_table *table);
+int sqlite_changed(struct source *source, const struct source_table *table, bool *changed,
+                   struct source_error *error);
+void sqlite_changes_forget(struct source *source);
 
 /* Outside a transaction, opens the file anew if it was replaced, or if opening failed before. */
 int sqlite_follow_file(struct source *source, struct source_error *error);

@@ -80,7 +80,6 @@ int sqlite_listen(struct source *source, const struct source_table *tables, unsi
     (void)tables;
     (void)count;
     (void)error;
-    source->pages.watching = true;
     if (source->inotify_fd < 0)
         watch_directory(source); /* without it, wait asks more often */
     return SP_OK;

@@ -38,6 +38,7 @@ struct crash {
     char directory[256];
     struct kit_random random;
     struct shared *shared;
+    struct script_state state; /* of the database, while the script is written */
     struct sp_pond *pond;
     unsigned position; /* the last seen */
     unsigned lives, deaths, looks;
@@ -47,22 +48,43 @@ struct crash {
 /* --- the database ------------------------------------------------------------------------------
  */
 
-static void write_change(struct crash *crash, unsigned n)
+/* An id of which there is a row, or none; 0: not found soon. */
+static int64_t find_id(struct crash *crash, unsigned table, bool there)
+{
+    for (unsigned i = 0; i < 8; i++) {
+        int64_t id = 1 + (int64_t)kit_below(&crash->random, IDS);
+        if (crash->state.rows[table][id].there == there)
+            return id;
+    }
+    return 0;
+}
+
+/* What a database would do: it moves and touches only what is there. */
+static void write_change(struct crash *crash, int64_t stamp)
 {
     unsigned table = (unsigned)kit_below(&crash->random, TABLES);
     int64_t id = 1 + (int64_t)kit_below(&crash->random, IDS);
-    unsigned what = (unsigned)kit_below(&crash->random, 16);
-    if (what < 3)
+    int64_t name = (int64_t)kit_below(&crash->random, 100000);
+    int64_t there = find_id(crash, table, true), free = find_id(crash, table, false);
+    unsigned what = (unsigned)kit_below(&crash->random, 1000);
+    if (what < 150)
         script_remove(table, id);
-    else if (what == 3)
+    else if (what < 200)
         script_add(SCRIPT_BAD, table, id);
+    else if (what < 203)
+        script_truncate(table);
+    else if (what < 350 && there && free)
+        script_move(table, there, free, name, stamp);
+    else if (what < 500 && there)
+        script_touch(table, there, stamp);
     else
-        script_put(table, id, (int64_t)kit_below(&crash->random, 100000), n);
+        script_put(table, id, name, stamp);
+    script_replay(&script.changes[script.count - 1], &crash->state);
 }
 
 static void write_script(struct crash *crash)
 {
-    for (unsigned t = 0; script.count < SCRIPT_CHANGES - 20; t++) {
+    for (int64_t t = 0; script.count < SCRIPT_CHANGES - 20; t++) {
         for (unsigned i = 1 + (unsigned)kit_below(&crash->random, 9); i > 0; i--)
             write_change(crash, t);
         script_write_commit();

@@ -57,9 +57,10 @@ class PostgresqlSession:
     def close(self):
         if self.process is not None:
             self.process.kill()
-            self.process.wait()
-            self.process.stdin.close()
-            self.process.stdout.close()
+            try:
+                self.process.communicate()
+            except BrokenPipeError:
+                pass
         self.process = None
 
 

@@ -241,6 +241,47 @@ static void test_snapshot(void **state)
     expect_rows(f, &b, "2\n");
 }
 
+/* What no snapshot protects from: a table that is emptied, or written anew, or gets a part. */
+static void expect_rewritten(struct fixture *f, const char *statement)
+{
+    const struct source_table first = {.name = "a", .relation = "a"};
+    const struct source_table second = {.name = "b", .relation = "b"};
+    const struct source_table *const tables[] = {&first, &second};
+    const struct source_sink sink = source_record_sink(&f->record);
+    struct source_description descriptions[2];
+    open_source(f);
+    for (int i = 0; i < 2; i++) /* which locks a table, too, if it is done within the snapshot */
+        must(f, f->class->describe(f->source, tables[i], &descriptions[i], &f->error));
+    must(f, f->class->begin(f->source, &f->error));
+    for (int i = 0; i < 2; i++) {
+        const int status =
+            f->class->stream(f->source, tables[i], &descriptions[i], NULL, &sink, &f->error);
+        source_description_free(&descriptions[i]);
+        assert_int_equal(status, i == 0 ? SP_OK : SP_ESOURCE);
+        if (i == 0)
+            sql(f, statement);
+    }
+    assert_true(f->error.transient);
+    assert_string_equal(f->error.text, "table b: it was truncated or written anew while its group"
+                                       " was read; it is read again");
+    close_source(f);
+    expect_rows(f, &first, "1\n");
+}
+
+static void test_rewritten(void **state)
+{
+    struct fixture *f = *state;
+    sql(f, "CREATE TABLE a (id int); INSERT INTO a VALUES (1); CREATE TABLE b (id int, n int)");
+    expect_rewritten(f, "TRUNCATE b");
+    expect_rewritten(f, "ALTER TABLE b ALTER n TYPE int USING n + 1");
+    expect_rewritten(f, "DROP TABLE b; CREATE TABLE b (id int, n int)");
+    sql(f, "DROP TABLE b; CREATE TABLE b (id int, n int) PARTITION BY RANGE (id);"
+           "CREATE TABLE b1 PARTITION OF b FOR VALUES FROM (0) TO (5);"
+           "CREATE TABLE b2 (id int, n int); INSERT INTO b2 VALUES (7, 7)");
+    expect_rewritten(f, "TRUNCATE b1");
+    expect_rewritten(f, "ALTER TABLE b ATTACH PARTITION b2 FOR VALUES FROM (5) TO (10)");
+}
+
 static void test_schema_change(void **state)
 {
     struct fixture *f = *state;
@@ -588,6 +629,7 @@ int main(void)
         PG_TEST(test_connect_hangs),
         PG_TEST(test_cancel_connecting),
         PG_TEST(test_snapshot),
+        PG_TEST(test_rewritten),
         PG_TEST(test_schema_change),
         PG_TEST(test_watermark),
         PG_TEST(test_watermark_collation),

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * feed_fixture.h - what the tests of change feeds share, on top of refresh_fixture.h: tables of
- * mode feed, filled and looked at. To be included after cmocka.h, by tests only.
+ * mode feed, filled and looked at.
  */
 #ifndef SIDEPOND_TESTS_FEED_FIXTURE_H
 #define SIDEPOND_TESTS_FEED_FIXTURE_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "feed_script.h"
 #include "refresh_fixture.h"
@@ -18,6 +24,16 @@ enum { USERS_T, ORDERS_T, ITEMS_T };
     "  - {name: " name ", source: db, key: [id], refresh: {mode: feed, every: 20ms}, " rest "}\n"
 #define ALONE FEED("users", "max_row: 4KiB")
 #define BOTH  FEED("users", "group: g") FEED("orders", "group: g")
+
+/* A field of the script, while a refresh runs. */
+#undef SEEN
+#define SEEN(field)                                                                                \
+    (__extension__({                                                                               \
+        script_lock();                                                                             \
+        __typeof__(field) seen_value = (field);                                                    \
+        script_unlock();                                                                           \
+        seen_value;                                                                                \
+    }))
 
 #undef TEST
 #define TEST(name) cmocka_unit_test_setup_teardown(name, feed_setup, fixture_teardown)

@@ -102,7 +102,7 @@ void script_commit(void)
 /* --- the state ----------------------------------------------------------------------------------
  */
 
-static void replay(const struct script_change *change, struct script_state *state)
+void script_replay(const struct script_change *change, struct script_state *state)
 {
     struct script_row *rows = state->rows[change->table];
     struct script_row *row = &rows[change->id];
@@ -131,8 +131,10 @@ static void replay(const struct script_change *change, struct script_state *stat
 void script_state(unsigned position, struct script_state *out)
 {
     memset(out, 0, sizeof(*out));
+    if (position > atomic_load(script.end)) /* which was raised after they were written down */
+        abort();
     for (unsigned i = 0; i < position; i++)
-        replay(&script.changes[i], out);
+        script_replay(&script.changes[i], out);
 }
 
 static struct sp_value name_value(const struct script_row *row, char *text, size_t cap)
@@ -363,7 +365,11 @@ static bool tell(struct source *source, const struct source_feed_sink *sink, enu
 {
     char position[32];
     snprintf(position, sizeof(position), "%u", source->boundary);
-    return sink->reached(sink->context, mark, position, now_us());
+    script_lock();
+    int64_t behind = mark == FEED_TRANSACTION ? script.behind_us : 0;
+    bool silent = mark == FEED_IDLE && script.silent;
+    script_unlock();
+    return silent || sink->reached(sink->context, mark, position, now_us() - behind);
 }
 
 /* With the lock: how far delivery may go. */

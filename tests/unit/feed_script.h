@@ -16,8 +16,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "sidepond/source_feed.h"
 #include "sidepond/sidepond.h"
+#include "sidepond/source_feed.h"
 
 enum { SCRIPT_TABLES = 3, SCRIPT_IDS = 256, SCRIPT_CHANGES = 65536, SCRIPT_NAMES = 16 };
 
@@ -57,12 +57,14 @@ struct script {
     unsigned count;        /* written down */
     _Atomic unsigned *end; /* committed: the database's state */
     _Atomic unsigned own_end;
-    unsigned hold;    /* the feed delivers nothing from this change on; 0: all */
-    unsigned floor;   /* positions below are lost */
-    unsigned burst;   /* changes that one next() delivers; 0: all */
-    bool inexact;     /* snapshots are */
-    bool extra;       /* the tables have a column more */
-    bool always_lost; /* start never succeeds */
+    unsigned hold;     /* the feed delivers nothing from this change on; 0: all */
+    unsigned floor;    /* positions below are lost */
+    unsigned burst;    /* changes that one next() delivers; 0: all */
+    bool inexact;      /* snapshots are */
+    bool extra;        /* the tables have a column more */
+    bool silent;       /* the feed says nothing when there is nothing */
+    int64_t behind_us; /* how old transactions are when they come */
+    bool always_lost;  /* start never succeeds */
     bool refuse_open;
     bool next_fails; /* the next next() loses the connection */
     bool drop_fails;
@@ -92,6 +94,8 @@ struct script_change *script_add(enum script_kind kind, unsigned table, int64_t 
 void script_commit(void);       /* a transaction ends, and the database has it */
 void script_write_commit(void); /* the same, but the database has it when `end` is raised */
 
+/* Does one change. */
+void script_replay(const struct script_change *change, struct script_state *state);
 /* The tables after so many changes. */
 void script_state(unsigned position, struct script_state *out);
 /* Whether the pond's tables, read in one snapshot with the position, are what they were at it; if

@@ -117,16 +117,6 @@ static int fake_begin(struct source *source, struct source_error *error)
     return fail ? source_fail(error, SP_ESOURCE, true, "the connection is lost") : SP_OK;
 }
 
-static bool fake_unchanged(struct source *source, const struct source_table *wanted)
-{
-    (void)source;
-    fake_lock();
-    const struct fake_table *table = find(wanted->relation);
-    bool unchanged = table && table->unchanged;
-    fake_unlock();
-    return unchanged;
-}
-
 static int deliver(const struct fake_row *row, bool extra, const struct source_sink *sink)
 {
     static char text[1 << 20];
@@ -259,6 +249,18 @@ static int fake_check(struct source *source, struct source_error *error)
     return fails ? source_fail(error, SP_ESOURCE, true, "the server is gone") : SP_OK;
 }
 
+static int fake_changed(struct source *source, const struct source_table *table, bool *changed,
+                        struct source_error *error)
+{
+    (void)source;
+    (void)error;
+    fake_lock();
+    const struct fake_table *found = find(table->relation);
+    *changed = !found || !found->unchanged;
+    fake_unlock();
+    return SP_OK;
+}
+
 static void fake_cancel(struct source *source)
 {
     fake_lock();
@@ -282,11 +284,11 @@ const struct source_class *fake_find(const char *type)
         .open = fake_open,
         .describe = fake_describe,
         .begin = fake_begin,
-        .unchanged = fake_unchanged,
         .stream = fake_stream,
         .end = fake_end,
         .listen = fake_listen,
         .wait = fake_wait,
+        .changed = fake_changed,
         .check = fake_check,
         .cancel = fake_cancel,
         .close = fake_close,

@@ -30,10 +30,10 @@ struct fake_table {
     bool extra;         /* has a column more */
     bool odd_type;      /* the name's type is unknown: arrives as text */
     bool gone;          /* describe says SP_ECONFIG */
+    bool unchanged;     /* the source says so */
     bool stream_stale;  /* the next stream says that the columns have changed */
     bool stream_fails;  /* every stream breaks after the first row */
     bool stream_hangs;  /* streams wait until canceled */
-    bool unchanged;     /* what the source says */
     bool last_was_full; /* the last stream had no `since` */
     int64_t last_since;
     unsigned streams;

@@ -57,10 +57,10 @@ static void test_goes_on_after_a_restart(void **state)
     fixture_restart(f);
     script_remove(USERS_T, 2);
     script_commit();
-    unsigned streams = script.streams;
+    unsigned streams = SEEN(script.streams);
     fixture_start(f, ALONE);
     AWAIT_END(f, 1);
-    assert_int_equal(script.streams, streams);
+    assert_int_equal(SEEN(script.streams), streams);
     assert_int_equal(rows_of(f, "users"), 49);
     AWAIT(f, status_of(f, "users").state == SP_TABLE_FRESH);
     assert_int_equal(passes(f, "users"), 0);
@@ -224,6 +224,58 @@ static void test_connects_again(void **state)
     assert_int_equal(status_of(f, "users").failures_total[REFRESH_FAILURE_SOURCE], 0);
 }
 
+/* --- age -------------------------------------------------------------------------------------- */
+
+static struct sp_table_info info_of(struct fixture *f)
+{
+    struct sp_table_info info = SP_TABLE_INFO_INIT;
+    assert_int_equal(sp_table_info(table_of(f, "users"), &info), SP_OK);
+    return info;
+}
+
+/* A quiet database keeps its tables fresh by saying so, and a silent one does not. */
+static void test_quiet_is_fresh(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, FEED("users", "max_stale: 400ms, on_stale: fail"));
+    AWAIT(f, follows(f, "users"));
+    for (unsigned i = 0; i < 60; i++) {
+        pause_ms(10);
+        assert_false(info_of(f).stale);
+    }
+    script_lock();
+    script.silent = true;
+    script_unlock();
+    AWAIT(f, info_of(f).stale);
+    script_put(USERS_T, 1, 1, 1);
+    script_commit();
+    AWAIT(f, !info_of(f).stale);
+    assert_int_equal(failures(f, "users"), 0);
+}
+
+/* Rows are as old as the database says, by a clock of which the difference is known. */
+static void test_age_is_the_databases(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users"));
+    AWAIT(f, status_of(f, "users").feed.at_ms > 0);
+    pause_ms(150); /* until it has been told that nothing is missing */
+    script_lock();
+    script.silent = true;
+    script.behind_us = 30000000;
+    script_unlock();
+    pause_ms(20);
+    script_put(USERS_T, 1, 77, 1);
+    script_commit();
+    AWAIT(f, feed_of(f, "users").delay_ms >= 29000);
+    assert_true(feed_of(f, "users").delay_ms < 31000);
+    AWAIT(f, info_of(f).age_ms >= 29000);
+    assert_true(info_of(f).age_ms < 60000);
+}
+
 /* --- operators -------------------------------------------------------------------------------- */
 
 static void test_hold_and_refresh(void **state)
@@ -379,6 +431,8 @@ int main(void)
         TEST(test_bad_rows),
         TEST(test_large_rows_go),
         TEST(test_connects_again),
+        TEST(test_quiet_is_fresh),
+        TEST(test_age_is_the_databases),
         TEST(test_hold_and_refresh),
         TEST(test_drift_is_mended),
         TEST(test_drift_is_mended_inexactly),

@@ -185,6 +185,27 @@ static void test_bad_row_fails(void **state)
     assert_int_equal(reloads(f, REFRESH_RELOAD_DATA), 1);
 }
 
+/* A transaction that does not fit leaves everything as it was, and is tried again. */
+static void test_does_not_fit(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, BOTH);
+    AWAIT(f, follows(f, "users"));
+    AWAIT_END(f, 2);
+    unsigned before = position_of(f, 2);
+    for (unsigned i = 0; i < 400; i++) {
+        script_put(i % 2, 1 + i / 2, i, i);
+        script.changes[script.count - 1].name_bytes = 8000 + i % 100;
+    }
+    script_commit();
+    AWAIT(f, status_of(f, "users").failures_total[REFRESH_FAILURE_SPACE] > 1);
+    assert_int_equal(position_of(f, 2), before);
+    assert_int_equal(status_of(f, "users").state, SP_TABLE_FAILING);
+    assert_non_null(strstr(status_of(f, "users").error, "memory:"));
+    assert_int_equal(SEEN(script.snapshots), 1);
+}
+
 /* --- too much would go ------------------------------------------------------------------------ */
 
 static void test_max_drop_is_confirmed(void **state)
@@ -281,6 +302,33 @@ static void test_falls_back_and_comes_back(void **state)
     assert_int_equal(SEEN(script.snapshots), 2);
 }
 
+/* `sidepondd --check --connect` says it before anything is served, and that it is no fault. */
+static void test_check_says_so(void **state)
+{
+    struct fixture *f = *state;
+    struct refresh_check found;
+    char *said = NULL;
+    size_t size;
+    struct config *config = fixture_load(f, BOTH);
+    snprintf(script.refuse, sizeof(script.refuse), "wal_level is replica");
+    FILE *out = open_memstream(&said, &size);
+    assert_int_equal(refresh_check(config, script_find, out, NULL, &found), SP_OK);
+    fclose(out);
+    assert_string_equal(said, "test.yaml:6: warning: group g cannot follow its database, and reads "
+                              "all rows instead: wal_level is replica\n");
+    assert_int_equal(found.wrong, 0);
+    free(said);
+    fake_add("users", 1);
+    fake_add("orders", 1);
+    out = open_memstream(&said, &size);
+    assert_int_equal(refresh_check(config, fake_find, out, NULL, &found), SP_OK);
+    fclose(out);
+    assert_non_null(strstr(said, "cannot tell its changes one by one"));
+    assert_int_equal(found.wrong, 2);
+    free(said);
+    config_free(config);
+}
+
 /* --- leaving -----------------------------------------------------------------------------------
  */
 
@@ -300,7 +348,7 @@ static void test_leaves(void **state)
     script.drop_fails = false;
     script_unlock();
     AWAIT(f, rows_of(f, "_feeds") == 0);
-    assert_int_equal(script.drops, 1);
+    assert_int_equal(SEEN(script.drops), 1);
     assert_non_null(strstr(script.dropped, "sidepond_main_users_"));
     assert_int_equal(refresh_apply(f->refresh, fixture_load(f, ALONE OTHER)), SP_OK);
     AWAIT(f, follows(f, "users"));
@@ -349,10 +397,12 @@ int main(void)
         TEST(test_max_lag),
         TEST(test_max_lag_while_held),
         TEST(test_bad_row_fails),
+        TEST(test_does_not_fit),
         TEST(test_max_drop_is_confirmed),
         TEST(test_max_drop_heals),
         TEST(test_falls_back),
         TEST(test_falls_back_and_comes_back),
+        TEST(test_check_says_so),
         TEST(test_leaves),
         TEST(test_left_while_away),
         TEST(test_comes_back),

@@ -327,13 +327,49 @@ static void test_documented(void **state)
     free(table);
 }
 
+/* A table of mode feed, of a source that cannot tell its changes: all of it says so. */
+static void test_followed_table(void **state)
+{
+    static const char fallen_back[] = "\nsidepond_feed_fallen_back{table=\"followed\"} 1\n";
+    char text[512];
+    struct config *config;
+    json_error_t error;
+    (void)state;
+    assert_null(strstr(body(), "sidepond_feed_following{table=\"users\"}"));
+    fake_lock();
+    fake_add("followed", 5);
+    fake_unlock();
+    int size =
+        snprintf(text, sizeof(text),
+                 "directory: %s\nsources: [{name: db, type: sqlite, path: /nowhere}]\n"
+                 "tables: [{name: followed, source: db, key: [id], refresh: {mode: feed}}]\n",
+                 f.directory);
+    assert_int_equal(config_load_buffer("t.yaml", text, (size_t)size, stderr, &config), SP_OK);
+    assert_int_equal(refresh_apply(f.refresh, config), SP_OK);
+    do
+        turn();
+    while (get("/metrics") == 200 && !strstr(body(), fallen_back));
+    assert_int_equal((int)value_of("sidepond_feed_following{table=\"followed\"}"), 0);
+    assert_int_equal(
+        (int)value_of("sidepond_feed_drift_rows_total{table=\"followed\",change=\"deleted\"}"), 0);
+    assert_int_equal(
+        (int)value_of("sidepond_feed_reloads_total{table=\"followed\",reason=\"lost\"}"), 0);
+    assert_int_equal(get("/tables"), 200);
+    json_t *root = json_loads(body(), 0, &error);
+    json_t *feed = json_object_get(json_array_get(json_object_get(root, "tables"), 0), "feed");
+    assert_string_equal(json_string_value(json_object_get(feed, "state")), "fallen back");
+    assert_non_null(json_string_value(json_object_get(feed, "why")));
+    json_decref(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ready),      cmocka_unit_test(test_health),
-        cmocka_unit_test(test_codes),      cmocka_unit_test(test_post),
-        cmocka_unit_test(test_tables),     cmocka_unit_test(test_metric_values),
-        cmocka_unit_test(test_exposition), cmocka_unit_test(test_documented),
+        cmocka_unit_test(test_ready),          cmocka_unit_test(test_health),
+        cmocka_unit_test(test_codes),          cmocka_unit_test(test_post),
+        cmocka_unit_test(test_tables),         cmocka_unit_test(test_metric_values),
+        cmocka_unit_test(test_exposition),     cmocka_unit_test(test_documented),
+        cmocka_unit_test(test_followed_table),
     };
     log_open(LOG_TARGET_STDERR, LOG_FORMAT_TEXT, LOG_ERR);
     return cmocka_run_group_tests(tests, group_setup, group_teardown);

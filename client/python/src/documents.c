@@ -85,9 +85,15 @@ static PyObject *string_of(const unsigned char *data, size_t size)
     return PyUnicode_FromStringAndSize((const char *)data + 4, (Py_ssize_t)size - 5);
 }
 
+/* Without calling its class, which is written in Python and would check what is known here. */
 static PyObject *object_id_of(struct state *state, const void *data)
 {
-    return PyObject_CallFunction(state->object_id, "y#", data, (Py_ssize_t)12);
+    PyObject *binary = PyBytes_FromStringAndSize(data, 12);
+    PyObject *id = binary != NULL ? PyType_GenericAlloc((PyTypeObject *)state->object_id, 0) : NULL;
+    if (id != NULL && PyObject_GenericSetAttr(id, state->binary_name, binary) < 0)
+        Py_CLEAR(id);
+    Py_XDECREF(binary);
+    return id;
 }
 
 static PyObject *binary_of(struct state *state, const unsigned char *data, size_t size)

@@ -4,7 +4,8 @@
  *
  * A table with one text, bytes or integer key column, which is nearly every one, has its key
  * encoded here in a few nanoseconds and mostly without a copy: the bytes of a str or bytes object
- * are the key. All other keys go through sp_key_encode.
+ * are the key. So has one of ObjectIds, the usual keys of documents. All other keys go through
+ * sp_key_encode.
  */
 #include <string.h>
 
@@ -22,6 +23,25 @@ static enum key_result encode_int(PyObject *object, bool narrow, struct key *out
     out->data = out->small;
     out->size = narrow ? 4 : 8;
     return KEY_OK;
+}
+
+/* A sidepond.ObjectId: its type byte and its bytes. False, without an exception: to be encoded the
+ * general way. */
+static bool encode_object_id(struct state *state, PyObject *object, struct key *out)
+{
+    if ((PyObject *)Py_TYPE(object) != state->object_id)
+        return false;
+    PyObject *binary = PyObject_GetAttr(object, state->binary_name);
+    const bool whole = binary != NULL && PyBytes_Check(binary) && PyBytes_Size(binary) == 12;
+    if (whole) {
+        out->small[0] = SP_BSON_OBJECT_ID;
+        memcpy(out->small + 1, PyBytes_AsString(binary), 12);
+        out->data = out->small;
+        out->size = 13;
+    }
+    Py_XDECREF(binary);
+    PyErr_Clear();
+    return whole;
 }
 
 enum key_result key_encode(struct table_object *table, const struct shape *shape, int index,
@@ -48,6 +68,10 @@ enum key_result key_encode(struct table_object *table, const struct shape *shape
             if (UNLIKELY(!PyLong_Check(object)))
                 break;
             return encode_int(object, shape->key_kind == KEY_INT32, out);
+        case KEY_BSON:
+            if (LIKELY(encode_object_id(table->state, object, out)))
+                return KEY_OK;
+            break;
         case KEY_OTHER:
             break;
         }
@@ -138,6 +162,16 @@ static bool out_of_range(const struct shape *shape, int index, size_t i,
            (type == SP_TYPE_BOOL && (value->i < 0 || value->i > 1));
 }
 
+/* None is no key but for a document's, where it is null. */
+static void null_for_documents(const struct shape *shape, int index, size_t i,
+                               struct sp_value *value)
+{
+    size_t column;
+    if (value->is_null && sp_schema_index_column(shape->schema, index, i, &column) == SP_OK &&
+        column < shape->column_count && shape->types[column] == SP_TYPE_BSON_VALUE)
+        *value = sp_bytes(SP_TYPE_BSON_VALUE, "\x0a", 1);
+}
+
 void key_values_release(struct key_values *values)
 {
     for (size_t i = 0; i < values->count; i++)
@@ -159,6 +193,8 @@ enum key_result key_values_get(struct table_object *table, const struct shape *s
         PyObject *part = many ? PyTuple_GetItem(object, (Py_ssize_t)i) : object;
         out->keep[i] = NULL;
         int got = value_from_python(table->state, part, &out->values[i], &out->keep[i]);
+        if (got == 0)
+            null_for_documents(shape, index, i, &out->values[i]);
         if (got == 0 && !out_of_range(shape, index, i, &out->values[i]))
             continue;
         key_values_release(out);

@@ -37,6 +37,7 @@ static int modules_import(struct state *state)
     state->bson = PyImport_ImportModule("sidepond._bson");
     if (state->bson != NULL)
         state->object_id = PyObject_GetAttrString(state->bson, "ObjectId");
+    state->binary_name = PyUnicode_InternFromString("binary");
     return PyErr_Occurred() ? -1 : 0;
 }
 
@@ -93,7 +94,8 @@ static int module_exec(PyObject *module)
     X(abc)                                                                                         \
     X(cached)                                                                                      \
     X(bson)                                                                                        \
-    X(object_id)
+    X(object_id)                                                                                   \
+    X(binary_name)
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {

@@ -78,12 +78,13 @@ struct state {
     PyObject *cached;              /* module sidepond._cached */
     PyObject *bson;                /* module sidepond._bson */
     PyObject *object_id;           /* its class ObjectId */
+    PyObject *binary_name;         /* "binary", its attribute */
     struct row_object *spare_rows; /* freed Row objects with their buffers */
     unsigned spare_count;
 };
 
 /* How a table's single key column is encoded without help; KEY_OTHER asks the library. */
-enum key_kind { KEY_TEXT, KEY_BYTES, KEY_INT64, KEY_INT32, KEY_OTHER };
+enum key_kind { KEY_TEXT, KEY_BYTES, KEY_INT64, KEY_INT32, KEY_BSON, KEY_OTHER };
 
 /* A schema as Python sees it. Made once for each schema, never changed, freed with the pond. */
 struct shape {

@@ -57,6 +57,8 @@ static enum key_kind key_kind_of(const struct shape *shape)
         return KEY_INT64;
     case SP_TYPE_INT32:
         return KEY_INT32;
+    case SP_TYPE_BSON_VALUE:
+        return KEY_BSON;
     default:
         return KEY_OTHER;
     }

@@ -118,10 +118,6 @@ struct source_class {
     /* Starts one read-only snapshot transaction of the database, for all tables of a group. */
     int (*begin)(struct source *source, struct source_error *error);
 
-    /* Optional; after begin: whether the table is certainly as it was when all of its rows were
-     * last streamed over this connection. */
-    bool (*unchanged)(struct source *source, const struct source_table *table);
-
     /* Streams the table's rows (described before), in no order. `since` not NULL, of the watermark
      * column's described type: only rows whose watermark is >= it (the overlap is subtracted by the
      * caller), so none whose watermark is NULL. SP_ECONFIG if the columns are no longer what was
@@ -140,6 +136,12 @@ struct source_class {
      * timeout_ms; not inside a transaction. `*changed` says whether: a burst is told once. */
     int (*wait)(struct source *source, uint32_t timeout_ms, bool *changed,
                 struct source_error *error);
+
+    /* Optional. Inside of a snapshot: whether a table may have changed since the last snapshot over
+     * this source in which it was streamed or found unchanged. To be asked of each table in each
+     * snapshot, before it is streamed; false is a promise. */
+    int (*changed)(struct source *source, const struct source_table *table, bool *changed,
+                   struct source_error *error);
 
     /* Optional. Asks the database whether it is still there, at the cost of a round trip: whoever
      * only waits for notifications does not learn that they cannot come any more. Without it, a

@@ -60,7 +60,9 @@ struct source_feed_sink {
 
     int (*truncate)(void *context, unsigned table);
 
-    /* As in struct source_sink; `key` (NULL if unknown) is what the row has to be found by. */
+    /* As in struct source_sink: a row is there now that cannot be decoded. What is there under the
+     * key in `values` goes, as far as that could be read; for a key that was another before,
+     * remove() comes first. */
     int (*bad_row)(void *context, unsigned table, const struct sp_value *values, unsigned column,
                    const char *why);
 
@@ -91,7 +93,9 @@ struct source_feed_class {
                  const struct source_description *const *descriptions, unsigned count, char *stream,
                  struct source_error *error);
 
-    /* Begins a snapshot, like begin(), for stream() and end(), and says its position.
+    /* Begins a snapshot, like begin(), for stream() and end(), and says its position. If the feed
+     * does not run, what the database keeps for the follower is from that position on afterwards,
+     * whatever it kept before.
      *
      * FEED_EXACT_SNAPSHOT: it contains what was committed before the position and nothing else.
      * While the feed runs, next() goes on with what is still missing up to there, calls
@@ -105,7 +109,9 @@ struct source_feed_class {
     int (*snapshot)(struct source *source, char *position, struct source_error *error);
 
     /* Begins to deliver what follows the position. SP_ENOTFOUND: the database no longer has that,
-     * or does not know the position: everything has to be read again (over another connection). */
+     * or does not know the position, or has been told by confirm() that it need not keep what
+     * follows it (the pond came from a file): everything has to be read again, over another
+     * connection. */
     int (*start)(struct source *source, const char *position, struct source_error *error);
 
     /* Waits at most timeout_ms for something to deliver, then delivers without waiting what has

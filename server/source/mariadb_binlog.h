@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * mariadb_binlog.h - events of MariaDB's binary log, read into changes of the tables followed.
+ *
+ * Pure: bytes in, calls of a sink out. Nothing here knows a connection (mariadb_feed.c does).
+ */
+#ifndef SIDEPOND_SOURCE_MARIADB_BINLOG_H
+#define SIDEPOND_SOURCE_MARIADB_BINLOG_H
+
+#include <iconv.h>
+
+#include "server/source/source_internal.h"
+#include "sidepond/source_feed.h"
+
+/* --- mariadb_gtid.c: positions ---------------------------------------------------------------- */
+
+#define GTID_DOMAINS_MAX 64
+
+struct gtid {
+    uint32_t domain, server;
+    uint64_t sequence;
+};
+
+/* The last transaction of each domain. */
+struct gtid_state {
+    unsigned count;
+    struct gtid gtids[GTID_DOMAINS_MAX];
+};
+
+/* "0-1-100,5-2-7", or "none" for no transaction at all. False: it is none. */
+bool gtid_parse(const char *text, struct gtid_state *out);
+
+/* The reverse; false if it does not fit into FEED_POSITION_BYTES. */
+bool gtid_print(const struct gtid_state *state, char *out);
+
+/* As the server takes it: nothing for no transaction. */
+const char *gtid_for_server(const char *position);
+
+/* A transaction was read; false: too many domains. */
+bool gtid_advance(struct gtid_state *state, const struct gtid *gtid);
+
+/* Whether `state` has all that `other` has. */
+bool gtid_covers(const struct gtid_state *state, const struct gtid_state *other);
+
+/* --- what a table has ------------------------------------------------------------------------- */
+
+enum binlog_form { BINLOG_PLAIN, BINLOG_UUID, BINLOG_INET4, BINLOG_INET6, BINLOG_ENUM, BINLOG_SET };
+
+struct binlog_column {
+    int at;            /* its place in the description; -1: not wanted */
+    enum sp_type type; /* of the description */
+    enum binlog_form form;
+    bool nullable;
+    bool is_unsigned;
+    bool is_boolean;    /* TINYINT(1), BIT(1): 0 or 1 */
+    bool is_binary;     /* BINARY(n), without the zeros at its end in the log */
+    bool converts;      /* its text is of another character set */
+    iconv_t conversion; /* to UTF-8 */
+    char **labels;      /* of ENUM and SET */
+    unsigned label_count;
+};
+
+struct binlog_table {
+    char *database, *name;
+    unsigned column_count; /* in the database: also those that are not wanted */
+    struct binlog_column *columns;
+    unsigned described_count; /* in the description */
+    unsigned *key;            /* places in the description */
+    unsigned key_count;
+};
+
+void binlog_table_free(struct binlog_table *table);
+
+/* --- mariadb_binlog_value.c: fields of a row's image ------------------------------------------ */
+
+struct binlog_bytes {
+    const unsigned char *at;
+    size_t left;
+};
+
+struct binlog_field {
+    uint8_t type; /* enum enum_field_types, also of what is stored as a string */
+    uint16_t meta;
+    const unsigned char *data;
+    size_t bytes;
+};
+
+/* Memory of one column for what has to be written out; zeroed at first. */
+struct binlog_scratch {
+    char *text;
+    size_t cap;
+};
+
+/* Bytes of metadata that a type has in a TABLE_MAP event; -1: the type is not known. */
+int binlog_meta_bytes(uint8_t type);
+uint16_t binlog_meta(uint8_t type, const unsigned char *at);
+
+/* Takes a field out of an image. False: it does not fit. */
+bool binlog_take_field(uint8_t type, uint16_t meta, struct binlog_bytes *from,
+                       struct binlog_field *out);
+
+/* Decodes one; may give NULL (a date that is all zeros). Returns NULL, or why it cannot be had. */
+const char *binlog_value(const struct binlog_column *column, const struct binlog_field *field,
+                         struct binlog_scratch *scratch, struct sp_value *out);
+
+/* Whether a column of such a type in the log can be what is described. */
+bool binlog_type_fits(const struct binlog_column *column, uint8_t type, uint16_t meta);
+
+/* Room for so many bytes; false: no memory. */
+bool binlog_reserve(struct binlog_scratch *scratch, size_t bytes);
+
+/* --- mariadb_binlog.c: events ----------------------------------------------------------------- */
+
+enum binlog_point {
+    BINLOG_INSIDE,   /* nothing to say */
+    BINLOG_READY,    /* the log's format is known: the position was accepted */
+    BINLOG_GROUP,    /* the end of a transaction: `state` has it, `changes` counts ours */
+    BINLOG_HEARTBEAT /* nothing more is there */
+};
+
+struct binlog_map;
+struct binlog_prepared;
+
+struct binlog {
+    const struct binlog_table *tables;
+    unsigned table_count;
+    struct gtid_state state; /* after the last transaction */
+    uint64_t changes;        /* of our tables in the last transaction */
+    int64_t commit_us;       /* when it was, by the database's clock */
+    char file[256];          /* of the log, and the place in it */
+    uint64_t file_offset;
+    char why[160]; /* what is wrong with an event */
+
+    struct gtid gtid; /* of the transaction that is being read */
+    bool in_group, standalone, prepared, completed, has_checksum;
+    unsigned char xid[160];
+    size_t xid_bytes;
+    bool *touched; /* by the transaction: each table */
+    struct binlog_map *maps;
+    struct binlog_prepared *preparations; /* XA transactions that wait for their commit */
+    unsigned prepared_count;
+    struct sp_value *values, *old_values, *key;
+    struct binlog_scratch *scratch, *old_scratch, inflated;
+};
+
+/* SP_ENOMEM; to be closed also then. */
+int binlog_open(struct binlog *log, const struct binlog_table *tables, unsigned table_count,
+                const struct gtid_state *from);
+void binlog_close(struct binlog *log);
+
+/* One event. SP_ESOURCE: `why` says what is wrong with it; else the status of the sink. */
+int binlog_event(struct binlog *log, const void *data, size_t bytes,
+                 const struct source_feed_sink *sink, enum binlog_point *point);
+
+/* --- mariadb_binlog_sql.c: what a statement in the log does to a table ------------------------ */
+
+enum binlog_effect { EFFECT_NONE, EFFECT_BEGIN, EFFECT_COMMIT, EFFECT_ROLLBACK, EFFECT_OTHER };
+
+/* What it does to the transaction. */
+enum binlog_effect binlog_statement(const char *sql, size_t bytes);
+
+enum binlog_touch { TOUCH_NOT, TOUCH_TRUNCATE, TOUCH_SHAPE, TOUCH_ROWS };
+
+/* What it may do to the table; `database` is the one it was given in. */
+enum binlog_touch binlog_statement_on(const char *sql, size_t bytes, const char *database,
+                                      const struct binlog_table *table);
+
+#endif

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * mariadb_feed_check.c - can MariaDB's binary log tell the changes of these tables, and what is in
+ * their rows?
+ *
+ * The log must be on and have whole rows, the user must be allowed to read it, and each table must
+ * be one whose changes are all in the log: not a view, a query or a part by a condition, and not
+ * changed by cascading foreign keys, which InnoDB follows without telling the log. Each no says
+ * what to do, if possible as the statement to give.
+ *
+ * Row images have all columns in the order of the table, so all of them must be known, and with
+ * them what the log leaves out: character sets, and the labels of ENUM and SET.
+ *
+ * Costs: five round trips, and two for each table.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "server/source/mariadb_feed.h"
+
+#define FNV_START UINT64_C(0xcbf29ce484222325)
+#define FNV_PRIME UINT64_C(0x100000001b3)
+
+enum {
+    COLUMN_NAME,
+    COLUMN_TYPE,
+    COLUMN_DATA_TYPE,
+    COLUMN_CHARSET,
+    COLUMN_KIND,
+    COLUMN_DATABASE,
+    COLUMN_TABLE
+};
+
+/* --- the server ----------------------------------------------------------------------------- */
+
+static int refuse(struct source *source, const char *why, struct source_error *error)
+{
+    return source_fail(error, SP_ECONFIG, false, "source %s: no change feed: %s",
+                       source->options->name, why);
+}
+
+static const char *wrong_setting(const MYSQL_ROW row)
+{
+    if (!row[0] || strcmp(row[0], "1") != 0)
+        return "the server has no binary log; start it with log_bin";
+    if (!row[1] || strcmp(row[1], "ROW") != 0)
+        return "binlog_format is not ROW; SET GLOBAL binlog_format = 'ROW', also in its option "
+               "file, and let its clients connect anew";
+    if (!row[2] || strcmp(row[2], "FULL") != 0)
+        return "binlog_row_image is not FULL; SET GLOBAL binlog_row_image = 'FULL', also in its "
+               "option file, and let its clients connect anew";
+    return NULL;
+}
+
+static int64_t wall_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static int check_settings(struct source *source, uint64_t *hash, struct source_error *error)
+{
+    MYSQL_RES *result = NULL;
+    if (!mariadb_connection(source->conn))
+        return refuse(source, "the server is not MariaDB", error);
+    int status = maria_query(source, NULL,
+                             "SELECT @@GLOBAL.log_bin, @@GLOBAL.binlog_format,"
+                             " @@GLOBAL.binlog_row_image, @@GLOBAL.server_id, @@GLOBAL.hostname,"
+                             " @@GLOBAL.port, @@GLOBAL.datadir,"
+                             " CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)",
+                             &result, error);
+    const MYSQL_ROW row = status == SP_OK && result ? mysql_fetch_row(result) : NULL;
+    const char *why = row ? wrong_setting(row) : NULL;
+    if (why)
+        status = refuse(source, why, error);
+    for (unsigned i = 3; row && i < 7; i++)
+        for (const char *at = row[i] ? row[i] : ""; *at; at++)
+            *hash = (*hash ^ (unsigned char)*at) * FNV_PRIME;
+    if (row && row[7])
+        source->feed->clock_us = strtoll(row[7], NULL, 10) - wall_us();
+    mysql_free_result(result);
+    return status;
+}
+
+/* Whether "GRANT a, b ON *.* TO ..." has this one. */
+static bool grants(const char *text, const char *right)
+{
+    const char *end = text ? strstr(text, " ON *.* ") : NULL;
+    const size_t bytes = strlen(right);
+    if (!end || strncmp(text, "GRANT ", 6) != 0)
+        return false;
+    for (const char *at = text + 6; at < end; at += 2) {
+        const size_t size = strcspn(at, ",");
+        const size_t here = at + size > end ? (size_t)(end - at) : size;
+        if (here == bytes && memcmp(at, right, bytes) == 0)
+            return true;
+        at += here;
+    }
+    return false;
+}
+
+static int check_grants(struct source *source, struct source_error *error)
+{
+    MYSQL_RES *result = NULL;
+    bool replica = false, monitor = false;
+    const int status = maria_query(source, NULL, "SHOW GRANTS", &result, error);
+    for (MYSQL_ROW row; status == SP_OK && result && (row = mysql_fetch_row(result));) {
+        const bool all = grants(row[0], "ALL PRIVILEGES");
+        replica = replica || all || grants(row[0], "REPLICATION SLAVE");
+        monitor = monitor || all || grants(row[0], "BINLOG MONITOR") ||
+                  grants(row[0], "REPLICATION CLIENT"); /* as it was called before 10.5 */
+    }
+    mysql_free_result(result);
+    if (status != SP_OK || (replica && monitor))
+        return status;
+    return refuse(source,
+                  "the user may not read the binary log; GRANT REPLICATION SLAVE, BINLOG MONITOR "
+                  "ON *.* TO it",
+                  error);
+}
+
+/* Whether a list of databases, with commas between, has this one. */
+static bool lists(const char *list, const char *database)
+{
+    const size_t bytes = strlen(database);
+    for (const char *at = list; at && *at; at = strchr(at, ','), at = at ? at + 1 : NULL)
+        if (strncmp(at, database, bytes) == 0 && (at[bytes] == ',' || !at[bytes]))
+            return true;
+    return false;
+}
+
+static int check_filters(struct source *source, struct source_error *error)
+{
+    const struct maria_feed *feed = source->feed;
+    MYSQL_RES *result = NULL;
+    int status = maria_query(source, NULL, "SHOW MASTER STATUS", &result, error);
+    const MYSQL_ROW row = status == SP_OK && result ? mysql_fetch_row(result) : NULL;
+    for (unsigned i = 0; row && i < feed->table_count && status == SP_OK; i++) {
+        const char *database = feed->tables[i].database;
+        if ((row[2] && row[2][0] && !lists(row[2], database)) ||
+            (row[3] && lists(row[3], database)))
+            status = refuse(
+                source, "binlog_do_db or binlog_ignore_db leaves a database out of the log", error);
+    }
+    mysql_free_result(result);
+    return status;
+}
+
+/* --- columns -------------------------------------------------------------------------------- */
+
+/* What iconv calls MariaDB's character sets; "" for those that are UTF-8 already. */
+static const char *charset_name(const char *charset)
+{
+    static const struct {
+        const char *name, *iconv;
+    } names[] = {
+        {"utf8mb4", ""},
+        {"utf8mb3", ""},
+        {"utf8", ""},
+        {"ascii", ""},
+        {"latin1", "CP1252"},
+        {"latin2", "ISO-8859-2"},
+        {"latin5", "ISO-8859-9"},
+        {"latin7", "ISO-8859-13"},
+        {"greek", "ISO-8859-7"},
+        {"hebrew", "ISO-8859-8"},
+        {"cp1250", "CP1250"},
+        {"cp1251", "CP1251"},
+        {"cp1256", "CP1256"},
+        {"cp1257", "CP1257"},
+        {"cp850", "CP850"},
+        {"cp852", "CP852"},
+        {"cp866", "CP866"},
+        {"koi8r", "KOI8-R"},
+        {"koi8u", "KOI8-U"},
+        {"tis620", "TIS-620"},
+        {"ujis", "EUC-JP"},
+        {"eucjpms", "EUC-JP-MS"},
+        {"sjis", "SHIFT_JIS"},
+        {"cp932", "CP932"},
+        {"euckr", "CP949"},
+        {"gb2312", "EUC-CN"},
+        {"gbk", "GBK"},
+        {"big5", "BIG5"},
+        {"ucs2", "UCS-2BE"},
+        {"utf16", "UTF-16BE"},
+        {"utf16le", "UTF-16LE"},
+        {"utf32", "UTF-32BE"},
+    };
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (strcmp(names[i].name, charset) == 0)
+            return names[i].iconv;
+    return NULL;
+}
+
+/* Takes one 'label' of a list; the text after it, or NULL. */
+static const char *take_label(const char *at, char *out)
+{
+    if (*at++ != '\'')
+        return NULL;
+    for (; *at && !(*at == '\'' && at[1] != '\''); at++) {
+        at += (*at == '\'' || *at == '\\') && at[1];
+        *out++ = *at;
+    }
+    *out = 0;
+    return *at ? at + 1 : NULL;
+}
+
+/* enum('a','it''s') */
+static bool read_labels(const char *type, struct binlog_column *column)
+{
+    const char *at = strchr(type, '(');
+    char *label = malloc(strlen(type) + 1);
+    while (label && at && (*at == '(' || *at == ',')) {
+        char **more = realloc(column->labels, (column->label_count + 1) * sizeof(*more));
+        if (more)
+            column->labels = more;
+        at = more ? take_label(at + 1, label) : NULL;
+        if (at && (column->labels[column->label_count] = strdup(label)))
+            column->label_count++;
+    }
+    free(label);
+    return at && *at == ')';
+}
+
+static const char *set_charset(const char *charset, struct binlog_column *column)
+{
+    const char *name = charset_name(charset);
+    if (!name)
+        return "is of a character set that cannot be converted";
+    if (!*name)
+        return NULL;
+    column->conversion = iconv_open("UTF-8", name);
+    column->converts = column->conversion != (iconv_t)-1;
+    return column->converts ? NULL : "is of a character set that cannot be converted";
+}
+
+static const char *set_form(const MYSQL_ROW row, struct binlog_column *column)
+{
+    static const struct {
+        const char *type;
+        enum binlog_form form;
+    } forms[] = {{"uuid", BINLOG_UUID},
+                 {"inet4", BINLOG_INET4},
+                 {"inet6", BINLOG_INET6},
+                 {"enum", BINLOG_ENUM},
+                 {"set", BINLOG_SET}};
+    for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++)
+        if (strcmp(row[COLUMN_DATA_TYPE], forms[i].type) == 0)
+            column->form = forms[i].form;
+    if (column->form == BINLOG_ENUM || column->form == BINLOG_SET)
+        return read_labels(row[COLUMN_TYPE], column) ? NULL : "has labels that cannot be read";
+    if (strstr(row[COLUMN_TYPE], "COMPRESSED"))
+        return "is COMPRESSED, which is not supported";
+    const bool is_text = column->type == SP_TYPE_TEXT || column->type == SP_TYPE_JSON;
+    return is_text && row[COLUMN_CHARSET] ? set_charset(row[COLUMN_CHARSET], column) : NULL;
+}
+
+static const char *set_column(const MYSQL_ROW row, const struct source_description *description,
+                              struct binlog_column *column)
+{
+    column->at = -1;
+    for (unsigned i = 0; i < description->column_count; i++)
+        if (strcmp(description->columns[i].name, row[COLUMN_NAME]) == 0)
+            column->at = (int)i;
+    if (column->at < 0)
+        return NULL;
+    const struct source_column *described = &description->columns[column->at];
+    column->type = described->type;
+    column->nullable = described->nullable;
+    column->is_unsigned = strstr(row[COLUMN_TYPE], "unsigned");
+    column->is_boolean = described->type == SP_TYPE_BOOL;
+    column->is_binary = strcmp(row[COLUMN_DATA_TYPE], "binary") == 0;
+    return set_form(row, column);
+}
+
+/* --- tables --------------------------------------------------------------------------------- */
+
+static int refuse_table(const struct source_table *table, const char *what, const char *why,
+                        struct source_error *error)
+{
+    return source_fail(error, SP_ECONFIG, false, "table %s: no change feed: %s%s%s", table->name,
+                       what, *what ? " " : "", why);
+}
+
+static int ask_table(struct source *source, const struct source_table *table,
+                     const struct binlog_table *about, const char *head, const char *middle,
+                     const char *tail, MYSQL_RES **out, struct source_error *error)
+{
+    struct sql_text sql = {0};
+    sql_put(&sql, head);
+    maria_put_string(source, &sql, about->database, strlen(about->database));
+    sql_put(&sql, middle);
+    maria_put_string(source, &sql, about->name, strlen(about->name));
+    sql_put(&sql, tail);
+    const int status = sql_failed(&sql) ? source_no_memory(error)
+                                        : maria_query(source, table, sql.text, out, error);
+    sql_free(&sql);
+    return status;
+}
+
+/* Rows that InnoDB changes by itself. */
+static int check_cascades(struct source *source, const struct source_table *table,
+                          const struct binlog_table *about, struct source_error *error)
+{
+    MYSQL_RES *result = NULL;
+    int status = ask_table(source, table, about,
+                           "SELECT CONSTRAINT_NAME FROM"
+                           " information_schema.REFERENTIAL_CONSTRAINTS"
+                           " WHERE (DELETE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT') OR"
+                           " UPDATE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT'))"
+                           " AND CONSTRAINT_SCHEMA = ",
+                           " AND TABLE_NAME = ", "", &result, error);
+    const MYSQL_ROW row = status == SP_OK && result ? mysql_fetch_row(result) : NULL;
+    if (row)
+        status = refuse_table(table, row[0],
+                              "is a foreign key that changes rows by itself (CASCADE, SET NULL), "
+                              "which the binary log does not tell",
+                              error);
+    mysql_free_result(result);
+    return status;
+}
+
+/* As the server writes them, also where it does not tell upper from lower case. */
+static int take_names(const MYSQL_ROW row, struct binlog_table *about, struct source_error *error)
+{
+    free(about->database);
+    free(about->name);
+    about->database = strdup(row[COLUMN_DATABASE]);
+    about->name = strdup(row[COLUMN_TABLE]);
+    return about->database && about->name ? SP_OK : source_no_memory(error);
+}
+
+static int read_columns(const struct source_table *table,
+                        const struct source_description *description, MYSQL_RES *result,
+                        struct binlog_table *about, struct source_error *error)
+{
+    about->column_count = (unsigned)mysql_num_rows(result);
+    about->columns = calloc(about->column_count ? about->column_count : 1, sizeof(*about->columns));
+    if (!about->columns)
+        return source_no_memory(error);
+    for (unsigned i = 0; i < about->column_count; i++) {
+        const MYSQL_ROW row = mysql_fetch_row(result);
+        if (row[COLUMN_KIND] && strcmp(row[COLUMN_KIND], "BASE TABLE") != 0)
+            return refuse_table(table, "", "it is not a plain table", error);
+        if (strpbrk(row[COLUMN_TABLE], "`\"\\") || strpbrk(row[COLUMN_DATABASE], "`\"\\"))
+            return refuse_table(table, "", "its name has quotes or backslashes", error);
+        if (i == 0 && take_names(row, about, error) != SP_OK)
+            return error->status;
+        const char *why = set_column(row, description, &about->columns[i]);
+        if (why)
+            return refuse_table(table, row[COLUMN_NAME], why, error);
+    }
+    about->described_count = description->column_count;
+    return SP_OK;
+}
+
+/* The catalog has only the columns that the user may read, the log has all of them. */
+static int check_all_readable(struct source *source, const struct source_table *table,
+                              const struct binlog_table *about, struct source_error *error)
+{
+    struct sql_text sql = {0};
+    sql_put(&sql, "SELECT * FROM ");
+    sql_put_name(&sql, about->database, '`');
+    sql_put(&sql, ".");
+    sql_put_name(&sql, about->name, '`');
+    sql_put(&sql, " LIMIT 0");
+    int status = sql_failed(&sql) ? source_no_memory(error)
+                                  : maria_query(source, table, sql.text, NULL, error);
+    if (status == SP_ECONFIG)
+        status = refuse_table(table, "",
+                              "the user may not read all of its columns; GRANT SELECT "
+                              "on the whole table",
+                              error);
+    sql_free(&sql);
+    return status;
+}
+
+static int name_table(struct source *source, const struct source_table *table,
+                      struct binlog_table *about, struct source_error *error)
+{
+    struct sql_text database = {0}, name = {0};
+    MYSQL_RES *result = NULL;
+    int status = SP_OK;
+    maria_split_relation(table->relation, &database, &name);
+    if (sql_failed(&database) || sql_failed(&name))
+        status = source_no_memory(error);
+    else if (database.size == 0)
+        status = maria_query(source, table, "SELECT DATABASE()", &result, error);
+    const MYSQL_ROW row = status == SP_OK && result ? mysql_fetch_row(result) : NULL;
+    if (status == SP_OK) {
+        about->database = strdup(row && row[0] ? row[0] : database.text);
+        about->name = strdup(name.text);
+        if (!about->database || !about->name)
+            status = source_no_memory(error);
+    }
+    mysql_free_result(result);
+    sql_free(&database);
+    sql_free(&name);
+    return status;
+}
+
+static int find_key(const struct source_table *table, const struct source_description *description,
+                    struct binlog_table *about, struct source_error *error)
+{
+    while (table->key && table->key[about->key_count])
+        about->key_count++;
+    about->key = calloc(about->key_count ? about->key_count : 1, sizeof(*about->key));
+    if (!about->key)
+        return source_no_memory(error);
+    for (unsigned i = 0; i < about->key_count; i++) {
+        unsigned at = 0;
+        while (at < description->column_count &&
+               strcmp(description->columns[at].name, table->key[i]) != 0)
+            at++;
+        if (at == description->column_count)
+            return refuse_table(table, table->key[i], "is not among its columns", error);
+        about->key[i] = at;
+    }
+    return about->key_count ? SP_OK : refuse_table(table, "", "it has no key", error);
+}
+
+static int check_table(struct source *source, const struct source_table *table,
+                       const struct source_description *description, struct binlog_table *about,
+                       struct source_error *error)
+{
+    MYSQL_RES *result = NULL;
+    if (table->query || (table->where && table->where[0]))
+        return refuse_table(table, "",
+                            "it is a query or has `where`; rows that leave it cannot be "
+                            "told from the binary log",
+                            error);
+    int status = name_table(source, table, about, error);
+    if (status == SP_OK)
+        status = check_all_readable(source, table, about, error);
+    if (status == SP_OK)
+        status = ask_table(source, table, about,
+                           "SELECT c.COLUMN_NAME, c.COLUMN_TYPE, c.DATA_TYPE,"
+                           " c.CHARACTER_SET_NAME, t.TABLE_TYPE, t.TABLE_SCHEMA, t.TABLE_NAME"
+                           " FROM information_schema.TABLES t"
+                           " JOIN information_schema.COLUMNS c ON c.TABLE_SCHEMA = t.TABLE_SCHEMA"
+                           " AND c.TABLE_NAME = t.TABLE_NAME WHERE t.TABLE_SCHEMA = ",
+                           " AND t.TABLE_NAME = ", " ORDER BY c.ORDINAL_POSITION", &result, error);
+    if (status == SP_OK)
+        status = read_columns(table, description, result, about, error);
+    mysql_free_result(result);
+    if (status == SP_OK)
+        status = find_key(table, description, about, error);
+    return status == SP_OK ? check_cascades(source, table, about, error) : status;
+}
+
+/* --- the whole ------------------------------------------------------------------------------ */
+
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+    do
+        hash = (hash ^ (unsigned char)*text) * FNV_PRIME;
+    while (*text++);
+    return hash;
+}
+
+int maria_feed_check(struct source *source, const struct source_feed_options *options,
+                     const struct source_table *tables,
+                     const struct source_description *const *descriptions, unsigned count,
+                     char *stream, struct source_error *error)
+{
+    struct maria_feed *feed = maria_feed_of(source);
+    uint64_t server = FNV_START, rows = FNV_START;
+    (void)options;
+    int status = feed ? maria_call_begin(source, error) : source_no_memory(error);
+    if (status == SP_OK)
+        status = check_settings(source, &server, error);
+    if (status == SP_OK)
+        status = check_grants(source, error);
+    if (status != SP_OK)
+        return status;
+    maria_feed_forget_tables(feed);
+    feed->tables = calloc(count ? count : 1, sizeof(*feed->tables));
+    if (!feed->tables)
+        return source_no_memory(error);
+    feed->table_count = count;
+    for (unsigned i = 0; i < count && status == SP_OK; i++) {
+        struct binlog_table *about = &feed->tables[i];
+        status = check_table(source, &tables[i], descriptions[i], about, error);
+        if (status == SP_OK)
+            rows =
+                hash_text(hash_text(hash_text(rows, tables[i].name), about->database), about->name);
+    }
+    if (status == SP_OK)
+        status = check_filters(source, error);
+    snprintf(stream, FEED_STREAM_BYTES, "mariadb %016" PRIx64 " %016" PRIx64, server, rows);
+    return status;
+}

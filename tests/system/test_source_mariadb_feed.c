@@ -1,0 +1,714 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Goal: MariaDB's change feed delivers every committed transaction once, whole and in order, each
+ * value as a stream would; it says so where it cannot; and its snapshots belong to their places.
+ * Method: runs under mariadb_server.py, which starts a server for it alone. What is delivered is
+ * written down as text, and kept as a table in memory that is compared with the database. The
+ * random writers' seed is printed; SIDEPOND_SEED sets it.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alloc/row.h"
+#include "sidepond/source_feed.h"
+#include "source_mariadb_fixture.h"
+
+#define TABLES_MAX 3
+#define KEYS       64
+
+/* --- what is delivered ---------------------------------------------------------------------- */
+
+struct follower {
+    struct fixture *f;
+    struct source_feed_options options;
+    struct source_table tables[TABLES_MAX];
+    struct source_description descriptions[TABLES_MAX];
+    unsigned count;
+    char stream[FEED_STREAM_BYTES];
+    char position[FEED_POSITION_BYTES]; /* of the last transaction told */
+    char log[16384];                    /* "put users 1|a", one a line */
+    bool quiet;                         /* nothing is written down */
+    char *rows[TABLES_MAX][KEYS]; /* of the model: the line of each key, which is an integer */
+    unsigned transactions, snapshots, idles, reshaped;
+};
+
+static void note(struct follower *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void note(struct follower *w, const char *format, ...)
+{
+    const size_t used = strlen(w->log);
+    va_list arguments;
+    va_start(arguments, format);
+    if (!w->quiet)
+        vsnprintf(w->log + used, sizeof(w->log) - used, format, arguments);
+    va_end(arguments);
+}
+
+/* The values as a line of source_record, without its end. */
+static char *line_of(const struct sp_value *values, unsigned count)
+{
+    struct source_record record = {0};
+    const struct source_sink sink = source_record_sink(&record);
+    assert_int_equal(sink.row(sink.context, values, count), SP_OK);
+    record.text[strcspn(record.text, "\n")] = 0;
+    return record.text;
+}
+
+static char **row_of(struct follower *w, unsigned table, const struct sp_value *key)
+{
+    assert_in_range(key->i, 0, KEYS - 1);
+    return &w->rows[table][key->i];
+}
+
+static int on_put(void *context, unsigned table, const struct sp_value *old_key,
+                  const struct sp_value *values, const bool *absent)
+{
+    struct follower *w = context;
+    assert_null(absent);
+    if (old_key) {
+        char **old = row_of(w, table, old_key);
+        note(w, "from %lld ", (long long)old_key->i);
+        free(*old);
+        *old = NULL;
+    }
+    char **row = row_of(w, table, values); /* the key is the first column */
+    free(*row);
+    *row = line_of(values, w->descriptions[table].column_count);
+    note(w, "put %s %s\n", w->tables[table].name, *row);
+    return SP_OK;
+}
+
+static int on_remove(void *context, unsigned table, const struct sp_value *key)
+{
+    struct follower *w = context;
+    char **row = row_of(w, table, key);
+    note(w, "remove %s %lld\n", w->tables[table].name, (long long)key->i);
+    free(*row);
+    *row = NULL;
+    return SP_OK;
+}
+
+static int on_truncate(void *context, unsigned table)
+{
+    struct follower *w = context;
+    for (unsigned i = 0; i < KEYS; i++) {
+        free(w->rows[table][i]);
+        w->rows[table][i] = NULL;
+    }
+    note(w, "truncate %s\n", w->tables[table].name);
+    return SP_OK;
+}
+
+static int on_bad_row(void *context, unsigned table, const struct sp_value *values, unsigned column,
+                      const char *why)
+{
+    struct follower *w = context;
+    assert_true(values[column].is_null);
+    note(w, "bad %s %lld %s: %s\n", w->tables[table].name, (long long)values[0].i,
+         w->descriptions[table].columns[column].name, why);
+    return SP_OK;
+}
+
+static int on_reshaped(void *context, unsigned table, const char *why)
+{
+    struct follower *w = context;
+    note(w, "reshaped %s: %s\n", w->tables[table].name, why);
+    w->reshaped++;
+    return SP_OK;
+}
+
+static bool on_reached(void *context, enum feed_mark mark, const char *position, int64_t at_us)
+{
+    struct follower *w = context;
+    (void)at_us;
+    snprintf(w->position, sizeof(w->position), "%s", position);
+    w->transactions += mark == FEED_TRANSACTION;
+    w->snapshots += mark == FEED_SNAPSHOT;
+    w->idles += mark == FEED_IDLE;
+    if (mark == FEED_TRANSACTION)
+        note(w, "commit\n");
+    return true;
+}
+
+static const struct source_feed_class *feed_class(void)
+{
+    return source_find("mariadb")->feed;
+}
+
+static struct source_feed_sink sink_of(struct follower *w)
+{
+    return (struct source_feed_sink){.context = w,
+                                     .put = on_put,
+                                     .remove = on_remove,
+                                     .truncate = on_truncate,
+                                     .bad_row = on_bad_row,
+                                     .reshaped = on_reshaped,
+                                     .reached = on_reached};
+}
+
+/* --- following ------------------------------------------------------------------------------ */
+
+static const char *const key_id[] = {"id", NULL};
+
+static struct follower *follow(struct fixture *f, const char *const *names)
+{
+    struct follower *w = calloc(1, sizeof(*w));
+    assert_non_null(w);
+    w->f = f;
+    w->options.name = "test";
+    for (; names[w->count]; w->count++)
+        w->tables[w->count] = (struct source_table){
+            .name = names[w->count], .relation = names[w->count], .key = key_id};
+    return w;
+}
+
+/* Opens, describes and checks; the status of the check. */
+static int prepare(struct follower *w)
+{
+    struct fixture *f = w->f;
+    const struct source_description *described[TABLES_MAX];
+    open_source(f);
+    for (unsigned i = 0; i < w->count; i++) {
+        source_description_free(&w->descriptions[i]);
+        must(f, f->class->describe(f->source, &w->tables[i], &w->descriptions[i], &f->error));
+        described[i] = &w->descriptions[i];
+    }
+    return feed_class()->check(f->source, &w->options, w->tables, described, w->count, w->stream,
+                               &f->error);
+}
+
+/* Everything read into the model, as the first load does; the feed then runs. */
+static int read_model(void *context, const struct sp_value *values, unsigned count)
+{
+    struct follower *w = context;
+    (void)count;
+    return on_put(w, w->snapshots, NULL, values, NULL);
+}
+
+static void load(struct follower *w)
+{
+    struct fixture *f = w->f;
+    const bool quiet = w->quiet;
+    const struct source_sink sink = {.context = w, .row = read_model};
+    must(f, prepare(w));
+    must(f, feed_class()->snapshot(f->source, w->position, &f->error));
+    w->quiet = true;
+    for (unsigned i = 0; i < w->count; i++) {
+        w->snapshots = i; /* for read_model: which table */
+        must(f, f->class->stream(f->source, &w->tables[i], &w->descriptions[i], NULL, &sink,
+                                 &f->error));
+    }
+    w->snapshots = 0;
+    w->quiet = quiet;
+    must(f, f->class->end(f->source, &f->error));
+    must(f, feed_class()->start(f->source, w->position, &f->error));
+}
+
+static void unfollow(struct follower *w)
+{
+    close_source(w->f);
+    for (unsigned i = 0; i < w->count; i++) {
+        source_description_free(&w->descriptions[i]);
+        for (unsigned k = 0; k < KEYS; k++)
+            free(w->rows[i][k]);
+    }
+    free(w);
+}
+
+/* Until the feed has gone on to where the log is now. */
+static void catch_up(struct follower *w)
+{
+    struct fixture *f = w->f;
+    const struct source_feed_sink sink = sink_of(w);
+    char wanted[FEED_POSITION_BYTES];
+    const double begun = source_now_ms();
+    if (mysql_query(f->admin, "SELECT @@GLOBAL.gtid_binlog_pos") != 0)
+        fail_msg("%s", mysql_error(f->admin));
+    MYSQL_RES *result = mysql_store_result(f->admin);
+    snprintf(wanted, sizeof(wanted), "%s", mysql_fetch_row(result)[0]);
+    mysql_free_result(result);
+    while (strcmp(w->position, wanted) != 0) {
+        must(f, feed_class()->next(f->source, 100, &sink, &f->error));
+        if (source_now_ms() - begun > 10000)
+            fail_msg("at %s, not at %s", w->position, wanted);
+    }
+}
+
+static void expect_log(struct follower *w, const char *text)
+{
+    catch_up(w);
+    assert_string_equal(w->log, text);
+    w->log[0] = 0;
+}
+
+static const char *const users[] = {"users", NULL};
+
+static void make_users(struct fixture *f)
+{
+    sql(f, "CREATE TABLE users (id int PRIMARY KEY, name varchar(20), age tinyint);\n"
+           "INSERT INTO users VALUES (1, 'one', 1), (2, 'two', 2)");
+}
+
+/* --- tests ---------------------------------------------------------------------------------- */
+
+static void test_changes(void **state)
+{
+    struct fixture *f = *state;
+    make_users(f);
+    struct follower *w = follow(f, users);
+    load(w);
+    sql(f, "INSERT INTO users VALUES (3, 'three', 3);\nUPDATE users SET age = NULL WHERE id < 3;\n"
+           "UPDATE users SET id = 9 WHERE id = 3;\nDELETE FROM users WHERE id = 1;\n"
+           "START TRANSACTION;\nDELETE FROM users;\nROLLBACK;\n"
+           "START TRANSACTION;\nINSERT INTO users VALUES (4, 'four', 4);\nSAVEPOINT s;\n"
+           "INSERT INTO users VALUES (5, 'five', 5);\nROLLBACK TO s;\n"
+           "REPLACE INTO users VALUES (2, 'zwei', 2);\nCOMMIT;\n"
+           "CREATE TABLE other (id int);\nINSERT INTO other VALUES (1);\n"
+           "ANALYZE TABLE users;\nCREATE VIEW users_view AS SELECT * FROM users;\n"
+           "TRUNCATE TABLE other;\nTRUNCATE users;\nINSERT INTO users VALUES (6, 'six', 6)");
+    expect_log(w, "put users 3|three|3\ncommit\n"
+                  "put users 1|one|<null>\nput users 2|two|<null>\ncommit\n"
+                  "from 3 put users 9|three|3\ncommit\n"
+                  "remove users 1\ncommit\n"
+                  "put users 4|four|4\nput users 2|zwei|2\ncommit\n"
+                  "truncate users\ncommit\n"
+                  "put users 6|six|6\ncommit\n");
+    uint64_t lag = 1;
+    must(f, feed_class()->lag(f->source, &lag, &f->error));
+    assert_int_equal(lag, 0);
+    unfollow(w);
+}
+
+/* Where the log does not tell a change row by row, it is said. */
+static void test_reshaped(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *statements, *said;
+    } cases[] = {
+        {"ALTER TABLE users ADD COLUMN city text;\nINSERT INTO users VALUES (3, 'c', 3, 'Ulm')",
+         "a statement has changed it"},
+        {"ALTER TABLE users RENAME COLUMN name TO nom", "a statement has changed it"},
+        {"RENAME TABLE users TO gone", "a statement has changed it"},
+        {"DROP TABLE users", "a statement has changed it"},
+        {"CREATE OR REPLACE TABLE users (id int PRIMARY KEY)", "a statement has changed it"},
+        {"SET binlog_format = 'STATEMENT';\nUPDATE users SET age = 7",
+         "a change was logged as a statement"},
+        {"SET binlog_row_image = 'MINIMAL';\nUPDATE users SET age = 7",
+         "a change was logged without all columns"},
+        {"XA START 'x';\nUPDATE users SET age = 7;\nXA END 'x';\nXA PREPARE 'x';\nXA COMMIT 'x'",
+         "an XA transaction was committed"},
+        {"CREATE TABLE m (id int) ENGINE = MyISAM;\nSTART TRANSACTION;\nUPDATE users SET age = 7;\n"
+         "INSERT INTO m VALUES (1);\nROLLBACK",
+         NULL},
+        {"XA START 'x';\nUPDATE users SET age = 7;\nXA END 'x';\nXA PREPARE 'x';\nXA ROLLBACK 'x'",
+         NULL},
+        {"XA START 'x';\nUPDATE users SET age = 8;\nXA END 'x';\nXA COMMIT 'x' ONE PHASE", NULL},
+        {"CREATE INDEX i ON users (age);\nCREATE TABLE users_2 (id int);\n"
+         "INSERT INTO users_2 VALUES (1);\nDROP TABLE users_2;\nOPTIMIZE TABLE users",
+         NULL},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        sql(f, "DROP DATABASE shop;\nCREATE DATABASE shop;\nUSE shop;\n"
+               "SET binlog_format = 'ROW', binlog_row_image = 'FULL'");
+        make_users(f);
+        struct follower *w = follow(f, users);
+        load(w);
+        sql(f, cases[i].statements);
+        catch_up(w);
+        if (cases[i].said ? !strstr(w->log, cases[i].said) : w->reshaped != 0)
+            fail_msg("%s: %s", cases[i].statements, w->log);
+        unfollow(w);
+    }
+}
+
+static void test_two_tables(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const names[] = {"users", "orders", NULL};
+    make_users(f);
+    sql(f, "CREATE TABLE orders (id bigint PRIMARY KEY, total decimal(9,2))");
+    struct follower *w = follow(f, names);
+    load(w);
+    sql(f, "START TRANSACTION;\nINSERT INTO orders VALUES (1, 1.50);\n"
+           "UPDATE users SET age = 3 WHERE id = 1;\nDELETE FROM orders;\nCOMMIT;\n"
+           "UPDATE users, orders SET users.age = 1;\n"
+           "INSERT INTO orders VALUES (2, -2.25), (3, 0)");
+    expect_log(w, "put orders 1|1.50\nput users 1|one|3\nremove orders 1\ncommit\n"
+                  "put orders 2|-2.25\nput orders 3|0.00\ncommit\n");
+    unfollow(w);
+}
+
+static void expect_start(struct follower *w, const char *position, int status)
+{
+    struct fixture *f = w->f;
+    close_source(f);
+    must(f, prepare(w));
+    const int got = feed_class()->start(f->source, position, &f->error);
+    if (got != status)
+        fail_msg("%s: %s", sp_status_name(got), f->error.text);
+}
+
+static void test_resume(void **state)
+{
+    struct fixture *f = *state;
+    char position[FEED_POSITION_BYTES], stream[FEED_STREAM_BYTES];
+    make_users(f);
+    struct follower *w = follow(f, users);
+    load(w);
+    sql(f, "UPDATE users SET age = 10 WHERE id = 1;\nUPDATE users SET age = 20 WHERE id = 2");
+    expect_log(w, "put users 1|one|10\ncommit\nput users 2|two|20\ncommit\n");
+    snprintf(position, sizeof(position), "%s", w->position);
+    snprintf(stream, sizeof(stream), "%s", w->stream);
+    close_source(f);
+    sql(f, "UPDATE users SET age = 11 WHERE id = 1");
+    server("crash");
+    server("start");
+    admin_connect(f);
+    sql(f, "USE shop;\nUPDATE users SET age = 21 WHERE id = 2");
+    expect_start(w, position, SP_OK);
+    assert_string_equal(w->stream, stream);
+    expect_log(w, "put users 1|one|11\ncommit\nput users 2|two|21\ncommit\n");
+    expect_start(w, "0-1-999999", SP_ENOTFOUND);
+    expect_start(w, "nonsense", SP_ENOTFOUND);
+    sql(f, "FLUSH BINARY LOGS;\nUPDATE users SET age = 22 WHERE id = 2;\nFLUSH BINARY LOGS");
+    const long last = sql_long(f, "SELECT SUBSTRING_INDEX(@@gtid_binlog_pos, '-', -1)");
+    char purge[100];
+    if (mysql_query(f->admin, "SHOW MASTER STATUS") != 0)
+        fail_msg("%s", mysql_error(f->admin));
+    MYSQL_RES *result = mysql_store_result(f->admin);
+    snprintf(purge, sizeof(purge), "PURGE BINARY LOGS TO '%s'", mysql_fetch_row(result)[0]);
+    mysql_free_result(result);
+    sql(f, purge);
+    expect_start(w, position, SP_ENOTFOUND);
+    snprintf(position, sizeof(position), "0-1-%ld", last);
+    expect_start(w, position, SP_OK);
+    unfollow(w);
+}
+
+static void expect_refused(struct follower *w, const char *text)
+{
+    struct fixture *f = w->f;
+    close_source(f);
+    assert_int_equal(prepare(w), SP_ECONFIG);
+    if (!strstr(f->error.text, text))
+        fail_msg("no \"%s\" in: %s", text, f->error.text);
+}
+
+static void test_refused(void **state)
+{
+    struct fixture *f = *state;
+    make_users(f);
+    sql(f, "CREATE TABLE child (id int PRIMARY KEY, u int, FOREIGN KEY (u) REFERENCES users (id)"
+           " ON DELETE CASCADE);\nCREATE VIEW v AS SELECT * FROM users");
+    struct follower *w = follow(f, users);
+    sql(f, "SET GLOBAL binlog_format = 'MIXED'");
+    expect_refused(w, "SET GLOBAL binlog_format = 'ROW'");
+    sql(f, "SET GLOBAL binlog_format = 'ROW', GLOBAL binlog_row_image = 'MINIMAL'");
+    expect_refused(w, "SET GLOBAL binlog_row_image = 'FULL'");
+    sql(f, "SET GLOBAL binlog_row_image = 'FULL'");
+    w->tables[0].where = "id > 1";
+    expect_refused(w, "table users: no change feed: it is a query or has `where`");
+    w->tables[0].where = NULL;
+    w->tables[0].relation = "v";
+    expect_refused(w, "it is not a plain table");
+    w->tables[0].relation = "child";
+    expect_refused(w, "is a foreign key that changes rows by itself");
+    w->tables[0].relation = "users";
+    f->options.dsn = f->reader;
+    f->options.password = "open sesame";
+    sql(f, "GRANT SELECT ON shop.users TO reader");
+    expect_refused(w, "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO");
+    sql(f, "GRANT REPLICATION SLAVE ADMIN, BINLOG MONITOR ON *.* TO reader");
+    expect_refused(w, "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO");
+    sql(f, "GRANT REPLICATION SLAVE ON *.* TO reader");
+    close_source(f);
+    load(w);
+    unfollow(w);
+}
+
+static void test_cancel(void **state)
+{
+    struct fixture *f = *state;
+    struct source_canceler canceler;
+    make_users(f);
+    struct follower *w = follow(f, users);
+    const struct source_feed_sink sink = sink_of(w);
+    load(w);
+    const double begun = source_now_ms();
+    while (w->idles < 3) /* a heartbeat a second, or the position of others' changes */
+        must(f, feed_class()->next(f->source, 2000, &sink, &f->error));
+    assert_true(source_now_ms() - begun < 10000);
+    source_canceler_start(&canceler, f->class, f->source, 100);
+    int status = SP_OK;
+    while (status == SP_OK)
+        status = feed_class()->next(f->source, 60000, &sink, &f->error);
+    source_canceler_join(&canceler);
+    assert_int_equal(status, SP_ECANCELED);
+    assert_int_equal(feed_class()->next(f->source, 1, &sink, &f->error), SP_ESOURCE);
+    close_source(f);
+    load(w);
+    server("crash");
+    status = SP_OK;
+    while (status == SP_OK)
+        status = feed_class()->next(f->source, 60000, &sink, &f->error);
+    assert_int_equal(status, SP_ESOURCE);
+    print_message("%s\n", f->error.text);
+    server("start");
+    admin_connect(f);
+    unfollow(w);
+}
+
+/* --- every type as a stream has it ---------------------------------------------------------- */
+
+#define TYPES_SQL                                                                                  \
+    "CREATE TABLE types (id int PRIMARY KEY, a tinyint, b tinyint unsigned, c smallint,"           \
+    " d mediumint, e mediumint unsigned, f int unsigned, g bigint, h bigint unsigned, i year,"     \
+    " j bool, k bit(1), l bit(13), m bit(64), n float, o double, p decimal(30,10),"                \
+    " q decimal(65,0), r decimal(9,9), s char(9), t varchar(300), u text, v longtext CHARACTER"    \
+    " SET latin1, w varchar(9) CHARACTER SET utf16, x char(5) CHARACTER SET ucs2,"                 \
+    " y enum('a','it''s','\xc3\xa9'), z set('x','y','z'), aa binary(5), ab varbinary(300),"        \
+    " ac blob, ad date, ae datetime, af datetime(3), ag datetime(6), ah timestamp NULL,"           \
+    " ai timestamp(5) NULL, aj time, ak time(1), al time(6), am json, an uuid, ao inet6,"          \
+    " ap inet4, aq point, ar decimal(5,2) unsigned zerofill, au int AS (id * 2) VIRTUAL,"          \
+    " av int AS (id * 3) STORED, aw int INVISIBLE, ax time(3), ay char(200) CHARACTER SET "        \
+    "utf8mb4)"
+
+static const char *const types[] = {"types", NULL};
+
+static void insert_types(struct fixture *f)
+{
+    sql(f,
+        "SET time_zone = '+00:00', sql_mode = '';\n"
+        "INSERT INTO types (id) VALUES (1);\n"
+        "INSERT INTO types (id, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r) VALUES"
+        " (2, -128, 255, -32768, -8388608, 16777215, 4294967295, -9223372036854775808,"
+        " 18446744073709551615, 1901, 1, 1, 8191, 0xffffffffffffffff, 0.1, 1e300,"
+        " -12345678901234567890.0123456789, -99999999999999999999999999999999999999999999999999,"
+        " -0.000000001),"
+        " (3, 127, 0, 32767, 8388607, 0, 0, 9223372036854775807, 0, 0, 0, 0, 0, 0, -3.4e38, -0.0,"
+        " 0, 0, 0.999999999);\n"
+        "INSERT INTO types (id, s, t, u, v, w, x, y, z, aa, ab, ac, am, an, ao, ap, aq, ay) VALUES"
+        " (4, 'ab  ', REPEAT('\xf0\x9f\x98\x80', 300), 'u', 'caf\xc3\xa9 \xe2\x82\xac',"
+        " '\xf0\x9f\x98\x80', 'x\xc3\xa9', 'it''s', 'x,z', 'ab', x'0000', x'00ff', '{\"a\": 1}',"
+        " '00112233-4455-1677-8899-aabbccddeeff', '::ffff:1.2.3.4', '1.2.3.0', POINT(1, 2),"
+        " REPEAT('\xf0\x9f\x98\x80', 200)),"
+        " (5, '', '', '', '', '', '', '', '', '', '', '', '[]',"
+        " '00112233-4455-7677-8899-aabbccddee00', '::', '0.0.0.0', NULL, ''),"
+        " (6, NULL, NULL, NULL, NULL, NULL, NULL, '\xc3\xa9', 'y', x'ff00ff0000', NULL, NULL, NULL,"
+        " 'ffffffff-ffff-ffff-ffff-ffffffffffff', '2001:db8::1:0:0:1', '255.255.255.255', NULL,"
+        " 'a'), (14, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"
+        " '123e4567-e89b-42d3-a456-426614174000', '1:2:3:4:5:6:7:8', NULL, NULL, NULL), (15, NULL,"
+        " NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,"
+        " '00000000-0000-0000-0000-000000000000', '::1', NULL, NULL, NULL);\n"
+        "INSERT INTO types (id, ad, ae, af, ag, ah, ai, aj, ak, al, ax, ar) VALUES"
+        " (7, '1000-01-01', '1000-01-01', '1969-12-31 23:59:59.999', '9999-12-31 23:59:59.999999',"
+        " '1970-01-01 00:00:01', '2038-01-19 03:14:07.99999', '-838:59:59', '838:59:58.9',"
+        " '-00:00:00.000001', '-10:11:12.5', 1.5),"
+        " (8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),"
+        " (9, '2024-02-29', '2024-02-29 12:34:56', '0000-01-01', '2000-03-01 00:00:00.5',"
+        " '2026-11-27 17:00:00', '2026-11-27 17:00:00.00001', '00:00:01', '-00:00:00.1',"
+        " '12:13:14.151617', '-00:59:59.999', 999.99)");
+}
+
+static void compare(struct follower *w, unsigned table, char **rows)
+{
+    for (unsigned i = 0; i < KEYS; i++) {
+        const char *ours = w->rows[table][i] ? w->rows[table][i] : "";
+        const char *theirs = rows[i] ? rows[i] : "";
+        size_t same = 0;
+        while (ours[same] && ours[same] == theirs[same])
+            same++;
+        if (ours[same] != theirs[same])
+            fail_msg("table %s, row %u, from the %zuth byte on: delivered\n%.200s\nbut there is\n"
+                     "%.200s",
+                     w->tables[table].name, i, same, ours + same, theirs + same);
+    }
+}
+
+/* The rows of one table, by key, as a second reader has them. */
+struct reading {
+    char *rows[KEYS];
+};
+
+static int keep_row(void *context, const struct sp_value *values, unsigned count)
+{
+    struct reading *reading = context;
+    assert_in_range(values[0].i, 0, KEYS - 1);
+    reading->rows[values[0].i] = line_of(values, count);
+    return SP_OK;
+}
+
+static void free_reading(struct reading *reading)
+{
+    for (unsigned i = 0; i < KEYS; i++)
+        free(reading->rows[i]);
+}
+
+static void compare_with_database(struct follower *w)
+{
+    struct fixture *f = w->f;
+    struct source *reader = NULL;
+    must(f, f->class->open(&f->options, &reader, &f->error));
+    must(f, f->class->begin(reader, &f->error));
+    for (unsigned i = 0; i < w->count; i++) {
+        struct reading reading = {{NULL}};
+        const struct source_sink sink = {.context = &reading, .row = keep_row};
+        must(f,
+             f->class->stream(reader, &w->tables[i], &w->descriptions[i], NULL, &sink, &f->error));
+        compare(w, i, reading.rows);
+        free_reading(&reading);
+    }
+    f->class->close(reader);
+}
+
+static void test_types(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned compressed = 0; compressed < 2; compressed++) {
+        sql(f, compressed ? "SET GLOBAL log_bin_compress = ON, GLOBAL log_bin_compress_min_len = 10"
+                          : "SET GLOBAL log_bin_compress = OFF");
+        admin_connect(f);
+        sql(f, "USE shop;\nDROP TABLE IF EXISTS types;\n" TYPES_SQL);
+        struct follower *w = follow(f, types);
+        w->quiet = true;
+        load(w);
+        insert_types(f);
+        catch_up(w);
+        assert_int_equal(w->reshaped, 0);
+        assert_non_null(w->rows[0][9]);
+        compare_with_database(w);
+        sql(f,
+            "UPDATE types SET id = id + 20, a = 1 WHERE id > 2;\nDELETE FROM types WHERE id < 3");
+        catch_up(w);
+        compare_with_database(w);
+        unfollow(w);
+    }
+    sql(f, "SET GLOBAL log_bin_compress = OFF");
+}
+
+static void test_bad_rows(void **state)
+{
+    struct fixture *f = *state;
+    make_users(f);
+    sql(f, "SET sql_mode = 'ALLOW_INVALID_DATES';\n"
+           "CREATE TABLE types (id int PRIMARY KEY, flag bool, made date)");
+    struct follower *w = follow(f, types);
+    load(w);
+    sql(f, "INSERT INTO types VALUES (1, 2, '2026-01-01'), (2, 1, '2026-02-31');\n"
+           "UPDATE types SET id = 3 WHERE id = 1;\nUPDATE types SET flag = 1 WHERE id = 3");
+    expect_log(w, "bad types 1 flag: not 0 or 1 in a column of booleans\n"
+                  "bad types 2 made: a date that is not in the calendar\ncommit\n"
+                  "remove types 1\nbad types 3 flag: not 0 or 1 in a column of booleans\ncommit\n"
+                  "put types 3|true|2026-01-01\ncommit\n");
+    unfollow(w);
+}
+
+/* --- snapshots while others write ----------------------------------------------------------- */
+
+struct writer {
+    char uri[512];
+    unsigned seed;
+    atomic_bool stop;
+    unsigned transactions;
+};
+
+static void *write_at_random(void *context)
+{
+    struct writer *writer = context;
+    struct fixture f = {0};
+    char statement[256];
+    snprintf(f.uri, sizeof(f.uri), "%s", writer->uri);
+    admin_connect(&f);
+    sql(&f, "USE shop");
+    while (!atomic_load_explicit(&writer->stop, memory_order_relaxed)) {
+        const unsigned a = (unsigned)rand_r(&writer->seed) % KEYS;
+        const unsigned b = (unsigned)rand_r(&writer->seed) % KEYS;
+        const unsigned what = (unsigned)rand_r(&writer->seed) % 8;
+        sql(&f, "START TRANSACTION");
+        snprintf(statement, sizeof(statement),
+                 what < 4   ? "UPDATE IGNORE accounts SET cents = cents - 1 WHERE id = %u"
+                 : what < 6 ? "REPLACE INTO accounts VALUES (%u, 100)"
+                            : "DELETE FROM accounts WHERE id = %u",
+                 a);
+        sql(&f, statement);
+        snprintf(statement, sizeof(statement), "REPLACE INTO notes VALUES (%u, '%u')", b, a);
+        sql(&f, statement);
+        sql(&f, what == 3 ? "ROLLBACK" : "COMMIT");
+        writer->transactions++;
+    }
+    mysql_close(f.admin);
+    return NULL;
+}
+
+/* At the place of the snapshot, what was delivered is exactly what the snapshot has. */
+static void compare_with_snapshot(struct follower *w)
+{
+    struct fixture *f = w->f;
+    const struct source_feed_sink feed_sink = sink_of(w);
+    char position[FEED_POSITION_BYTES];
+    const unsigned before = w->snapshots;
+    must(f, feed_class()->snapshot(f->source, position, &f->error));
+    while (w->snapshots == before)
+        must(f, feed_class()->next(f->source, 1000, &feed_sink, &f->error));
+    assert_string_equal(w->position, position);
+    for (unsigned i = 0; i < w->count; i++) {
+        struct reading reading = {{NULL}};
+        const struct source_sink sink = {.context = &reading, .row = keep_row};
+        must(f, f->class->stream(f->source, &w->tables[i], &w->descriptions[i], NULL, &sink,
+                                 &f->error));
+        compare(w, i, reading.rows);
+        free_reading(&reading);
+    }
+    must(f, f->class->end(f->source, &f->error));
+}
+
+static void test_exact_snapshots(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const names[] = {"accounts", "notes", NULL};
+    const char *given = getenv("SIDEPOND_SEED");
+    const unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)source_now_ms();
+    struct writer writers[3] = {{.seed = seed}, {.seed = seed + 1}, {.seed = seed + 2}};
+    pthread_t threads[3];
+    print_message("seed %u\n", seed);
+    sql(f, "CREATE TABLE accounts (id int PRIMARY KEY, cents bigint);\n"
+           "CREATE TABLE notes (id int PRIMARY KEY, text varchar(20));\n"
+           "INSERT INTO accounts SELECT seq, 100 FROM seq_1_to_30");
+    struct follower *w = follow(f, names);
+    w->quiet = true;
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(writers[i].uri, sizeof(writers[i].uri), "%s", f->uri);
+        assert_int_equal(pthread_create(&threads[i], NULL, write_at_random, &writers[i]), 0);
+    }
+    load(w);
+    for (unsigned i = 0; i < 30; i++)
+        compare_with_snapshot(w);
+    for (unsigned i = 0; i < 3; i++) {
+        atomic_store_explicit(&writers[i].stop, true, memory_order_relaxed);
+        pthread_join(threads[i], NULL);
+    }
+    catch_up(w);
+    compare_with_database(w);
+    assert_int_equal(w->reshaped, 0);
+    print_message("%u transactions delivered, %u written\n", w->transactions,
+                  writers[0].transactions + writers[1].transactions + writers[2].transactions);
+    unfollow(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        MARIADB_TEST(test_changes), MARIADB_TEST(test_reshaped), MARIADB_TEST(test_two_tables),
+        MARIADB_TEST(test_resume),  MARIADB_TEST(test_refused),  MARIADB_TEST(test_cancel),
+        MARIADB_TEST(test_types),   MARIADB_TEST(test_bad_rows), MARIADB_TEST(test_exact_snapshots),
+    };
+    return cmocka_run_group_tests_name("source_mariadb_feed", tests, NULL, NULL);
+}
