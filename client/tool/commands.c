@@ -23,7 +23,8 @@ static const struct tool_option tables_options[] = {
 static const struct tool_option get_options[] = {
     {"index", 'i', "NAME", "look up by this secondary index; may find several rows",
      TOOL_COMPLETE_NONE, NULL},
-    {"column", 'c', "NAME", "print only this column's value", TOOL_COMPLETE_NONE, NULL},
+    {"column", 'c', "NAME", "print only this column's value, or a field's of the document",
+     TOOL_COMPLETE_NONE, NULL},
     {"raw", 0, NULL,
      "print bytes as they are, without a line end; without --column the encoded row",
      TOOL_COMPLETE_NONE, NULL},

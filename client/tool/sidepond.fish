@@ -22,7 +22,7 @@ complete -c sidepond -n '__fish_seen_subcommand_from tables' -l names -d 'only t
 complete -c sidepond -n __fish_use_subcommand -a get -d 'one row by its key, or rows by an index'
 complete -c sidepond -n '__fish_seen_subcommand_from get; and not __fish_seen_subcommand_from ring' -a '(__sidepond_tables)'
 complete -c sidepond -n '__fish_seen_subcommand_from get; and not __fish_seen_subcommand_from ring' -l index -s i -x -d 'look up by this secondary index; may find several rows'
-complete -c sidepond -n '__fish_seen_subcommand_from get; and not __fish_seen_subcommand_from ring' -l column -s c -x -d 'print only this column\'s value'
+complete -c sidepond -n '__fish_seen_subcommand_from get; and not __fish_seen_subcommand_from ring' -l column -s c -x -d 'print only this column\'s value, or a field\'s of the document'
 complete -c sidepond -n '__fish_seen_subcommand_from get; and not __fish_seen_subcommand_from ring' -l raw -d 'print bytes as they are, without a line end; without --column the encoded row'
 complete -c sidepond -n __fish_use_subcommand -a scan -d 'all rows of a table at one version'
 complete -c sidepond -n '__fish_seen_subcommand_from scan' -a '(__sidepond_tables)'

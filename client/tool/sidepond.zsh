@@ -318,8 +318,8 @@ _sidepond() {
         get) _arguments \
         '*--index[look up by this secondary index; may find several rows]:NAME:' \
         '*-i[look up by this secondary index; may find several rows]:NAME:' \
-        '*--column[print only this column'\''s value]:NAME:' \
-        '*-c[print only this column'\''s value]:NAME:' \
+        '*--column[print only this column'\''s value, or a field'\''s of the document]:NAME:' \
+        '*-c[print only this column'\''s value, or a field'\''s of the document]:NAME:' \
         '*--raw[print bytes as they are, without a line end; without --column the encoded row]' \
         '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
         '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \

@@ -21,7 +21,7 @@ struct maria_uri {
     const char *ssl_ca, *ssl_capath, *ssl_cert, *ssl_key, *ssl_cipher, *ssl_crl;
     unsigned port;      /* 0: not given */
     bool tls;           /* nothing is sent without TLS */
-    bool verify_server; /* the certificate must be signed by the CA and be for this host */
+    bool verify_server; /* the certificate must be for this host, too */
 };
 
 /* Takes a URI apart. SP_ECONFIG with a text that quotes nothing of it; to be freed also then. */

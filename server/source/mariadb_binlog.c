@@ -175,8 +175,10 @@ static bool take_packed(struct binlog_bytes *from, uint64_t *out)
 
 /* --- what a group has done ------------------------------------------------------------------ */
 
-static int reshape(const struct source_feed_sink *sink, unsigned table, const char *why)
+static int reshape(struct binlog *log, const struct source_feed_sink *sink, unsigned table,
+                   const char *why)
 {
+    log->changes++;
     return sink->reshaped(sink->context, table, why);
 }
 
@@ -186,7 +188,7 @@ static int reshape_touched(struct binlog *log, const bool *touched,
     int status = SP_OK;
     for (unsigned i = 0; i < log->table_count && status == SP_OK; i++)
         if (!touched || touched[i])
-            status = reshape(sink, i, why);
+            status = reshape(log, sink, i, why);
     return status;
 }
 
@@ -303,20 +305,20 @@ static int touch_tables(struct binlog *log, const char *sql, size_t bytes, const
     for (unsigned i = 0; i < log->table_count && status == SP_OK; i++) {
         switch (binlog_statement_on(sql, bytes, database, &log->tables[i])) {
         case TOUCH_NOT:
-            continue;
+            break;
         case TOUCH_TRUNCATE:
+            log->changes++;
             status = sink->truncate(sink->context, i);
             break;
         case TOUCH_SHAPE:
-            status = reshape(sink, i, "a statement has changed it");
+            status = reshape(log, sink, i, "a statement has changed it");
             break;
         case TOUCH_ROWS:
-            status = reshape(sink, i,
+            status = reshape(log, sink, i,
                              "a change was logged as a statement: binlog_format is not "
                              "ROW in its session");
             break;
         }
-        log->changes++;
     }
     return status;
 }
@@ -439,7 +441,7 @@ static int on_table_map(struct binlog *log, struct binlog_bytes from,
         return broken(log, "a TABLE_MAP event that cannot be read");
     map->id = id;
     map->live = same;
-    return same ? SP_OK : reshape(sink, (unsigned)table, "its columns are others in the log");
+    return same ? SP_OK : reshape(log, sink, (unsigned)table, "its columns are others in the log");
 }
 
 /* --- rows ----------------------------------------------------------------------------------- */
@@ -618,12 +620,10 @@ static int on_rows(struct binlog *log, const struct row_kind *kind, struct binlo
         !take_full(&from, (unsigned)count, &full) ||
         (kind->type == UPDATE_ROWS && !take_full(&from, (unsigned)count, &full)))
         return broken(log, "a row event that is not of its table");
-    if (!full) {
-        log->changes++;
-        return reshape(sink, r.table,
+    if (!full)
+        return reshape(log, sink, r.table,
                        "a change was logged without all columns: binlog_row_image "
                        "is not FULL in its session");
-    }
     if (kind->compressed && !inflate_to(log, &from))
         return broken(log, "a compressed row event that cannot be read");
     return read_rows(&r, kind->type, from);

@@ -62,18 +62,32 @@ static bool take_mark(struct words *w, char mark)
     return true;
 }
 
+/* How a name in a statement compares: some servers do not tell upper from lower case. */
+enum match { MATCH_NOT, MATCH_BUT_CASE, MATCH_EXACT };
+
+static enum match worse(enum match a, enum match b)
+{
+    return a < b ? a : b;
+}
+
+static enum match match(const char *name, const char *text, size_t bytes)
+{
+    if (strlen(name) != bytes || strncasecmp(name, text, bytes) != 0)
+        return MATCH_NOT;
+    return memcmp(name, text, bytes) == 0 ? MATCH_EXACT : MATCH_BUT_CASE;
+}
+
 /* Takes a name, in quotes or not, and says whether it is this one. */
-static bool take_name(struct words *w, const char *name, bool *same)
+static bool take_name(struct words *w, const char *name, enum match *same)
 {
     skip_blanks(w);
     if (w->at == w->end)
         return false;
     const char quote = *w->at == '`' || *w->at == '"' ? *w->at : 0;
-    const size_t bytes = strlen(name);
     const char *start = quote ? ++w->at : w->at;
     while (w->at < w->end && (quote ? *w->at != quote : is_word(*w->at)))
         w->at++;
-    *same = (size_t)(w->at - start) == bytes && memcmp(start, name, bytes) == 0;
+    *same = match(name, start, (size_t)(w->at - start));
     if (quote && w->at < w->end)
         w->at++;
     return w->at > start;
@@ -99,10 +113,20 @@ enum binlog_effect binlog_statement(const char *sql, size_t bytes)
 
 /* --- tables --------------------------------------------------------------------------------- */
 
-/* Whether a name stands somewhere as a word of its own. */
+static bool is_ascii(const char *name)
+{
+    while (*name && (unsigned char)*name < 0x80)
+        name++;
+    return !*name;
+}
+
+/* Whether a name stands somewhere as a word of its own. One beyond ASCII may be written in another
+ * character set there, so it always may. */
 static bool names(const char *sql, size_t bytes, const char *name)
 {
     const size_t size = strlen(name);
+    if (!is_ascii(name))
+        return true;
     for (size_t i = 0; size > 0 && i + size <= bytes; i++) {
         if (strncasecmp(sql + i, name, size) != 0)
             continue;
@@ -114,26 +138,28 @@ static bool names(const char *sql, size_t bytes, const char *name)
     return false;
 }
 
-/* Whether a table in the default database `database` is followed under `table`; tells nothing of
- * names that are qualified. */
-static bool take_table(struct words *w, const char *database, const struct binlog_table *table)
+/* Takes table or database.table and says whether it is the one that is followed. */
+static enum match take_table(struct words *w, const char *database,
+                             const struct binlog_table *table)
 {
-    bool same = false, same_database = strcmp(database, table->database) == 0;
+    enum match same = MATCH_NOT, same_database = match(table->database, database, strlen(database));
     const struct words start = *w;
     if (!take_name(w, table->name, &same))
-        return false;
+        return MATCH_NOT;
     if (!take_mark(w, '.'))
-        return same && same_database;
+        return worse(same, same_database);
     *w = start;
-    return take_name(w, table->database, &same_database) && take_mark(w, '.') &&
-           take_name(w, table->name, &same) && same && same_database;
+    if (!take_name(w, table->database, &same_database) || !take_mark(w, '.') ||
+        !take_name(w, table->name, &same))
+        return MATCH_NOT;
+    return worse(same, same_database);
 }
 
 /* Statements that name a table and leave its rows and its shape alone. */
 static bool is_harmless(struct words w)
 {
     static const char *const first[] = {"ANALYZE", "OPTIMIZE", "REPAIR", "CHECK", "FLUSH",
-                                        "GRANT",   "REVOKE",   "SET",    "USE",   "XA"};
+                                        "GRANT",   "REVOKE",   "USE",    "XA"};
     static const char *const made[] = {"INDEX",     "UNIQUE",   "FULLTEXT",  "SPATIAL", "VIEW",
                                        "TRIGGER",   "USER",     "ROLE",      "EVENT",   "PROCEDURE",
                                        "TEMPORARY", "FUNCTION", "AGGREGATE", "SERVER",  "DEFINER",
@@ -161,19 +187,24 @@ enum binlog_touch binlog_statement_on(const char *sql, size_t bytes, const char 
                                       const struct binlog_table *table)
 {
     struct words w = {sql, sql + bytes}, drop = w;
-    bool same = false;
     if (take_word(&drop, "DROP") && (take_word(&drop, "DATABASE") || take_word(&drop, "SCHEMA")))
         return names(drop.at, (size_t)(drop.end - drop.at), table->database) ? TOUCH_SHAPE
                                                                              : TOUCH_NOT;
     if (!names(sql, bytes, table->name) || is_harmless(w))
         return TOUCH_NOT;
     /* a table of another database, which the statement does not name */
-    if (strcmp(database, table->database) != 0 && !names(sql, bytes, table->database))
+    if (strcasecmp(database, table->database) != 0 && !names(sql, bytes, table->database))
         return TOUCH_NOT;
     if (take_word(&w, "TRUNCATE")) {
         take_word(&w, "TABLE");
-        same = take_table(&w, database, table);
-        return same ? TOUCH_TRUNCATE : TOUCH_NOT;
+        switch (take_table(&w, database, table)) {
+        case MATCH_EXACT:
+            return TOUCH_TRUNCATE;
+        case MATCH_BUT_CASE:
+            return TOUCH_SHAPE;
+        default:
+            return is_ascii(table->name) && is_ascii(table->database) ? TOUCH_NOT : TOUCH_SHAPE;
+        }
     }
     return is_of_shapes(w) ? TOUCH_SHAPE : TOUCH_ROWS;
 }

@@ -122,7 +122,29 @@ static void put_schema(struct source *source, struct sql_text *sql, const struct
         sql_put(sql, "DATABASE()");
 }
 
-static int ask_catalog(struct source *source, const struct source_table *table, MYSQL_RES **out,
+/* What it said: a row for each column. */
+struct catalog {
+    MYSQL_RES *result;
+    MYSQL_ROW *rows;
+    unsigned count;
+};
+
+static int keep_rows(struct catalog *catalog, struct source_error *error)
+{
+    catalog->count = catalog->result ? (unsigned)mysql_num_rows(catalog->result) : 0;
+    catalog->rows = calloc(catalog->count ? catalog->count : 1, sizeof(*catalog->rows));
+    for (unsigned i = 0; catalog->rows && i < catalog->count; i++)
+        catalog->rows[i] = mysql_fetch_row(catalog->result);
+    return catalog->rows ? SP_OK : source_no_memory(error);
+}
+
+static void free_catalog(struct catalog *catalog)
+{
+    free(catalog->rows);
+    mysql_free_result(catalog->result);
+}
+
+static int ask_catalog(struct source *source, const struct source_table *table, struct catalog *out,
                        struct source_error *error)
 {
     struct sql_text sql = {0}, database = {0}, name = {0};
@@ -135,40 +157,40 @@ static int ask_catalog(struct source *source, const struct source_table *table, 
         maria_put_string(source, &sql, name.text, name.size);
     }
     sql_put(&sql, " ORDER BY c.ORDINAL_POSITION");
-    const int status = sql_failed(&sql) || sql_failed(&database) || sql_failed(&name)
-                           ? source_no_memory(error)
-                           : maria_query(source, table, sql.text, out, error);
+    int status = sql_failed(&sql) || sql_failed(&database) || sql_failed(&name)
+                     ? source_no_memory(error)
+                     : maria_query(source, table, sql.text, &out->result, error);
+    if (status == SP_OK)
+        status = keep_rows(out, error);
     sql_free(&sql);
     sql_free(&database);
     sql_free(&name);
     return status;
 }
 
-static const char *catalog_cell(MYSQL_RES *catalog, unsigned row, unsigned column)
+static const char *catalog_cell(const struct catalog *catalog, unsigned row, unsigned column)
 {
-    mysql_data_seek(catalog, row);
-    const MYSQL_ROW cells = mysql_fetch_row(catalog);
-    return cells && cells[column] ? cells[column] : "";
+    const char *cell = catalog->rows[row][column];
+    return cell ? cell : "";
 }
 
 static const char *catalog_name(const void *context, unsigned i)
 {
-    return catalog_cell((MYSQL_RES *)context, i, CATALOG_NAME);
+    return catalog_cell(context, i, CATALOG_NAME);
 }
 
-static struct source_names catalog_names(MYSQL_RES *catalog)
+static struct source_names catalog_names(const struct catalog *catalog)
 {
-    return (struct source_names){(unsigned)mysql_num_rows(catalog), catalog_name, catalog};
+    return (struct source_names){catalog->count, catalog_name, catalog};
 }
 
-static bool is_view(MYSQL_RES *catalog)
+static bool is_view(const struct catalog *catalog)
 {
-    return !catalog || mysql_num_rows(catalog) == 0 ||
-           strstr(catalog_cell(catalog, 0, CATALOG_KIND), "VIEW");
+    return catalog->count == 0 || strstr(catalog_cell(catalog, 0, CATALOG_KIND), "VIEW");
 }
 
 /* What the server keeps about a table; nothing is known of a part of it. */
-static void read_estimate(const struct source_table *table, MYSQL_RES *catalog,
+static void read_estimate(const struct source_table *table, const struct catalog *catalog,
                           struct source_description *description)
 {
     if (is_view(catalog) || (table->where && table->where[0]))
@@ -223,14 +245,15 @@ static int ask_fields(struct source *source, const struct source_table *table, M
 }
 
 static void set_column(const struct source_table *table, const MYSQL_FIELD *field,
-                       MYSQL_RES *catalog, struct source_column *column, enum maria_form *form)
+                       const struct catalog *catalog, struct source_column *column,
+                       enum maria_form *form)
 {
     const char *native = maria_type_name(field);
     *form = maria_type(field, &column->type, &column->as_text);
     column->nullable =
         table->query || is_view(catalog) || !(field->flags & NOT_NULL_FLAG) || *form == FORM_TIME;
     source_copy(column->name, sizeof(column->name), field->name);
-    if (catalog && strcmp(native, "json") != 0) {
+    if (catalog->count > 0 && strcmp(native, "json") != 0) {
         const struct source_names names = catalog_names(catalog);
         const int row = source_name_find(&names, field->name);
         native = row < 0 ? native : catalog_cell(catalog, (unsigned)row, CATALOG_TYPE);
@@ -248,7 +271,8 @@ static bool is_ordered(const struct source_column *column, enum maria_form form,
 /* --- the SELECT ----------------------------------------------------------------------------- */
 
 static int select_columns(struct maria_select *select, const struct source_table *table,
-                          MYSQL_RES *fields, MYSQL_RES *catalog, struct source_error *error)
+                          MYSQL_RES *fields, const struct catalog *catalog,
+                          struct source_error *error)
 {
     const struct source_names names = field_names(fields);
     unsigned count = 0;
@@ -288,13 +312,14 @@ static int select_columns(struct maria_select *select, const struct source_table
 int maria_select_make(struct source *source, const struct source_table *table,
                       struct maria_select *out, struct source_error *error)
 {
-    MYSQL_RES *catalog = NULL, *fields = NULL;
+    struct catalog catalog = {0};
+    MYSQL_RES *fields = NULL;
     int status = SP_OK;
     *out = (struct maria_select){0};
     if (!table->query)
         status = ask_catalog(source, table, &catalog, error);
-    if (status == SP_OK && catalog && mysql_num_rows(catalog) > 0) {
-        const struct source_names names = catalog_names(catalog);
+    if (status == SP_OK && catalog.count > 0) {
+        const struct source_names names = catalog_names(&catalog);
         status = source_check_names(table, &names, error);
     }
     if (status == SP_OK)
@@ -304,8 +329,8 @@ int maria_select_make(struct source *source, const struct source_table *table,
         status = source_check_names(table, &names, error);
     }
     if (status == SP_OK)
-        status = select_columns(out, table, fields, catalog, error);
-    mysql_free_result(catalog);
+        status = select_columns(out, table, fields, &catalog, error);
+    free_catalog(&catalog);
     mysql_free_result(fields);
     return status;
 }

@@ -10,6 +10,9 @@
  * The server may send a transaction a moment before it is visible to others. A snapshot that is
  * behind what was delivered is therefore taken again.
  *
+ * While a snapshot is read nothing is taken from the connection: the server then waits in its
+ * write, for which it is given a day.
+ *
  * Waiting is a poll on the socket and on the waker. While an event is read libmariadb can only
  * block; that ends after ten seconds in which nothing comes, or at once by cancel(), which shuts
  * the connection down.
@@ -129,7 +132,8 @@ static int lost(struct source *source, struct source_error *error)
     source->broken = true;
     if (waker_take(source->wake))
         return source_fail(error, SP_ECANCELED, true, "canceled");
-    if (number == ER_MASTER_FATAL_ERROR_READING_BINLOG)
+    if (number == ER_MASTER_FATAL_ERROR_READING_BINLOG &&
+        !strstr(mysql_error(follower->conn), "same server")) /* another has our random id */
         return source_fail(error, SP_ENOTFOUND, true, "source %s: the binary log: %s",
                            source->options->name, mysql_error(follower->conn));
     if (number == ER_SPECIFIC_ACCESS_DENIED_ERROR || number == ER_ACCESS_DENIED_ERROR)
@@ -186,8 +190,8 @@ static int set_up_follower(struct source *source, const char *position, struct s
     const char *state = gtid_for_server(position);
     sql_put(&sql, "SET @mariadb_slave_capability = 4, @master_binlog_checksum = 'NONE',"
                   " @slave_gtid_strict_mode = 1, @slave_gtid_ignore_duplicates = 0,"
-                  " max_statement_time = 0, @master_heartbeat_period = " HEARTBEAT_NS
-                  ", @slave_connect_state = ");
+                  " max_statement_time = 0, net_write_timeout = 86400,"
+                  " @master_heartbeat_period = " HEARTBEAT_NS ", @slave_connect_state = ");
     maria_put_string(follower, &sql, state, strlen(state));
     const int status = sql_failed(&sql) ? source_no_memory(error)
                                         : maria_query(follower, NULL, sql.text, NULL, error);
@@ -277,7 +281,7 @@ static int feed_start(struct source *source, const char *position, struct source
         status = ask_for_log(source, error);
     if (status == SP_OK)
         status = await_ready(source, error);
-    feed->running = status == SP_OK;
+    feed->running = feed->moved = status == SP_OK; /* moved: next() tells the position soon */
     source->broken = source->broken || status != SP_OK;
     return status;
 }

@@ -24,7 +24,15 @@
 #define FNV_START UINT64_C(0xcbf29ce484222325)
 #define FNV_PRIME UINT64_C(0x100000001b3)
 
-enum { COLUMN_NAME, COLUMN_TYPE, COLUMN_DATA_TYPE, COLUMN_CHARSET, COLUMN_KIND };
+enum {
+    COLUMN_NAME,
+    COLUMN_TYPE,
+    COLUMN_DATA_TYPE,
+    COLUMN_CHARSET,
+    COLUMN_KIND,
+    COLUMN_DATABASE,
+    COLUMN_TABLE
+};
 
 /* --- the server ----------------------------------------------------------------------------- */
 
@@ -78,22 +86,33 @@ static int check_settings(struct source *source, uint64_t *hash, struct source_e
     return status;
 }
 
+/* Whether "GRANT a, b ON *.* TO ..." has this one. */
+static bool grants(const char *text, const char *right)
+{
+    const char *end = text ? strstr(text, " ON *.* ") : NULL;
+    const size_t bytes = strlen(right);
+    if (!end || strncmp(text, "GRANT ", 6) != 0)
+        return false;
+    for (const char *at = text + 6; at < end; at += 2) {
+        const size_t size = strcspn(at, ",");
+        const size_t here = at + size > end ? (size_t)(end - at) : size;
+        if (here == bytes && memcmp(at, right, bytes) == 0)
+            return true;
+        at += here;
+    }
+    return false;
+}
+
 static int check_grants(struct source *source, struct source_error *error)
 {
     MYSQL_RES *result = NULL;
     bool replica = false, monitor = false;
     const int status = maria_query(source, NULL, "SHOW GRANTS", &result, error);
     for (MYSQL_ROW row; status == SP_OK && result && (row = mysql_fetch_row(result));) {
-        const char *on = row[0] ? strstr(row[0], " ON *.* ") : NULL;
-        if (!on)
-            continue;
-        const bool all = strncmp(row[0], "GRANT ALL PRIVILEGES", 20) == 0;
-        const char *slave = strstr(row[0], "REPLICATION SLAVE");
-        const char *binlog = strstr(row[0], "BINLOG MONITOR");
-        /* not REPLICATION SLAVE ADMIN, which is another */
-        replica = replica || all || (slave && slave < on && slave[17] != ' ') ||
-                  (slave && slave < on && strncmp(slave + 17, " ON", 3) == 0);
-        monitor = monitor || all || (binlog && binlog < on);
+        const bool all = grants(row[0], "ALL PRIVILEGES");
+        replica = replica || all || grants(row[0], "REPLICATION SLAVE");
+        monitor = monitor || all || grants(row[0], "BINLOG MONITOR") ||
+                  grants(row[0], "REPLICATION CLIENT"); /* as it was called before 10.5 */
     }
     mysql_free_result(result);
     if (status != SP_OK || (replica && monitor))
@@ -306,6 +325,16 @@ static int check_cascades(struct source *source, const struct source_table *tabl
     return status;
 }
 
+/* As the server writes them, also where it does not tell upper from lower case. */
+static int take_names(const MYSQL_ROW row, struct binlog_table *about, struct source_error *error)
+{
+    free(about->database);
+    free(about->name);
+    about->database = strdup(row[COLUMN_DATABASE]);
+    about->name = strdup(row[COLUMN_TABLE]);
+    return about->database && about->name ? SP_OK : source_no_memory(error);
+}
+
 static int read_columns(const struct source_table *table,
                         const struct source_description *description, MYSQL_RES *result,
                         struct binlog_table *about, struct source_error *error)
@@ -318,6 +347,10 @@ static int read_columns(const struct source_table *table,
         const MYSQL_ROW row = mysql_fetch_row(result);
         if (row[COLUMN_KIND] && strcmp(row[COLUMN_KIND], "BASE TABLE") != 0)
             return refuse_table(table, "", "it is not a plain table", error);
+        if (strpbrk(row[COLUMN_TABLE], "`\"\\") || strpbrk(row[COLUMN_DATABASE], "`\"\\"))
+            return refuse_table(table, "", "its name has quotes or backslashes", error);
+        if (i == 0 && take_names(row, about, error) != SP_OK)
+            return error->status;
         const char *why = set_column(row, description, &about->columns[i]);
         if (why)
             return refuse_table(table, row[COLUMN_NAME], why, error);
@@ -407,7 +440,8 @@ static int check_table(struct source *source, const struct source_table *table,
     if (status == SP_OK)
         status = ask_table(source, table, about,
                            "SELECT c.COLUMN_NAME, c.COLUMN_TYPE, c.DATA_TYPE,"
-                           " c.CHARACTER_SET_NAME, t.TABLE_TYPE FROM information_schema.TABLES t"
+                           " c.CHARACTER_SET_NAME, t.TABLE_TYPE, t.TABLE_SCHEMA, t.TABLE_NAME"
+                           " FROM information_schema.TABLES t"
                            " JOIN information_schema.COLUMNS c ON c.TABLE_SCHEMA = t.TABLE_SCHEMA"
                            " AND c.TABLE_NAME = t.TABLE_NAME WHERE t.TABLE_SCHEMA = ",
                            " AND t.TABLE_NAME = ", " ORDER BY c.ORDINAL_POSITION", &result, error);

@@ -5,8 +5,8 @@
  * Every part is optional and may have percent escapes; an IPv6 address stands in brackets. The
  * parameters are the long options of MariaDB's own clients: socket, ssl, ssl-ca, ssl-capath,
  * ssl-cert, ssl-key, ssl-cipher, ssl-crl, ssl-verify-server-cert. Any of ssl-* turns TLS on; a CA
- * turns the check of the server's certificate on. Nothing of the URI is quoted in an error: a
- * piece in a wrong place may be a password.
+ * turns the check of the server's certificate on, and of its host unless that is taken back.
+ * Nothing of the URI is quoted in an error: a piece in a wrong place may be a password.
  */
 #include <ctype.h>
 #include <stdlib.h>

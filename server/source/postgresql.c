@@ -313,7 +313,7 @@ static int prepare_replication(struct source *source, struct source_error *error
     static const char *const settings[] = {
         "SET DateStyle = 'ISO, YMD'",       "SET IntervalStyle = 'postgres'",
         "SET extra_float_digits = 3",       "SET bytea_output = 'hex'",
-        "SET statement_timeout = 0",        "SET wal_sender_timeout = " PG_SENDER_TIMEOUT,
+        "SET statement_timeout = 0",        ("SET wal_sender_timeout = " PG_SENDER_TIMEOUT),
         "SET client_encoding = 'SQL_ASCII'"};
     const size_t count = sizeof(settings) / sizeof(*settings) - (is_raw(source) ? 0 : 1);
     int status = SP_OK;

@@ -25,7 +25,8 @@
 #include "alloc/clock.h"
 #include "server/source/postgresql_feed.h"
 
-#define LOOK_MS 20 /* between two looks at whether a slot is free */
+#define LOOK_MS    20   /* between two looks at whether a slot is free */
+#define GIVE_UP_MS 1000 /* for the last word to the server */
 
 #define SLOT_SQL                                                                                   \
     "SELECT s.plugin, s.database, s.active_pid, s.wal_status, s.confirmed_flush_lsn,"              \
@@ -100,9 +101,10 @@ static int slot_of_another(struct source *source, const struct slot *slot,
 static int slot_in_use(struct source *source, const char *name, const struct slot *slot,
                        struct source_error *error)
 {
-    return source_fail(error, SP_ECONFIG, true,
+    return source_fail(error, SP_ESOURCE, true,
                        "source %s: the replication slot %s is in use by process %s of the server:"
-                       " another daemon follows by the same name",
+                       " it has not noticed yet that its daemon is gone, or another one follows by"
+                       " the same name",
                        source->options->name, name, slot->active_pid);
 }
 
@@ -189,6 +191,18 @@ int pg_stream_open(struct source *source, struct source_error *error)
     return status == SP_OK ? pg_call_begin(source, error) : status;
 }
 
+/* A process that waits for others' transactions does not notice that we are gone, and keeps the
+ * slot as long: it is told. */
+static void give_up_slot(struct source *source, PGconn *over)
+{
+    char pid[16];
+    const char *params[] = {pid};
+    struct source_error ignored;
+    snprintf(pid, sizeof(pid), "%d", PQbackendPID(over));
+    source->deadline_ms = clock_ms() + GIVE_UP_MS;
+    pg_query(source, NULL, "SELECT pg_catalog.pg_cancel_backend($1)", params, 1, NULL, &ignored);
+}
+
 /* Makes a slot on the connection `over`; its point goes into the feed, its snapshot's name out. */
 static int make_slot(struct source *source, PGconn *over, const char *name, bool temporary,
                      char *snapshot, size_t cap, struct source_error *error)
@@ -202,6 +216,8 @@ static int make_slot(struct source *source, PGconn *over, const char *name, bool
     PGconn *before = pg_use(source, over);
     int status = pg_query(source, NULL, command, NULL, 0, &result, error);
     pg_use(source, before);
+    if (status != SP_OK)
+        give_up_slot(source, over);
     if (status == SP_OK && !pg_lsn_read(PQgetvalue(result, 0, 1), &source->feed->snapshot_lsn))
         status = source_fail(error, SP_ESOURCE, false, PG_FORMAT_ERROR);
     if (status == SP_OK)

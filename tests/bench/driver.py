@@ -24,6 +24,8 @@ NAMES = {
     "document": "one field of a document of 50 fields, in C and in Python, against decoding it",
     "load": "the first load from SQLite and PostgreSQL against only reading the rows",
     "refresh": "a refresh with nothing changed, and the way of 1,000 changed rows to a reader",
+    "feed": "from a commit in the database to shared memory, and how many changed rows a second",
+    "relief": "queries a second that the database sees of eight busy workers, with and without a pond",
     "memory": "memory taken, everything counted, against key and value bytes",
     "alloc": "allocate and free against jemalloc, in time and in memory",
     "hit-ratio": "the cache's hit ratio against Redis' and memcached's rules, simulated, at equal memory",

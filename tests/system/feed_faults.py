@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -143,11 +144,15 @@ class Run:
         self.daemon = self.writers = self.watch = None
         self.done = 0
 
+    def start(self):
+        """Without a service manager: nobody would read what it is told."""
+        self.daemon.start(ready=False, environment={"NOTIFY_SOCKET": ""})
+
     def suffer(self, fault):
         if fault in self.database.FAULTS:
             self.database.FAULTS[fault](self.database, self.writers)
         elif fault == "compare":
-            self.daemon.http("/refresh", "POST")
+            self.compare(0)
         else:
             if fault == "stop":
                 self.daemon.stop()
@@ -156,7 +161,7 @@ class Run:
             if fault in self.database.LOST:
                 self.database.LOST[fault](self.database, self.writers)
             self.writers.await_more(3)
-            self.daemon.start(ready=False)
+            self.start()
 
     def settle(self):
         """No more writers: the pond comes to the last state, and a comparison finds nothing."""
@@ -173,18 +178,25 @@ class Run:
         assert "differed from the database" not in self.daemon.log(), "a comparison found drift"
 
     def compared(self):
-        feed = (self.daemon.table("ledger") or {}).get("feed") or {}
+        """When all rows were last compared, in a group that follows; else 0."""
+        try:
+            feed = (self.daemon.table("ledger") or {}).get("feed") or {}
+        except OSError:  # it does not listen yet
+            return 0
         return feed["compared_ms"] or 0 if feed.get("state") == "following" else 0
 
     def compare(self, before):
         """Asks for one; whether there was one. What was not possible is so asked for again, too."""
-        self.daemon.http("/refresh", "POST")
+        try:
+            self.daemon.http("/refresh", "POST")
+        except OSError:
+            return False
         return self.compared() > before
 
     def go(self):
         self.database.fresh()
         with Daemon(TABLES, self.database.source(), memory="64MiB") as self.daemon:
-            self.daemon.start()
+            self.start()
             self.watch = Watch(self.daemon.pond)
             self.writers = Writers(self.database, self.seed)
             try:
@@ -234,6 +246,7 @@ def parse():
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = parse()
     if options.program:
         daemon_kit.PROGRAM = os.path.join(BUILD, "bin", options.program)

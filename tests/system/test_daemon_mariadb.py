@@ -6,27 +6,47 @@ database for each; the daemon is seen from outside, as in test_daemon.py.
 """
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 import unittest
 
 from daemon_kit import Daemon, wait_for
 from mariadb_server import Server
 
 SERVER = None
+CERTIFICATES = None
 USERS = "  - {name: users, source: shop, key: [id], refresh: {every: 20ms}}\n"
 
 
 def setUpModule():
-    global SERVER  # pylint: disable=global-statement
+    global SERVER, CERTIFICATES  # pylint: disable=global-statement
     if not Server.available():
         print("skipped: MariaDB is not installed")
         sys.exit(77)
-    SERVER = Server()
+    # pylint: disable=consider-using-with
+    CERTIFICATES = tempfile.TemporaryDirectory(prefix="sidepond-tls.")
+    os.chmod(CERTIFICATES.name, 0o755)
+    cert, key = make_certificate("127.0.0.1")
+    make_certificate("other")
+    os.chmod(key, 0o644)  # the server runs as another user
+    SERVER = Server(settings={"ssl-cert": cert, "ssl-key": key})
     SERVER.start()
 
 
 def tearDownModule():
     SERVER.remove()
+    CERTIFICATES.cleanup()
+
+
+def make_certificate(name):
+    """(certificate, key) of a server that signs itself."""
+    cert, key = (os.path.join(CERTIFICATES.name, name + end) for end in (".pem", ".key"))
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
+                   check=True, capture_output=True)
+    return cert, key
 
 
 class MariadbTest(unittest.TestCase):
@@ -126,6 +146,27 @@ class MariadbTest(unittest.TestCase):
         self.assertEqual(daemon.rows("users"), 100)
         for place in (daemon.log(), daemon.http("/metrics")[1], daemon.http("/tables")[1]):
             self.assertNotIn("secret", place.replace(secret, ""))
+
+    def test_tls(self):
+        """Only what comes from the right server is taken, and nothing goes to another."""
+        self.sql("create or replace user safe require ssl", f"grant select on {self.name}.* to safe")
+
+        def start(parameters, ready):
+            daemon = self.daemon()
+            uri = f"mariadb://safe@127.0.0.1:{SERVER.port}/{self.name}?{parameters}"
+            daemon.sources = daemon.sources.replace(SERVER.uri(self.name), uri)
+            daemon.configure(USERS)
+            return daemon.start(ready)
+
+        good = os.path.join(CERTIFICATES.name, "127.0.0.1.pem")
+        other = os.path.join(CERTIFICATES.name, "other.pem")
+        for parameters in (f"ssl-ca={good}", "ssl=1", f"ssl-ca={good}&ssl-verify-server-cert=0"):
+            self.assertEqual(start(parameters, True).rows("users"), 100)
+        for parameters, error in ((f"ssl-ca={other}", "certificate"), ("", "Access denied"),
+                                  (f"ssl-ca={other}&ssl-verify-server-cert=0", "certificate")):
+            daemon = start(parameters, False)
+            daemon.await_state("users", "failing")
+            self.assertIn(error, daemon.table("users")["error"])
 
     def test_columns_change(self):
         daemon = self.daemon().start()

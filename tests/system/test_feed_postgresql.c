@@ -361,7 +361,8 @@ static void test_refusals_of_server(void **state)
     /* by the same name nobody else */
     struct source *first = x->f->source;
     x->f->source = NULL;
-    assert_int_equal(feed_check(x), SP_ECONFIG);
+    assert_int_equal(feed_check(x), SP_ESOURCE);
+    assert_true(x->f->error.transient);
     assert_non_null(strstr(x->f->error.text, "the replication slot pond_a is in use by process "));
     close_source(x->f);
     x->f->class->close(first);
@@ -572,7 +573,8 @@ static void *write_on(void *context)
 {
     struct writer *writer = context;
     PGconn *conn = PQconnectdb(writer->x->f->dsn);
-    PQclear(PQexec(conn, "SET default_transaction_isolation = 'serializable'"));
+    PQclear(PQexec(conn, "SET default_transaction_isolation = 'serializable';"
+                         "SET client_min_messages = 'error'"));
     while (!atomic_load(writer->stop)) {
         write_once(conn, &writer->seed);
         writer->committed++;
@@ -698,12 +700,15 @@ static void test_heard_of_during_a_long_read(void **state)
     must(x->f, x->class->snapshot(x->f->source, x->position, &x->f->error));
     while (x->model.snapshot_count == 0)
         must(x->f, feed_next(x, 1000));
-    sql(x->f, "SELECT set_config('test.before', reply_time::text, false) FROM pg_stat_replication");
+    sql(x->f, "SELECT set_config('test.before', reply_time::text, false) FROM pg_stat_replication"
+              " JOIN pg_replication_slots ON active_pid = pid WHERE slot_name = 'pond_a'");
     must(x->f, x->f->class->stream(x->f->source, &x->tables[0], &x->descriptions[0], NULL, &slow,
                                    &x->f->error));
-    assert_int_equal(sql_long(x->f, "SELECT (reply_time > current_setting('test.before')"
-                                    "::timestamptz)::int FROM pg_stat_replication"),
-                     1);
+    assert_int_equal(
+        sql_long(x->f, "SELECT (reply_time > current_setting('test.before')"
+                       "::timestamptz)::int FROM pg_stat_replication JOIN pg_replication_slots"
+                       " ON active_pid = pid WHERE slot_name = 'pond_a'"),
+        1);
     must(x->f, x->f->class->end(x->f->source, &x->f->error));
     feed_sync(x);
 }
@@ -749,6 +754,29 @@ static void test_canceled(void **state)
     assert_true(source_now_ms() - began < 2000);
 }
 
+/* A slot that is being made waits for whoever writes. If that is given up, nothing of it stays,
+ * though they go on. */
+static void test_slot_given_up(void **state)
+{
+    struct feed_fixture *x = *state;
+    struct source_canceler canceler;
+    sql(x->f, PUBLISH);
+    sql(x->f, "CREATE TABLE other (id int)");
+    must(x->f, feed_check(x));
+    sql(x->f, "BEGIN; INSERT INTO other VALUES (1)");
+    source_canceler_start(&canceler, x->f->class, x->f->source, 100);
+    assert_int_equal(x->class->snapshot(x->f->source, x->position, &x->f->error), SP_ECANCELED);
+    source_canceler_join(&canceler);
+    close_source(x->f);
+    const double deadline = source_now_ms() + 10000;
+    while (sql_long(x->f, "SELECT count(*) FROM pg_replication_slots") > 0)
+        if (source_now_ms() > deadline)
+            fail_msg("the server still makes the slot");
+    sql(x->f, "ROLLBACK");
+    feed_begin(x);
+    feed_sync(x);
+}
+
 /* The publication goes away under the feed: an error, and the next check says what to do. */
 static void test_publication_gone(void **state)
 {
@@ -789,6 +817,7 @@ int main(void)
         FEED_TEST(test_heard_of_during_a_long_read),
         FEED_TEST(test_server_killed),
         FEED_TEST(test_canceled),
+        FEED_TEST(test_slot_given_up),
         FEED_TEST(test_publication_gone),
     };
     return cmocka_run_group_tests_name("feed_postgresql", tests, feed_pg_group_setup, NULL);

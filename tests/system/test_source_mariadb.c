@@ -403,7 +403,7 @@ static void test_server_killed(void **state)
                      SP_ESOURCE);
     assert_true(f->error.transient);
     print_message("%s\n", f->error.text);
-    expect_open_error(f, f->uri, NULL, "source shop: cannot connect: Can't connect");
+    expect_open_error(f, f->uri, NULL, "source shop: cannot connect: ");
     server("start");
     close_source(f);
     admin_connect(f);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -615,7 +616,7 @@ static void test_bad_rows(void **state)
 struct writer {
     char uri[512];
     unsigned seed;
-    volatile bool stop;
+    atomic_bool stop;
     unsigned transactions;
 };
 
@@ -627,7 +628,7 @@ static void *write_at_random(void *context)
     snprintf(f.uri, sizeof(f.uri), "%s", writer->uri);
     admin_connect(&f);
     sql(&f, "USE shop");
-    while (!__atomic_load_n(&writer->stop, __ATOMIC_RELAXED)) {
+    while (!atomic_load_explicit(&writer->stop, memory_order_relaxed)) {
         const unsigned a = (unsigned)rand_r(&writer->seed) % KEYS;
         const unsigned b = (unsigned)rand_r(&writer->seed) % KEYS;
         const unsigned what = (unsigned)rand_r(&writer->seed) % 8;
@@ -691,7 +692,7 @@ static void test_exact_snapshots(void **state)
     for (unsigned i = 0; i < 30; i++)
         compare_with_snapshot(w);
     for (unsigned i = 0; i < 3; i++) {
-        __atomic_store_n(&writers[i].stop, true, __ATOMIC_RELAXED);
+        atomic_store_explicit(&writers[i].stop, true, memory_order_relaxed);
         pthread_join(threads[i], NULL);
     }
     catch_up(w);

@@ -134,8 +134,10 @@ SP_API int sp_schema_find_index(const struct sp_schema *schema, const char *name
 
 /* Encodes a key: of the primary key (index -1) or of a secondary index. A key of one text or bytes
  * column is those bytes as they are; one of a single int64 is its 8 bytes, little-endian. What
- * converts without loss is converted ("42" for an integer column). SP_ETYPE, SP_ENULL, SP_EINVAL
- * (number of values), SP_ERANGE (`*size` tells what is needed), SP_ENOINDEX. */
+ * converts without loss is converted ("42" for an integer column). Of a column of type bson_value
+ * any value can be the key, as the BSON type that says the same (a text is a string, a uuid binary
+ * of subtype 4, a JSON is read as extended JSON), and equal numbers are one key. SP_ETYPE,
+ * SP_ENULL, SP_EINVAL (number of values), SP_ERANGE (`*size` tells what is needed), SP_ENOINDEX. */
 SP_API int sp_key_encode(const struct sp_schema *schema, int index, const struct sp_value *values,
                          size_t count, void *out, size_t cap, size_t *size);
 /* The i-th value of a key as people write it, to be given to sp_key_encode or sp_get_row. It

@@ -162,6 +162,16 @@ static bool out_of_range(const struct shape *shape, int index, size_t i,
            (type == SP_TYPE_BOOL && (value->i < 0 || value->i > 1));
 }
 
+/* None is no key but for a document's, where it is null. */
+static void null_for_documents(const struct shape *shape, int index, size_t i,
+                               struct sp_value *value)
+{
+    size_t column;
+    if (value->is_null && sp_schema_index_column(shape->schema, index, i, &column) == SP_OK &&
+        column < shape->column_count && shape->types[column] == SP_TYPE_BSON_VALUE)
+        *value = sp_bytes(SP_TYPE_BSON_VALUE, "\x0a", 1);
+}
+
 void key_values_release(struct key_values *values)
 {
     for (size_t i = 0; i < values->count; i++)
@@ -183,6 +193,8 @@ enum key_result key_values_get(struct table_object *table, const struct shape *s
         PyObject *part = many ? PyTuple_GetItem(object, (Py_ssize_t)i) : object;
         out->keep[i] = NULL;
         int got = value_from_python(table->state, part, &out->values[i], &out->keep[i]);
+        if (got == 0)
+            null_for_documents(shape, index, i, &out->values[i]);
         if (got == 0 && !out_of_range(shape, index, i, &out->values[i]))
             continue;
         key_values_release(out);

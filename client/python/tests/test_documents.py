@@ -127,6 +127,23 @@ KEYS = [
     (float("-inf"), [float("-inf")]),
     (1 << 53, [1 << 53, float(1 << 53)]),
     ("{\"$oid\": 1}", ["{\"$oid\": 1}"]),
+    (None, [None]),
+]
+
+
+def nested(levels):
+    inner = {}
+    for _ in range(levels - 1):
+        inner = {"a": inner}
+    return inner
+
+
+# Of these only a field can be had: what is behind it is none of the reader's business.
+DAMAGED = [
+    ("type", Raw(3, b"\x0a\0\0\0\x55a\0\0\0\0"), sidepond.Corrupt),
+    ("length", Raw(3, b"\x0c\0\0\0\x02a\0\xff\xff\xff\x7f\0"), sidepond.Corrupt),
+    ("deep", nested(201), sidepond.Corrupt),
+    ("utf8", Raw(2, b"\2\0\0\0\xff\0"), UnicodeDecodeError),
 ]
 
 
@@ -139,6 +156,8 @@ def pond():
     documents = [{"_id": "kinds", **{name: value for name, (value, _) in KINDS.items()}}]
     documents += [{"_id": key, "number": number, "city": "Bonn" if number % 2 else None}
                   for number, (key, _) in enumerate(KEYS)]
+    documents += [{"_id": ["damaged", name], "first": 1, "damaged": value}
+                  for name, value, _ in DAMAGED]
     try:
         subprocess.run([maker, folder / "pond", "things", "_id", "number", "city"], check=True,
                        input=b"".join(map(document, documents)))
@@ -181,6 +200,25 @@ def test_fields_by_path(pond):
         row.field("a\0b")
 
 
+@pytest.mark.parametrize("name, error", [(name, error) for name, _, error in DAMAGED])
+def test_damage(pond, name, error):
+    row = pond["things"][["damaged", name]]
+    assert row.field("first") == 1 and row.field("nothing", 2) == 2
+    with pytest.raises(error):
+        row["document"]
+    with pytest.raises(error):
+        row.field("damaged")
+    with pond.snapshot() as snapshot:
+        with pytest.raises(error):
+            snapshot["things"][["damaged", name]]["document"]
+
+
+def test_depth(pond):
+    deep = pond["things"][["damaged", "deep"]]
+    assert deep.field("damaged" + 190 * ".a") == nested(11)
+    assert deep.field("damaged.a")["a"] and deep.field("damaged" + 200 * ".a") == {}
+
+
 def test_getters_take_paths(pond):
     things = pond["things"]
     deep = things.getter("document.a.b.1.c")
@@ -219,7 +257,8 @@ def test_keys_find_their_rows(pond, number):
 def test_keys_come_back(pond):
     things = pond["things"]
     keys = list(things)
-    assert len(keys) == len(things) == len(KEYS) + 1
+    assert len(keys) == len(things) == len(KEYS) + len(DAMAGED) + 1
+    keys = [key for key in keys if not isinstance(key, list)]
     for key in keys:
         row = things[key]
         assert row["_id"] == key or key != key
