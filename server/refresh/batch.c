@@ -115,6 +115,7 @@ static int refuse_row(struct intake *in, enum refresh_skip reason, const struct 
 {
     char key[KEY_TEXT_BYTES];
     key_text(in, values, key, sizeof(key));
+    in->refused = true;
     return refuse(in, reason, key, why);
 }
 
@@ -302,6 +303,7 @@ static int intake_row(void *context, const struct sp_value *values, unsigned cou
     unsigned bad = 0;
     (void)count;
     in->read++;
+    in->refused = false;
     if (in->mark)
         watermark_raise(in->mark, &values[in->mark_column], in->now_ms);
     int status = encode_row(in, values, &needed, &bad);
@@ -325,6 +327,7 @@ static int intake_bad_row(void *context, const struct sp_value *values, unsigned
     char text[SOURCE_ERROR_BYTES / 2];
     (void)count;
     in->read++;
+    in->refused = false;
     const char *name =
         column < in->schema->column_count ? in->schema->columns[column].name : "unknown";
     snprintf(text, sizeof(text), "cannot be decoded: column %s: %s", name, why);

@@ -41,6 +41,7 @@ struct intake {
     uint64_t read;
     uint64_t stored;
     uint64_t skipped[REFRESH_SKIP_COUNT];
+    bool refused;         /* the row that the sink was last given */
     bool follows;         /* no full pass comes: what was there of a row refused here is deleted */
     bool quiet;           /* bad rows have been named lately: only count them */
     unsigned named;       /* or would have been */

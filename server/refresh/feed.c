@@ -277,6 +277,8 @@ static int settle(void *context, struct store_txn *txn, struct store_table *cons
     struct group *group = context;
     struct feed *feed = group->feed;
     int status = SP_OK;
+    for (unsigned i = 0; i < group->table_count; i++)
+        feed->apply.tables[i].skipped = 0; /* the pass has counted its own */
     if (!(feed->class->features & FEED_EXACT_SNAPSHOT))
         status = settle_late(group, txn, tables, failure);
     return status == SP_OK ? put_position(group, txn, failure) : status;
@@ -296,8 +298,6 @@ static int run_pass(struct group *group, const struct pass_plan *plan, struct fa
         return status;
     }
     feed->known = plan->settled != NULL;
-    for (unsigned i = 0; i < group->table_count; i++)
-        feed->apply.tables[i].skipped = 0;
     return SP_OK;
 }
 

@@ -41,7 +41,7 @@ struct feed_table {
     struct batch batch;      /* without bytes until the table is first touched */
     struct sp_value *values; /* room for a row whose absent columns are filled in */
     uint64_t removed;        /* rows that the transaction deleted */
-    uint64_t skipped;        /* bad rows since the last full pass */
+    uint64_t skipped;        /* bad rows since the last full pass, before the transaction */
     struct refresh_feed_rows counted;
 };
 

@@ -83,6 +83,14 @@ static int stop_for_reload(struct feed_apply *apply, enum refresh_reload reload,
     return stop(apply, REFRESH_FAILURE_SOURCE, SP_EDATA, n, text);
 }
 
+static uint64_t skips_of(const struct intake *in)
+{
+    uint64_t skips = 0;
+    for (unsigned i = 0; i < REFRESH_SKIP_COUNT; i++)
+        skips += in->skipped[i];
+    return skips;
+}
+
 /* What an intake has to say after a step. */
 static int judge(struct feed_apply *apply, unsigned n, int status)
 {
@@ -181,6 +189,8 @@ void feed_apply_forget(struct feed_apply *apply)
         struct feed_table *table = &apply->tables[i];
         if (table->stored && !table->intake.quiet && table->intake.named > 0)
             apply->group->tables[i].named_at_ms = now;
+        if (table->stored)
+            table->skipped += skips_of(&table->intake);
         table->stored = NULL;
         table->batch.count = 0;
         table->batch.used = 0;
@@ -275,7 +285,8 @@ static int miss_old(struct feed_apply *apply, unsigned n, const struct sp_value 
 {
     struct feed_table *table = &apply->tables[n];
     const struct group_table *of = &apply->group->tables[n];
-    if (of->config->on_bad_row == CONFIG_ON_BAD_ROW_SKIP && of->skips + table->skipped > 0) {
+    uint64_t skips = of->skips + table->skipped + skips_of(&table->intake);
+    if (of->config->on_bad_row == CONFIG_ON_BAD_ROW_SKIP && skips > 0) {
         struct source_sink sink = intake_sink(&table->intake);
         return judge(apply, n,
                      sink.bad_row(&table->intake, values, of->schema->column_count, 0,
@@ -325,14 +336,6 @@ static int fill_absent(struct feed_apply *apply, unsigned n, const struct sp_val
     return status == SP_OK ? SP_OK : stop_store(apply, status, n);
 }
 
-static uint64_t skips_of(const struct intake *in)
-{
-    uint64_t skips = 0;
-    for (unsigned i = 0; i < REFRESH_SKIP_COUNT; i++)
-        skips += in->skipped[i];
-    return skips;
-}
-
 /* Stores a row that is complete. What was there of one that is skipped goes, as in a full pass. */
 static int put_row(struct feed_apply *apply, unsigned n, const struct sp_value *values)
 {
@@ -340,13 +343,10 @@ static int put_row(struct feed_apply *apply, unsigned n, const struct sp_value *
     const struct schema *schema = apply->group->tables[n].schema;
     struct source_sink sink = intake_sink(&table->intake);
     struct sp_value key[ROW_KEY_COLUMNS_MAX];
-    uint64_t before = skips_of(&table->intake);
     int status = judge(apply, n, sink.row(&table->intake, values, schema->column_count));
     table->counted.put_total++;
-    uint64_t skipped = skips_of(&table->intake) - before;
-    if (status != SP_OK || skipped == 0)
+    if (status != SP_OK || !table->intake.refused)
         return status;
-    table->skipped += skipped;
     key_of_row(schema, values, key);
     return delete_key(apply, n, key);
 }
@@ -408,7 +408,6 @@ static int apply_bad_row(void *context, unsigned n, const struct sp_value *value
     struct source_sink sink = intake_sink(&table->intake);
     status =
         judge(apply, n, sink.bad_row(&table->intake, values, schema->column_count, column, why));
-    table->skipped++;
     if (status != SP_OK)
         return status;
     key_of_row(schema, values, key);
