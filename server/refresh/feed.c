@@ -28,6 +28,8 @@ enum {
     CONFIRM_EVERY_MS = 1000,
     WRITE_EVERY_MS = 30000,
     FRUIT_AFTER_MS = 60000,
+    FRUITLESS_MAX = 3,
+    BARREN_MAX = 2,
 };
 
 /* --- making and ending ---------------------------------------------------------------------- */
@@ -93,11 +95,6 @@ bool feed_runs(const struct group *group)
 
 /* --- failures ------------------------------------------------------------------------------- */
 
-static int fail_source(struct failure *failure, const struct source_error *error)
-{
-    return group_source_failure(failure, error);
-}
-
 void feed_want_reload(struct group *group, enum refresh_reload reason, struct failure *failure)
 {
     struct feed *feed = group->feed;
@@ -113,7 +110,7 @@ void feed_want_reload(struct group *group, enum refresh_reload reason, struct fa
 static int lose_position(struct group *group, const struct source_error *error,
                          struct failure *failure)
 {
-    fail_source(failure, error);
+    group_source_failure(failure, SP_ENOTFOUND, error);
     snprintf(failure->text, sizeof(failure->text), "the database no longer has the position%s%s",
              error->text[0] ? ": " : "", error->text);
     feed_want_reload(group, REFRESH_RELOAD_LOST, failure);
@@ -136,8 +133,6 @@ static int call_check(struct group *group, struct source_error *error)
     if (tables && descriptions)
         status = feed->class->check(group->connection.source, &feed->options, tables, descriptions,
                                     group->table_count, feed->stream, error);
-    else
-        error->status = SP_ENOMEM;
     free(descriptions);
     free(tables);
     return status;
@@ -184,7 +179,7 @@ int feed_ask(struct group *group, struct failure *failure)
     if (status == SP_ECONFIG)
         note_impossible(group, error.text);
     else if (status != SP_OK)
-        return fail_source(failure, &error);
+        return group_source_failure(failure, status, &error);
     else
         note_possible(group);
     return SP_OK;
@@ -258,7 +253,7 @@ static int settle_late(struct group *group, struct store_txn *txn,
         if (status == SP_ENOTFOUND)
             return lose_position(group, &error, failure);
         if (status != SP_OK)
-            return fail_source(failure, &error);
+            return group_source_failure(failure, status, &error);
         note_started(group);
     }
     apply->failure = failure;
@@ -317,7 +312,7 @@ static int start(struct group *group, struct failure *failure)
     if (status == SP_ENOTFOUND)
         return lose_position(group, &error, failure);
     if (status != SP_OK)
-        return fail_source(failure, &error);
+        return group_source_failure(failure, status, &error);
     note_started(group);
     return SP_OK;
 }
@@ -328,7 +323,7 @@ static int drop_kept(struct group *group, struct failure *failure)
     struct source_error error = {0};
     int status = feed->class->drop(group->connection.source, &feed->options, &error);
     if (status != SP_OK)
-        return fail_source(failure, &error);
+        return group_source_failure(failure, status, &error);
     feed->drop_first = false;
     return SP_OK;
 }
@@ -358,6 +353,7 @@ static int fall_back(struct group *group, struct failure *failure)
     struct feed_row row;
     const struct pass_plan plan = {.context = group};
     int status = SP_OK;
+    group->feed->barren = group->feed->fruitless = 0;
     if (feed_position_read(group->refresh, group->feed->row.follower, &row))
         status = feed_kept_give_up(group, &row, failure);
     return status == SP_OK ? run_pass(group, &plan, failure) : status;
@@ -428,7 +424,7 @@ static int compare(struct group *group, struct failure *failure)
     apply->snapshot = false;
     status = feed->class->snapshot(group->connection.source, position, &error);
     if (status != SP_OK)
-        return fail_source(failure, &error);
+        return group_source_failure(failure, status, &error);
     if (exact)
         status = reach_snapshot(group, failure);
     if (status == SP_OK)
@@ -530,12 +526,22 @@ static void adopt_counters(struct group *group)
     pthread_mutex_unlock(&group->lock);
 }
 
+static bool has_delivered(const struct feed *feed)
+{
+    return feed->status.commits_total != feed->commits_before ||
+           clock_ms() - feed->started_ms >= FRUIT_AFTER_MS;
+}
+
 /* A feed that delivers is worth a reload at once, should it need one. */
 static void note_fruit(struct feed *feed)
 {
-    if (feed->status.commits_total != feed->commits_before ||
-        clock_ms() - feed->started_ms >= FRUIT_AFTER_MS)
-        feed->barren = 0;
+    if (has_delivered(feed))
+        feed->barren = feed->fruitless = 0;
+}
+
+bool feed_bears_fruit(const struct group *group)
+{
+    return group->feed->barren < BARREN_MAX && group->feed->fruitless < FRUITLESS_MAX;
 }
 
 int feed_refresh(struct group *group, bool *fresh, struct failure *failure)
@@ -577,7 +583,7 @@ static int judge_next(struct group *group, int status, const struct source_error
     }
     if (status == SP_ENOTFOUND)
         return lose_position(group, error, failure);
-    return status == SP_OK ? SP_OK : fail_source(failure, error);
+    return status == SP_OK ? SP_OK : group_source_failure(failure, status, error);
 }
 
 static int commit_reached(struct group *group, struct failure *failure)
@@ -611,7 +617,7 @@ static int confirm(struct group *group, struct failure *failure)
         return SP_OK;
     feed->confirmed_ms = now;
     int status = feed->class->confirm(group->connection.source, feed->row.position, &error);
-    return status == SP_OK ? SP_OK : fail_source(failure, &error);
+    return status == SP_OK ? SP_OK : group_source_failure(failure, status, &error);
 }
 
 /* A position that moved on without rows of ours is worth a commit now and then. */
@@ -622,6 +628,20 @@ static void write_idle_position(struct group *group)
     if (!apply->half && apply->progress && clock_ms() - feed->written_ms >= WRITE_EVERY_MS &&
         strcmp(apply->position, feed->row.position) != 0)
         apply->pending = true;
+}
+
+void feed_note_end(struct group *group, struct failure *failure)
+{
+    struct feed *feed = group->feed;
+    if (feed->stage != FEED_RUNNING || feed->reload)
+        return;
+    feed->fruitless = has_delivered(feed) ? 0 : feed->fruitless + 1;
+    if (feed->fruitless < FRUITLESS_MAX)
+        return;
+    if (failure->lasting && failure->kind == REFRESH_FAILURE_SOURCE && feed->barren == 0)
+        feed_want_reload(group, REFRESH_RELOAD_LOST, failure); /* it may be behind that */
+    else
+        failure->grave = true;
 }
 
 int feed_follow(struct group *group, struct failure *failure)

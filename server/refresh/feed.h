@@ -88,6 +88,7 @@ struct feed {
     bool reload;                    /* the position is of no use */
     bool drop_first;                /* and neither is what the database keeps */
     unsigned barren;                /* loads in a row after which nothing came */
+    unsigned fruitless;             /* starts in a row after which nothing came */
     uint64_t commits_before;        /* when it was started */
     uint64_t started_ms;
     bool adopted;                 /* the counters of the group before */
@@ -118,6 +119,10 @@ int feed_ask(struct group *group, struct failure *failure);
 void feed_want_reload(struct group *group, enum refresh_reload reason, struct failure *failure);
 /* Follows until somebody calls, a comparison is due or something fails. */
 int feed_follow(struct group *group, struct failure *failure);
+/* That failed: makes it grave if it failed the same way after each of the last starts. */
+void feed_note_end(struct group *group, struct failure *failure);
+/* Whether it delivers: not only starts and reads all rows, again and again. */
+bool feed_bears_fruit(const struct group *group);
 
 /* --- feed_apply.c --- */
 int feed_apply_init(struct feed_apply *apply, struct group *group); /* SP_ENOMEM */

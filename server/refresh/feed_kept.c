@@ -21,7 +21,7 @@ static int ask_lag(struct group *group, struct failure *failure)
     struct feed *feed = group->feed;
     struct source_error error = {0};
     int status = feed->class->lag(group->connection.source, &feed->lag_bytes, &error);
-    return status == SP_OK ? SP_OK : group_source_failure(failure, &error);
+    return status == SP_OK ? SP_OK : group_source_failure(failure, status, &error);
 }
 
 static bool is_beyond(const struct group *group)

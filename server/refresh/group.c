@@ -477,14 +477,16 @@ static void close_connection(struct group *group)
     group->connection_used = false;
 }
 
-int group_source_failure(struct failure *failure, const struct source_error *error)
+int group_source_failure(struct failure *failure, int status, const struct source_error *error)
 {
-    failure->status = error->status;
-    failure->kind = error->status == SP_ECONFIG ? REFRESH_FAILURE_CONFIG : REFRESH_FAILURE_SOURCE;
+    failure->status = status;
+    failure->kind = status == SP_ECONFIG ? REFRESH_FAILURE_CONFIG : REFRESH_FAILURE_SOURCE;
     failure->close_source = true;
+    failure->lasting = error->status != SP_OK && !error->transient;
     failure->table = NULL;
-    snprintf(failure->text, sizeof(failure->text), "%s", error->text);
-    return error->status;
+    snprintf(failure->text, sizeof(failure->text), "%s",
+             error->text[0] ? error->text : sp_status_text(status));
+    return status;
 }
 
 static int listen_for_changes(struct group *group, struct failure *failure)
@@ -494,16 +496,14 @@ static int listen_for_changes(struct group *group, struct failure *failure)
     if (!(group->connection.class->features & SOURCE_CAN_NOTIFY))
         return SP_OK; /* describing the tables will fail */
     struct source_table *tables = calloc(group->table_count, sizeof(*tables));
-    if (!tables) {
-        error.status = SP_ENOMEM;
-        return group_source_failure(failure, &error);
-    }
+    if (!tables)
+        return group_source_failure(failure, SP_ENOMEM, &error);
     for (unsigned i = 0; i < group->table_count; i++)
         if (group->tables[i].config->refresh.mode == CONFIG_REFRESH_NOTIFIED)
             tables[count++] = group->tables[i].source;
     int status = group->connection.class->listen(group->connection.source, tables, count, &error);
     free(tables);
-    return status == SP_OK ? SP_OK : group_source_failure(failure, &error);
+    return status == SP_OK ? SP_OK : group_source_failure(failure, status, &error);
 }
 
 /* From the moment at which a source can be canceled until it is gone, group_stop can do so. */
@@ -525,7 +525,7 @@ static int connect_group(struct group *group, struct failure *failure)
     int status = refresh_connection_open(connection, group->source_config,
                                          group->refresh->find_source, note_source, group, &error);
     if (status != SP_OK)
-        return group_source_failure(failure, &error);
+        return group_source_failure(failure, status, &error);
     note_source(group, connection->source);
     group->force_full |= group->notified;
     return group->notified ? listen_for_changes(group, failure) : SP_OK;
@@ -557,7 +557,7 @@ static int refresh_feed(struct group *group, struct failure *failure)
 {
     bool fresh = false;
     int status = feed_refresh(group, &fresh, failure);
-    if (status == SP_OK && fresh && group->feed->barren < 2)
+    if (status == SP_OK && fresh && feed_bears_fruit(group))
         group_succeeded(group);
     return status;
 }
@@ -676,6 +676,8 @@ static void wait_after(struct group *group)
         close_connection(group);
         return;
     }
+    if (group->feed)
+        feed_note_end(group, &failure);
     if (failure.grave || failure.kind != REFRESH_FAILURE_SOURCE) {
         fail_after(group, &failure);
         return;

@@ -44,10 +44,95 @@ static void test_another_row_is_refused(void **state)
     assert_int_equal(SEEN(script.snapshots), 1);
 }
 
+/* --- failures --------------------------------------------------------------------------------- */
+
+static void break_next(enum script_breakage breakage, bool at_once)
+{
+    script_lock();
+    script.breakage = breakage;
+    script.at_once = at_once;
+    script_unlock();
+}
+
+static void put_one(int64_t name)
+{
+    script_put(USERS_T, 1, name, name);
+    script_commit();
+}
+
+/* It starts each time, says that nothing is missing, and then the connection is lost: that is told,
+ * and the pauses grow. */
+static void test_is_lost_after_each_start(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users"));
+    break_next(SCRIPT_LOSES, false);
+    put_one(50);
+    AWAIT(f, status_of(f, "users").failures_total[REFRESH_FAILURE_SOURCE] >= 2);
+    assert_int_equal(status_of(f, "users").state, SP_TABLE_FAILING);
+    break_next(SCRIPT_WHOLE, false);
+    AWAIT_END(f, 1);
+    AWAIT(f, status_of(f, "users").state == SP_TABLE_FRESH && failures(f, "users") == 0);
+    assert_int_equal(SEEN(script.snapshots), 1);
+}
+
+/* What the database keeps is looked at meanwhile. */
+static void test_is_lost_and_lags(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users"));
+    script_lock();
+    script.lag = UINT64_C(5) << 30;
+    script_unlock();
+    break_next(SCRIPT_LOSES, true);
+    AWAIT(f, SEEN(script.drops) == 1 || reloads(f, REFRESH_RELOAD_LAG) == 1);
+}
+
+/* A change that is never understood is behind us when all rows are read. */
+static void test_is_not_understood(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users"));
+    put_one(49);
+    AWAIT_END(f, 1);
+    break_next(SCRIPT_MISREADS, false);
+    put_one(50);
+    AWAIT(f, reloads(f, REFRESH_RELOAD_LOST) == 1);
+    AWAIT_END(f, 1);
+    assert_int_equal(SEEN(script.snapshots), 2);
+    put_one(51); /* nor is the next one: it is not read again for that */
+    AWAIT(f, status_of(f, "users").failures_total[REFRESH_FAILURE_SOURCE] >= 1);
+    break_next(SCRIPT_WHOLE, false);
+    AWAIT_END(f, 1);
+    assert_int_equal(reloads(f, REFRESH_RELOAD_LOST), 1);
+}
+
+/* A status of the call without a word in the error is a failure all the same. */
+static void test_fails_silently(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users"));
+    break_next(SCRIPT_SILENT, false);
+    put_one(50);
+    AWAIT(f, failures(f, "users") > 0);
+    break_next(SCRIPT_WHOLE, false);
+    AWAIT_END(f, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_another_row_is_refused),
+        TEST(test_another_row_is_refused), TEST(test_is_lost_after_each_start),
+        TEST(test_is_lost_and_lags),       TEST(test_is_not_understood),
+        TEST(test_fails_silently),
     };
     return cmocka_run_group_tests_name("feed_fault", tests, NULL, NULL);
 }
