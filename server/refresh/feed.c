@@ -30,6 +30,7 @@ enum {
     FRUIT_AFTER_MS = 60000,
     FRUITLESS_MAX = 3,
     BARREN_MAX = 2,
+    GIVE_UP_ATTEMPTS = 3,
 };
 
 /* --- making and ending ---------------------------------------------------------------------- */
@@ -95,10 +96,16 @@ bool feed_runs(const struct group *group)
 
 /* --- failures ------------------------------------------------------------------------------- */
 
+static void owe_reload(struct group *group)
+{
+    group->feed->reload = true;
+    feed_kept_owe(group);
+}
+
 void feed_want_reload(struct group *group, enum refresh_reload reason, struct failure *failure)
 {
     struct feed *feed = group->feed;
-    feed->reload = true;
+    owe_reload(group);
     feed_note_reload(group, reason);
     failure->close_source = true;
     failure->grave = feed->barren > 0;
@@ -159,6 +166,15 @@ static void note_possible(struct group *group)
     feed->why[0] = '\0';
 }
 
+/* Tables that are gone for a while may be gone for good, and what is kept for them grows. */
+static int give_up_unless_described(struct group *group, int status, struct failure *failure)
+{
+    struct failure ignored = {0};
+    if (failure->kind == REFRESH_FAILURE_CONFIG && group->attempts >= GIVE_UP_ATTEMPTS)
+        feed_kept_give_up(group, &ignored);
+    return status;
+}
+
 int feed_ask(struct group *group, struct failure *failure)
 {
     struct feed *feed = group->feed;
@@ -166,7 +182,7 @@ int feed_ask(struct group *group, struct failure *failure)
     feed->class = group->connection.class->feed;
     int status = pass_describe(group, failure);
     if (status != SP_OK)
-        return status;
+        return give_up_unless_described(group, status, failure);
     feed->asked_ms = clock_ms();
     feed->shape = feed_position_shape(group);
     if (!feed->class) {
@@ -328,12 +344,14 @@ static int drop_kept(struct group *group, struct failure *failure)
     return SP_OK;
 }
 
-/* Reads all rows, and follows from where they are. */
+/* Reads all rows, and follows from where they are. That the database may keep something from the
+ * snapshot on is written down before. */
 static int load(struct group *group, enum refresh_reload reason, struct failure *failure)
 {
     struct feed *feed = group->feed;
     const struct pass_plan plan = {.context = group, .begin = begin_load, .settled = settle};
     int status = feed->drop_first ? drop_kept(group, failure) : SP_OK;
+    feed_kept_owe(group);
     if (status == SP_OK)
         status = run_pass(group, &plan, failure);
     if (status != SP_OK)
@@ -350,12 +368,9 @@ static int load(struct group *group, enum refresh_reload reason, struct failure 
 /* While the feed is not possible. What was kept for it is of no use afterwards. */
 static int fall_back(struct group *group, struct failure *failure)
 {
-    struct feed_row row;
     const struct pass_plan plan = {.context = group};
-    int status = SP_OK;
     group->feed->barren = group->feed->fruitless = 0;
-    if (feed_position_read(group->refresh, group->feed->row.follower, &row))
-        status = feed_kept_give_up(group, &row, failure);
+    int status = feed_kept_give_up(group, failure);
     return status == SP_OK ? run_pass(group, &plan, failure) : status;
 }
 
@@ -435,8 +450,8 @@ static int compare(struct group *group, struct failure *failure)
     status = run_pass(group, &plan, failure);
     if (status == SP_OK)
         count_drift(group, rows_delivered(group) - delivered);
-    else
-        feed->reload |= failure->kind == REFRESH_FAILURE_DROP;
+    else if (failure->kind == REFRESH_FAILURE_DROP)
+        owe_reload(group);
     return status;
 }
 
@@ -509,6 +524,11 @@ static int resume_or_load(struct group *group, bool *fresh, struct failure *fail
         return status;
     }
     *fresh = true;
+    if (reason == REFRESH_RELOAD_CHANGED) { /* which is no longer to be seen when a load fails */
+        feed->reload = true;
+        feed_note_reload(group, reason);
+        reason = REFRESH_RELOAD_NONE;
+    }
     return load(group, reason, failure);
 }
 

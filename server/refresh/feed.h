@@ -160,10 +160,11 @@ int feed_position_delete(struct refresh *refresh, const char *follower);
 int feed_kept_measure(struct group *group, struct failure *failure);
 /* Before a feed starts that failed again and again. */
 int feed_kept_check(struct group *group, struct failure *failure);
-/* Makes a position void, and tells the database that it need keep nothing. */
-int feed_kept_give_up(struct group *group, const struct feed_row *position,
-                      struct failure *failure);
-/* For a group that an operator holds, over a new connection. */
+/* All rows have to be read: the position is void from now on, also for a daemon after this one. */
+void feed_kept_owe(struct group *group);
+/* Makes the position void, and tells the database that it need keep nothing. */
+int feed_kept_give_up(struct group *group, struct failure *failure);
+/* For a group that an operator or max_drop holds, over a new connection. */
 void feed_kept_watch(struct group *group);
 
 /* --- feed_drop.c --- */

@@ -599,11 +599,36 @@ static int refresh_twice(struct group *group, struct failure *failure)
     return refresh_once(group, failure);
 }
 
+static uint64_t watch_every_ms(const struct group *group)
+{
+    uint32_t pause = group->refresh->options.feed_look_ms;
+    return pause ? pause : WATCH_EVERY_MS;
+}
+
+static void look_after_feed(struct group *group)
+{
+    struct failure failure = {0};
+    if (connect_group(group, &failure) == SP_OK)
+        feed_kept_watch(group);
+    close_connection(group);
+}
+
+/* The pause of a group that is held back, without a connection. */
+static void sleep_every(struct group *group)
+{
+    uint64_t until_ms = clock_ms() + group->tables[0].config->refresh.every_ms;
+    for (uint64_t now = clock_ms(); now < until_ms && !group_called(group); now = clock_ms()) {
+        uint64_t look_ms = now + watch_every_ms(group);
+        sleep_until(group, look_ms < until_ms ? look_ms : until_ms);
+        if (look_ms < until_ms && !group_called(group))
+            look_after_feed(group);
+    }
+}
+
 /* Waits for the end of a hold, a while if it is a feed's; whether it goes on. */
 static bool stays_held(struct group *group)
 {
-    uint32_t pause = group->refresh->options.feed_look_ms;
-    uint64_t until_ms = clock_ms() + (pause ? pause : WATCH_EVERY_MS);
+    uint64_t until_ms = clock_ms() + watch_every_ms(group);
     struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
                              .tv_nsec = (long)(until_ms % 1000) * 1000000};
     pthread_mutex_lock(&group->lock);
@@ -615,14 +640,6 @@ static bool stays_held(struct group *group)
     bool held = group->held && !group->stop;
     pthread_mutex_unlock(&group->lock);
     return held;
-}
-
-static void look_after_feed(struct group *group)
-{
-    struct failure failure = {0};
-    if (connect_group(group, &failure) == SP_OK)
-        feed_kept_watch(group);
-    close_connection(group);
 }
 
 /* While an operator holds the group. The connection goes, so that no database keeps notifications
@@ -645,12 +662,6 @@ static void answer_calls(struct group *group)
     pthread_mutex_lock(&group->lock);
     group->answered = group->taken;
     pthread_mutex_unlock(&group->lock);
-}
-
-/* The pause of a group that is held back. */
-static void sleep_every(struct group *group)
-{
-    sleep_until(group, clock_ms() + group->tables[0].config->refresh.every_ms);
 }
 
 /* What ended the waiting was more than a lost connection: only a feed has such. */
@@ -696,6 +707,14 @@ static void back_off_after(struct group *group, const struct failure *failure)
     back_off(group);
 }
 
+/* A feed's snapshot leads nowhere then. */
+static void pause_held_back(struct group *group)
+{
+    close_connection(group);
+    set_phase(group, REFRESH_WAITING);
+    sleep_every(group);
+}
+
 /* A refresh, and the pause after it. What was given up for a hold, or fails while there is one, is
  * no failure. */
 static void refresh_and_wait(struct group *group)
@@ -707,8 +726,8 @@ static void refresh_and_wait(struct group *group)
         note_failure(group, &failure);
     answer_calls(group);
     if (group->feed && failure.kind == REFRESH_FAILURE_DROP)
-        close_connection(group); /* its snapshot leads nowhere */
-    if (status == SP_OK || failure.kind == REFRESH_FAILURE_DROP)
+        pause_held_back(group);
+    else if (status == SP_OK || failure.kind == REFRESH_FAILURE_DROP)
         wait_after(group);
     else if (given_up)
         close_connection(group);

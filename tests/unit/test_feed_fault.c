@@ -127,12 +127,100 @@ static void test_fails_silently(void **state)
     AWAIT_END(f, 1);
 }
 
+/* --- what the database keeps ------------------------------------------------------------------ */
+
+static void break_reading(bool describe, bool stream)
+{
+    script_lock();
+    script.describe_fails = describe;
+    script.stream_fails = stream;
+    script.next_fails = true;
+    script_unlock();
+}
+
+/* A table that is gone: nothing is kept for it any longer. */
+static void test_table_is_gone(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users"));
+    break_reading(true, false);
+    AWAIT(f, SEEN(script.drops) == 1 && rows_of(f, "_feeds") == 0);
+    assert_int_equal(status_of(f, "users").state, SP_TABLE_FAILING);
+    break_reading(false, false);
+    AWAIT(f, follows(f, "users"));
+    AWAIT_END(f, 1);
+}
+
+/* The pause of a group that is held back may be long. */
+static void test_nothing_is_kept_while_held_back(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f,
+                  "  - {name: users, source: db, key: [id], refresh: {mode: feed, every: 1h}}\n");
+    AWAIT(f, follows(f, "users"));
+    script_truncate(USERS_T);
+    script_commit();
+    AWAIT(f, status_of(f, "users").state == SP_TABLE_HELD);
+    AWAIT(f, SEEN(script.drops) == 1 && rows_of(f, "_feeds") == 0);
+    assert_int_equal(rows_of(f, "users"), 10);
+    assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_OK);
+    AWAIT_END(f, 1);
+    AWAIT(f, follows(f, "users"));
+    assert_int_equal(rows_of(f, "users"), 0);
+}
+
+/* A first load that never ended may have left something behind. */
+static void test_left_while_loading(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fill(ORDERS_T, 10);
+    script.stream_fails = true;
+    fixture_start(f, ALONE);
+    AWAIT(f, failures(f, "users") > 0);
+    fixture_restart(f);
+    script.stream_fails = false;
+    fixture_start(f, "  - {name: orders, source: db, key: [id], " FAST "}\n");
+    AWAIT(f, SEEN(script.drops) == 1 && rows_of(f, "_feeds") == 0);
+}
+
+/* That all rows have to be read is known to the next daemon too. */
+static void test_owes_a_reload(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT_END(f, 1);
+    AWAIT(f, follows(f, "users"));
+    script_lock();
+    script.stream_fails = true;
+    script_unlock();
+    script_add(SCRIPT_RESHAPE, USERS_T, 0);
+    script_commit();
+    AWAIT(f, failures(f, "users") > 0);
+    assert_int_equal(position_of(f, 0), 0);
+    fixture_restart(f);
+    script.stream_fails = false;
+    fixture_start(f, ALONE);
+    AWAIT_END(f, 1);
+    assert_int_equal(reloads(f, REFRESH_RELOAD_RESHAPED), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_another_row_is_refused), TEST(test_is_lost_after_each_start),
-        TEST(test_is_lost_and_lags),       TEST(test_is_not_understood),
+        TEST(test_another_row_is_refused),
+        TEST(test_is_lost_after_each_start),
+        TEST(test_is_lost_and_lags),
+        TEST(test_is_not_understood),
         TEST(test_fails_silently),
+        TEST(test_table_is_gone),
+        TEST(test_nothing_is_kept_while_held_back),
+        TEST(test_left_while_loading),
+        TEST(test_owes_a_reload),
     };
     return cmocka_run_group_tests_name("feed_fault", tests, NULL, NULL);
 }
