@@ -31,6 +31,8 @@ enum {
     FRUITLESS_MAX = 3,
     BARREN_MAX = 2,
     GIVE_UP_ATTEMPTS = 3,
+    ASK_EVERY_MS = 60000,
+    COMPARE_AGAIN_MS = 600000,
 };
 
 /* --- making and ending ---------------------------------------------------------------------- */
@@ -192,7 +194,7 @@ int feed_ask(struct group *group, struct failure *failure)
         return SP_OK;
     }
     status = call_check(group, &error);
-    if (status == SP_ECONFIG)
+    if (status == SP_ECONFIG && !error.transient)
         note_impossible(group, error.text);
     else if (status != SP_OK)
         return group_source_failure(failure, status, &error);
@@ -424,8 +426,23 @@ static uint64_t rows_delivered(const struct group *group)
     return rows;
 }
 
+static uint64_t full_every_ms(const struct group *group)
+{
+    uint64_t every = UINT64_MAX;
+    for (unsigned i = 0; i < group->table_count; i++)
+        if (group->tables[i].config->refresh.full_every_ms < every)
+            every = group->tables[i].config->refresh.full_every_ms;
+    return every;
+}
+
+static uint64_t compare_again_ms(const struct group *group)
+{
+    uint64_t every = full_every_ms(group);
+    return every < COMPARE_AGAIN_MS ? every : COMPARE_AGAIN_MS;
+}
+
 /* Reads all rows as of a place in the feed: what differs there is drift. */
-static int compare(struct group *group, struct failure *failure)
+static int compare_now(struct group *group, struct failure *failure)
 {
     struct feed *feed = group->feed;
     struct feed_apply *apply = &feed->apply;
@@ -455,15 +472,26 @@ static int compare(struct group *group, struct failure *failure)
     return status;
 }
 
+/* One that fails is made up for later: meanwhile the changes are wanted. */
+static int compare(struct group *group, struct failure *failure)
+{
+    struct feed *feed = group->feed;
+    int status = compare_now(group, failure);
+    bool again = failure->retry_now && group->connection_used; /* at once */
+    bool fails = status != SP_OK && !again && !has_to_end(group);
+    feed->compare_after_ms = fails ? clock_ms() + compare_again_ms(group) : 0;
+    if (fails)
+        group->force_full = false;
+    return status;
+}
+
 /* --- a refresh -------------------------------------------------------------------------------- */
 
-static uint64_t full_every_ms(const struct group *group)
+/* How long a feed is not possible before that is asked again. */
+static uint64_t ask_every_ms(const struct group *group)
 {
-    uint64_t every = UINT64_MAX;
-    for (unsigned i = 0; i < group->table_count; i++)
-        if (group->tables[i].config->refresh.full_every_ms < every)
-            every = group->tables[i].config->refresh.full_every_ms;
-    return every;
+    uint64_t every = full_every_ms(group);
+    return every < ASK_EVERY_MS ? every : ASK_EVERY_MS;
 }
 
 /* By the wall clock, since it is to hold over a restart. */
@@ -471,6 +499,8 @@ static bool compare_is_due(const struct group *group)
 {
     const struct feed *feed = group->feed;
     int64_t passed = wall_us() - feed->row.compared_us;
+    if (clock_ms() < feed->compare_after_ms)
+        return false;
     return feed->row.compared_us == 0 || passed < 0 ||
            (uint64_t)passed / 1000 >= full_every_ms(group);
 }
@@ -571,7 +601,7 @@ int feed_refresh(struct group *group, bool *fresh, struct failure *failure)
     *fresh = false;
     adopt_counters(group);
     if (feed->stage == FEED_IMPOSSIBLE &&
-        (group->force_full || clock_ms() - feed->asked_ms >= full_every_ms(group)))
+        (group->force_full || clock_ms() - feed->asked_ms >= ask_every_ms(group)))
         feed->stage = FEED_UNASKED;
     if (feed->stage == FEED_UNASKED)
         status = feed_ask(group, failure);

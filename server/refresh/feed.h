@@ -94,6 +94,7 @@ struct feed {
     bool adopted;                 /* the counters of the group before */
     char why[SOURCE_ERROR_BYTES]; /* it is not possible; "" */
     uint64_t asked_ms, told_ms, confirmed_ms, measured_ms, written_ms;
+    uint64_t compare_after_ms; /* the last comparison failed: not before */
     uint64_t lag_bytes;
     unsigned lagging;  /* measures in a row beyond max_lag that did not shrink */
     bool told, locked; /* readers know of the last commit; _feeds is ours */
@@ -171,8 +172,9 @@ void feed_kept_watch(struct group *group);
 /* A group has ended: if the configuration no longer has it, its database will be told. */
 void feed_drop_group(struct refresh *refresh, struct group *group);
 /* Before new groups start: rows of followers that this configuration does not have are void, and
- * their databases are told, in a thread of its own each. Main thread, with the refresh's lock. */
-void feed_drop_leavers(struct refresh *refresh);
+ * their databases are told, in a thread of its own each. False: not all of it could be done, it is
+ * to be called again. Main thread, with the refresh's lock. */
+bool feed_drop_leavers(struct refresh *refresh);
 /* Takes away what has ended; asks those to end whose follower is wanted again, or all if `stop`.
  * True if none of these is left. */
 bool feed_drop_reap(struct refresh *refresh, bool stop);

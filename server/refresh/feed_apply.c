@@ -487,10 +487,11 @@ static int commit_with_position(struct feed_apply *apply)
     if (status != SP_OK)
         return status;
     status = feed_position_put(refresh, apply->txn, feed->schema, &row);
-    if (status == SP_OK) {
+    if (status == SP_OK)
         status = store_commit(apply->txn, NULL);
-        apply->txn = NULL; /* also when it failed */
-    }
+    else
+        store_abort(apply->txn); /* before _feeds is somebody else's */
+    apply->txn = NULL;           /* also when the commit failed */
     feed_position_unlock(refresh);
     if (status == SP_OK)
         feed->row = row;
@@ -565,9 +566,12 @@ static int64_t wall_us(void)
 static bool apply_reached(void *context, enum feed_mark mark, const char *position, int64_t at_us)
 {
     struct feed_apply *apply = context;
+    const struct feed *feed = apply->group->feed;
     if (apply->status != SP_OK)
         return false;
     snprintf(apply->position, sizeof(apply->position), "%s", position);
+    if (mark == FEED_IDLE && at_us == 0) /* it is of now, by a clock that is not told */
+        at_us = wall_us() - (feed->skew_known ? feed->skew_us : 0);
     apply->at_us = at_us;
     apply->apart_us = wall_us() - at_us;
     apply->half = false;

@@ -209,6 +209,128 @@ static void test_owes_a_reload(void **state)
     assert_int_equal(reloads(f, REFRESH_RELOAD_RESHAPED), 0);
 }
 
+/* --- asking and comparing --------------------------------------------------------------------- */
+
+static void refuse(const char *why, bool for_now)
+{
+    script_lock();
+    snprintf(script.refuse, sizeof(script.refuse), "%s", why);
+    script.for_now = for_now;
+    script.next_fails = true;
+    script_unlock();
+}
+
+/* A "no" that passes, as of a connection that the database still takes for alive, costs nothing. */
+static void test_no_for_now(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users"));
+    refuse("the slot is active", true);
+    AWAIT(f, status_of(f, "users").failures_total[REFRESH_FAILURE_CONFIG] > 0);
+    put_one(50);
+    assert_int_not_equal(feed_of(f, "users").state, REFRESH_FEED_FALLEN_BACK);
+    refuse("", false);
+    AWAIT_END(f, 1);
+    AWAIT(f, follows(f, "users"));
+    assert_int_equal(SEEN(script.drops), 0);
+    assert_int_equal(SEEN(script.snapshots), 1);
+}
+
+/* A comparison that does not end keeps no change away. */
+static void test_comparison_fails(void **state)
+{
+    struct fixture *f = *state;
+    struct refresh_status status;
+    uint64_t ticket;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users"));
+    script_lock();
+    script.stream_fails = true;
+    script_unlock();
+    assert_int_equal(refresh_now(f->refresh, "users", &ticket), SP_OK);
+    AWAIT(f, refresh_ended(f->refresh, "users", ticket, &status) == SP_OK);
+    assert_true(status.failures_in_a_row > 0);
+    put_one(50);
+    AWAIT_END(f, 1);
+    AWAIT(f, status_of(f, "users").state == SP_TABLE_FRESH);
+    script_lock();
+    script.stream_fails = false;
+    script_unlock();
+    assert_int_equal(refresh_now(f->refresh, "users", &ticket), SP_OK);
+    AWAIT(f, refresh_ended(f->refresh, "users", ticket, &status) == SP_OK);
+    assert_int_equal(status.feed.comparisons_total, 1);
+}
+
+/* A comparison reads also what the source says has not changed. */
+static void test_comparison_reads_all(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    script.unchanged = true;
+    fixture_start(f, "  - {name: users, source: db, key: [id], refresh: {mode: feed, full_every: "
+                     "1s}}\n");
+    AWAIT(f, follows(f, "users"));
+    script_put(USERS_T, 20, 1, 1);
+    script.changes[script.count - 1].hidden = true;
+    script_commit();
+    AWAIT(f, feed_of(f, "users").rows.drift_inserted_total == 1);
+    AWAIT_END(f, 1);
+}
+
+/* A database that is idle need not say when. */
+static void test_idle_without_a_time(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    script.idle_untimed = true;
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users") && feed_of(f, "users").at_ms > 0);
+    int64_t first = feed_of(f, "users").at_ms;
+    AWAIT(f, feed_of(f, "users").at_ms > first + 100);
+    assert_true(feed_of(f, "users").delay_ms < 1000);
+}
+
+/* --- leaving ---------------------------------------------------------------------------------- */
+
+static _Atomic bool blocks, blocked;
+
+static void block(void)
+{
+    while (blocks) {
+        blocked = true;
+        pause_ms(1);
+    }
+}
+
+/* A group leaves and is wanted again before another one has ended, so that nobody was told. */
+static void test_two_quick_reloads(void **state)
+{
+    struct fixture *f = *state;
+    const char *all = ALONE FEED("orders", "group: g") FEED("items", "group: g");
+    const char *slow = "  - {name: orders, source: db, key: [id], group: g, " FAST "}\n"
+                       "  - {name: items, source: db, key: [id], group: g, " FAST "}\n";
+    fill(USERS_T, 10);
+    blocks = true;
+    script.on_begin = block; /* ends only when it has read */
+    fixture_start(f, all);
+    AWAIT(f, follows(f, "users") && blocked);
+    assert_int_equal(refresh_apply(f->refresh, fixture_load(f, slow)), SP_OK);
+    AWAIT(f, SEEN(script.open_now) == 1);
+    for (unsigned i = 0; i < 20; i++) { /* its thread is joined */
+        refresh_tick(f->refresh);
+        pause_ms(1);
+    }
+    assert_int_equal(refresh_apply(f->refresh, fixture_load(f, all)), SP_OK);
+    refresh_tick(f->refresh);
+    blocks = false;
+    AWAIT(f, follows(f, "users") && follows(f, "items"));
+    put_one(50);
+    AWAIT(f, row_is(f, "users", 1, "name", "n50"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +343,11 @@ int main(void)
         TEST(test_nothing_is_kept_while_held_back),
         TEST(test_left_while_loading),
         TEST(test_owes_a_reload),
+        TEST(test_no_for_now),
+        TEST(test_comparison_fails),
+        TEST(test_comparison_reads_all),
+        TEST(test_idle_without_a_time),
+        TEST(test_two_quick_reloads),
     };
     return cmocka_run_group_tests_name("feed_fault", tests, NULL, NULL);
 }
