@@ -204,8 +204,12 @@ static int store_some(struct intake *in, struct store_row *rows, size_t count, s
 static int store_rows(struct intake *in)
 {
     int status = SP_OK;
-    for (size_t at = 0, taken; in->table && at < in->batch->count && status == SP_OK; at += taken)
-        status = store_some(in, in->batch->rows + at, in->batch->count - at, &taken);
+    for (size_t at = 0, taken; in->table && at < in->batch->count && status == SP_OK; at += taken) {
+        size_t end = at < in->earlier ? in->earlier : in->batch->count;
+        status = store_some(in, in->batch->rows + at, end - at, &taken);
+        if (in->table && at < in->earlier && at + taken >= in->earlier)
+            store_table_counts(in->table, &in->before);
+    }
     return status;
 }
 
@@ -220,6 +224,7 @@ int intake_flush(struct intake *in)
         status = store_rows(in);
     in->batch->count = 0;
     in->batch->used = 0;
+    in->earlier = 0;
     return status;
 }
 

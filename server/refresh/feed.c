@@ -279,7 +279,7 @@ static int settle_late(struct group *group, struct store_txn *txn,
     feed_apply_borrow(apply, txn, tables);
     status = reach_snapshot(group, failure);
     if (status == SP_OK)
-        status = feed_apply_flush(apply);
+        status = feed_apply_settle(apply);
     feed_apply_forget(apply);
     return status;
 }

@@ -40,7 +40,7 @@ struct feed_table {
     struct intake intake;
     struct batch batch;      /* without bytes until the table is first touched */
     struct sp_value *values; /* room for a row whose absent columns are filled in */
-    uint64_t removed;        /* rows that the transaction deleted */
+    uint64_t removed;        /* rows that the database's transaction deleted */
     uint64_t skipped;        /* bad rows since the last full pass, before the transaction */
     struct refresh_feed_rows counted;
 };
@@ -133,7 +133,8 @@ struct source_feed_sink feed_apply_sink(struct feed_apply *apply);
 void feed_apply_borrow(struct feed_apply *apply, struct store_txn *txn,
                        struct store_table *const *tables);
 void feed_apply_forget(struct feed_apply *apply);
-int feed_apply_flush(struct feed_apply *apply); /* all rows on their way to the store */
+/* Stores all rows on their way; SP_EDROP: then more than max_drop of a table is gone. */
+int feed_apply_settle(struct feed_apply *apply);
 /* Commits what has been reached, if there is something and no half transaction. */
 int feed_apply_commit(struct feed_apply *apply, struct failure *failure);
 void feed_apply_abort(struct feed_apply *apply); /* whatever is open */

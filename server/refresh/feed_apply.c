@@ -363,10 +363,10 @@ static int apply_put(void *context, unsigned n, const struct sp_value *old_key,
         status = fill_absent(apply, n, old_key, values, absent, &filled);
         values = apply->tables[n].values;
     }
+    uint64_t removed = apply->tables[n].removed;
     if (status == SP_OK && old_key)
         status = delete_key(apply, n, old_key);
-    if (status == SP_OK && old_key && apply->tables[n].removed > 0)
-        apply->tables[n].removed--; /* it only moves */
+    apply->tables[n].removed = removed; /* it only moves */
     return status == SP_OK && filled ? put_row(apply, n, values) : status;
 }
 
@@ -420,31 +420,29 @@ static int apply_reshaped(void *context, unsigned n, const char *why)
     return stop_for_reload(apply, REFRESH_RELOAD_RESHAPED, n, why);
 }
 
-/* --- committing ----------------------------------------------------------------------------- */
+/* --- too much would go ---------------------------------------------------------------------- */
 
-int feed_apply_flush(struct feed_apply *apply)
-{
-    int status = SP_OK;
-    for (unsigned i = 0; i < apply->group->table_count && status == SP_OK; i++)
-        if (apply->tables[i].stored)
-            status = flush_table(apply, i);
-    return status;
-}
-
-/* Whether a table is left with so much less that it is held back, as a full pass would be. */
+/* Whether a table is left with so much less than before that it is held back, as a full pass would
+ * be. */
 static int check_drop(struct feed_apply *apply, unsigned n)
 {
     const struct config_table *config = apply->group->tables[n].config;
+    const struct store_counts *base = &apply->tables[n].intake.before;
     struct store_counts counts;
     char a[TEXT_BYTES];
     char b[TEXT_BYTES];
     char text[SOURCE_ERROR_BYTES];
-    if (apply->tables[n].removed == 0)
-        return SP_OK;
+    int status = flush_table(apply, n);
+    if (status != SP_OK)
+        return status;
     store_table_counts(apply->tables[n].stored, &counts);
-    uint64_t before = pass_rows_in_pond(apply->group->refresh, config->name);
-    uint64_t lost = counts.deleted > counts.inserted ? counts.deleted - counts.inserted : 0;
-    if (before == 0 || (double)lost <= (double)before * config->max_drop)
+    uint64_t deleted = counts.deleted - base->deleted;
+    uint64_t inserted = counts.inserted - base->inserted;
+    uint64_t lost = deleted > inserted ? deleted - inserted : 0;
+    uint64_t before =
+        pass_rows_in_pond(apply->group->refresh, config->name) + base->inserted - base->deleted;
+    if (before == 0 || (double)lost <= (double)before * config->max_drop ||
+        pass_confirmed(apply->group, &apply->group->tables[n]))
         return SP_OK;
     snprintf(text, sizeof(text),
              "held back: a transaction of the database deletes %s of %s rows (max_drop: %.4g%%); "
@@ -461,9 +459,41 @@ static int check_drops(struct feed_apply *apply)
 {
     int status = SP_OK;
     for (unsigned i = 0; i < apply->group->table_count && status == SP_OK; i++)
-        if (apply->tables[i].stored)
+        if (apply->tables[i].stored && apply->tables[i].removed > 0)
             status = check_drop(apply, i);
     return status;
+}
+
+/* One of the database's transactions ends here: the next one is judged by what it does itself. What
+ * the table is without it may only be known when its batch is stored. */
+static void end_transaction(struct feed_apply *apply)
+{
+    for (unsigned i = 0; i < apply->group->table_count; i++) {
+        struct feed_table *table = &apply->tables[i];
+        if (!table->stored)
+            continue;
+        table->removed = 0;
+        table->intake.earlier = table->batch.count;
+        if (table->batch.count == 0)
+            store_table_counts(table->stored, &table->intake.before);
+    }
+}
+
+/* --- committing ----------------------------------------------------------------------------- */
+
+static int flush(struct feed_apply *apply)
+{
+    int status = SP_OK;
+    for (unsigned i = 0; i < apply->group->table_count && status == SP_OK; i++)
+        if (apply->tables[i].stored)
+            status = flush_table(apply, i);
+    return status;
+}
+
+int feed_apply_settle(struct feed_apply *apply)
+{
+    int status = flush(apply);
+    return status == SP_OK ? check_drops(apply) : status;
 }
 
 /* Rows and position become visible by the same commit. */
@@ -510,9 +540,7 @@ static void note_safe(struct feed_apply *apply, bool idle)
 static int commit(struct feed_apply *apply)
 {
     struct feed *feed = apply->group->feed;
-    int status = feed_apply_flush(apply);
-    if (status == SP_OK)
-        status = check_drops(apply);
+    int status = flush(apply);
     if (status != SP_OK)
         return status;
     status = commit_with_position(apply);
@@ -536,24 +564,10 @@ int feed_apply_commit(struct feed_apply *apply, struct failure *failure)
     return commit(apply);
 }
 
-/* So many deletes that with more of them it could look like one transaction that drops too much. */
-static bool deletes_much(struct feed_apply *apply)
-{
-    for (unsigned i = 0; i < apply->group->table_count; i++) {
-        const struct feed_table *table = &apply->tables[i];
-        const struct config_table *config = apply->group->tables[i].config;
-        if (table->stored && table->removed > 0 &&
-            (double)table->removed * 4 >=
-                config->max_drop * (double)pass_rows_in_pond(apply->group->refresh, config->name))
-            return true;
-    }
-    return false;
-}
-
 static bool commit_is_due(struct feed_apply *apply)
 {
-    return apply->txn && (apply->rows >= COMMIT_ROWS ||
-                          clock_ms() - apply->begun_ms >= COMMIT_AFTER_MS || deletes_much(apply));
+    return apply->txn &&
+           (apply->rows >= COMMIT_ROWS || clock_ms() - apply->begun_ms >= COMMIT_AFTER_MS);
 }
 
 static int64_t wall_us(void)
@@ -570,6 +584,10 @@ static bool apply_reached(void *context, enum feed_mark mark, const char *positi
     if (apply->status != SP_OK)
         return false;
     snprintf(apply->position, sizeof(apply->position), "%s", position);
+    if (!apply->borrowed && check_drops(apply) != SP_OK)
+        return false;
+    if (!apply->borrowed)
+        end_transaction(apply);
     if (mark == FEED_IDLE && at_us == 0) /* it is of now, by a clock that is not told */
         at_us = wall_us() - (feed->skew_known ? feed->skew_us : 0);
     apply->at_us = at_us;

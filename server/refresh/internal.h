@@ -168,6 +168,8 @@ int pass_run(struct group *group, const struct pass_plan *plan, struct failure *
 /* Fills a failure of the store. */
 int pass_fail_store(struct failure *failure, const char *table, int status, const char *doing);
 uint64_t pass_rows_in_pond(struct refresh *refresh, const char *table);
+/* Whether an operator lets it drop what it likes. */
+bool pass_confirmed(struct group *group, const struct group_table *table);
 /* Describes each table, and forgets what a changed shape makes void. */
 int pass_describe(struct group *group, struct failure *failure);
 

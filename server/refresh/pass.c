@@ -339,7 +339,7 @@ static int read_tables(struct pass *pass)
 
 /* --- settling ------------------------------------------------------------------------------ */
 
-static bool is_confirmed(struct group *group, const struct group_table *table)
+bool pass_confirmed(struct group *group, const struct group_table *table)
 {
     pthread_mutex_lock(&group->lock);
     bool confirmed = table->confirmed;
@@ -362,7 +362,7 @@ static int check_drop(struct pass *pass, struct portion *portion)
         missing = before > portion->intake.stored ? before - portion->intake.stored : 0;
     }
     if (before == 0 || (double)missing <= (double)before * config->max_drop ||
-        is_confirmed(pass->group, portion->table))
+        pass_confirmed(pass->group, portion->table))
         return SP_OK;
     snprintf(
         text, sizeof(text),

@@ -293,6 +293,94 @@ static void test_idle_without_a_time(void **state)
     assert_true(feed_of(f, "users").delay_ms < 1000);
 }
 
+/* --- too much would go ------------------------------------------------------------------------ */
+
+static void hold_delivery(unsigned from)
+{
+    script_lock();
+    script.hold = from;
+    script_unlock();
+}
+
+/* What one transaction puts in does not make up for what the next one takes. */
+static void test_drop_after_inserts(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 100);
+    fixture_start(f, FEED("users", "max_drop: 30%"));
+    AWAIT(f, follows(f, "users"));
+    hold_delivery(script.count);
+    for (int64_t id = 101; id <= 200; id++)
+        script_put(USERS_T, id, id, id);
+    script_commit();
+    script_put(USERS_T, 201, 1, 1); /* in one batch with those */
+    for (int64_t id = 1; id <= 70; id++)
+        script_remove(USERS_T, id);
+    script_commit();
+    hold_delivery(0);
+    AWAIT(f, status_of(f, "users").state == SP_TABLE_HELD);
+    assert_int_equal(rows_of(f, "users"), 100);
+    assert_non_null(strstr(status_of(f, "users").error, " of "));
+    assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_OK);
+    AWAIT_END(f, 1);
+    AWAIT(f, follows(f, "users"));
+}
+
+/* Nor do small ones add up because they have arrived together. */
+static void test_drops_do_not_add_up(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 100);
+    fixture_start(f, FEED("users", "max_drop: 30%"));
+    AWAIT(f, follows(f, "users"));
+    hold_delivery(script.count);
+    for (int64_t id = 1; id <= 80; id++) {
+        script_move(USERS_T, 250, 240, id, id); /* from a key that is not there */
+        script_remove(USERS_T, id);
+        script_commit();
+    }
+    script_put(USERS_T, 100, 5, 5);
+    script_truncate(USERS_T);
+    for (int64_t id = 1; id <= 21; id++)
+        script_put(USERS_T, id, id, id);
+    script_commit();
+    hold_delivery(0);
+    AWAIT_END(f, 1);
+    assert_int_equal(rows_of(f, "users"), 21);
+    assert_int_equal(SEEN(script.snapshots), 1);
+}
+
+static void truncate_once(void)
+{
+    script_lock();
+    script.on_begin = NULL;
+    script_unlock();
+    script_truncate(USERS_T);
+    script_commit();
+}
+
+/* What is delivered while rows are read, because they may be newer than the position, is judged. */
+static void test_drop_while_comparing(void **state)
+{
+    struct fixture *f = *state;
+    script.inexact = true;
+    fill(USERS_T, 50);
+    fill(ORDERS_T, 50);
+    fixture_start(f, FEED("users", "group: g") FEED("orders", "group: g"));
+    AWAIT(f, follows(f, "users"));
+    AWAIT_END(f, 2);
+    script_lock();
+    script.on_begin = truncate_once;
+    script_unlock();
+    assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK);
+    AWAIT(f, status_of(f, "users").state == SP_TABLE_HELD);
+    assert_int_equal(rows_of(f, "users"), 50);
+    assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_OK);
+    AWAIT_END(f, 2);
+    AWAIT(f, follows(f, "users"));
+    assert_int_equal(rows_of(f, "users"), 0);
+}
+
 /* --- leaving ---------------------------------------------------------------------------------- */
 
 static _Atomic bool blocks, blocked;
@@ -347,6 +435,9 @@ int main(void)
         TEST(test_comparison_fails),
         TEST(test_comparison_reads_all),
         TEST(test_idle_without_a_time),
+        TEST(test_drop_after_inserts),
+        TEST(test_drops_do_not_add_up),
+        TEST(test_drop_while_comparing),
         TEST(test_two_quick_reloads),
     };
     return cmocka_run_group_tests_name("feed_fault", tests, NULL, NULL);
