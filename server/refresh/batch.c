@@ -115,6 +115,7 @@ static int refuse_row(struct intake *in, enum refresh_skip reason, const struct 
 {
     char key[KEY_TEXT_BYTES];
     key_text(in, values, key, sizeof(key));
+    in->refused = true;
     return refuse(in, reason, key, why);
 }
 
@@ -203,8 +204,12 @@ static int store_some(struct intake *in, struct store_row *rows, size_t count, s
 static int store_rows(struct intake *in)
 {
     int status = SP_OK;
-    for (size_t at = 0, taken; in->table && at < in->batch->count && status == SP_OK; at += taken)
-        status = store_some(in, in->batch->rows + at, in->batch->count - at, &taken);
+    for (size_t at = 0, taken; in->table && at < in->batch->count && status == SP_OK; at += taken) {
+        size_t end = at < in->earlier ? in->earlier : in->batch->count;
+        status = store_some(in, in->batch->rows + at, end - at, &taken);
+        if (in->table && at < in->earlier && at + taken >= in->earlier)
+            store_table_counts(in->table, &in->before);
+    }
     return status;
 }
 
@@ -219,6 +224,7 @@ int intake_flush(struct intake *in)
         status = store_rows(in);
     in->batch->count = 0;
     in->batch->used = 0;
+    in->earlier = 0;
     return status;
 }
 
@@ -302,6 +308,7 @@ static int intake_row(void *context, const struct sp_value *values, unsigned cou
     unsigned bad = 0;
     (void)count;
     in->read++;
+    in->refused = false;
     if (in->mark)
         watermark_raise(in->mark, &values[in->mark_column], in->now_ms);
     int status = encode_row(in, values, &needed, &bad);
@@ -325,6 +332,7 @@ static int intake_bad_row(void *context, const struct sp_value *values, unsigned
     char text[SOURCE_ERROR_BYTES / 2];
     (void)count;
     in->read++;
+    in->refused = false;
     const char *name =
         column < in->schema->column_count ? in->schema->columns[column].name : "unknown";
     snprintf(text, sizeof(text), "cannot be decoded: column %s: %s", name, why);

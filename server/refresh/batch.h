@@ -41,6 +41,9 @@ struct intake {
     uint64_t read;
     uint64_t stored;
     uint64_t skipped[REFRESH_SKIP_COUNT];
+    unsigned earlier;           /* rows of the batch that belong to what ended before; 0: none */
+    struct store_counts before; /* the table's, when what ended before had been stored */
+    bool refused;               /* the row that the sink was last given */
     bool follows;         /* no full pass comes: what was there of a row refused here is deleted */
     bool quiet;           /* bad rows have been named lately: only count them */
     unsigned named;       /* or would have been */

@@ -28,6 +28,11 @@ enum {
     CONFIRM_EVERY_MS = 1000,
     WRITE_EVERY_MS = 30000,
     FRUIT_AFTER_MS = 60000,
+    FRUITLESS_MAX = 3,
+    BARREN_MAX = 2,
+    GIVE_UP_ATTEMPTS = 3,
+    ASK_EVERY_MS = 60000,
+    COMPARE_AGAIN_MS = 600000,
 };
 
 /* --- making and ending ---------------------------------------------------------------------- */
@@ -93,15 +98,16 @@ bool feed_runs(const struct group *group)
 
 /* --- failures ------------------------------------------------------------------------------- */
 
-static int fail_source(struct failure *failure, const struct source_error *error)
+static void owe_reload(struct group *group)
 {
-    return group_source_failure(failure, error);
+    group->feed->reload = true;
+    feed_kept_owe(group);
 }
 
 void feed_want_reload(struct group *group, enum refresh_reload reason, struct failure *failure)
 {
     struct feed *feed = group->feed;
-    feed->reload = true;
+    owe_reload(group);
     feed_note_reload(group, reason);
     failure->close_source = true;
     failure->grave = feed->barren > 0;
@@ -113,7 +119,7 @@ void feed_want_reload(struct group *group, enum refresh_reload reason, struct fa
 static int lose_position(struct group *group, const struct source_error *error,
                          struct failure *failure)
 {
-    fail_source(failure, error);
+    group_source_failure(failure, SP_ENOTFOUND, error);
     snprintf(failure->text, sizeof(failure->text), "the database no longer has the position%s%s",
              error->text[0] ? ": " : "", error->text);
     feed_want_reload(group, REFRESH_RELOAD_LOST, failure);
@@ -136,8 +142,6 @@ static int call_check(struct group *group, struct source_error *error)
     if (tables && descriptions)
         status = feed->class->check(group->connection.source, &feed->options, tables, descriptions,
                                     group->table_count, feed->stream, error);
-    else
-        error->status = SP_ENOMEM;
     free(descriptions);
     free(tables);
     return status;
@@ -164,6 +168,15 @@ static void note_possible(struct group *group)
     feed->why[0] = '\0';
 }
 
+/* Tables that are gone for a while may be gone for good, and what is kept for them grows. */
+static int give_up_unless_described(struct group *group, int status, struct failure *failure)
+{
+    struct failure ignored = {0};
+    if (failure->kind == REFRESH_FAILURE_CONFIG && group->attempts >= GIVE_UP_ATTEMPTS)
+        feed_kept_give_up(group, &ignored);
+    return status;
+}
+
 int feed_ask(struct group *group, struct failure *failure)
 {
     struct feed *feed = group->feed;
@@ -171,7 +184,7 @@ int feed_ask(struct group *group, struct failure *failure)
     feed->class = group->connection.class->feed;
     int status = pass_describe(group, failure);
     if (status != SP_OK)
-        return status;
+        return give_up_unless_described(group, status, failure);
     feed->asked_ms = clock_ms();
     feed->shape = feed_position_shape(group);
     if (!feed->class) {
@@ -181,10 +194,10 @@ int feed_ask(struct group *group, struct failure *failure)
         return SP_OK;
     }
     status = call_check(group, &error);
-    if (status == SP_ECONFIG)
+    if (status == SP_ECONFIG && !error.transient)
         note_impossible(group, error.text);
     else if (status != SP_OK)
-        return fail_source(failure, &error);
+        return group_source_failure(failure, status, &error);
     else
         note_possible(group);
     return SP_OK;
@@ -258,7 +271,7 @@ static int settle_late(struct group *group, struct store_txn *txn,
         if (status == SP_ENOTFOUND)
             return lose_position(group, &error, failure);
         if (status != SP_OK)
-            return fail_source(failure, &error);
+            return group_source_failure(failure, status, &error);
         note_started(group);
     }
     apply->failure = failure;
@@ -266,7 +279,7 @@ static int settle_late(struct group *group, struct store_txn *txn,
     feed_apply_borrow(apply, txn, tables);
     status = reach_snapshot(group, failure);
     if (status == SP_OK)
-        status = feed_apply_flush(apply);
+        status = feed_apply_settle(apply);
     feed_apply_forget(apply);
     return status;
 }
@@ -277,6 +290,8 @@ static int settle(void *context, struct store_txn *txn, struct store_table *cons
     struct group *group = context;
     struct feed *feed = group->feed;
     int status = SP_OK;
+    for (unsigned i = 0; i < group->table_count; i++)
+        feed->apply.tables[i].skipped = 0; /* the pass has counted its own */
     if (!(feed->class->features & FEED_EXACT_SNAPSHOT))
         status = settle_late(group, txn, tables, failure);
     return status == SP_OK ? put_position(group, txn, failure) : status;
@@ -296,8 +311,6 @@ static int run_pass(struct group *group, const struct pass_plan *plan, struct fa
         return status;
     }
     feed->known = plan->settled != NULL;
-    for (unsigned i = 0; i < group->table_count; i++)
-        feed->apply.tables[i].skipped = 0;
     return SP_OK;
 }
 
@@ -317,7 +330,7 @@ static int start(struct group *group, struct failure *failure)
     if (status == SP_ENOTFOUND)
         return lose_position(group, &error, failure);
     if (status != SP_OK)
-        return fail_source(failure, &error);
+        return group_source_failure(failure, status, &error);
     note_started(group);
     return SP_OK;
 }
@@ -328,17 +341,19 @@ static int drop_kept(struct group *group, struct failure *failure)
     struct source_error error = {0};
     int status = feed->class->drop(group->connection.source, &feed->options, &error);
     if (status != SP_OK)
-        return fail_source(failure, &error);
+        return group_source_failure(failure, status, &error);
     feed->drop_first = false;
     return SP_OK;
 }
 
-/* Reads all rows, and follows from where they are. */
+/* Reads all rows, and follows from where they are. That the database may keep something from the
+ * snapshot on is written down before. */
 static int load(struct group *group, enum refresh_reload reason, struct failure *failure)
 {
     struct feed *feed = group->feed;
     const struct pass_plan plan = {.context = group, .begin = begin_load, .settled = settle};
     int status = feed->drop_first ? drop_kept(group, failure) : SP_OK;
+    feed_kept_owe(group);
     if (status == SP_OK)
         status = run_pass(group, &plan, failure);
     if (status != SP_OK)
@@ -355,11 +370,9 @@ static int load(struct group *group, enum refresh_reload reason, struct failure 
 /* While the feed is not possible. What was kept for it is of no use afterwards. */
 static int fall_back(struct group *group, struct failure *failure)
 {
-    struct feed_row row;
     const struct pass_plan plan = {.context = group};
-    int status = SP_OK;
-    if (feed_position_read(group->refresh, group->feed->row.follower, &row))
-        status = feed_kept_give_up(group, &row, failure);
+    group->feed->barren = group->feed->fruitless = 0;
+    int status = feed_kept_give_up(group, failure);
     return status == SP_OK ? run_pass(group, &plan, failure) : status;
 }
 
@@ -413,8 +426,23 @@ static uint64_t rows_delivered(const struct group *group)
     return rows;
 }
 
+static uint64_t full_every_ms(const struct group *group)
+{
+    uint64_t every = UINT64_MAX;
+    for (unsigned i = 0; i < group->table_count; i++)
+        if (group->tables[i].config->refresh.full_every_ms < every)
+            every = group->tables[i].config->refresh.full_every_ms;
+    return every;
+}
+
+static uint64_t compare_again_ms(const struct group *group)
+{
+    uint64_t every = full_every_ms(group);
+    return every < COMPARE_AGAIN_MS ? every : COMPARE_AGAIN_MS;
+}
+
 /* Reads all rows as of a place in the feed: what differs there is drift. */
-static int compare(struct group *group, struct failure *failure)
+static int compare_now(struct group *group, struct failure *failure)
 {
     struct feed *feed = group->feed;
     struct feed_apply *apply = &feed->apply;
@@ -428,7 +456,7 @@ static int compare(struct group *group, struct failure *failure)
     apply->snapshot = false;
     status = feed->class->snapshot(group->connection.source, position, &error);
     if (status != SP_OK)
-        return fail_source(failure, &error);
+        return group_source_failure(failure, status, &error);
     if (exact)
         status = reach_snapshot(group, failure);
     if (status == SP_OK)
@@ -439,20 +467,31 @@ static int compare(struct group *group, struct failure *failure)
     status = run_pass(group, &plan, failure);
     if (status == SP_OK)
         count_drift(group, rows_delivered(group) - delivered);
-    else
-        feed->reload |= failure->kind == REFRESH_FAILURE_DROP;
+    else if (failure->kind == REFRESH_FAILURE_DROP)
+        owe_reload(group);
+    return status;
+}
+
+/* One that fails is made up for later: meanwhile the changes are wanted. */
+static int compare(struct group *group, struct failure *failure)
+{
+    struct feed *feed = group->feed;
+    int status = compare_now(group, failure);
+    bool again = failure->retry_now && group->connection_used; /* at once */
+    bool fails = status != SP_OK && !again && !has_to_end(group);
+    feed->compare_after_ms = fails ? clock_ms() + compare_again_ms(group) : 0;
+    if (fails)
+        group->force_full = false;
     return status;
 }
 
 /* --- a refresh -------------------------------------------------------------------------------- */
 
-static uint64_t full_every_ms(const struct group *group)
+/* How long a feed is not possible before that is asked again. */
+static uint64_t ask_every_ms(const struct group *group)
 {
-    uint64_t every = UINT64_MAX;
-    for (unsigned i = 0; i < group->table_count; i++)
-        if (group->tables[i].config->refresh.full_every_ms < every)
-            every = group->tables[i].config->refresh.full_every_ms;
-    return every;
+    uint64_t every = full_every_ms(group);
+    return every < ASK_EVERY_MS ? every : ASK_EVERY_MS;
 }
 
 /* By the wall clock, since it is to hold over a restart. */
@@ -460,6 +499,8 @@ static bool compare_is_due(const struct group *group)
 {
     const struct feed *feed = group->feed;
     int64_t passed = wall_us() - feed->row.compared_us;
+    if (clock_ms() < feed->compare_after_ms)
+        return false;
     return feed->row.compared_us == 0 || passed < 0 ||
            (uint64_t)passed / 1000 >= full_every_ms(group);
 }
@@ -513,6 +554,11 @@ static int resume_or_load(struct group *group, bool *fresh, struct failure *fail
         return status;
     }
     *fresh = true;
+    if (reason == REFRESH_RELOAD_CHANGED) { /* which is no longer to be seen when a load fails */
+        feed->reload = true;
+        feed_note_reload(group, reason);
+        reason = REFRESH_RELOAD_NONE;
+    }
     return load(group, reason, failure);
 }
 
@@ -530,12 +576,22 @@ static void adopt_counters(struct group *group)
     pthread_mutex_unlock(&group->lock);
 }
 
+static bool has_delivered(const struct feed *feed)
+{
+    return feed->status.commits_total != feed->commits_before ||
+           clock_ms() - feed->started_ms >= FRUIT_AFTER_MS;
+}
+
 /* A feed that delivers is worth a reload at once, should it need one. */
 static void note_fruit(struct feed *feed)
 {
-    if (feed->status.commits_total != feed->commits_before ||
-        clock_ms() - feed->started_ms >= FRUIT_AFTER_MS)
-        feed->barren = 0;
+    if (has_delivered(feed))
+        feed->barren = feed->fruitless = 0;
+}
+
+bool feed_bears_fruit(const struct group *group)
+{
+    return group->feed->barren < BARREN_MAX && group->feed->fruitless < FRUITLESS_MAX;
 }
 
 int feed_refresh(struct group *group, bool *fresh, struct failure *failure)
@@ -545,7 +601,7 @@ int feed_refresh(struct group *group, bool *fresh, struct failure *failure)
     *fresh = false;
     adopt_counters(group);
     if (feed->stage == FEED_IMPOSSIBLE &&
-        (group->force_full || clock_ms() - feed->asked_ms >= full_every_ms(group)))
+        (group->force_full || clock_ms() - feed->asked_ms >= ask_every_ms(group)))
         feed->stage = FEED_UNASKED;
     if (feed->stage == FEED_UNASKED)
         status = feed_ask(group, failure);
@@ -577,7 +633,7 @@ static int judge_next(struct group *group, int status, const struct source_error
     }
     if (status == SP_ENOTFOUND)
         return lose_position(group, error, failure);
-    return status == SP_OK ? SP_OK : fail_source(failure, error);
+    return status == SP_OK ? SP_OK : group_source_failure(failure, status, error);
 }
 
 static int commit_reached(struct group *group, struct failure *failure)
@@ -611,7 +667,7 @@ static int confirm(struct group *group, struct failure *failure)
         return SP_OK;
     feed->confirmed_ms = now;
     int status = feed->class->confirm(group->connection.source, feed->row.position, &error);
-    return status == SP_OK ? SP_OK : fail_source(failure, &error);
+    return status == SP_OK ? SP_OK : group_source_failure(failure, status, &error);
 }
 
 /* A position that moved on without rows of ours is worth a commit now and then. */
@@ -622,6 +678,20 @@ static void write_idle_position(struct group *group)
     if (!apply->half && apply->progress && clock_ms() - feed->written_ms >= WRITE_EVERY_MS &&
         strcmp(apply->position, feed->row.position) != 0)
         apply->pending = true;
+}
+
+void feed_note_end(struct group *group, struct failure *failure)
+{
+    struct feed *feed = group->feed;
+    if (feed->stage != FEED_RUNNING || feed->reload)
+        return;
+    feed->fruitless = has_delivered(feed) ? 0 : feed->fruitless + 1;
+    if (feed->fruitless < FRUITLESS_MAX)
+        return;
+    if (failure->lasting && failure->kind == REFRESH_FAILURE_SOURCE && feed->barren == 0)
+        feed_want_reload(group, REFRESH_RELOAD_LOST, failure); /* it may be behind that */
+    else
+        failure->grave = true;
 }
 
 int feed_follow(struct group *group, struct failure *failure)

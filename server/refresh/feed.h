@@ -40,8 +40,8 @@ struct feed_table {
     struct intake intake;
     struct batch batch;      /* without bytes until the table is first touched */
     struct sp_value *values; /* room for a row whose absent columns are filled in */
-    uint64_t removed;        /* rows that the transaction deleted */
-    uint64_t skipped;        /* bad rows since the last full pass */
+    uint64_t removed;        /* rows that the database's transaction deleted */
+    uint64_t skipped;        /* bad rows since the last full pass, before the transaction */
     struct refresh_feed_rows counted;
 };
 
@@ -88,11 +88,13 @@ struct feed {
     bool reload;                    /* the position is of no use */
     bool drop_first;                /* and neither is what the database keeps */
     unsigned barren;                /* loads in a row after which nothing came */
+    unsigned fruitless;             /* starts in a row after which nothing came */
     uint64_t commits_before;        /* when it was started */
     uint64_t started_ms;
     bool adopted;                 /* the counters of the group before */
     char why[SOURCE_ERROR_BYTES]; /* it is not possible; "" */
     uint64_t asked_ms, told_ms, confirmed_ms, measured_ms, written_ms;
+    uint64_t compare_after_ms; /* the last comparison failed: not before */
     uint64_t lag_bytes;
     unsigned lagging;  /* measures in a row beyond max_lag that did not shrink */
     bool told, locked; /* readers know of the last commit; _feeds is ours */
@@ -118,6 +120,10 @@ int feed_ask(struct group *group, struct failure *failure);
 void feed_want_reload(struct group *group, enum refresh_reload reason, struct failure *failure);
 /* Follows until somebody calls, a comparison is due or something fails. */
 int feed_follow(struct group *group, struct failure *failure);
+/* That failed: makes it grave if it failed the same way after each of the last starts. */
+void feed_note_end(struct group *group, struct failure *failure);
+/* Whether it delivers: not only starts and reads all rows, again and again. */
+bool feed_bears_fruit(const struct group *group);
 
 /* --- feed_apply.c --- */
 int feed_apply_init(struct feed_apply *apply, struct group *group); /* SP_ENOMEM */
@@ -127,7 +133,8 @@ struct source_feed_sink feed_apply_sink(struct feed_apply *apply);
 void feed_apply_borrow(struct feed_apply *apply, struct store_txn *txn,
                        struct store_table *const *tables);
 void feed_apply_forget(struct feed_apply *apply);
-int feed_apply_flush(struct feed_apply *apply); /* all rows on their way to the store */
+/* Stores all rows on their way; SP_EDROP: then more than max_drop of a table is gone. */
+int feed_apply_settle(struct feed_apply *apply);
 /* Commits what has been reached, if there is something and no half transaction. */
 int feed_apply_commit(struct feed_apply *apply, struct failure *failure);
 void feed_apply_abort(struct feed_apply *apply); /* whatever is open */
@@ -155,18 +162,20 @@ int feed_position_delete(struct refresh *refresh, const char *follower);
 int feed_kept_measure(struct group *group, struct failure *failure);
 /* Before a feed starts that failed again and again. */
 int feed_kept_check(struct group *group, struct failure *failure);
-/* Makes a position void, and tells the database that it need keep nothing. */
-int feed_kept_give_up(struct group *group, const struct feed_row *position,
-                      struct failure *failure);
-/* For a group that an operator holds, over a new connection. */
+/* All rows have to be read: the position is void from now on, also for a daemon after this one. */
+void feed_kept_owe(struct group *group);
+/* Makes the position void, and tells the database that it need keep nothing. */
+int feed_kept_give_up(struct group *group, struct failure *failure);
+/* For a group that an operator or max_drop holds, over a new connection. */
 void feed_kept_watch(struct group *group);
 
 /* --- feed_drop.c --- */
 /* A group has ended: if the configuration no longer has it, its database will be told. */
 void feed_drop_group(struct refresh *refresh, struct group *group);
 /* Before new groups start: rows of followers that this configuration does not have are void, and
- * their databases are told, in a thread of its own each. Main thread, with the refresh's lock. */
-void feed_drop_leavers(struct refresh *refresh);
+ * their databases are told, in a thread of its own each. False: not all of it could be done, it is
+ * to be called again. Main thread, with the refresh's lock. */
+bool feed_drop_leavers(struct refresh *refresh);
 /* Takes away what has ended; asks those to end whose follower is wanted again, or all if `stop`.
  * True if none of these is left. */
 bool feed_drop_reap(struct refresh *refresh, bool stop);

@@ -83,6 +83,14 @@ static int stop_for_reload(struct feed_apply *apply, enum refresh_reload reload,
     return stop(apply, REFRESH_FAILURE_SOURCE, SP_EDATA, n, text);
 }
 
+static uint64_t skips_of(const struct intake *in)
+{
+    uint64_t skips = 0;
+    for (unsigned i = 0; i < REFRESH_SKIP_COUNT; i++)
+        skips += in->skipped[i];
+    return skips;
+}
+
 /* What an intake has to say after a step. */
 static int judge(struct feed_apply *apply, unsigned n, int status)
 {
@@ -181,6 +189,8 @@ void feed_apply_forget(struct feed_apply *apply)
         struct feed_table *table = &apply->tables[i];
         if (table->stored && !table->intake.quiet && table->intake.named > 0)
             apply->group->tables[i].named_at_ms = now;
+        if (table->stored)
+            table->skipped += skips_of(&table->intake);
         table->stored = NULL;
         table->batch.count = 0;
         table->batch.used = 0;
@@ -275,7 +285,8 @@ static int miss_old(struct feed_apply *apply, unsigned n, const struct sp_value 
 {
     struct feed_table *table = &apply->tables[n];
     const struct group_table *of = &apply->group->tables[n];
-    if (of->config->on_bad_row == CONFIG_ON_BAD_ROW_SKIP && of->skips + table->skipped > 0) {
+    uint64_t skips = of->skips + table->skipped + skips_of(&table->intake);
+    if (of->config->on_bad_row == CONFIG_ON_BAD_ROW_SKIP && skips > 0) {
         struct source_sink sink = intake_sink(&table->intake);
         return judge(apply, n,
                      sink.bad_row(&table->intake, values, of->schema->column_count, 0,
@@ -325,14 +336,6 @@ static int fill_absent(struct feed_apply *apply, unsigned n, const struct sp_val
     return status == SP_OK ? SP_OK : stop_store(apply, status, n);
 }
 
-static uint64_t skips_of(const struct intake *in)
-{
-    uint64_t skips = 0;
-    for (unsigned i = 0; i < REFRESH_SKIP_COUNT; i++)
-        skips += in->skipped[i];
-    return skips;
-}
-
 /* Stores a row that is complete. What was there of one that is skipped goes, as in a full pass. */
 static int put_row(struct feed_apply *apply, unsigned n, const struct sp_value *values)
 {
@@ -340,13 +343,10 @@ static int put_row(struct feed_apply *apply, unsigned n, const struct sp_value *
     const struct schema *schema = apply->group->tables[n].schema;
     struct source_sink sink = intake_sink(&table->intake);
     struct sp_value key[ROW_KEY_COLUMNS_MAX];
-    uint64_t before = skips_of(&table->intake);
     int status = judge(apply, n, sink.row(&table->intake, values, schema->column_count));
     table->counted.put_total++;
-    uint64_t skipped = skips_of(&table->intake) - before;
-    if (status != SP_OK || skipped == 0)
+    if (status != SP_OK || !table->intake.refused)
         return status;
-    table->skipped += skipped;
     key_of_row(schema, values, key);
     return delete_key(apply, n, key);
 }
@@ -363,10 +363,10 @@ static int apply_put(void *context, unsigned n, const struct sp_value *old_key,
         status = fill_absent(apply, n, old_key, values, absent, &filled);
         values = apply->tables[n].values;
     }
+    uint64_t removed = apply->tables[n].removed;
     if (status == SP_OK && old_key)
         status = delete_key(apply, n, old_key);
-    if (status == SP_OK && old_key && apply->tables[n].removed > 0)
-        apply->tables[n].removed--; /* it only moves */
+    apply->tables[n].removed = removed; /* it only moves */
     return status == SP_OK && filled ? put_row(apply, n, values) : status;
 }
 
@@ -408,7 +408,6 @@ static int apply_bad_row(void *context, unsigned n, const struct sp_value *value
     struct source_sink sink = intake_sink(&table->intake);
     status =
         judge(apply, n, sink.bad_row(&table->intake, values, schema->column_count, column, why));
-    table->skipped++;
     if (status != SP_OK)
         return status;
     key_of_row(schema, values, key);
@@ -421,31 +420,29 @@ static int apply_reshaped(void *context, unsigned n, const char *why)
     return stop_for_reload(apply, REFRESH_RELOAD_RESHAPED, n, why);
 }
 
-/* --- committing ----------------------------------------------------------------------------- */
+/* --- too much would go ---------------------------------------------------------------------- */
 
-int feed_apply_flush(struct feed_apply *apply)
-{
-    int status = SP_OK;
-    for (unsigned i = 0; i < apply->group->table_count && status == SP_OK; i++)
-        if (apply->tables[i].stored)
-            status = flush_table(apply, i);
-    return status;
-}
-
-/* Whether a table is left with so much less that it is held back, as a full pass would be. */
+/* Whether a table is left with so much less than before that it is held back, as a full pass would
+ * be. */
 static int check_drop(struct feed_apply *apply, unsigned n)
 {
     const struct config_table *config = apply->group->tables[n].config;
+    const struct store_counts *base = &apply->tables[n].intake.before;
     struct store_counts counts;
     char a[TEXT_BYTES];
     char b[TEXT_BYTES];
     char text[SOURCE_ERROR_BYTES];
-    if (apply->tables[n].removed == 0)
-        return SP_OK;
+    int status = flush_table(apply, n);
+    if (status != SP_OK)
+        return status;
     store_table_counts(apply->tables[n].stored, &counts);
-    uint64_t before = pass_rows_in_pond(apply->group->refresh, config->name);
-    uint64_t lost = counts.deleted > counts.inserted ? counts.deleted - counts.inserted : 0;
-    if (before == 0 || (double)lost <= (double)before * config->max_drop)
+    uint64_t deleted = counts.deleted - base->deleted;
+    uint64_t inserted = counts.inserted - base->inserted;
+    uint64_t lost = deleted > inserted ? deleted - inserted : 0;
+    uint64_t before =
+        pass_rows_in_pond(apply->group->refresh, config->name) + base->inserted - base->deleted;
+    if (before == 0 || (double)lost <= (double)before * config->max_drop ||
+        pass_confirmed(apply->group, &apply->group->tables[n]))
         return SP_OK;
     snprintf(text, sizeof(text),
              "held back: a transaction of the database deletes %s of %s rows (max_drop: %.4g%%); "
@@ -462,9 +459,41 @@ static int check_drops(struct feed_apply *apply)
 {
     int status = SP_OK;
     for (unsigned i = 0; i < apply->group->table_count && status == SP_OK; i++)
-        if (apply->tables[i].stored)
+        if (apply->tables[i].stored && apply->tables[i].removed > 0)
             status = check_drop(apply, i);
     return status;
+}
+
+/* One of the database's transactions ends here: the next one is judged by what it does itself. What
+ * the table is without it may only be known when its batch is stored. */
+static void end_transaction(struct feed_apply *apply)
+{
+    for (unsigned i = 0; i < apply->group->table_count; i++) {
+        struct feed_table *table = &apply->tables[i];
+        if (!table->stored)
+            continue;
+        table->removed = 0;
+        table->intake.earlier = table->batch.count;
+        if (table->batch.count == 0)
+            store_table_counts(table->stored, &table->intake.before);
+    }
+}
+
+/* --- committing ----------------------------------------------------------------------------- */
+
+static int flush(struct feed_apply *apply)
+{
+    int status = SP_OK;
+    for (unsigned i = 0; i < apply->group->table_count && status == SP_OK; i++)
+        if (apply->tables[i].stored)
+            status = flush_table(apply, i);
+    return status;
+}
+
+int feed_apply_settle(struct feed_apply *apply)
+{
+    int status = flush(apply);
+    return status == SP_OK ? check_drops(apply) : status;
 }
 
 /* Rows and position become visible by the same commit. */
@@ -488,10 +517,11 @@ static int commit_with_position(struct feed_apply *apply)
     if (status != SP_OK)
         return status;
     status = feed_position_put(refresh, apply->txn, feed->schema, &row);
-    if (status == SP_OK) {
+    if (status == SP_OK)
         status = store_commit(apply->txn, NULL);
-        apply->txn = NULL; /* also when it failed */
-    }
+    else
+        store_abort(apply->txn); /* before _feeds is somebody else's */
+    apply->txn = NULL;           /* also when the commit failed */
     feed_position_unlock(refresh);
     if (status == SP_OK)
         feed->row = row;
@@ -510,9 +540,7 @@ static void note_safe(struct feed_apply *apply, bool idle)
 static int commit(struct feed_apply *apply)
 {
     struct feed *feed = apply->group->feed;
-    int status = feed_apply_flush(apply);
-    if (status == SP_OK)
-        status = check_drops(apply);
+    int status = flush(apply);
     if (status != SP_OK)
         return status;
     status = commit_with_position(apply);
@@ -536,24 +564,10 @@ int feed_apply_commit(struct feed_apply *apply, struct failure *failure)
     return commit(apply);
 }
 
-/* So many deletes that with more of them it could look like one transaction that drops too much. */
-static bool deletes_much(struct feed_apply *apply)
-{
-    for (unsigned i = 0; i < apply->group->table_count; i++) {
-        const struct feed_table *table = &apply->tables[i];
-        const struct config_table *config = apply->group->tables[i].config;
-        if (table->stored && table->removed > 0 &&
-            (double)table->removed * 4 >=
-                config->max_drop * (double)pass_rows_in_pond(apply->group->refresh, config->name))
-            return true;
-    }
-    return false;
-}
-
 static bool commit_is_due(struct feed_apply *apply)
 {
-    return apply->txn && (apply->rows >= COMMIT_ROWS ||
-                          clock_ms() - apply->begun_ms >= COMMIT_AFTER_MS || deletes_much(apply));
+    return apply->txn &&
+           (apply->rows >= COMMIT_ROWS || clock_ms() - apply->begun_ms >= COMMIT_AFTER_MS);
 }
 
 static int64_t wall_us(void)
@@ -566,9 +580,16 @@ static int64_t wall_us(void)
 static bool apply_reached(void *context, enum feed_mark mark, const char *position, int64_t at_us)
 {
     struct feed_apply *apply = context;
+    const struct feed *feed = apply->group->feed;
     if (apply->status != SP_OK)
         return false;
     snprintf(apply->position, sizeof(apply->position), "%s", position);
+    if (!apply->borrowed && check_drops(apply) != SP_OK)
+        return false;
+    if (!apply->borrowed)
+        end_transaction(apply);
+    if (mark == FEED_IDLE && at_us == 0) /* it is of now, by a clock that is not told */
+        at_us = wall_us() - (feed->skew_known ? feed->skew_us : 0);
     apply->at_us = at_us;
     apply->apart_us = wall_us() - at_us;
     apply->half = false;

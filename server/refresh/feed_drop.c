@@ -125,13 +125,13 @@ static struct feed_leaver *find_leaver(struct refresh *refresh, const char *foll
     return NULL;
 }
 
-static void add_leaver(struct refresh *refresh, struct shared_config *config,
+static bool add_leaver(struct refresh *refresh, struct shared_config *config,
                        const struct config_source *from, const char *follower)
 {
     pthread_condattr_t monotonic;
     struct feed_leaver *leaver = calloc(1, sizeof(*leaver));
     if (!leaver)
-        return; /* the row stays, and with it the wish */
+        return false; /* the row stays, and with it the wish */
     leaver->refresh = refresh;
     leaver->config = config;
     leaver->from = from;
@@ -144,6 +144,7 @@ static void add_leaver(struct refresh *refresh, struct shared_config *config,
     config->users++;
     leaver->next = refresh->leavers;
     refresh->leavers = leaver;
+    return true;
 }
 
 void feed_drop_group(struct refresh *refresh, struct group *group)
@@ -163,40 +164,51 @@ static const struct config_source *find_source(const struct config *config, cons
     return NULL;
 }
 
-/* A row that belongs to no group of this configuration. */
-static void drop_row(struct refresh *refresh, struct feed_row *row)
+/* A row that belongs to no group of this configuration. False: try again. */
+static bool drop_row(struct refresh *refresh, struct feed_row *row)
 {
     const struct config_source *from = find_source(refresh->config->config, row->source);
     if (row->position[0] != '\0') {
         row->position[0] = '\0';
-        feed_position_put_alone(refresh, row);
+        if (feed_position_put_alone(refresh, row) != SP_OK)
+            return false;
     }
     if (find_leaver(refresh, row->follower))
-        return;
-    if (from) {
-        add_leaver(refresh, refresh->config, from, row->follower);
-        return;
-    }
+        return true;
+    if (from)
+        return add_leaver(refresh, refresh->config, from, row->follower);
     log_warning("refresh",
                 "follower %s has left, and its source %s is configured no more: what that database "
                 "keeps for it has to be dropped there",
                 row->follower, row->source);
-    feed_position_delete(refresh, row->follower);
+    return feed_position_delete(refresh, row->follower) == SP_OK;
 }
 
-void feed_drop_leavers(struct refresh *refresh)
+static bool start_leavers(struct refresh *refresh)
+{
+    bool all = true;
+    for (struct feed_leaver *leaver = refresh->leavers; leaver; leaver = leaver->next) {
+        if (!leaver->started)
+            leaver->started = thread_start(&leaver->thread, leave, leaver) == SP_OK;
+        all &= leaver->started;
+    }
+    return all;
+}
+
+bool feed_drop_leavers(struct refresh *refresh)
 {
     struct feed_row *rows = NULL;
     size_t count = 0;
-    if (feed_position_all(refresh, &rows, &count) != SP_OK)
-        count = 0;
-    for (size_t i = 0; i < count; i++)
+    bool all = feed_position_all(refresh, &rows, &count) == SP_OK;
+    for (size_t i = 0; all && i < count; i++)
         if (!is_wanted(refresh->config->config, rows[i].follower))
-            drop_row(refresh, &rows[i]);
+            all = drop_row(refresh, &rows[i]);
     free(rows);
-    for (struct feed_leaver *leaver = refresh->leavers; leaver; leaver = leaver->next)
-        if (!leaver->started)
-            leaver->started = thread_start(&leaver->thread, leave, leaver) == SP_OK;
+    all = all && start_leavers(refresh); /* no database is told while a position counts */
+    if (!all)
+        log_limited(LOG_WARNING, "refresh", 60,
+                    "not all databases could be told yet of followers that have left");
+    return all;
 }
 
 static void stop_leaver(struct feed_leaver *leaver)

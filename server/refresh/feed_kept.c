@@ -21,7 +21,7 @@ static int ask_lag(struct group *group, struct failure *failure)
     struct feed *feed = group->feed;
     struct source_error error = {0};
     int status = feed->class->lag(group->connection.source, &feed->lag_bytes, &error);
-    return status == SP_OK ? SP_OK : group_source_failure(failure, &error);
+    return status == SP_OK ? SP_OK : group_source_failure(failure, status, &error);
 }
 
 static bool is_beyond(const struct group *group)
@@ -74,16 +74,35 @@ int feed_kept_check(struct group *group, struct failure *failure)
     return status == SP_OK && is_beyond(group) ? fail_beyond(group, failure) : status;
 }
 
-int feed_kept_give_up(struct group *group, const struct feed_row *position, struct failure *failure)
+void feed_kept_owe(struct group *group)
 {
     struct feed *feed = group->feed;
-    struct source_error error = {0};
-    struct feed_row row = *position;
+    struct feed_row row = feed->row;
+    if (feed_position_read(group->refresh, feed->row.follower, &row) && row.position[0] == '\0')
+        return;
     row.position[0] = '\0';
     feed->known = false;
     int status = feed_position_put_alone(group->refresh, &row);
     if (status != SP_OK)
-        return pass_fail_store(failure, NULL, status, "giving up the position");
+        log_limited(LOG_WARNING, "refresh", 60,
+                    "group %s: storing that all rows have to be read: %s", group->name,
+                    sp_status_text(status));
+}
+
+int feed_kept_give_up(struct group *group, struct failure *failure)
+{
+    struct feed *feed = group->feed;
+    struct source_error error = {0};
+    struct feed_row row;
+    if (!feed_position_read(group->refresh, feed->row.follower, &row))
+        return SP_OK;
+    if (row.position[0] != '\0') {
+        row.position[0] = '\0';
+        feed->known = false;
+        int status = feed_position_put_alone(group->refresh, &row);
+        if (status != SP_OK)
+            return pass_fail_store(failure, NULL, status, "giving up the position");
+    }
     if (!feed->class ||
         feed->class->drop(group->connection.source, &feed->options, &error) == SP_OK)
         feed_position_delete(group->refresh, row.follower);
@@ -94,14 +113,21 @@ int feed_kept_give_up(struct group *group, const struct feed_row *position, stru
     return SP_OK;
 }
 
+/* What is kept for a position that is void is of no use. Without the tables nobody knows how much
+ * is kept. */
 void feed_kept_watch(struct group *group)
 {
     struct feed *feed = group->feed;
     struct failure failure = {0};
     struct feed_row row;
     char size[TEXT_BYTES];
-    if (!feed_position_read(group->refresh, feed->row.follower, &row) || row.position[0] == '\0')
+    if (!feed_position_read(group->refresh, feed->row.follower, &row))
         return;
+    if (row.position[0] == '\0') {
+        feed->class = group->connection.class->feed;
+        feed_kept_give_up(group, &failure);
+        return;
+    }
     if (feed_ask(group, &failure) != SP_OK || feed->stage != FEED_POSSIBLE ||
         ask_lag(group, &failure) != SP_OK || !is_beyond(group))
         return;
@@ -110,5 +136,5 @@ void feed_kept_watch(struct group *group)
                 "dropped, and all rows are read when the hold ends",
                 group->name, refresh_text_size(feed->lag_bytes, size));
     feed_note_reload(group, REFRESH_RELOAD_LAG);
-    feed_kept_give_up(group, &row, &failure);
+    feed_kept_give_up(group, &failure);
 }

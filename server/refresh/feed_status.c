@@ -118,6 +118,6 @@ void feed_tell(struct group *group)
         pthread_mutex_unlock(&group->lock);
     }
     feed_note(group);
-    if (group->attempts > 0)
+    if (group->attempts > 0 && feed_bears_fruit(group))
         group_succeeded(group);
 }

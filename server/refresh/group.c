@@ -477,14 +477,16 @@ static void close_connection(struct group *group)
     group->connection_used = false;
 }
 
-int group_source_failure(struct failure *failure, const struct source_error *error)
+int group_source_failure(struct failure *failure, int status, const struct source_error *error)
 {
-    failure->status = error->status;
-    failure->kind = error->status == SP_ECONFIG ? REFRESH_FAILURE_CONFIG : REFRESH_FAILURE_SOURCE;
+    failure->status = status;
+    failure->kind = status == SP_ECONFIG ? REFRESH_FAILURE_CONFIG : REFRESH_FAILURE_SOURCE;
     failure->close_source = true;
+    failure->lasting = error->status != SP_OK && !error->transient;
     failure->table = NULL;
-    snprintf(failure->text, sizeof(failure->text), "%s", error->text);
-    return error->status;
+    snprintf(failure->text, sizeof(failure->text), "%s",
+             error->text[0] ? error->text : sp_status_text(status));
+    return status;
 }
 
 static int listen_for_changes(struct group *group, struct failure *failure)
@@ -494,16 +496,14 @@ static int listen_for_changes(struct group *group, struct failure *failure)
     if (!(group->connection.class->features & SOURCE_CAN_NOTIFY))
         return SP_OK; /* describing the tables will fail */
     struct source_table *tables = calloc(group->table_count, sizeof(*tables));
-    if (!tables) {
-        error.status = SP_ENOMEM;
-        return group_source_failure(failure, &error);
-    }
+    if (!tables)
+        return group_source_failure(failure, SP_ENOMEM, &error);
     for (unsigned i = 0; i < group->table_count; i++)
         if (group->tables[i].config->refresh.mode == CONFIG_REFRESH_NOTIFIED)
             tables[count++] = group->tables[i].source;
     int status = group->connection.class->listen(group->connection.source, tables, count, &error);
     free(tables);
-    return status == SP_OK ? SP_OK : group_source_failure(failure, &error);
+    return status == SP_OK ? SP_OK : group_source_failure(failure, status, &error);
 }
 
 /* From the moment at which a source can be canceled until it is gone, group_stop can do so. */
@@ -525,7 +525,7 @@ static int connect_group(struct group *group, struct failure *failure)
     int status = refresh_connection_open(connection, group->source_config,
                                          group->refresh->find_source, note_source, group, &error);
     if (status != SP_OK)
-        return group_source_failure(failure, &error);
+        return group_source_failure(failure, status, &error);
     note_source(group, connection->source);
     group->force_full |= group->notified;
     return group->notified ? listen_for_changes(group, failure) : SP_OK;
@@ -557,7 +557,7 @@ static int refresh_feed(struct group *group, struct failure *failure)
 {
     bool fresh = false;
     int status = feed_refresh(group, &fresh, failure);
-    if (status == SP_OK && fresh && group->feed->barren < 2)
+    if (status == SP_OK && fresh && feed_bears_fruit(group))
         group_succeeded(group);
     return status;
 }
@@ -599,11 +599,36 @@ static int refresh_twice(struct group *group, struct failure *failure)
     return refresh_once(group, failure);
 }
 
+static uint64_t watch_every_ms(const struct group *group)
+{
+    uint32_t pause = group->refresh->options.feed_look_ms;
+    return pause ? pause : WATCH_EVERY_MS;
+}
+
+static void look_after_feed(struct group *group)
+{
+    struct failure failure = {0};
+    if (connect_group(group, &failure) == SP_OK)
+        feed_kept_watch(group);
+    close_connection(group);
+}
+
+/* The pause of a group that is held back, without a connection. */
+static void sleep_every(struct group *group)
+{
+    uint64_t until_ms = clock_ms() + group->tables[0].config->refresh.every_ms;
+    for (uint64_t now = clock_ms(); now < until_ms && !group_called(group); now = clock_ms()) {
+        uint64_t look_ms = now + watch_every_ms(group);
+        sleep_until(group, look_ms < until_ms ? look_ms : until_ms);
+        if (look_ms < until_ms && !group_called(group))
+            look_after_feed(group);
+    }
+}
+
 /* Waits for the end of a hold, a while if it is a feed's; whether it goes on. */
 static bool stays_held(struct group *group)
 {
-    uint32_t pause = group->refresh->options.feed_look_ms;
-    uint64_t until_ms = clock_ms() + (pause ? pause : WATCH_EVERY_MS);
+    uint64_t until_ms = clock_ms() + watch_every_ms(group);
     struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
                              .tv_nsec = (long)(until_ms % 1000) * 1000000};
     pthread_mutex_lock(&group->lock);
@@ -615,14 +640,6 @@ static bool stays_held(struct group *group)
     bool held = group->held && !group->stop;
     pthread_mutex_unlock(&group->lock);
     return held;
-}
-
-static void look_after_feed(struct group *group)
-{
-    struct failure failure = {0};
-    if (connect_group(group, &failure) == SP_OK)
-        feed_kept_watch(group);
-    close_connection(group);
 }
 
 /* While an operator holds the group. The connection goes, so that no database keeps notifications
@@ -645,12 +662,6 @@ static void answer_calls(struct group *group)
     pthread_mutex_lock(&group->lock);
     group->answered = group->taken;
     pthread_mutex_unlock(&group->lock);
-}
-
-/* The pause of a group that is held back. */
-static void sleep_every(struct group *group)
-{
-    sleep_until(group, clock_ms() + group->tables[0].config->refresh.every_ms);
 }
 
 /* What ended the waiting was more than a lost connection: only a feed has such. */
@@ -676,6 +687,8 @@ static void wait_after(struct group *group)
         close_connection(group);
         return;
     }
+    if (group->feed)
+        feed_note_end(group, &failure);
     if (failure.grave || failure.kind != REFRESH_FAILURE_SOURCE) {
         fail_after(group, &failure);
         return;
@@ -694,6 +707,14 @@ static void back_off_after(struct group *group, const struct failure *failure)
     back_off(group);
 }
 
+/* A feed's snapshot leads nowhere then. */
+static void pause_held_back(struct group *group)
+{
+    close_connection(group);
+    set_phase(group, REFRESH_WAITING);
+    sleep_every(group);
+}
+
 /* A refresh, and the pause after it. What was given up for a hold, or fails while there is one, is
  * no failure. */
 static void refresh_and_wait(struct group *group)
@@ -705,8 +726,8 @@ static void refresh_and_wait(struct group *group)
         note_failure(group, &failure);
     answer_calls(group);
     if (group->feed && failure.kind == REFRESH_FAILURE_DROP)
-        close_connection(group); /* its snapshot leads nowhere */
-    if (status == SP_OK || failure.kind == REFRESH_FAILURE_DROP)
+        pause_held_back(group);
+    else if (status == SP_OK || failure.kind == REFRESH_FAILURE_DROP)
         wait_after(group);
     else if (given_up)
         close_connection(group);

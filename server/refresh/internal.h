@@ -48,6 +48,7 @@ struct failure {
     bool close_source; /* the connection is of no use any more */
     bool grave;        /* more than a lost connection */
     bool reload_now;   /* reading all rows over a new connection mends it */
+    bool lasting;      /* the database says that trying again does not help */
     bool retry_now;    /* may be over with a new connection: nothing has been read over this one */
     const char *table; /* of the configuration; NULL: all of the group */
     uint64_t missing_rows;
@@ -147,8 +148,9 @@ bool group_called(struct group *group); /* somebody wants something of it */
 /* The tables are fresh. */
 void group_succeeded(struct group *group);
 void group_tell_change(struct group *group);
-/* The database failed: fills the failure, returns its status. */
-int group_source_failure(struct failure *failure, const struct source_error *error);
+/* A call of the source failed: fills the failure, returns the call's status, which the source may
+ * have from a sink and then need not have a word for. */
+int group_source_failure(struct failure *failure, int status, const struct source_error *error);
 
 /* --- pass.c --- */
 /* How a pass differs from an ordinary one. */
@@ -166,6 +168,8 @@ int pass_run(struct group *group, const struct pass_plan *plan, struct failure *
 /* Fills a failure of the store. */
 int pass_fail_store(struct failure *failure, const char *table, int status, const char *doing);
 uint64_t pass_rows_in_pond(struct refresh *refresh, const char *table);
+/* Whether an operator lets it drop what it likes. */
+bool pass_confirmed(struct group *group, const struct group_table *table);
 /* Describes each table, and forgets what a changed shape makes void. */
 int pass_describe(struct group *group, struct failure *failure);
 

@@ -60,12 +60,12 @@ static int fail(struct failure *failure, enum refresh_failure kind, int status, 
     return status;
 }
 
-static int fail_source(struct failure *failure, const char *table, const struct source_error *error)
+static int fail_source(struct failure *failure, const char *table, int status,
+                       const struct source_error *error)
 {
-    failure->close_source = true;
-    return fail(failure,
-                error->status == SP_ECONFIG ? REFRESH_FAILURE_CONFIG : REFRESH_FAILURE_SOURCE,
-                error->status, table, error->text);
+    group_source_failure(failure, status, error);
+    failure->table = table;
+    return status;
 }
 
 int pass_fail_store(struct failure *failure, const char *table, int status, const char *doing)
@@ -130,7 +130,7 @@ static int describe_table(struct group *group, struct group_table *table, struct
         refresh_describe(&group->connection, table->config, &table->source, &description, &error);
     if (status != SP_OK) {
         failure->retry_now = true;
-        return fail_source(failure, table->config->name, &error);
+        return fail_source(failure, table->config->name, status, &error);
     }
     if (table->schema && shape_same(&table->description, &description)) {
         source_description_free(&table->description);
@@ -288,7 +288,7 @@ static int stream_portion(struct pass *pass, struct portion *portion)
     }
     if (status != SP_OK) {
         pass->failure->retry_now = status == SP_ECONFIG;
-        return fail_source(pass->failure, table->config->name, &error);
+        return fail_source(pass->failure, table->config->name, status, &error);
     }
     if (in->space_status != SP_OK)
         return fail_space(pass, portion);
@@ -309,7 +309,7 @@ static int ask_unchanged(struct pass *pass, struct portion *portion)
         return SP_OK;
     int status = class->changed(group->connection.source, &table->source, &changed, &error);
     if (status != SP_OK)
-        return fail_source(pass->failure, table->config->name, &error);
+        return fail_source(pass->failure, table->config->name, status, &error);
     bool due = group->force_full ||
                pass->begun_ms - table->full_at_ms >= table->config->refresh.full_every_ms;
     portion->unchanged = !changed && table->current && !due && !pass->plan->settled;
@@ -339,7 +339,7 @@ static int read_tables(struct pass *pass)
 
 /* --- settling ------------------------------------------------------------------------------ */
 
-static bool is_confirmed(struct group *group, const struct group_table *table)
+bool pass_confirmed(struct group *group, const struct group_table *table)
 {
     pthread_mutex_lock(&group->lock);
     bool confirmed = table->confirmed;
@@ -362,7 +362,7 @@ static int check_drop(struct pass *pass, struct portion *portion)
         missing = before > portion->intake.stored ? before - portion->intake.stored : 0;
     }
     if (before == 0 || (double)missing <= (double)before * config->max_drop ||
-        is_confirmed(pass->group, portion->table))
+        pass_confirmed(pass->group, portion->table))
         return SP_OK;
     snprintf(
         text, sizeof(text),
@@ -534,7 +534,7 @@ static int read_snapshot(struct pass *pass)
                      : group->connection.class->begin(group->connection.source, &error);
     if (status != SP_OK) {
         pass->failure->retry_now = true;
-        return fail_source(pass->failure, NULL, &error);
+        return fail_source(pass->failure, NULL, status, &error);
     }
     status = read_tables(pass);
     if (pass->failure->close_source)
@@ -543,7 +543,7 @@ static int read_snapshot(struct pass *pass)
     if (end_status == SP_OK)
         return status;
     pass->failure->close_source = true;
-    return status == SP_OK ? fail_source(pass->failure, NULL, &error) : status;
+    return status == SP_OK ? fail_source(pass->failure, NULL, end_status, &error) : status;
 }
 
 int pass_run(struct group *group, const struct pass_plan *plan, struct failure *failure)

@@ -326,8 +326,8 @@ bool refresh_tick(struct refresh *refresh)
     pthread_mutex_lock(&refresh->lock);
     bool done = reap(refresh) && feed_drop_reap(refresh, refresh->stopping);
     if (done && refresh->drop_pending) {
-        feed_drop_leavers(refresh);
-        refresh->drop_pending = !drop_unknown(refresh);
+        bool told = feed_drop_leavers(refresh);
+        refresh->drop_pending = !drop_unknown(refresh) || !told;
     }
     if (done)
         done = start_pending(refresh) && !refresh->drop_pending;

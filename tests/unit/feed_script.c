@@ -11,6 +11,8 @@
 
 struct script script = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
+enum { NAME_BYTES = 32 };
+static char long_name[80000]; /* as much of it as wanted */
 static const char *const table_names[SCRIPT_TABLES] = {"users", "orders", "items"};
 
 struct source {
@@ -43,6 +45,7 @@ void script_reset(void)
     script.end = &script.own_end;
     script.lag = UINT64_MAX;
     snprintf(script.stream, sizeof(script.stream), "one");
+    memset(long_name, 'x', sizeof(long_name));
 }
 
 /* --- writing down ------------------------------------------------------------------------------
@@ -111,7 +114,7 @@ void script_replay(const struct script_change *change, struct script_state *stat
     case SCRIPT_PUT:
         if (change->old_id >= 0)
             rows[change->old_id].there = false;
-        *row = (struct script_row){!change->null_stamp,
+        *row = (struct script_row){!change->null_stamp && !change->unfit,
                                    change->absent_name ? old.name : change->name, change->stamp,
                                    change->absent_name ? old.name_bytes : change->name_bytes};
         break;
@@ -137,15 +140,13 @@ void script_state(unsigned position, struct script_state *out)
         script_replay(&script.changes[i], out);
 }
 
-static struct sp_value name_value(const struct script_row *row, char *text, size_t cap)
+static struct sp_value name_value(const struct script_row *row, char text[NAME_BYTES])
 {
-    if (row->name_bytes >= cap)
+    if (row->name_bytes > sizeof(long_name))
         abort();
     if (row->name_bytes)
-        memset(text, 'x', row->name_bytes);
-    size_t size = row->name_bytes ? row->name_bytes
-                                  : (size_t)snprintf(text, cap, "n%lld", (long long)row->name);
-    return sp_text(text, size);
+        return sp_text(long_name, row->name_bytes);
+    return sp_text(text, (size_t)snprintf(text, NAME_BYTES, "n%lld", (long long)row->name));
 }
 
 /* --- the source ---------------------------------------------------------------------------------
@@ -188,7 +189,10 @@ static int script_describe(struct source *source, const struct source_table *tab
 {
     (void)source;
     *out = (struct source_description){.row_estimate = -1, .byte_estimate = -1};
-    if (table_number(table->relation) < 0)
+    script_lock();
+    bool fails = script.describe_fails;
+    script_unlock();
+    if (fails || table_number(table->relation) < 0)
         return source_fail(error, SP_ECONFIG, false, "there is no table %s", table->relation);
     out->columns = calloc(4, sizeof(*out->columns));
     script_lock();
@@ -212,9 +216,9 @@ static int script_begin(struct source *source, struct source_error *error)
 static int deliver_row(const struct source_sink *sink, int64_t id, const struct script_row *row,
                        unsigned columns)
 {
-    char text[8192];
-    const struct sp_value values[4] = {sp_int(id), name_value(row, text, sizeof(text)),
-                                       sp_int(row->stamp), sp_int(id * 2)};
+    char text[NAME_BYTES];
+    const struct sp_value values[4] = {sp_int(id), name_value(row, text), sp_int(row->stamp),
+                                       sp_int(id * 2)};
     return sink->row(sink->context, values, columns);
 }
 
@@ -230,10 +234,13 @@ static int script_stream(struct source *source, const struct source_table *wante
     script_lock();
     script.streams++;
     bool changed = description->column_count != (script.extra ? 4u : 3u);
+    bool fails = script.stream_fails;
     script_unlock();
     script_state(script.inexact ? atomic_load(script.end) : source->snapshot, state);
     if (changed)
         status = source_fail(error, SP_ECONFIG, false, "the columns have changed");
+    else if (fails)
+        status = source_fail(error, SP_ESOURCE, true, "the connection is lost while reading");
     for (int64_t id = 0; id < SCRIPT_IDS && status == SP_OK; id++)
         if (state->rows[table][id].there)
             status = deliver_row(sink, id, &state->rows[table][id], description->column_count);
@@ -249,6 +256,18 @@ static int script_end(struct source *source, struct source_error *error)
         source->due = 0;
     else if (source->due)
         source->due = atomic_load(script.end);
+    return SP_OK;
+}
+
+static int script_changed(struct source *source, const struct source_table *table, bool *changed,
+                          struct source_error *error)
+{
+    (void)source;
+    (void)table;
+    (void)error;
+    script_lock();
+    *changed = !script.unchanged;
+    script_unlock();
     return SP_OK;
 }
 
@@ -285,7 +304,8 @@ static int feed_check(struct source *source, const struct source_feed_options *o
     script.checks++;
     bool refuse = script.refuse[0];
     snprintf(stream, FEED_STREAM_BYTES, "%s", script.stream);
-    int status = refuse ? source_fail(error, SP_ECONFIG, false, "%s", script.refuse) : SP_OK;
+    int status =
+        refuse ? source_fail(error, SP_ECONFIG, script.for_now, "%s", script.refuse) : SP_OK;
     script_unlock();
     return status;
 }
@@ -325,10 +345,10 @@ static int deliver(struct source *source, const struct script_change *change,
                    const struct source_feed_sink *sink)
 {
     unsigned table = source->tables[change->table];
-    char text[8192];
+    char text[NAME_BYTES];
     struct script_row row = {true, change->name, change->stamp, change->name_bytes};
     struct sp_value key = sp_int(change->id), old = sp_int(change->old_id);
-    struct sp_value values[4] = {key, name_value(&row, text, sizeof(text)), sp_int(change->stamp),
+    struct sp_value values[4] = {key, name_value(&row, text), sp_int(change->stamp),
                                  sp_int(change->id * 2)};
     const bool absent[4] = {false, change->absent_name, false, false};
     if (change->hidden || table == UINT32_MAX)
@@ -368,8 +388,9 @@ static bool tell(struct source *source, const struct source_feed_sink *sink, enu
     script_lock();
     int64_t behind = mark == FEED_TRANSACTION ? script.behind_us : 0;
     bool silent = mark == FEED_IDLE && script.silent;
+    bool untimed = mark == FEED_IDLE && script.idle_untimed;
     script_unlock();
-    return silent || sink->reached(sink->context, mark, position, now_us() - behind);
+    return silent || sink->reached(sink->context, mark, position, untimed ? 0 : now_us() - behind);
 }
 
 /* With the lock: how far delivery may go. */
@@ -417,12 +438,19 @@ static int feed_next(struct source *source, uint32_t timeout_ms,
     unsigned end = await_changes(source, timeout_ms);
     bool canceled = source->canceled, fails = script.next_fails;
     unsigned burst = script.burst;
+    enum script_breakage breakage =
+        script.at_once || source->at < end ? script.breakage : SCRIPT_WHOLE;
     source->canceled = script.next_fails = false;
     script_unlock();
     if (canceled)
         return source_fail(error, SP_ECANCELED, true, "canceled");
     if (fails)
         return source_fail(error, SP_ESOURCE, true, "the connection is lost");
+    if (breakage == SCRIPT_SILENT)
+        return SP_ENOMEM;
+    if (breakage != SCRIPT_WHOLE)
+        return source_fail(error, SP_ESOURCE, breakage == SCRIPT_LOSES,
+                           "a message is not understood");
     if (source->snapshot_open && !script.inexact && source->at >= source->due) {
         tell_snapshot(source, sink);
         return SP_OK;
@@ -487,8 +515,8 @@ static int feed_drop(struct source *source, const struct source_feed_options *op
 #define SCRIPT_CLASS(its_feed)                                                                     \
     {                                                                                              \
         .type = "sqlite", .open = script_open, .describe = script_describe, .begin = script_begin, \
-        .stream = script_stream, .end = script_end, .cancel = script_cancel,                       \
-        .close = script_close, .feed = (its_feed)                                                  \
+        .stream = script_stream, .end = script_end, .changed = script_changed,                     \
+        .cancel = script_cancel, .close = script_close, .feed = (its_feed)                         \
     }
 
 const struct source_class *script_find(const char *type)
@@ -529,12 +557,12 @@ static int read_position(struct sp_snapshot *snapshot, struct sp_pond *pond, uns
 static bool row_is_right(const struct sp_view *view, const struct script_row *row)
 {
     struct sp_value name, stamp;
-    char text[8192];
-    struct sp_value expected = name_value(row, text, sizeof(text));
+    char text[NAME_BYTES];
+    struct sp_value expected = name_value(row, text);
     return row->there && sp_view_column(view, 1, &name) == SP_OK &&
            sp_view_column(view, 2, &stamp) == SP_OK && stamp.i == row->stamp && !name.is_null &&
            name.bytes.size == expected.bytes.size &&
-           memcmp(name.bytes.data, text, name.bytes.size) == 0;
+           memcmp(name.bytes.data, expected.bytes.data, name.bytes.size) == 0;
 }
 
 static int check_table(struct sp_snapshot *snapshot, struct sp_pond *pond, unsigned n,

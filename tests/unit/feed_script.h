@@ -39,6 +39,7 @@ struct script_change {
     bool absent_name;    /* the name stays as it is, and is not told */
     bool hidden;
     bool null_stamp; /* NULL where it may not be: a bad row */
+    bool unfit;      /* the store cannot take the row */
 };
 
 struct script_row {
@@ -67,8 +68,18 @@ struct script {
     bool always_lost;  /* start never succeeds */
     bool refuse_open;
     bool next_fails; /* the next next() loses the connection */
-    bool drop_fails;
-    char refuse[128]; /* check() says so */
+    enum script_breakage {
+        SCRIPT_WHOLE,
+        SCRIPT_LOSES,    /* the connection is lost, each time */
+        SCRIPT_MISREADS, /* trying again does not help */
+        SCRIPT_SILENT    /* a status, and no word */
+    } breakage;          /* of next(), where there is something to deliver or `at_once` */
+    bool at_once;
+    bool drop_fails, describe_fails, stream_fails;
+    bool idle_untimed; /* FEED_IDLE comes without a time */
+    bool unchanged;    /* changed() says so of each table */
+    char refuse[128];  /* check() says so */
+    bool for_now;      /* and that it may pass */
     char stream[32];
     uint64_t lag;
     void (*on_begin)(void); /* called while a snapshot is read, before its second table */
