@@ -154,8 +154,9 @@ int pg_finish(struct source *source, const struct source_table *table, PGresult 
     PGresult *kept = NULL, *next = NULL;
     int status;
     while ((status = next_result(source, &next, error)) == SP_OK && next) {
+        const ExecStatusType kind = PQresultStatus(next);
         const bool is_copy =
-            PQresultStatus(next) == PGRES_COPY_OUT || PQresultStatus(next) == PGRES_COPY_BOTH;
+            kind == PGRES_COPY_OUT || kind == PGRES_COPY_BOTH || kind == PGRES_COPY_IN;
         if (kept && is_error(kept)) {
             PQclear(next);
         } else {
@@ -185,6 +186,16 @@ int pg_query(struct source *source, const struct source_table *table, const char
     if (!sent)
         return pg_connection_failed(source, "cannot send to the server", error);
     return pg_finish(source, table, out, error);
+}
+
+int pg_demand(struct source *source, const PGresult *result, int rows, int columns,
+              struct source_error *error)
+{
+    if (PQntuples(result) >= rows && PQnfields(result) == columns)
+        return SP_OK;
+    return source_fail(error, SP_ESOURCE, true,
+                       "source %s: the server answers in another form than PostgreSQL does",
+                       source->options->name);
 }
 
 int pg_describe_sql(struct source *source, const struct source_table *table, const char *sql,
@@ -314,6 +325,7 @@ static int prepare_replication(struct source *source, struct source_error *error
         "SET DateStyle = 'ISO, YMD'",       "SET IntervalStyle = 'postgres'",
         "SET extra_float_digits = 3",       "SET bytea_output = 'hex'",
         "SET statement_timeout = 0",        ("SET wal_sender_timeout = " PG_SENDER_TIMEOUT),
+        "SET idle_session_timeout = 0",     "SET idle_in_transaction_session_timeout = 0",
         "SET client_encoding = 'SQL_ASCII'"};
     const size_t count = sizeof(settings) / sizeof(*settings) - (is_raw(source) ? 0 : 1);
     int status = SP_OK;

@@ -33,6 +33,11 @@ int pg_query(struct source *source, const struct source_table *table, const char
              const char *const *params, int param_count, PGresult **out,
              struct source_error *error);
 
+/* Whether a result has at least so many rows, and exactly so many columns. A server of another
+ * make, or a proxy, need not answer as PostgreSQL does. */
+int pg_demand(struct source *source, const PGresult *result, int rows, int columns,
+              struct source_error *error);
+
 /* The names and types that a statement would return. */
 int pg_describe_sql(struct source *source, const struct source_table *table, const char *sql,
                     PGresult **out, struct source_error *error);

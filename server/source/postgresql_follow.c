@@ -210,6 +210,8 @@ static int check_server(struct checking *c, struct source_error *error)
                            c->source->options->name);
     int status = pg_query(c->source, NULL, SERVER_SQL, params, 1, &result, error);
     if (status == SP_OK)
+        status = pg_demand(c->source, result, 1, 8, error);
+    if (status == SP_OK)
         status = server_fits(c, result, error);
     if (status == SP_OK)
         source_copy(c->database, sizeof(c->database), PQgetvalue(result, 0, 7));
@@ -553,6 +555,8 @@ int pg_follow_ask(struct source *source, unsigned i, struct pg_asked *out,
     int status = names.failed ? source_no_memory(error)
                               : pg_query(source, NULL, ASK_SQL, params, 3, &result, error);
     *out = (struct pg_asked){.table = i, .truncated = table->truncated};
+    if (status == SP_OK)
+        status = pg_demand(source, result, 1, 4, error);
     if (status == SP_OK) {
         source_copy(out->definition, sizeof(out->definition), PQgetvalue(result, 0, 0));
         source_copy(out->files, sizeof(out->files), PQgetvalue(result, 0, 1));
@@ -579,6 +583,8 @@ static int identify(struct checking *c, char *stream, struct source_error *error
     PGconn *before = pg_use(source, feed->stream);
     status = pg_query(source, NULL, "IDENTIFY_SYSTEM", NULL, 0, &result, error);
     pg_use(source, before);
+    if (status == SP_OK)
+        status = pg_demand(source, result, 1, 4, error);
     if (status == SP_OK)
         snprintf(stream, FEED_STREAM_BYTES, "%s/%s/%s/%s/%s/%016" PRIx64, PQgetvalue(result, 0, 0),
                  PQgetvalue(result, 0, 1), c->database, feed->slot, feed->publication, c->hash);

@@ -15,7 +15,8 @@
  * so that is compared first.
  *
  * Costs: making a slot waits for the end of all transactions that write at that moment, in all
- * databases of the server, however long they take.
+ * databases of the server. The first time that may take as long as statement_timeout says; while
+ * the feed runs nothing is delivered meanwhile, so it is given up soon, and the feed goes on.
  */
 #include <poll.h>
 #include <stdio.h>
@@ -25,8 +26,9 @@
 #include "alloc/clock.h"
 #include "server/source/postgresql_feed.h"
 
-#define LOOK_MS    20   /* between two looks at whether a slot is free */
-#define GIVE_UP_MS 1000 /* for the last word to the server */
+#define LOOK_MS     20   /* between two looks at whether a slot is free */
+#define SNAPSHOT_MS 5000 /* so long a snapshot is waited for while the feed runs */
+#define GIVE_UP_MS  1000 /* for the last word to the server */
 
 #define SLOT_SQL                                                                                   \
     "SELECT s.plugin, s.database, s.active_pid, s.wal_status, s.confirmed_flush_lsn,"              \
@@ -65,8 +67,10 @@ static int look_at(struct source *source, const char *name, struct slot *out,
 {
     const char *params[] = {name};
     PGresult *result = NULL;
-    const int status = pg_query(source, NULL, SLOT_SQL, params, 1, &result, error);
+    int status = pg_query(source, NULL, SLOT_SQL, params, 1, &result, error);
     *out = (struct slot){0};
+    if (status == SP_OK && PQntuples(result) > 0)
+        status = pg_demand(source, result, 1, 7, error);
     if (status == SP_OK && PQntuples(result) > 0)
         read_slot(result, out);
     PQclear(result);
@@ -173,6 +177,8 @@ int pg_feed_lag(struct source *source, uint64_t *bytes, struct source_error *err
     *bytes = UINT64_MAX;
     if (status == SP_OK)
         status = pg_query(source, NULL, LAG_SQL, params, 1, &result, error);
+    if (status == SP_OK && PQntuples(result) > 0)
+        status = pg_demand(source, result, 1, 1, error);
     if (status == SP_OK && PQntuples(result) > 0 && !PQgetisnull(result, 0, 0)) {
         const long long lag = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
         *bytes = lag > 0 ? (uint64_t)lag : 0;
@@ -199,6 +205,7 @@ static void give_up_slot(struct source *source, PGconn *over)
     const char *params[] = {pid};
     struct source_error ignored;
     snprintf(pid, sizeof(pid), "%d", PQbackendPID(over));
+    source->broken = false; /* which the other connection is */
     source->deadline_ms = clock_ms() + GIVE_UP_MS;
     pg_query(source, NULL, "SELECT pg_catalog.pg_cancel_backend($1)", params, 1, NULL, &ignored);
 }
@@ -218,6 +225,8 @@ static int make_slot(struct source *source, PGconn *over, const char *name, bool
     pg_use(source, before);
     if (status != SP_OK)
         give_up_slot(source, over);
+    if (status == SP_OK)
+        status = pg_demand(source, result, 1, 4, error);
     if (status == SP_OK && !pg_lsn_read(PQgetvalue(result, 0, 1), &source->feed->snapshot_lsn))
         status = source_fail(error, SP_ESOURCE, false, PG_FORMAT_ERROR);
     if (status == SP_OK)
@@ -256,16 +265,35 @@ static int first_snapshot(struct source *source, struct source_error *error)
     return status == SP_OK ? import_snapshot(source, snapshot, error) : status;
 }
 
+/* Waits for a moment only. */
+static int make_slot_soon(struct source *source, PGconn *over, char *snapshot, size_t cap,
+                          struct source_error *error)
+{
+    char name[64];
+    const uint64_t deadline = clock_ms() + SNAPSHOT_MS;
+    snprintf(name, sizeof(name), "%.50s_%08x", source->feed->slot, (unsigned)clock_us());
+    if (source->deadline_ms == 0 || source->deadline_ms > deadline)
+        source->deadline_ms = deadline;
+    const int status = make_slot(source, over, name, true, snapshot, cap, error);
+    return status == SP_ESOURCE && waker_left_ms(deadline) == 0
+               ? source_fail(error, SP_ESOURCE, true,
+                             "source %s: no snapshot to compare with now: it waits for"
+                             " transactions that write and do not end",
+                             source->options->name)
+               : status;
+}
+
 static int later_snapshot(struct source *source, struct source_error *error)
 {
-    char name[64], snapshot[64];
+    char snapshot[64];
     PGconn *conn = NULL;
-    snprintf(name, sizeof(name), "%.50s_%08x", source->feed->slot, (unsigned)clock_us());
     int status = pg_connect_replication(source, &conn, error);
     if (status == SP_OK)
         status = pg_call_begin(source, error);
     if (status == SP_OK)
-        status = make_slot(source, conn, name, true, snapshot, sizeof(snapshot), error);
+        status = make_slot_soon(source, conn, snapshot, sizeof(snapshot), error);
+    if (status == SP_OK)
+        status = pg_call_begin(source, error);
     if (status == SP_OK)
         status = import_snapshot(source, snapshot, error);
     PQfinish(conn);
@@ -282,7 +310,8 @@ int pg_feed_snapshot(struct source *source, char *position, struct source_error 
         return source_fail(error, SP_EINVAL, false, "a snapshot of nothing, or within another");
     status = feed->streaming ? later_snapshot(source, error) : first_snapshot(source, error);
     if (status != SP_OK) {
-        source->broken = true; /* a transaction may be open */
+        if (!feed->streaming || PQtransactionStatus(source->conn) != PQTRANS_IDLE)
+            source->broken = true; /* the connection of the slot, or this one, cannot be used */
         return status;
     }
     feed->open = true;

@@ -141,6 +141,8 @@ static int check_not_rewritten(struct source *source, const struct source_table 
     int status = sql_failed(&name)
                      ? source_no_memory(error)
                      : pg_query(source, table, REWRITTEN_SQL, params, 1, &result, error);
+    if (status == SP_OK)
+        status = pg_demand(source, result, 1, 1, error);
     if (status == SP_OK && PQgetvalue(result, 0, 0)[0] == 't')
         status = source_fail(error, SP_ESOURCE, true,
                              "table %s: it was truncated or written anew while its group was read;"

@@ -11,6 +11,7 @@
  * the last 30 years before PostgreSQL's own limit (294276) does not fit and is bad.
  */
 #include <endian.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,18 +106,19 @@ static size_t width(Oid oid)
     }
 }
 
+/* A NaN is one, whatever its sign and bits are: as text, which the change feed has, all are. */
 static double float32(uint32_t bits)
 {
     float f;
     memcpy(&f, &bits, sizeof(f));
-    return (double)f;
+    return isnan(f) ? (double)NAN : (double)f;
 }
 
 static double float64(uint64_t bits)
 {
     double f;
     memcpy(&f, &bits, sizeof(f));
-    return f;
+    return isnan(f) ? (double)NAN : f;
 }
 
 static const char *value_date(const unsigned char *data, struct sp_value *out)

@@ -777,6 +777,36 @@ static void test_slot_given_up(void **state)
     feed_sync(x);
 }
 
+/* While the feed runs, a snapshot that waits for others is given up soon; the feed goes on over the
+ * same connection, and the server keeps nothing of it. */
+static void test_no_snapshot_now(void **state)
+{
+    struct feed_fixture *x = *state;
+    sql(x->f, PUBLISH);
+    sql(x->f, "CREATE TABLE other (id int)");
+    feed_begin(x);
+    PGconn *writer = PQconnectdb(x->f->dsn);
+    PQclear(PQexec(writer, "BEGIN; INSERT INTO other VALUES (1)"));
+    const double began = source_now_ms();
+    assert_int_equal(x->class->snapshot(x->f->source, x->position, &x->f->error), SP_ESOURCE);
+    assert_string_equal(x->f->error.text,
+                        "source shop: no snapshot to compare with now: it waits for transactions"
+                        " that write and do not end");
+    assert_true(x->f->error.transient);
+    assert_true(source_now_ms() - began < 10000);
+    feed_sync(x);
+    feed_expect_same(x);
+    const double deadline = source_now_ms() + 10000;
+    while (sql_long(x->f, "SELECT (SELECT count(*) FROM pg_replication_slots)"
+                          " + (SELECT count(*) FROM pg_stat_replication)") != 2)
+        if (source_now_ms() > deadline)
+            fail_msg("the server still makes the slot");
+    PQclear(PQexec(writer, "COMMIT"));
+    PQfinish(writer);
+    compare(x);
+    feed_sync(x);
+}
+
 /* The publication goes away under the feed: an error, and the next check says what to do. */
 static void test_publication_gone(void **state)
 {
@@ -818,6 +848,7 @@ int main(void)
         FEED_TEST(test_server_killed),
         FEED_TEST(test_canceled),
         FEED_TEST(test_slot_given_up),
+        FEED_TEST(test_no_snapshot_now),
         FEED_TEST(test_publication_gone),
     };
     return cmocka_run_group_tests_name("feed_postgresql", tests, feed_pg_group_setup, NULL);

@@ -140,6 +140,7 @@ static int on_put(void *context, unsigned t, const struct sp_value *old_key,
     struct feed_model *model = context;
     struct feed_model_table *table = &model->tables[t];
     char *key = key_text(table, values, true);
+    model->inside = true;
     table->put_count++;
     if (old_key) {
         char *old = key_text(table, old_key, false);
@@ -205,6 +206,7 @@ static bool on_reached(void *context, enum feed_mark mark, const char *position,
     struct feed_model *model = context;
     snprintf(model->position, sizeof(model->position), "%s", position);
     model->at_us = at_us;
+    model->inside = false;
     model->transaction_count += mark == FEED_TRANSACTION;
     model->idle_count += mark == FEED_IDLE;
     model->snapshot_count += mark == FEED_SNAPSHOT;

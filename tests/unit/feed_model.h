@@ -37,6 +37,7 @@ struct feed_model {
     char snapshot[FEED_POSITION_BYTES]; /* the last of FEED_SNAPSHOT */
     int64_t at_us;
     bool stop_at_each; /* reached() says false */
+    bool inside;       /* of a transaction: a row was put, and its end not yet reached */
     int status;        /* what the sink returns */
     void (*at_commit)(struct feed_model *model);
     void *context;
