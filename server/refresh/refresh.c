@@ -156,6 +156,30 @@ static void append(struct refresh *refresh, struct group *list)
     *link = list;
 }
 
+/* The table by name in a group that has not started, or NULL. */
+static struct group_table *find_heir(struct refresh *refresh, const char *table,
+                                     struct group **owner)
+{
+    for (struct group *group = refresh->groups; group; group = group->next)
+        for (unsigned i = 0; group->state == GROUP_PENDING && i < group->table_count; i++)
+            if (strcmp(group->tables[i].config->name, table) == 0) {
+                *owner = group;
+                return &group->tables[i];
+            }
+    return NULL;
+}
+
+/* What an operator holds is held by its next group from its first moment on. */
+static void carry_holds(struct refresh *refresh)
+{
+    for (struct group *group = refresh->groups; group; group = group->next)
+        for (unsigned i = 0; group->state == GROUP_STOPPING && i < group->table_count; i++) {
+            struct group *owner;
+            if (group_held(group) && find_heir(refresh, group->tables[i].config->name, &owner))
+                group_hold(owner);
+        }
+}
+
 int refresh_apply(struct refresh *refresh, struct config *config)
 {
     struct group *added = NULL;
@@ -174,6 +198,7 @@ int refresh_apply(struct refresh *refresh, struct config *config)
     pthread_mutex_lock(&refresh->lock);
     end_groups(refresh, config);
     append(refresh, added);
+    carry_holds(refresh);
     struct shared_config *old = refresh->config;
     refresh->config = shared;
     refresh->drop_pending = true;
@@ -199,20 +224,7 @@ void refresh_stop(struct refresh *refresh)
 
 /* --- carrying it on ------------------------------------------------------------------------- */
 
-/* The table by name in a group that has not started, or NULL. */
-static struct group_table *find_heir(struct refresh *refresh, const char *table,
-                                     struct group **owner)
-{
-    for (struct group *group = refresh->groups; group; group = group->next)
-        for (unsigned i = 0; group->state == GROUP_PENDING && i < group->table_count; i++)
-            if (strcmp(group->tables[i].config->name, table) == 0) {
-                *owner = group;
-                return &group->tables[i];
-            }
-    return NULL;
-}
-
-/* A table's counters go on when its group is another one, and so does an operator's hold. */
+/* A table's counters go on when its group is another one. */
 static void hand_over(struct refresh *refresh, const struct group *group)
 {
     for (unsigned i = 0; i < group->table_count; i++) {
@@ -221,7 +233,6 @@ static void hand_over(struct refresh *refresh, const struct group *group)
         struct group_table *heir = find_heir(refresh, old->table, &owner);
         if (!heir)
             continue;
-        owner->held |= group->held;
         struct refresh_status *status = &heir->status;
         struct refresh_status named = *status;
         *status = *old;
