@@ -44,6 +44,7 @@ int feed_new(struct group *group)
     if (!feed)
         return SP_ENOMEM;
     group->feed = feed;
+    feed->damaged = group->refresh->options.damaged;
     feed->lag_bytes = UINT64_MAX;
     feed->status.lag_bytes = UINT64_MAX;
     struct feed_row *row = &feed->row;
@@ -311,6 +312,7 @@ static int run_pass(struct group *group, const struct pass_plan *plan, struct fa
         return status;
     }
     feed->known = plan->settled != NULL;
+    feed->damaged = false;
     return SP_OK;
 }
 
@@ -515,6 +517,17 @@ static bool all_loaded(const struct group *group)
     return true;
 }
 
+/* Also for a daemon after this one, which does not know why. */
+static void make_compare_due(struct group *group)
+{
+    struct feed_row *row = &group->feed->row;
+    bool written = row->compared_us == 0;
+    row->compared_us = 0;
+    if (!written && feed_position_put_alone(group->refresh, row) != SP_OK)
+        log_limited(LOG_WARNING, "refresh", 60,
+                    "group %s: a comparison is due, and cannot be noted", group->name);
+}
+
 /* Whether there is a position from which these tables can go on. */
 static bool find_position(struct group *group, enum refresh_reload *reason)
 {
@@ -536,6 +549,8 @@ static bool find_position(struct group *group, enum refresh_reload *reason)
     if (strcmp(row.stream, feed->stream) != 0 || row.shape != feed->shape || !all_loaded(group))
         return false;
     feed->row = row;
+    if (feed->damaged)
+        make_compare_due(group);
     return true;
 }
 

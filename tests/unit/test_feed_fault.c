@@ -280,6 +280,35 @@ static void test_comparison_reads_all(void **state)
     AWAIT_END(f, 1);
 }
 
+/* Rows that were damaged and dropped when the pond was opened are not missing for a day. */
+static void test_rows_that_were_damaged(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT_END(f, 1);
+    AWAIT(f, follows(f, "users"));
+    script_put(USERS_T, 20, 1, 1);
+    script.changes[script.count - 1].hidden = true; /* so that it is not in the pond */
+    script_commit();
+    fixture_restart(f);
+    f->damaged = true;
+    fixture_start(f, ALONE);
+    AWAIT(f, feed_of(f, "users").rows.drift_inserted_total == 1);
+    AWAIT_END(f, 1);
+    AWAIT(f, follows(f, "users"));
+    put_one(50);
+    AWAIT_END(f, 1);
+    assert_int_equal(feed_of(f, "users").comparisons_total, 1);
+    fixture_restart(f);
+    f->damaged = false;
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users"));
+    put_one(51);
+    AWAIT_END(f, 1);
+    assert_int_equal(feed_of(f, "users").comparisons_total, 0);
+}
+
 /* A database that is idle need not say when. */
 static void test_idle_without_a_time(void **state)
 {
@@ -434,6 +463,7 @@ int main(void)
         TEST(test_no_for_now),
         TEST(test_comparison_fails),
         TEST(test_comparison_reads_all),
+        TEST(test_rows_that_were_damaged),
         TEST(test_idle_without_a_time),
         TEST(test_drop_after_inserts),
         TEST(test_drops_do_not_add_up),
