@@ -30,7 +30,6 @@ enum {
     FRUIT_AFTER_MS = 60000,
     FRUITLESS_MAX = 3,
     BARREN_MAX = 2,
-    GIVE_UP_ATTEMPTS = 3,
     ASK_EVERY_MS = 60000,
     COMPARE_AGAIN_MS = 600000,
 };
@@ -169,23 +168,16 @@ static void note_possible(struct group *group)
     feed->why[0] = '\0';
 }
 
-/* Tables that are gone for a while may be gone for good, and what is kept for them grows. */
-static int give_up_unless_described(struct group *group, int status, struct failure *failure)
-{
-    struct failure ignored = {0};
-    if (failure->kind == REFRESH_FAILURE_CONFIG && group->attempts >= GIVE_UP_ATTEMPTS)
-        feed_kept_give_up(group, &ignored);
-    return status;
-}
-
 int feed_ask(struct group *group, struct failure *failure)
 {
     struct feed *feed = group->feed;
     struct source_error error = {0};
     feed->class = group->connection.class->feed;
     int status = pass_describe(group, failure);
+    if (status != SP_OK && failure->kind == REFRESH_FAILURE_CONFIG)
+        feed_kept_undescribed(group);
     if (status != SP_OK)
-        return give_up_unless_described(group, status, failure);
+        return status;
     feed->asked_ms = clock_ms();
     feed->shape = feed_position_shape(group);
     if (!feed->class) {

@@ -172,6 +172,23 @@ static void test_nothing_is_kept_while_held_back(void **state)
     assert_int_equal(rows_of(f, "users"), 0);
 }
 
+/* Nor is it in a hold in which nobody can say how much it is. */
+static void test_nothing_is_kept_unmeasured(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users"));
+    assert_int_equal(refresh_hold(f->refresh, "users"), SP_OK);
+    AWAIT(f, SEEN(script.open_now) == 0);
+    break_reading(true, false);
+    AWAIT(f, SEEN(script.drops) == 1 && rows_of(f, "_feeds") == 0);
+    break_reading(false, false);
+    assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK);
+    AWAIT(f, follows(f, "users"));
+    AWAIT_END(f, 1);
+}
+
 /* A first load that never ended may have left something behind. */
 static void test_left_while_loading(void **state)
 {
@@ -458,6 +475,7 @@ int main(void)
         TEST(test_fails_silently),
         TEST(test_table_is_gone),
         TEST(test_nothing_is_kept_while_held_back),
+        TEST(test_nothing_is_kept_unmeasured),
         TEST(test_left_while_loading),
         TEST(test_owes_a_reload),
         TEST(test_no_for_now),
