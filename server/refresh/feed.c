@@ -8,9 +8,13 @@
  *                  it runs already (a comparison is due, or an operator asks): compare
  *   feed_follow:   next, apply, commit -> next ... until somebody calls or something fails
  *
- * Whatever ends a feed closes the connection: a new one goes on from the row in _feeds. What a
- * reload mends is tried at once; if no transaction and no idle position came after the last reload,
- * it is a failure like any other, and the group backs off.
+ * Whatever ends a feed closes the connection: a new one goes on from the row in _feeds. If no
+ * transaction came after FRUITLESS_MAX such starts in a row, it is a failure like any other, and
+ * the group backs off. What a reload mends is tried at once; if no transaction came after the last
+ * reload, it is a failure too. Feeds that have run for FRUIT_AFTER_MS count as if one had come.
+ *
+ * That a load is due is the row in _feeds without a position (feed_kept_owe), written before it.
+ * A comparison that fails is put off, so that it never keeps the changes away.
  *
  * A pass takes its snapshot from feed->snapshot and commits the position with the rows. Where the
  * snapshot is not exact, the pass's transaction stays open and takes the changes up to the place

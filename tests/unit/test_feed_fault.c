@@ -281,20 +281,26 @@ static void test_comparison_fails(void **state)
     assert_int_equal(status.feed.comparisons_total, 1);
 }
 
-/* A comparison reads also what the source says has not changed. */
-static void test_comparison_reads_all(void **state)
+/* A load reads also what the source says has not changed since it was read. */
+static void test_load_reads_all(void **state)
 {
     struct fixture *f = *state;
     fill(USERS_T, 10);
     script.unchanged = true;
-    fixture_start(f, "  - {name: users, source: db, key: [id], refresh: {mode: feed, full_every: "
-                     "1s}}\n");
+    fixture_start(f, ALONE);
     AWAIT(f, follows(f, "users"));
     script_put(USERS_T, 20, 1, 1);
     script.changes[script.count - 1].hidden = true;
     script_commit();
-    AWAIT(f, feed_of(f, "users").rows.drift_inserted_total == 1);
+    AWAIT(f, SEEN(script.confirmed) > 0);
+    script_lock();
+    script.floor = script.count + 1;
+    script.next_fails = true;
+    script_unlock();
+    script_put(USERS_T, 1, 2, 2);
+    script_commit();
     AWAIT_END(f, 1);
+    AWAIT(f, reloads(f, REFRESH_RELOAD_LOST) == 1);
 }
 
 /* Rows that were damaged and dropped when the pond was opened are not missing for a day. */
@@ -480,7 +486,7 @@ int main(void)
         TEST(test_owes_a_reload),
         TEST(test_no_for_now),
         TEST(test_comparison_fails),
-        TEST(test_comparison_reads_all),
+        TEST(test_load_reads_all),
         TEST(test_rows_that_were_damaged),
         TEST(test_idle_without_a_time),
         TEST(test_drop_after_inserts),
