@@ -299,8 +299,9 @@ static void test_load_reads_all(void **state)
     script_unlock();
     script_put(USERS_T, 1, 2, 2);
     script_commit();
+    AWAIT(f, row_is(f, "users", 20, "name", "n1"));
     AWAIT_END(f, 1);
-    AWAIT(f, reloads(f, REFRESH_RELOAD_LOST) == 1);
+    assert_int_equal(reloads(f, REFRESH_RELOAD_LOST), 1);
 }
 
 /* Rows that were damaged and dropped when the pond was opened are not missing for a day. */
