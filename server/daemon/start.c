@@ -198,6 +198,7 @@ int daemon_start_refresh(struct daemon *daemon)
 {
     struct refresh_options options = {.store = daemon->store,
                                       .directory = daemon->config->directory,
+                                      .damaged = daemon->opened.dropped_corrupt > 0,
                                       .on_change = tell_loop,
                                       .context = daemon};
     /* The configuration goes to the refresh later, and away at a reload; the directory stays. */

@@ -8,9 +8,13 @@
  *                  it runs already (a comparison is due, or an operator asks): compare
  *   feed_follow:   next, apply, commit -> next ... until somebody calls or something fails
  *
- * Whatever ends a feed closes the connection: a new one goes on from the row in _feeds. What a
- * reload mends is tried at once; if no transaction and no idle position came after the last reload,
- * it is a failure like any other, and the group backs off.
+ * Whatever ends a feed closes the connection: a new one goes on from the row in _feeds. If no
+ * transaction came after FRUITLESS_MAX such starts in a row, it is a failure like any other, and
+ * the group backs off. What a reload mends is tried at once; if no transaction came after the last
+ * reload, it is a failure too. Feeds that have run for FRUIT_AFTER_MS count as if one had come.
+ *
+ * That a load is due is the row in _feeds without a position (feed_kept_owe), written before it.
+ * A comparison that fails is put off, so that it never keeps the changes away.
  *
  * A pass takes its snapshot from feed->snapshot and commits the position with the rows. Where the
  * snapshot is not exact, the pass's transaction stays open and takes the changes up to the place
@@ -30,7 +34,6 @@ enum {
     FRUIT_AFTER_MS = 60000,
     FRUITLESS_MAX = 3,
     BARREN_MAX = 2,
-    GIVE_UP_ATTEMPTS = 3,
     ASK_EVERY_MS = 60000,
     COMPARE_AGAIN_MS = 600000,
 };
@@ -44,6 +47,7 @@ int feed_new(struct group *group)
     if (!feed)
         return SP_ENOMEM;
     group->feed = feed;
+    feed->damaged = group->refresh->options.damaged;
     feed->lag_bytes = UINT64_MAX;
     feed->status.lag_bytes = UINT64_MAX;
     struct feed_row *row = &feed->row;
@@ -168,23 +172,16 @@ static void note_possible(struct group *group)
     feed->why[0] = '\0';
 }
 
-/* Tables that are gone for a while may be gone for good, and what is kept for them grows. */
-static int give_up_unless_described(struct group *group, int status, struct failure *failure)
-{
-    struct failure ignored = {0};
-    if (failure->kind == REFRESH_FAILURE_CONFIG && group->attempts >= GIVE_UP_ATTEMPTS)
-        feed_kept_give_up(group, &ignored);
-    return status;
-}
-
 int feed_ask(struct group *group, struct failure *failure)
 {
     struct feed *feed = group->feed;
     struct source_error error = {0};
     feed->class = group->connection.class->feed;
     int status = pass_describe(group, failure);
+    if (status != SP_OK && failure->kind == REFRESH_FAILURE_CONFIG)
+        feed_kept_undescribed(group);
     if (status != SP_OK)
-        return give_up_unless_described(group, status, failure);
+        return status;
     feed->asked_ms = clock_ms();
     feed->shape = feed_position_shape(group);
     if (!feed->class) {
@@ -311,6 +308,7 @@ static int run_pass(struct group *group, const struct pass_plan *plan, struct fa
         return status;
     }
     feed->known = plan->settled != NULL;
+    feed->damaged = false;
     return SP_OK;
 }
 
@@ -515,6 +513,17 @@ static bool all_loaded(const struct group *group)
     return true;
 }
 
+/* Also for a daemon after this one, which does not know why. */
+static void make_compare_due(struct group *group)
+{
+    struct feed_row *row = &group->feed->row;
+    bool written = row->compared_us == 0;
+    row->compared_us = 0;
+    if (!written && feed_position_put_alone(group->refresh, row) != SP_OK)
+        log_limited(LOG_WARNING, "refresh", 60,
+                    "group %s: a comparison is due, and cannot be noted", group->name);
+}
+
 /* Whether there is a position from which these tables can go on. */
 static bool find_position(struct group *group, enum refresh_reload *reason)
 {
@@ -536,6 +545,8 @@ static bool find_position(struct group *group, enum refresh_reload *reason)
     if (strcmp(row.stream, feed->stream) != 0 || row.shape != feed->shape || !all_loaded(group))
         return false;
     feed->row = row;
+    if (feed->damaged)
+        make_compare_due(group);
     return true;
 }
 

@@ -91,14 +91,16 @@ struct feed {
     unsigned fruitless;             /* starts in a row after which nothing came */
     uint64_t commits_before;        /* when it was started */
     uint64_t started_ms;
+    bool damaged;                 /* rows may be gone from the pond since the last comparison */
     bool adopted;                 /* the counters of the group before */
     char why[SOURCE_ERROR_BYTES]; /* it is not possible; "" */
     uint64_t asked_ms, told_ms, confirmed_ms, measured_ms, written_ms;
     uint64_t compare_after_ms; /* the last comparison failed: not before */
     uint64_t lag_bytes;
-    unsigned lagging;  /* measures in a row beyond max_lag that did not shrink */
-    bool told, locked; /* readers know of the last commit; _feeds is ours */
-    int64_t skew_us;   /* our wall clock less the database's, delivery included */
+    unsigned lagging;    /* measures in a row beyond max_lag that did not shrink */
+    unsigned unmeasured; /* looks in a row, in a hold, that could not tell how much is kept */
+    bool told, locked;   /* readers know of the last commit; _feeds is ours */
+    int64_t skew_us;     /* our wall clock less the database's, delivery included */
     bool skew_known;
     struct schema *schema; /* of _feeds */
     struct feed_apply apply;
@@ -166,6 +168,8 @@ int feed_kept_check(struct group *group, struct failure *failure);
 void feed_kept_owe(struct group *group);
 /* Makes the position void, and tells the database that it need keep nothing. */
 int feed_kept_give_up(struct group *group, struct failure *failure);
+/* The tables cannot be described: they may be gone for good, while what is kept for them grows. */
+void feed_kept_undescribed(struct group *group);
 /* For a group that an operator or max_drop holds, over a new connection. */
 void feed_kept_watch(struct group *group);
 

@@ -5,8 +5,10 @@
  * While the feed runs the database is asked every few seconds. More than max_lag is given up when
  * it has not become less for LAGGING_MAX questions: a long transaction, and the first minutes after
  * a load, may well be beyond it for a while. A group that fails is asked about before it starts
- * again, and one that an operator holds every WATCH_EVERY_MS (group.c). What is given up is dropped
- * at the database, the position is void, and all rows are read again.
+ * again, and one that an operator or max_drop holds every WATCH_EVERY_MS (group.c). What is given
+ * up is dropped at the database, the position is void, and all rows are read again. So is what
+ * nobody can measure, because the tables are gone or check() says no: after UNDESCRIBED_MAX
+ * failures in a row, and in a hold after UNMEASURED_MAX looks.
  *
  * Limits: a database that does not answer, and a daemon that does not run, are not looked after.
  */
@@ -14,7 +16,7 @@
 #include "server/log/log.h"
 #include "server/refresh/feed.h"
 
-enum { MEASURE_EVERY_MS = 5000, LAGGING_MAX = 3 };
+enum { MEASURE_EVERY_MS = 5000, LAGGING_MAX = 3, UNDESCRIBED_MAX = 3, UNMEASURED_MAX = 10 };
 
 static int ask_lag(struct group *group, struct failure *failure)
 {
@@ -113,6 +115,24 @@ int feed_kept_give_up(struct group *group, struct failure *failure)
     return SP_OK;
 }
 
+static void give_up_unmeasured(struct group *group)
+{
+    struct failure ignored = {0};
+    log_warning("refresh",
+                "group %s: its database lets nobody follow as things are, so nobody knows how much "
+                "it keeps for follower %s: that is dropped",
+                group->name, group->feed->row.follower);
+    feed_kept_give_up(group, &ignored);
+}
+
+void feed_kept_undescribed(struct group *group)
+{
+    struct feed_row row;
+    if (group->attempts >= UNDESCRIBED_MAX &&
+        feed_position_read(group->refresh, group->feed->row.follower, &row))
+        give_up_unmeasured(group);
+}
+
 /* What is kept for a position that is void is of no use. Without the tables nobody knows how much
  * is kept. */
 void feed_kept_watch(struct group *group)
@@ -128,8 +148,13 @@ void feed_kept_watch(struct group *group)
         feed_kept_give_up(group, &failure);
         return;
     }
-    if (feed_ask(group, &failure) != SP_OK || feed->stage != FEED_POSSIBLE ||
-        ask_lag(group, &failure) != SP_OK || !is_beyond(group))
+    int status = feed_ask(group, &failure);
+    bool possible = status == SP_OK && feed->stage == FEED_POSSIBLE;
+    bool refused = status == SP_ECONFIG || (status == SP_OK && !possible);
+    feed->unmeasured = refused ? feed->unmeasured + 1 : 0;
+    if (feed->unmeasured >= UNMEASURED_MAX)
+        give_up_unmeasured(group);
+    if (!possible || ask_lag(group, &failure) != SP_OK || !is_beyond(group))
         return;
     log_warning("refresh",
                 "group %s is held, and its database keeps %s for it, more than max_lag: that is "

@@ -17,6 +17,7 @@ struct fixture {
     struct store *store;
     struct refresh *refresh;
     const struct source_class *(*find_source)(const char *type); /* NULL: fake_find */
+    bool damaged; /* rows of the pond are gone, says who opened it */
 };
 
 int fixture_setup(void **state);

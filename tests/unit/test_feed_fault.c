@@ -172,6 +172,23 @@ static void test_nothing_is_kept_while_held_back(void **state)
     assert_int_equal(rows_of(f, "users"), 0);
 }
 
+/* Nor is it in a hold in which nobody can say how much it is. */
+static void test_nothing_is_kept_unmeasured(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users"));
+    assert_int_equal(refresh_hold(f->refresh, "users"), SP_OK);
+    AWAIT(f, SEEN(script.open_now) == 0);
+    break_reading(true, false);
+    AWAIT(f, SEEN(script.drops) == 1 && rows_of(f, "_feeds") == 0);
+    break_reading(false, false);
+    assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK);
+    AWAIT(f, follows(f, "users"));
+    AWAIT_END(f, 1);
+}
+
 /* A first load that never ended may have left something behind. */
 static void test_left_while_loading(void **state)
 {
@@ -264,20 +281,56 @@ static void test_comparison_fails(void **state)
     assert_int_equal(status.feed.comparisons_total, 1);
 }
 
-/* A comparison reads also what the source says has not changed. */
-static void test_comparison_reads_all(void **state)
+/* A load reads also what the source says has not changed since it was read. */
+static void test_load_reads_all(void **state)
 {
     struct fixture *f = *state;
     fill(USERS_T, 10);
     script.unchanged = true;
-    fixture_start(f, "  - {name: users, source: db, key: [id], refresh: {mode: feed, full_every: "
-                     "1s}}\n");
+    fixture_start(f, ALONE);
     AWAIT(f, follows(f, "users"));
     script_put(USERS_T, 20, 1, 1);
     script.changes[script.count - 1].hidden = true;
     script_commit();
+    AWAIT(f, SEEN(script.confirmed) > 0);
+    script_lock();
+    script.floor = script.count + 1;
+    script.next_fails = true;
+    script_unlock();
+    script_put(USERS_T, 1, 2, 2);
+    script_commit();
+    AWAIT(f, row_is(f, "users", 20, "name", "n1"));
+    AWAIT_END(f, 1);
+    assert_int_equal(reloads(f, REFRESH_RELOAD_LOST), 1);
+}
+
+/* Rows that were damaged and dropped when the pond was opened are not missing for a day. */
+static void test_rows_that_were_damaged(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT_END(f, 1);
+    AWAIT(f, follows(f, "users"));
+    script_put(USERS_T, 20, 1, 1);
+    script.changes[script.count - 1].hidden = true; /* so that it is not in the pond */
+    script_commit();
+    fixture_restart(f);
+    f->damaged = true;
+    fixture_start(f, ALONE);
     AWAIT(f, feed_of(f, "users").rows.drift_inserted_total == 1);
     AWAIT_END(f, 1);
+    AWAIT(f, follows(f, "users"));
+    put_one(50);
+    AWAIT_END(f, 1);
+    assert_int_equal(feed_of(f, "users").comparisons_total, 1);
+    fixture_restart(f);
+    f->damaged = false;
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users"));
+    put_one(51);
+    AWAIT_END(f, 1);
+    assert_int_equal(feed_of(f, "users").comparisons_total, 0);
 }
 
 /* A database that is idle need not say when. */
@@ -429,11 +482,13 @@ int main(void)
         TEST(test_fails_silently),
         TEST(test_table_is_gone),
         TEST(test_nothing_is_kept_while_held_back),
+        TEST(test_nothing_is_kept_unmeasured),
         TEST(test_left_while_loading),
         TEST(test_owes_a_reload),
         TEST(test_no_for_now),
         TEST(test_comparison_fails),
-        TEST(test_comparison_reads_all),
+        TEST(test_load_reads_all),
+        TEST(test_rows_that_were_damaged),
         TEST(test_idle_without_a_time),
         TEST(test_drop_after_inserts),
         TEST(test_drops_do_not_add_up),

@@ -72,7 +72,8 @@ struct source_feed_sink {
 
     /* All that the database committed up to `position` has been delivered. `at_us`: wall clock of
      * the database (microseconds since 1970) when that was so: of the commit, or for FEED_IDLE of
-     * the moment in which nothing more was there; 0: unknown. False: return from next() now. */
+     * the moment in which nothing more was there; 0: unknown, and for FEED_IDLE now.
+     * False: return from next(). */
     bool (*reached)(void *context, enum feed_mark mark, const char *position, int64_t at_us);
 };
 
@@ -87,7 +88,8 @@ struct source_feed_class {
      * text (FEED_STREAM_BYTES) that changes when positions of before mean nothing any more (another
      * server, database or set of rows). Changes nothing in the database. SP_ECONFIG: not possible
      * as things are; the text says what has to be done for it, if possible as the statement to
-     * give. */
+     * give. If the error is transient, that passes by itself: it is asked again soon, and what is
+     * kept for the follower stays. */
     int (*check)(struct source *source, const struct source_feed_options *options,
                  const struct source_table *tables,
                  const struct source_description *const *descriptions, unsigned count, char *stream,
