@@ -29,7 +29,6 @@
 
 #include "server/source/mariadb_binlog.h"
 
-#define HEADER_BYTES       19
 #define CHECKSUM_BYTES     4
 #define COLUMNS_MAX        4096
 #define INFLATED_BYTES_MAX (UINT32_C(1) << 30)
@@ -179,6 +178,7 @@ static int reshape(struct binlog *log, const struct source_feed_sink *sink, unsi
                    const char *why)
 {
     log->changes++;
+    log->touched[table] = true; /* also by a statement, for what its XA transaction becomes */
     return sink->reshaped(sink->context, table, why);
 }
 
@@ -198,6 +198,8 @@ static int end_group(struct binlog *log, enum binlog_point *point)
         return SP_OK;
     if (!gtid_advance(&log->state, &log->gtid))
         return broken(log, "more replication domains than can be followed");
+    memcpy(log->state.file, log->file, sizeof(log->state.file));
+    log->state.offset = log->file_offset;
     log->in_group = false;
     *point = BINLOG_GROUP;
     return SP_OK;
@@ -277,7 +279,8 @@ static int complete_prepared(struct binlog *log, bool commit, const struct sourc
 
 /* --- statements ----------------------------------------------------------------------------- */
 
-/* What a QUERY event in compressed form has in place of the statement; see inflate_rows. */
+/* What a QUERY event in compressed form has in place of the statement; and
+ * a compressed row event in place of its rows. */
 static bool inflate_to(struct binlog *log, struct binlog_bytes *data)
 {
     uint64_t mark, size = 0;
@@ -376,17 +379,12 @@ static bool take_label(struct binlog_bytes *from, const char **text, size_t *byt
     return skip(from, size + 1);
 }
 
-static int find_table(const struct binlog *log, const char *database, size_t database_bytes,
-                      const char *name, size_t name_bytes)
+static bool is_table(const struct binlog_table *table, const char *database, size_t database_bytes,
+                     const char *name, size_t name_bytes)
 {
-    for (unsigned i = 0; i < log->table_count; i++) {
-        const struct binlog_table *table = &log->tables[i];
-        if (strlen(table->database) == database_bytes && strlen(table->name) == name_bytes &&
-            memcmp(table->database, database, database_bytes) == 0 &&
-            memcmp(table->name, name, name_bytes) == 0)
-            return (int)i;
-    }
-    return -1;
+    return strlen(table->database) == database_bytes && strlen(table->name) == name_bytes &&
+           memcmp(table->database, database, database_bytes) == 0 &&
+           memcmp(table->name, name, name_bytes) == 0;
 }
 
 /* The types and their metadata. `*same`: they can be what was described. */
@@ -420,28 +418,36 @@ static bool read_map(const struct binlog_table *table, struct binlog_bytes *from
     return true;
 }
 
+static int map_table(struct binlog *log, unsigned table, uint64_t id, struct binlog_bytes from,
+                     const struct source_feed_sink *sink)
+{
+    struct binlog_map *map = &log->maps[table];
+    bool same;
+    map->live = false;
+    if (!read_map(&log->tables[table], &from, map, &same))
+        return broken(log, "a TABLE_MAP event that cannot be read");
+    map->id = id;
+    map->live = same;
+    return same ? SP_OK : reshape(log, sink, table, "its columns are others in the log");
+}
+
+/* Several tables of a group may be of one in the database. */
 static int on_table_map(struct binlog *log, struct binlog_bytes from,
                         const struct source_feed_sink *sink)
 {
     const char *database, *name;
     size_t database_bytes, name_bytes;
     uint64_t id;
-    bool same;
+    int status = SP_OK;
     if (!take(&from, 6, &id) || !skip(&from, 2) || !take_label(&from, &database, &database_bytes) ||
         !take_label(&from, &name, &name_bytes))
         return broken(log, "a TABLE_MAP event that is too short");
-    for (unsigned i = 0; i < log->table_count; i++)
+    for (unsigned i = 0; i < log->table_count && status == SP_OK; i++) {
         log->maps[i].live = log->maps[i].live && log->maps[i].id != id;
-    const int table = find_table(log, database, database_bytes, name, name_bytes);
-    if (table < 0)
-        return SP_OK;
-    struct binlog_map *map = &log->maps[table];
-    map->live = false;
-    if (!read_map(&log->tables[table], &from, map, &same))
-        return broken(log, "a TABLE_MAP event that cannot be read");
-    map->id = id;
-    map->live = same;
-    return same ? SP_OK : reshape(log, sink, (unsigned)table, "its columns are others in the log");
+        if (is_table(&log->tables[i], database, database_bytes, name, name_bytes))
+            status = map_table(log, i, id, from, sink);
+    }
+    return status;
 }
 
 /* --- rows ----------------------------------------------------------------------------------- */
@@ -597,21 +603,13 @@ static bool row_kind(unsigned event, struct row_kind *out)
     return false;
 }
 
-static int on_rows(struct binlog *log, const struct row_kind *kind, struct binlog_bytes from,
-                   const struct source_feed_sink *sink)
+static int rows_of(struct binlog *log, unsigned table, const struct row_kind *kind,
+                   struct binlog_bytes from, const struct source_feed_sink *sink)
 {
-    struct rows r = {.log = log, .sink = sink};
-    uint64_t id, count, extra;
+    const struct rows r = {log, sink, table, &log->tables[table], &log->maps[table]};
+    uint64_t count, extra;
     bool full = true;
-    if (!take(&from, 6, &id) || !skip(&from, 2))
-        return broken(log, "a row event that is too short");
-    while (r.table < log->table_count && !(log->maps[r.table].live && log->maps[r.table].id == id))
-        r.table++;
-    if (r.table == log->table_count)
-        return SP_OK;
-    r.about = &log->tables[r.table];
-    r.map = &log->maps[r.table];
-    log->touched[r.table] = true;
+    log->touched[table] = true;
     if (log->prepared)
         return SP_OK;
     if (kind->second && (!take(&from, 2, &extra) || extra < 2 || !skip(&from, extra - 2)))
@@ -621,12 +619,25 @@ static int on_rows(struct binlog *log, const struct row_kind *kind, struct binlo
         (kind->type == UPDATE_ROWS && !take_full(&from, (unsigned)count, &full)))
         return broken(log, "a row event that is not of its table");
     if (!full)
-        return reshape(log, sink, r.table,
+        return reshape(log, sink, table,
                        "a change was logged without all columns: binlog_row_image "
                        "is not FULL in its session");
     if (kind->compressed && !inflate_to(log, &from))
         return broken(log, "a compressed row event that cannot be read");
     return read_rows(&r, kind->type, from);
+}
+
+static int on_rows(struct binlog *log, const struct row_kind *kind, struct binlog_bytes from,
+                   const struct source_feed_sink *sink)
+{
+    uint64_t id;
+    int status = SP_OK;
+    if (!take(&from, 6, &id) || !skip(&from, 2))
+        return broken(log, "a row event that is too short");
+    for (unsigned i = 0; i < log->table_count && status == SP_OK; i++)
+        if (log->maps[i].live && log->maps[i].id == id)
+            status = rows_of(log, i, kind, from, sink);
+    return status;
 }
 
 /* --- all of them ---------------------------------------------------------------------------- */
@@ -639,6 +650,7 @@ static int on_format(struct binlog *log, struct binlog_bytes from, enum binlog_p
     if (from.left < fixed + 1 + CHECKSUM_BYTES)
         return broken(log, "a FORMAT_DESCRIPTION event that is too short");
     log->has_checksum = from.at[from.left - 1 - CHECKSUM_BYTES] == 1;
+    log->ready = true;
     *point = BINLOG_READY;
     return SP_OK;
 }
@@ -688,6 +700,8 @@ static int on_event(struct binlog *log, const struct header *h, struct binlog_by
                     const struct source_feed_sink *sink, enum binlog_point *point)
 {
     struct row_kind kind;
+    if (!log->ready && h->type != FORMAT_DESCRIPTION_EVENT && h->type != ROTATE_EVENT)
+        return broken(log, "an event before its format is said");
     if (row_kind((unsigned)h->type, &kind))
         return on_rows(log, &kind, body, sink);
     switch (h->type) {
@@ -732,7 +746,7 @@ int binlog_event(struct binlog *log, const void *data, size_t bytes,
     }
     if (h.next > log->file_offset && h.type != ROTATE_EVENT)
         log->file_offset = h.next;
-    if (h.time)
+    if (h.time && (log->in_group || h.type == GTID_EVENT))
         log->commit_us = (int64_t)h.time * US_PER_SECOND;
     return on_event(log, &h, from, sink, point);
 }

@@ -14,33 +14,40 @@
 
 /* --- mariadb_gtid.c: positions ---------------------------------------------------------------- */
 
-#define GTID_DOMAINS_MAX 64
+#define GTID_DOMAINS_MAX 40
+#define GTID_FILE_BYTES  256
 
 struct gtid {
     uint32_t domain, server;
     uint64_t sequence;
 };
 
-/* The last transaction of each domain. */
+/* The last transaction of each domain, and where in the log the last one of them ends. */
 struct gtid_state {
     unsigned count;
     struct gtid gtids[GTID_DOMAINS_MAX];
+    char file[GTID_FILE_BYTES]; /* empty: not known */
+    uint64_t offset;
 };
 
-/* "0-1-100,5-2-7", or "none" for no transaction at all. False: it is none. */
+/* "0-1-100,5-2-7@binlog.000003:1234", where the ids are "none" for no transaction at all; also what
+ * the server prints. False: it is none. */
 bool gtid_parse(const char *text, struct gtid_state *out);
 
-/* The reverse; false if it does not fit into FEED_POSITION_BYTES. */
-bool gtid_print(const struct gtid_state *state, char *out);
+/* The reverse, into FEED_POSITION_BYTES. */
+void gtid_print(const struct gtid_state *state, char *out);
 
-/* As the server takes it: nothing for no transaction. */
-const char *gtid_for_server(const char *position);
+/* The same as the server takes it: nothing for no transaction, and no place. */
+void gtid_print_ids(const struct gtid_state *state, char *out);
 
 /* A transaction was read; false: too many domains. */
 bool gtid_advance(struct gtid_state *state, const struct gtid *gtid);
 
 /* Whether `state` has all that `other` has. */
 bool gtid_covers(const struct gtid_state *state, const struct gtid_state *other);
+
+/* Whether both have the same transactions, wherever they are. */
+bool gtid_same(const struct gtid_state *state, const struct gtid_state *other);
 
 /* --- what a table has ------------------------------------------------------------------------- */
 
@@ -55,6 +62,7 @@ struct binlog_column {
     bool is_boolean;    /* TINYINT(1), BIT(1): 0 or 1 */
     bool is_binary;     /* BINARY(n), without the zeros at its end in the log */
     bool converts;      /* its text is of another character set */
+    bool is_latin1;     /* MariaDB's: CP1252, with a control character for each unused byte */
     iconv_t conversion; /* to UTF-8 */
     char **labels;      /* of ENUM and SET */
     unsigned label_count;
@@ -63,6 +71,7 @@ struct binlog_column {
 struct binlog_table {
     char *database, *name;
     unsigned column_count; /* in the database: also those that are not wanted */
+    uint64_t columns_hash; /* of what the database said of them */
     struct binlog_column *columns;
     unsigned described_count; /* in the description */
     unsigned *key;            /* places in the description */
@@ -124,15 +133,16 @@ struct binlog_prepared;
 struct binlog {
     const struct binlog_table *tables;
     unsigned table_count;
-    struct gtid_state state; /* after the last transaction */
-    uint64_t changes;        /* of our tables in the last transaction */
-    int64_t commit_us;       /* when it was, by the database's clock */
-    char file[256];          /* of the log, and the place in it */
+    struct gtid_state state;    /* after the last transaction */
+    uint64_t changes;           /* of our tables in the last transaction */
+    int64_t commit_us;          /* when it was, by the database's clock; 0: none was read */
+    char file[GTID_FILE_BYTES]; /* of the log, and the place in it */
     uint64_t file_offset;
     char why[160]; /* what is wrong with an event */
 
     struct gtid gtid; /* of the transaction that is being read */
     bool in_group, standalone, prepared, completed, has_checksum;
+    bool ready; /* the log's format is known */
     unsigned char xid[160];
     size_t xid_bytes;
     bool *touched; /* by the transaction: each table */

@@ -3,9 +3,11 @@
  * mariadb_binlog_sql.c - what a statement in MariaDB's binary log may have done to a table.
  *
  * The log has statements for changes of tables' shapes, and, where a session has set binlog_format
- * so, for changes of rows. They are not parsed, but judged on the safe side: what names a table and
- * is not known to leave it alone is taken to have changed it. A comment, a string or a column of
- * the table's name can cause a needless reading of the table, never a missed change.
+ * so, for changes of rows. They are not parsed, but judged on the safe side: one that changes
+ * shapes is taken to have changed each table that it names; one that is neither of shapes nor known
+ * to be harmless, all tables: it may reach them by a trigger, a view or a function. A comment, a
+ * string or a column of a table's name can cause a needless reading of the table, never a missed
+ * change.
  */
 #include <ctype.h>
 #include <string.h>
@@ -22,12 +24,34 @@ static bool is_word(char c)
     return isalnum((unsigned char)c) || c == '_' || c == '$' || (unsigned char)c >= 0x80;
 }
 
-/* Past blanks and comments, but into what only MariaDB executes. */
+/* Takes the start or the end of a comment that is executed: the server makes plain comments of the
+ * others before it logs them. */
+static bool take_executed(struct words *w)
+{
+    const char *at = w->at;
+    if (w->end - at > 1 && at[0] == '*' && at[1] == '/') {
+        w->at += 2;
+        return true;
+    }
+    if (w->end - at < 4 || at[0] != '/' || at[1] != '*')
+        return false;
+    at += at[2] == 'M' ? 3 : 2;
+    if (*at != '!')
+        return false;
+    for (at++; at < w->end && isdigit((unsigned char)*at);)
+        at++;
+    w->at = at;
+    return true;
+}
+
+/* Past blanks and comments, but into what is executed of them. */
 static void skip_blanks(struct words *w)
 {
     while (w->at < w->end) {
         if (isspace((unsigned char)*w->at)) {
             w->at++;
+        } else if (take_executed(w)) {
+            continue;
         } else if (w->end - w->at > 1 && w->at[0] == '/' && w->at[1] == '*') {
             const char *end = memmem(w->at + 2, (size_t)(w->end - w->at - 2), "*/", 2);
             w->at = end ? end + 2 : w->end;
@@ -155,32 +179,49 @@ static enum match take_table(struct words *w, const char *database,
     return worse(same, same_database);
 }
 
-/* Statements that name a table and leave its rows and its shape alone. */
-static bool is_harmless(struct words w)
+/* A query within, which may call a function. */
+static bool has_query(const struct words *w)
 {
-    static const char *const first[] = {"ANALYZE", "OPTIMIZE", "REPAIR", "CHECK", "FLUSH",
-                                        "GRANT",   "REVOKE",   "USE",    "XA"};
-    static const char *const made[] = {"INDEX",     "UNIQUE",   "FULLTEXT",  "SPATIAL", "VIEW",
-                                       "TRIGGER",   "USER",     "ROLE",      "EVENT",   "PROCEDURE",
-                                       "TEMPORARY", "FUNCTION", "AGGREGATE", "SERVER",  "DEFINER",
-                                       "ALGORITHM", "SQL"};
-    for (size_t i = 0; i < sizeof(first) / sizeof(*first); i++)
-        if (take_word(&w, first[i]))
-            return true;
-    if (!take_word(&w, "CREATE") && !take_word(&w, "DROP"))
-        return false;
-    if (take_word(&w, "OR"))
-        take_word(&w, "REPLACE");
-    for (size_t i = 0; i < sizeof(made) / sizeof(*made); i++)
-        if (take_word(&w, made[i]))
+    return names(w->at, (size_t)(w->end - w->at), "SELECT");
+}
+
+static bool take_any(struct words *w, const char *const *words)
+{
+    for (; *words; words++)
+        if (take_word(w, *words))
             return true;
     return false;
 }
 
+/* Statements that leave the rows and the shape of every table alone. */
+static bool is_harmless(struct words w)
+{
+    static const char *const first[] = {"OPTIMIZE", "REPAIR", "CHECK", "FLUSH", "GRANT",
+                                        "REVOKE",   "USE",    "XA",    NULL};
+    static const char *const analyzed[] = {"TABLE", "TABLES", "LOCAL", "NO_WRITE_TO_BINLOG", NULL};
+    static const char *const set[] = {"PASSWORD", "DEFAULT", NULL};
+    static const char *const made[] = {"INDEX",     "UNIQUE",  "FULLTEXT", "SPATIAL", "VIEW",
+                                       "TRIGGER",   "USER",    "ROLE",     "EVENT",   "PROCEDURE",
+                                       "FUNCTION",  "PACKAGE", "SERVER",   "DEFINER", "ALGORITHM",
+                                       "AGGREGATE", "SQL",     NULL};
+    skip_blanks(&w);
+    if (w.at == w.end || take_any(&w, first))
+        return true;
+    if (take_word(&w, "ANALYZE"))
+        return take_any(&w, analyzed);
+    if (take_word(&w, "SET"))
+        return take_any(&w, set);
+    if (!take_word(&w, "CREATE") && !take_word(&w, "DROP"))
+        return false;
+    if (take_word(&w, "OR"))
+        take_word(&w, "REPLACE");
+    return take_word(&w, "TEMPORARY") ? !has_query(&w) : take_any(&w, made);
+}
+
 static bool is_of_shapes(struct words w)
 {
-    return take_word(&w, "ALTER") || take_word(&w, "CREATE") || take_word(&w, "DROP") ||
-           take_word(&w, "RENAME");
+    static const char *const words[] = {"ALTER", "DROP", "RENAME", "TRUNCATE", NULL};
+    return take_word(&w, "CREATE") ? !has_query(&w) : take_any(&w, words);
 }
 
 enum binlog_touch binlog_statement_on(const char *sql, size_t bytes, const char *database,
@@ -190,21 +231,24 @@ enum binlog_touch binlog_statement_on(const char *sql, size_t bytes, const char 
     if (take_word(&drop, "DROP") && (take_word(&drop, "DATABASE") || take_word(&drop, "SCHEMA")))
         return names(drop.at, (size_t)(drop.end - drop.at), table->database) ? TOUCH_SHAPE
                                                                              : TOUCH_NOT;
-    if (!names(sql, bytes, table->name) || is_harmless(w))
+    if (is_harmless(w))
+        return TOUCH_NOT;
+    if (!is_of_shapes(w))
+        return TOUCH_ROWS;
+    if (!names(sql, bytes, table->name))
         return TOUCH_NOT;
     /* a table of another database, which the statement does not name */
     if (strcasecmp(database, table->database) != 0 && !names(sql, bytes, table->database))
         return TOUCH_NOT;
-    if (take_word(&w, "TRUNCATE")) {
-        take_word(&w, "TABLE");
-        switch (take_table(&w, database, table)) {
-        case MATCH_EXACT:
-            return TOUCH_TRUNCATE;
-        case MATCH_BUT_CASE:
-            return TOUCH_SHAPE;
-        default:
-            return is_ascii(table->name) && is_ascii(table->database) ? TOUCH_NOT : TOUCH_SHAPE;
-        }
+    if (!take_word(&w, "TRUNCATE"))
+        return TOUCH_SHAPE;
+    take_word(&w, "TABLE");
+    switch (take_table(&w, database, table)) {
+    case MATCH_EXACT:
+        return TOUCH_TRUNCATE;
+    case MATCH_BUT_CASE:
+        return TOUCH_SHAPE;
+    default:
+        return is_ascii(table->name) && is_ascii(table->database) ? TOUCH_NOT : TOUCH_SHAPE;
     }
-    return is_of_shapes(w) ? TOUCH_SHAPE : TOUCH_ROWS;
 }

@@ -11,6 +11,7 @@
  * ns a field; text of other character sets as iconv has it.
  */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -425,8 +426,14 @@ static const char *convert(const struct binlog_column *column, const struct binl
     char *at = scratch->text;
     size_t left = scratch->cap;
     iconv(column->conversion, NULL, NULL, NULL, NULL);
-    if (iconv(column->conversion, &in, &in_left, &at, &left) == (size_t)-1)
-        return "text that is not of its character set";
+    while (iconv(column->conversion, &in, &in_left, &at, &left) == (size_t)-1) {
+        if (errno != EILSEQ || !column->is_latin1)
+            return "text that is not of its character set";
+        *at++ = '\xc2'; /* U+0081 and so on, for which CP1252 has nothing */
+        *at++ = *in++;
+        in_left--;
+        left -= 2;
+    }
     *out = sp_bytes(column->type, scratch->text, (size_t)(at - scratch->text));
     return NULL;
 }

@@ -23,6 +23,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +46,8 @@ typedef unsigned char uchar; /* the next header uses it before it says so itself
 
 #define HEARTBEAT_NS   "1000000000"
 #define SILENCE_MS     10000
-#define SLICE_MS       100 /* so long next() goes on with what arrives without a break */
+#define SKIP_MS        600000 /* instead of that, while the server looks for the position */
+#define SLICE_MS       100    /* so long next() goes on with what arrives without a break */
 #define SNAPSHOT_TRIES 200
 #define SNAPSHOT_MS    5 /* between two tries */
 #define LOG_START      4 /* the first event in a file */
@@ -100,7 +102,7 @@ void maria_feed_release(struct source *source)
 
 /* --- reading events ------------------------------------------------------------------------- */
 
-static int64_t wall_us(void)
+int64_t maria_wall_us(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -166,6 +168,58 @@ static int read_event(struct source *source, const struct source_feed_sink *sink
                        source->options->name, sp_status_text(status));
 }
 
+/* --- places in the log ---------------------------------------------------------------------- */
+
+/* The one value that a statement returns; "" for none. */
+static int ask_value(struct source *source, const char *sql, unsigned column, char *out, size_t cap,
+                     struct source_error *error)
+{
+    MYSQL_RES *result = NULL;
+    const int status = maria_query(source, NULL, sql, &result, error);
+    const MYSQL_ROW row = status == SP_OK && result ? mysql_fetch_row(result) : NULL;
+    source_copy(out, cap, row && row[column] ? row[column] : "");
+    mysql_free_result(result);
+    return status;
+}
+
+/* The transactions that the log has before a place. SP_ENOTFOUND: it has no such place. */
+static int ask_state_at(struct source *source, const char *file, uint64_t offset,
+                        struct gtid_state *state, struct source_error *error)
+{
+    struct sql_text sql = {0};
+    char position[FEED_POSITION_BYTES], number[32];
+    snprintf(number, sizeof(number), ", %" PRIu64 "), '?')", offset);
+    sql_put(&sql, "SELECT IFNULL(BINLOG_GTID_POS(");
+    maria_put_string(source, &sql, file, strlen(file));
+    sql_put(&sql, number);
+    const int status = sql_failed(&sql)
+                           ? source_no_memory(error)
+                           : ask_value(source, sql.text, 0, position, sizeof(position), error);
+    sql_free(&sql);
+    if (status != SP_OK || gtid_parse(position, state))
+        return status;
+    return source_fail(error, SP_ENOTFOUND, true,
+                       "source %s: the binary log has no such place as %.100s:%" PRIu64,
+                       source->options->name, file, offset);
+}
+
+/* Whether the log has at the position's place what it had when we were there. */
+static int check_history(struct source *source, const char *position, struct gtid_state *from,
+                         struct source_error *error)
+{
+    struct gtid_state there;
+    if (!gtid_parse(position, from) || !from->file[0])
+        return source_fail(error, SP_ENOTFOUND, true, "source %s: not a position: %.100s",
+                           source->options->name, position);
+    const int status = ask_state_at(source, from->file, from->offset, &there, error);
+    return status != SP_OK || gtid_same(from, &there)
+               ? status
+               : source_fail(error, SP_ENOTFOUND, true,
+                             "source %s: the binary log was begun anew: it has other transactions "
+                             "than before",
+                             source->options->name);
+}
+
 /* --- starting ------------------------------------------------------------------------------- */
 
 /* A duplicate, which stays the same connection until the source is closed: cancel() may use it at
@@ -182,12 +236,13 @@ static int keep_descriptor(struct source *source, struct source_error *error)
     return SP_OK;
 }
 
-static int set_up_follower(struct source *source, const char *position, struct source_error *error)
+static int set_up_follower(struct source *source, struct source_error *error)
 {
     struct source *follower = &source->feed->follower;
     struct sql_text sql = {0};
     const unsigned int silence_s = SILENCE_MS / 1000;
-    const char *state = gtid_for_server(position);
+    char state[FEED_POSITION_BYTES];
+    gtid_print_ids(&source->feed->log.state, state);
     sql_put(&sql, "SET @mariadb_slave_capability = 4, @master_binlog_checksum = 'NONE',"
                   " @slave_gtid_strict_mode = 1, @slave_gtid_ignore_duplicates = 0,"
                   " max_statement_time = 0, net_write_timeout = 86400,"
@@ -220,18 +275,9 @@ static int ask_for_log(struct source *source, struct source_error *error)
     return failed ? lost(source, error) : SP_OK;
 }
 
-/* What a sink is told before the position is known to be good: nothing can come. */
-static int no_change(void *context, unsigned table, const char *why)
-{
-    (void)context;
-    (void)table;
-    (void)why;
-    return SP_OK;
-}
-
 static int await_ready(struct source *source, struct source_error *error)
 {
-    const struct source_feed_sink sink = {.reshaped = no_change};
+    const struct source_feed_sink sink = {0}; /* nothing can come before the log's format */
     const uint32_t limit = source->options->connect_timeout_ms;
     const uint64_t deadline = clock_ms() + (limit ? limit : SILENCE_MS);
     enum binlog_point point = BINLOG_INSIDE;
@@ -260,9 +306,8 @@ static int feed_start(struct source *source, const char *position, struct source
     int status = maria_call_begin(source, error);
     if (!feed)
         return source_no_memory(error);
-    if (status == SP_OK && !gtid_parse(position, &from))
-        status = source_fail(error, SP_ENOTFOUND, true, "source %s: not a position: %.100s",
-                             source->options->name, position);
+    if (status == SP_OK)
+        status = check_history(source, position, &from, error);
     if (status != SP_OK)
         return status;
     stop_log(source);
@@ -276,11 +321,12 @@ static int feed_start(struct source *source, const char *position, struct source
     if (status == SP_OK)
         status = keep_descriptor(source, error);
     if (status == SP_OK)
-        status = set_up_follower(source, position, error);
+        status = set_up_follower(source, error);
     if (status == SP_OK)
         status = ask_for_log(source, error);
     if (status == SP_OK)
         status = await_ready(source, error);
+    feed->found = false;
     feed->running = feed->moved = status == SP_OK; /* moved: next() tells the position soon */
     source->broken = source->broken || status != SP_OK;
     return status;
@@ -293,8 +339,8 @@ static bool tell(struct source *source, const struct source_feed_sink *sink, enu
 {
     char position[FEED_POSITION_BYTES];
     source->feed->moved = false;
-    return !gtid_print(&source->feed->log.state, position) ||
-           sink->reached(sink->context, mark, position, at_us);
+    gtid_print(&source->feed->log.state, position);
+    return sink->reached(sink->context, mark, position, at_us);
 }
 
 /* At the snapshot's place: nothing more until it has been read. */
@@ -316,7 +362,9 @@ static bool on_point(struct source *source, const struct source_feed_sink *sink,
     struct maria_feed *feed = source->feed;
     bool go_on = true;
     if (point == BINLOG_HEARTBEAT)
-        go_on = tell(source, sink, FEED_IDLE, wall_us() + feed->clock_us);
+        go_on =
+            tell(source, sink, FEED_IDLE,
+                 wait_event(source, 0) ? feed->log.commit_us : maria_wall_us() + feed->clock_us);
     if (point != BINLOG_GROUP)
         return !go_on;
     feed->moved = true;
@@ -337,6 +385,7 @@ static int deliver(struct source *source, uint32_t timeout_ms, const struct sour
         const int status = read_event(source, sink, &point, error);
         if (status != SP_OK)
             return status;
+        source->feed->found = true;
         if (on_point(source, sink, point))
             return SP_OK;
         if (clock_ms() - begun > timeout_ms + SLICE_MS)
@@ -363,48 +412,39 @@ static int feed_next(struct source *source, uint32_t timeout_ms,
         source->broken = true;
         return source_fail(error, SP_ECANCELED, true, "canceled");
     }
-    if (clock_ms() - feed->heard_ms > SILENCE_MS) {
+    if (clock_ms() - feed->heard_ms > (feed->found ? SILENCE_MS : SKIP_MS)) {
         source->broken = true;
         return source_fail(error, SP_ESOURCE, true, "source %s: the server is silent",
                            source->options->name);
     }
     if (feed->moved && !feed->log.in_group)
-        tell(source, sink, FEED_IDLE, 0);
+        tell(source, sink, FEED_IDLE, feed->log.commit_us);
     return SP_OK;
 }
 
 /* --- snapshots ------------------------------------------------------------------------------ */
 
-/* The one value that a statement returns; "" for none. */
-static int ask_value(struct source *source, const char *sql, unsigned column, char *out, size_t cap,
-                     struct source_error *error)
-{
-    MYSQL_RES *result = NULL;
-    const int status = maria_query(source, NULL, sql, &result, error);
-    const MYSQL_ROW row = status == SP_OK && result ? mysql_fetch_row(result) : NULL;
-    source_copy(out, cap, row && row[column] ? row[column] : "");
-    mysql_free_result(result);
-    return status;
-}
-
 /* The position of the transaction that has just been started. */
-static int ask_position(struct source *source, char *position, struct source_error *error)
+static int ask_position(struct source *source, struct gtid_state *state, struct source_error *error)
 {
-    char file[300], offset[32], sql[512];
+    char file[GTID_FILE_BYTES], offset[32];
     int status =
         ask_value(source, "SHOW STATUS LIKE 'binlog_snapshot_file'", 1, file, sizeof(file), error);
     if (status == SP_OK)
         status = ask_value(source, "SHOW STATUS LIKE 'binlog_snapshot_position'", 1, offset,
                            sizeof(offset), error);
-    if (status == SP_OK && (!file[0] || strchr(file, '\'') || strchr(file, '\\')))
-        return source_fail(error, SP_ESOURCE, true,
-                           "source %s: the server does not tell the snapshot's place in its "
-                           "binary log",
-                           source->options->name);
-    snprintf(sql, sizeof(sql), "SELECT IFNULL(BINLOG_GTID_POS('%s', %llu), '?')", file,
-             strtoull(offset, NULL, 10));
-    return status == SP_OK ? ask_value(source, sql, 0, position, FEED_POSITION_BYTES, error)
-                           : status;
+    if (status != SP_OK)
+        return status;
+    const uint64_t at = strtoull(offset, NULL, 10);
+    status = ask_state_at(source, file, at, state, error);
+    source_copy(state->file, sizeof(state->file), file);
+    state->offset = at;
+    return status == SP_ENOTFOUND
+               ? source_fail(error, SP_ESOURCE, true,
+                             "source %s: the server does not tell the snapshot's place in its "
+                             "binary log",
+                             source->options->name)
+               : status;
 }
 
 static int try_snapshot(struct source *source, char *position, struct gtid_state *state,
@@ -413,11 +453,9 @@ static int try_snapshot(struct source *source, char *position, struct gtid_state
     int status = maria_query(source, NULL, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
                              NULL, error);
     if (status == SP_OK)
-        status = ask_position(source, position, error);
-    if (status == SP_OK && (!gtid_parse(position, state) || !gtid_print(state, position)))
-        status = source_fail(error, SP_ESOURCE, true,
-                             "source %s: the server's position is none that can be kept",
-                             source->options->name);
+        status = ask_position(source, state, error);
+    if (status == SP_OK)
+        gtid_print(state, position);
     return status;
 }
 
@@ -433,6 +471,9 @@ static int feed_snapshot(struct source *source, char *position, struct source_er
         if (status != SP_OK)
             return status;
         if (!feed->running || gtid_covers(&state, &feed->log.state)) {
+            status = maria_feed_check_columns(source, error);
+            if (status != SP_OK)
+                return status;
             feed->target = state;
             feed->has_target = feed->running;
             feed->holds = false;

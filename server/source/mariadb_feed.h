@@ -17,6 +17,7 @@ struct maria_feed {
     struct gtid_state target; /* of the snapshot that is open */
     bool has_target, holds;   /* holds: everything up to there has been delivered */
     bool moved;               /* the position has gone on since it was told */
+    bool found;               /* the server has found the position in its log */
     uint64_t heard_ms;        /* when the server said something */
     int64_t clock_us;         /* the database's clock less ours */
 };
@@ -28,6 +29,13 @@ int maria_feed_check(struct source *source, const struct source_feed_options *op
                      const struct source_table *tables,
                      const struct source_description *const *descriptions, unsigned count,
                      char *stream, struct source_error *error);
+
+/* Whether the tables are still as they were checked. */
+int maria_feed_check_columns(struct source *source, struct source_error *error);
+
+/* --- mariadb_feed.c --------------------------------------------------------------------------- */
+
+int64_t maria_wall_us(void);
 
 /* The source's feed, made at the first time. */
 struct maria_feed *maria_feed_of(struct source *source);

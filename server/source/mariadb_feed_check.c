@@ -4,9 +4,9 @@
  * their rows?
  *
  * The log must be on and have whole rows, the user must be allowed to read it, and each table must
- * be one whose changes are all in the log: not a view, a query or a part by a condition, and not
- * changed by cascading foreign keys, which InnoDB follows without telling the log. Each no says
- * what to do, if possible as the statement to give.
+ * be one whose changes are all in the log: of InnoDB, not a view, a query or a part by a condition,
+ * and not changed by cascading foreign keys, which InnoDB follows without telling the log. Each no
+ * says what to do, if possible as the statement to give.
  *
  * Row images have all columns in the order of the table, so all of them must be known, and with
  * them what the log leaves out: character sets, and the labels of ENUM and SET.
@@ -17,13 +17,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "server/source/mariadb_feed.h"
 
 #define FNV_START UINT64_C(0xcbf29ce484222325)
 #define FNV_PRIME UINT64_C(0x100000001b3)
 
+/* What check_settings asks for. */
+enum {
+    SETTING_LOG,
+    SETTING_FORMAT,
+    SETTING_IMAGE,
+    SETTING_SERVER, /* and three more, which tell one server from another */
+    SETTING_CLOCK = SETTING_SERVER + 4,
+    SETTING_LOGS_REPLICATED,
+    SETTING_REPLICATED,
+    SETTING_STRICT,
+    SETTING_STATE
+};
+
+/* Of the catalog. */
 enum {
     COLUMN_NAME,
     COLUMN_TYPE,
@@ -31,7 +44,8 @@ enum {
     COLUMN_CHARSET,
     COLUMN_KIND,
     COLUMN_DATABASE,
-    COLUMN_TABLE
+    COLUMN_TABLE,
+    COLUMN_ENGINE
 };
 
 /* --- the server ----------------------------------------------------------------------------- */
@@ -42,24 +56,41 @@ static int refuse(struct source *source, const char *why, struct source_error *e
                        source->options->name, why);
 }
 
-static const char *wrong_setting(const MYSQL_ROW row)
+static bool is(const char *value, const char *wanted)
 {
-    if (!row[0] || strcmp(row[0], "1") != 0)
-        return "the server has no binary log; start it with log_bin";
-    if (!row[1] || strcmp(row[1], "ROW") != 0)
-        return "binlog_format is not ROW; SET GLOBAL binlog_format = 'ROW', also in its option "
-               "file, and let its clients connect anew";
-    if (!row[2] || strcmp(row[2], "FULL") != 0)
-        return "binlog_row_image is not FULL; SET GLOBAL binlog_row_image = 'FULL', also in its "
-               "option file, and let its clients connect anew";
-    return NULL;
+    return value && strcmp(value, wanted) == 0;
 }
 
-static int64_t wall_us(void)
+/* Whether two servers have written into one domain of the log. */
+static bool has_two_writers(const char *state)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    const char *other = state;
+    for (const char *at = state; at && *at; at = strchr(at, ','), at = at ? at + 1 : NULL) {
+        const size_t domain = strcspn(at, "-") + 1;
+        for (other = strchr(at, ','); other; other = strchr(other + 1, ','))
+            if (strncmp(at, other + 1, domain) == 0)
+                return true;
+    }
+    return false;
+}
+
+static const char *wrong_setting(const MYSQL_ROW row)
+{
+    if (!is(row[SETTING_LOG], "1"))
+        return "the server has no binary log; start it with log_bin";
+    if (!is(row[SETTING_FORMAT], "ROW"))
+        return "binlog_format is not ROW; SET GLOBAL binlog_format = 'ROW', also in its option "
+               "file, and let its clients connect anew";
+    if (!is(row[SETTING_IMAGE], "FULL"))
+        return "binlog_row_image is not FULL; SET GLOBAL binlog_row_image = 'FULL', also in its "
+               "option file, and let its clients connect anew";
+    if (is(row[SETTING_LOGS_REPLICATED], "0") && !is(row[SETTING_REPLICATED], ""))
+        return "the server is a replica and does not log what it replicates; start it with "
+               "log_slave_updates, or, if it is none any more, SET GLOBAL gtid_slave_pos = ''";
+    if (!is(row[SETTING_STRICT], "1") && has_two_writers(row[SETTING_STATE]))
+        return "several servers have written into one domain of its binary log, so that its "
+               "GTIDs need not ascend; SET GLOBAL gtid_strict_mode = 1, also in its option file";
+    return NULL;
 }
 
 static int check_settings(struct source *source, uint64_t *hash, struct source_error *error)
@@ -71,17 +102,19 @@ static int check_settings(struct source *source, uint64_t *hash, struct source_e
                              "SELECT @@GLOBAL.log_bin, @@GLOBAL.binlog_format,"
                              " @@GLOBAL.binlog_row_image, @@GLOBAL.server_id, @@GLOBAL.hostname,"
                              " @@GLOBAL.port, @@GLOBAL.datadir,"
-                             " CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED)",
+                             " CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED),"
+                             " @@GLOBAL.log_slave_updates, @@GLOBAL.gtid_slave_pos,"
+                             " @@GLOBAL.gtid_strict_mode, @@GLOBAL.gtid_binlog_state",
                              &result, error);
     const MYSQL_ROW row = status == SP_OK && result ? mysql_fetch_row(result) : NULL;
     const char *why = row ? wrong_setting(row) : NULL;
     if (why)
         status = refuse(source, why, error);
-    for (unsigned i = 3; row && i < 7; i++)
+    for (unsigned i = SETTING_SERVER; row && i < SETTING_CLOCK; i++)
         for (const char *at = row[i] ? row[i] : ""; *at; at++)
             *hash = (*hash ^ (unsigned char)*at) * FNV_PRIME;
-    if (row && row[7])
-        source->feed->clock_us = strtoll(row[7], NULL, 10) - wall_us();
+    if (row && row[SETTING_CLOCK])
+        source->feed->clock_us = strtoll(row[SETTING_CLOCK], NULL, 10) - maria_wall_us();
     mysql_free_result(result);
     return status;
 }
@@ -123,29 +156,17 @@ static int check_grants(struct source *source, struct source_error *error)
                   error);
 }
 
-/* Whether a list of databases, with commas between, has this one. */
-static bool lists(const char *list, const char *database)
-{
-    const size_t bytes = strlen(database);
-    for (const char *at = list; at && *at; at = strchr(at, ','), at = at ? at + 1 : NULL)
-        if (strncmp(at, database, bytes) == 0 && (at[bytes] == ',' || !at[bytes]))
-            return true;
-    return false;
-}
-
+/* They go by the database that a session uses, not by that of the table. */
 static int check_filters(struct source *source, struct source_error *error)
 {
-    const struct maria_feed *feed = source->feed;
     MYSQL_RES *result = NULL;
     int status = maria_query(source, NULL, "SHOW MASTER STATUS", &result, error);
     const MYSQL_ROW row = status == SP_OK && result ? mysql_fetch_row(result) : NULL;
-    for (unsigned i = 0; row && i < feed->table_count && status == SP_OK; i++) {
-        const char *database = feed->tables[i].database;
-        if ((row[2] && row[2][0] && !lists(row[2], database)) ||
-            (row[3] && lists(row[3], database)))
-            status = refuse(
-                source, "binlog_do_db or binlog_ignore_db leaves a database out of the log", error);
-    }
+    if (row && ((row[2] && row[2][0]) || (row[3] && row[3][0])))
+        status = refuse(source,
+                        "binlog_do_db or binlog_ignore_db leaves changes out of the log; start "
+                        "the server without them",
+                        error);
     mysql_free_result(result);
     return status;
 }
@@ -197,17 +218,36 @@ static const char *charset_name(const char *charset)
     return NULL;
 }
 
+/* What the catalog writes after a backslash. */
+static char unescaped(char c)
+{
+    return c == '0' ? 0 : c == 'n' ? '\n' : c == 'r' ? '\r' : c == 'Z' ? '\x1a' : c;
+}
+
 /* Takes one 'label' of a list; the text after it, or NULL. */
 static const char *take_label(const char *at, char *out)
 {
     if (*at++ != '\'')
         return NULL;
     for (; *at && !(*at == '\'' && at[1] != '\''); at++) {
-        at += (*at == '\'' || *at == '\\') && at[1];
-        *out++ = *at;
+        const bool escaped = *at == '\\' && at[1];
+        at += escaped || *at == '\'';
+        *out++ = escaped ? unescaped(*at) : *at;
     }
     *out = 0;
     return *at ? at + 1 : NULL;
+}
+
+static bool add_label(struct binlog_column *column, const char *label)
+{
+    char **more = realloc(column->labels, (column->label_count + 1) * sizeof(*more));
+    if (!more)
+        return false;
+    column->labels = more;
+    char *copy = strdup(label);
+    if (copy)
+        more[column->label_count++] = copy;
+    return copy != NULL;
 }
 
 /* enum('a','it''s') */
@@ -216,12 +256,9 @@ static bool read_labels(const char *type, struct binlog_column *column)
     const char *at = strchr(type, '(');
     char *label = malloc(strlen(type) + 1);
     while (label && at && (*at == '(' || *at == ',')) {
-        char **more = realloc(column->labels, (column->label_count + 1) * sizeof(*more));
-        if (more)
-            column->labels = more;
-        at = more ? take_label(at + 1, label) : NULL;
-        if (at && (column->labels[column->label_count] = strdup(label)))
-            column->label_count++;
+        at = take_label(at + 1, label);
+        if (at && !add_label(column, label))
+            at = NULL;
     }
     free(label);
     return at && *at == ')';
@@ -236,6 +273,7 @@ static const char *set_charset(const char *charset, struct binlog_column *column
         return NULL;
     column->conversion = iconv_open("UTF-8", name);
     column->converts = column->conversion != (iconv_t)-1;
+    column->is_latin1 = strcmp(charset, "latin1") == 0;
     return column->converts ? NULL : "is of a character set that cannot be converted";
 }
 
@@ -254,8 +292,6 @@ static const char *set_form(const MYSQL_ROW row, struct binlog_column *column)
             column->form = forms[i].form;
     if (column->form == BINLOG_ENUM || column->form == BINLOG_SET)
         return read_labels(row[COLUMN_TYPE], column) ? NULL : "has labels that cannot be read";
-    if (strstr(row[COLUMN_TYPE], "COMPRESSED"))
-        return "is COMPRESSED, which is not supported";
     const bool is_text = column->type == SP_TYPE_TEXT || column->type == SP_TYPE_JSON;
     return is_text && row[COLUMN_CHARSET] ? set_charset(row[COLUMN_CHARSET], column) : NULL;
 }
@@ -264,6 +300,11 @@ static const char *set_column(const MYSQL_ROW row, const struct source_descripti
                               struct binlog_column *column)
 {
     column->at = -1;
+    if (row[COLUMN_TYPE] && strstr(row[COLUMN_TYPE], "COMPRESSED"))
+        return "is COMPRESSED, which is not supported";
+    if (row[COLUMN_TYPE] && strstr(row[COLUMN_TYPE], "mariadb-5.3"))
+        return "has the format of times of before MariaDB 10.1; ALTER TABLE ... FORCE, with "
+               "mysql56_temporal_format = ON";
     for (unsigned i = 0; i < description->column_count; i++)
         if (strcmp(description->columns[i].name, row[COLUMN_NAME]) == 0)
             column->at = (int)i;
@@ -287,41 +328,83 @@ static int refuse_table(const struct source_table *table, const char *what, cons
                        what, *what ? " " : "", why);
 }
 
-static int ask_table(struct source *source, const struct source_table *table,
-                     const struct binlog_table *about, const char *head, const char *middle,
-                     const char *tail, MYSQL_RES **out, struct source_error *error)
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+    do
+        hash = (hash ^ (unsigned char)*text) * FNV_PRIME;
+    while (*text++);
+    return hash;
+}
+
+/* All columns of a table, in the order of its rows, and what in them decides how they are read. */
+static int ask_columns(struct source *source, const struct source_table *table,
+                       const struct binlog_table *about, MYSQL_RES **out, uint64_t *hash,
+                       struct source_error *error)
 {
     struct sql_text sql = {0};
-    sql_put(&sql, head);
+    sql_put(&sql, "SELECT c.COLUMN_NAME, c.COLUMN_TYPE, c.DATA_TYPE,"
+                  " c.CHARACTER_SET_NAME, t.TABLE_TYPE, t.TABLE_SCHEMA, t.TABLE_NAME, t.ENGINE"
+                  " FROM information_schema.TABLES t"
+                  " JOIN information_schema.COLUMNS c ON c.TABLE_SCHEMA = t.TABLE_SCHEMA"
+                  " AND c.TABLE_NAME = t.TABLE_NAME WHERE t.TABLE_SCHEMA = ");
     maria_put_string(source, &sql, about->database, strlen(about->database));
-    sql_put(&sql, middle);
+    sql_put(&sql, " AND t.TABLE_NAME = ");
     maria_put_string(source, &sql, about->name, strlen(about->name));
-    sql_put(&sql, tail);
+    sql_put(&sql, " ORDER BY c.ORDINAL_POSITION");
     const int status = sql_failed(&sql) ? source_no_memory(error)
                                         : maria_query(source, table, sql.text, out, error);
     sql_free(&sql);
+    *hash = FNV_START;
+    for (MYSQL_ROW row; status == SP_OK && *out && (row = mysql_fetch_row(*out));)
+        for (unsigned i = COLUMN_NAME; i <= COLUMN_CHARSET; i++)
+            *hash = hash_text(*hash, row[i] ? row[i] : "");
+    if (status == SP_OK && *out)
+        mysql_data_seek(*out, 0);
     return status;
 }
 
-/* Rows that InnoDB changes by itself. */
-static int check_cascades(struct source *source, const struct source_table *table,
-                          const struct binlog_table *about, struct source_error *error)
+/* A line of SHOW CREATE TABLE. The catalog says neither foreign keys nor hidden columns to who may
+ * only read. */
+static const char *wrong_line(const char *line, const char *end)
+{
+    static const char *const rules[] = {" ON DELETE CASCADE",     " ON DELETE SET NULL",
+                                        " ON DELETE SET DEFAULT", " ON UPDATE CASCADE",
+                                        " ON UPDATE SET NULL",    " ON UPDATE SET DEFAULT"};
+    const size_t bytes = (size_t)(end - line);
+    if (memmem(line, bytes, " FOREIGN KEY ", 13))
+        for (size_t i = 0; i < sizeof(rules) / sizeof(*rules); i++)
+            if (memmem(line, bytes, rules[i], strlen(rules[i])))
+                return "it has a foreign key that changes rows by itself (CASCADE, SET NULL), "
+                       "which the binary log does not tell";
+    if (strncmp(line, "  UNIQUE KEY ", 13) == 0 && memmem(line, bytes, " USING HASH", 11))
+        return "it has a UNIQUE key on a column of TEXT or BLOB, which is a hidden column in the "
+               "binary log";
+    return NULL;
+}
+
+/* What a table has besides its columns. */
+static int check_shape(struct source *source, const struct source_table *table,
+                       const struct binlog_table *about, struct source_error *error)
 {
     MYSQL_RES *result = NULL;
-    int status = ask_table(source, table, about,
-                           "SELECT CONSTRAINT_NAME FROM"
-                           " information_schema.REFERENTIAL_CONSTRAINTS"
-                           " WHERE (DELETE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT') OR"
-                           " UPDATE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT'))"
-                           " AND CONSTRAINT_SCHEMA = ",
-                           " AND TABLE_NAME = ", "", &result, error);
+    struct sql_text sql = {0};
+    const char *why = NULL;
+    sql_put(&sql, "SHOW CREATE TABLE ");
+    sql_put_name(&sql, about->database, '`');
+    sql_put(&sql, ".");
+    sql_put_name(&sql, about->name, '`');
+    int status = sql_failed(&sql) ? source_no_memory(error)
+                                  : maria_query(source, table, sql.text, &result, error);
     const MYSQL_ROW row = status == SP_OK && result ? mysql_fetch_row(result) : NULL;
-    if (row)
-        status = refuse_table(table, row[0],
-                              "is a foreign key that changes rows by itself (CASCADE, SET NULL), "
-                              "which the binary log does not tell",
-                              error);
+    for (const char *at = row ? row[1] : NULL; at && *at && !why;) {
+        const char *end = at + strcspn(at, "\n");
+        why = wrong_line(at, end);
+        at = *end ? end + 1 : end;
+    }
+    if (why)
+        status = refuse_table(table, "", why, error);
     mysql_free_result(result);
+    sql_free(&sql);
     return status;
 }
 
@@ -347,6 +430,11 @@ static int read_columns(const struct source_table *table,
         const MYSQL_ROW row = mysql_fetch_row(result);
         if (row[COLUMN_KIND] && strcmp(row[COLUMN_KIND], "BASE TABLE") != 0)
             return refuse_table(table, "", "it is not a plain table", error);
+        if (!row[COLUMN_ENGINE] || strcmp(row[COLUMN_ENGINE], "InnoDB") != 0)
+            return refuse_table(table, "",
+                                "its engine is not InnoDB, so that no snapshot of it belongs to "
+                                "a place in the binary log; ALTER TABLE ... ENGINE = InnoDB",
+                                error);
         if (strpbrk(row[COLUMN_TABLE], "`\"\\") || strpbrk(row[COLUMN_DATABASE], "`\"\\"))
             return refuse_table(table, "", "its name has quotes or backslashes", error);
         if (i == 0 && take_names(row, about, error) != SP_OK)
@@ -438,29 +526,40 @@ static int check_table(struct source *source, const struct source_table *table,
     if (status == SP_OK)
         status = check_all_readable(source, table, about, error);
     if (status == SP_OK)
-        status = ask_table(source, table, about,
-                           "SELECT c.COLUMN_NAME, c.COLUMN_TYPE, c.DATA_TYPE,"
-                           " c.CHARACTER_SET_NAME, t.TABLE_TYPE, t.TABLE_SCHEMA, t.TABLE_NAME"
-                           " FROM information_schema.TABLES t"
-                           " JOIN information_schema.COLUMNS c ON c.TABLE_SCHEMA = t.TABLE_SCHEMA"
-                           " AND c.TABLE_NAME = t.TABLE_NAME WHERE t.TABLE_SCHEMA = ",
-                           " AND t.TABLE_NAME = ", " ORDER BY c.ORDINAL_POSITION", &result, error);
+        status = ask_columns(source, table, about, &result, &about->columns_hash, error);
     if (status == SP_OK)
         status = read_columns(table, description, result, about, error);
     mysql_free_result(result);
     if (status == SP_OK)
         status = find_key(table, description, about, error);
-    return status == SP_OK ? check_cascades(source, table, about, error) : status;
+    return status == SP_OK ? check_shape(source, table, about, error) : status;
 }
 
 /* --- the whole ------------------------------------------------------------------------------ */
 
-static uint64_t hash_text(uint64_t hash, const char *text)
+int maria_feed_check_columns(struct source *source, struct source_error *error)
 {
-    do
-        hash = (hash ^ (unsigned char)*text) * FNV_PRIME;
-    while (*text++);
-    return hash;
+    const struct maria_feed *feed = source->feed;
+    int status = SP_OK;
+    for (unsigned i = 0; i < feed->table_count && status == SP_OK; i++) {
+        const struct binlog_table *about = &feed->tables[i];
+        MYSQL_RES *result = NULL;
+        uint64_t hash;
+        status = ask_columns(source, NULL, about, &result, &hash, error);
+        mysql_free_result(result);
+        if (status == SP_OK && hash != about->columns_hash)
+            status =
+                source_fail(error, SP_ESOURCE, true, "source %s: the columns of %s have changed",
+                            source->options->name, about->name);
+    }
+    return status;
+}
+
+static uint64_t hash_table(uint64_t hash, const struct source_table *table,
+                           const struct binlog_table *about)
+{
+    hash = hash_text(hash_text(hash_text(hash, table->name), about->database), about->name);
+    return (hash ^ about->columns_hash) * FNV_PRIME;
 }
 
 int maria_feed_check(struct source *source, const struct source_feed_options *options,
@@ -487,8 +586,7 @@ int maria_feed_check(struct source *source, const struct source_feed_options *op
         struct binlog_table *about = &feed->tables[i];
         status = check_table(source, &tables[i], descriptions[i], about, error);
         if (status == SP_OK)
-            rows =
-                hash_text(hash_text(hash_text(rows, tables[i].name), about->database), about->name);
+            rows = hash_table(rows, &tables[i], about);
     }
     if (status == SP_OK)
         status = check_filters(source, error);

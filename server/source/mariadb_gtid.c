@@ -2,16 +2,24 @@
  *
  * mariadb_gtid.c - positions in MariaDB's binary log as global transaction ids.
  *
- * A position is the last transaction of each replication domain. The log itself is one sequence, so
- * in a log that is followed from one position, a state stands for one place. Limits: so many
- * domains as the header says.
+ * A position is the last transaction of each replication domain, and the place in the log where
+ * that was so: "0-1-100,5-2-7@binlog.000003:1234". The log itself is one sequence, so in a log that
+ * is followed from one position, a state stands for one place. A server that was begun anew or lost
+ * the end of its log gives the same ids again, to other transactions; the place tells them apart.
+ * Limits: so many domains as the header says.
  */
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "server/source/mariadb_binlog.h"
+
+/* A GTID with its comma; the place, with its marks; a zero. */
+static_assert(GTID_DOMAINS_MAX * (10 + 1 + 10 + 1 + 20 + 1) + 1 + GTID_FILE_BYTES + 1 + 20 <
+                  FEED_POSITION_BYTES,
+              "every position fits");
 
 static const char nothing[] = "none";
 
@@ -43,45 +51,65 @@ static const char *read_gtid(const char *at, struct gtid *out)
     return read_number(at, UINT64_MAX, &out->sequence);
 }
 
-bool gtid_parse(const char *text, struct gtid_state *out)
+/* file:offset, up to the end. A file's name has no colon that the last one could be taken for. */
+static bool read_place(const char *at, struct gtid_state *out)
 {
-    *out = (struct gtid_state){0};
-    if (strcmp(text, nothing) == 0 || !*text)
-        return true;
+    const char *colon = strrchr(at, ':');
+    const size_t bytes = colon ? (size_t)(colon - at) : 0;
+    if (bytes == 0 || bytes >= sizeof(out->file))
+        return false;
+    memcpy(out->file, at, bytes);
+    out->file[bytes] = 0;
+    const char *end = read_number(colon + 1, UINT64_MAX, &out->offset);
+    return end && !*end;
+}
+
+static const char *read_gtids(const char *text, struct gtid_state *out)
+{
+    const size_t bytes = strlen(nothing);
+    if (strncmp(text, nothing, bytes) == 0)
+        return text + bytes;
     for (;;) {
         struct gtid gtid;
         text = read_gtid(text, &gtid);
         if (!text || !gtid_advance(out, &gtid))
-            return false;
-        if (!*text)
-            return true;
-        if (*text++ != ',')
-            return false;
+            return NULL;
+        if (*text != ',')
+            return text;
+        text++;
         while (*text == ' ' || *text == '\n')
             text++;
     }
 }
 
-bool gtid_print(const struct gtid_state *state, char *out)
+bool gtid_parse(const char *text, struct gtid_state *out)
 {
-    size_t used = 0;
-    if (state->count == 0)
-        source_copy(out, FEED_POSITION_BYTES, nothing);
-    for (unsigned i = 0; i < state->count; i++) {
-        const struct gtid *gtid = &state->gtids[i];
-        const int size =
-            snprintf(out + used, FEED_POSITION_BYTES - used, "%s%" PRIu32 "-%" PRIu32 "-%" PRIu64,
-                     i ? "," : "", gtid->domain, gtid->server, gtid->sequence);
-        used += (size_t)size;
-        if (used >= FEED_POSITION_BYTES)
-            return false;
-    }
-    return true;
+    *out = (struct gtid_state){0};
+    text = *text ? read_gtids(text, out) : text;
+    return text && (!*text || (*text == '@' && read_place(text + 1, out)));
 }
 
-const char *gtid_for_server(const char *position)
+void gtid_print_ids(const struct gtid_state *state, char *out)
 {
-    return strcmp(position, nothing) == 0 ? "" : position;
+    size_t used = 0;
+    *out = 0;
+    for (unsigned i = 0; i < state->count; i++) {
+        const struct gtid *gtid = &state->gtids[i];
+        used += (size_t)snprintf(out + used, FEED_POSITION_BYTES - used,
+                                 "%s%" PRIu32 "-%" PRIu32 "-%" PRIu64, i ? "," : "", gtid->domain,
+                                 gtid->server, gtid->sequence);
+    }
+}
+
+void gtid_print(const struct gtid_state *state, char *out)
+{
+    gtid_print_ids(state, out);
+    if (state->count == 0)
+        source_copy(out, FEED_POSITION_BYTES, nothing);
+    const size_t used = strlen(out);
+    if (state->file[0])
+        snprintf(out + used, FEED_POSITION_BYTES - used, "@%s:%" PRIu64, state->file,
+                 state->offset);
 }
 
 bool gtid_advance(struct gtid_state *state, const struct gtid *gtid)
@@ -110,4 +138,21 @@ bool gtid_covers(const struct gtid_state *state, const struct gtid_state *other)
         if (sequence_of(state, other->gtids[i].domain) < other->gtids[i].sequence)
             return false;
     return true;
+}
+
+static bool has(const struct gtid_state *state, const struct gtid *gtid)
+{
+    for (unsigned i = 0; i < state->count; i++)
+        if (state->gtids[i].domain == gtid->domain)
+            return state->gtids[i].server == gtid->server &&
+                   state->gtids[i].sequence == gtid->sequence;
+    return false;
+}
+
+bool gtid_same(const struct gtid_state *state, const struct gtid_state *other)
+{
+    bool same = state->count == other->count;
+    for (unsigned i = 0; i < other->count && same; i++)
+        same = has(state, &other->gtids[i]);
+    return same;
 }

@@ -234,7 +234,8 @@ static void catch_up(struct follower *w)
     MYSQL_RES *result = mysql_store_result(f->admin);
     snprintf(wanted, sizeof(wanted), "%s", mysql_fetch_row(result)[0]);
     mysql_free_result(result);
-    while (strcmp(w->position, wanted) != 0) {
+    const size_t bytes = strlen(wanted);
+    while (strncmp(w->position, wanted, bytes) != 0 || w->position[bytes] != '@') {
         must(f, feed_class()->next(f->source, 100, &sink, &f->error));
         if (source_now_ms() - begun > 10000)
             fail_msg("at %s, not at %s", w->position, wanted);
@@ -249,6 +250,7 @@ static void expect_log(struct follower *w, const char *text)
 }
 
 static const char *const users[] = {"users", NULL};
+static const char *const users_twice[] = {"users", "users", NULL};
 
 static void make_users(struct fixture *f)
 {
@@ -311,6 +313,22 @@ static void test_reshaped(void **state)
         {"XA START 'x';\nUPDATE users SET age = 7;\nXA END 'x';\nXA PREPARE 'x';\nXA ROLLBACK 'x'",
          NULL},
         {"XA START 'x';\nUPDATE users SET age = 8;\nXA END 'x';\nXA COMMIT 'x' ONE PHASE", NULL},
+        {"CREATE VIEW v AS SELECT * FROM users;\nSET binlog_format = 'MIXED';\n"
+         "UPDATE v SET age = 7",
+         "a change was logged as a statement"},
+        {"CREATE TABLE o (id int PRIMARY KEY);\nSET binlog_format = 'STATEMENT';\n"
+         "CREATE TRIGGER t AFTER INSERT ON o FOR EACH ROW DELETE FROM users;\n"
+         "INSERT INTO o VALUES (1)",
+         "a change was logged as a statement"},
+        {"CREATE FUNCTION g() RETURNS int DETERMINISTIC MODIFIES SQL DATA BEGIN UPDATE users SET "
+         "age = 9; RETURN 1; END;\nSET binlog_format = 'STATEMENT';\nDO g()",
+         "a change was logged as a statement"},
+        {"CREATE VIEW v AS SELECT * FROM users;\nSET binlog_format = 'STATEMENT';\n"
+         "ANALYZE UPDATE v SET age = 7",
+         "a change was logged as a statement"},
+        {"SET binlog_format = 'STATEMENT';\nXA START 'x';\nUPDATE users SET age = 7;\n"
+         "XA END 'x';\nXA PREPARE 'x';\nXA COMMIT 'x'",
+         "an XA transaction was committed"},
         {"CREATE INDEX i ON users (age);\nCREATE TABLE users_2 (id int);\n"
          "INSERT INTO users_2 VALUES (1);\nDROP TABLE users_2;\nOPTIMIZE TABLE users",
          NULL},
@@ -327,6 +345,26 @@ static void test_reshaped(void **state)
             fail_msg("%s: %s", cases[i].statements, w->log);
         unfollow(w);
     }
+}
+
+/* Two tables of the pond are of one in the database. */
+static void test_twice(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const few[] = {"id", "age", NULL};
+    make_users(f);
+    struct follower *w = follow(f, users_twice);
+    w->tables[1].name = "ages";
+    w->tables[1].columns = few;
+    load(w);
+    sql(f, "UPDATE users SET age = 7 WHERE id = 1;\nDELETE FROM users WHERE id = 2;\n"
+           "TRUNCATE users;\nALTER TABLE users ADD x int");
+    expect_log(w, "put users 1|one|7\nput ages 1|7\ncommit\n"
+                  "remove users 2\nremove ages 2\ncommit\n"
+                  "truncate users\ntruncate ages\ncommit\n"
+                  "reshaped users: a statement has changed it\n"
+                  "reshaped ages: a statement has changed it\ncommit\n");
+    unfollow(w);
 }
 
 static void test_two_tables(void **state)
@@ -389,7 +427,54 @@ static void test_resume(void **state)
     sql(f, purge);
     expect_start(w, position, SP_ENOTFOUND);
     snprintf(position, sizeof(position), "0-1-%ld", last);
+    expect_start(w, position, SP_ENOTFOUND); /* without its place it is no proof */
+    close_source(f);
+    load(w);
+    sql(f, "UPDATE users SET age = 23 WHERE id = 2");
+    expect_log(w, "put users 2|two|23\ncommit\n");
+    unfollow(w);
+}
+
+/* The same GTID in the same place, but of another history; and a place that is no more. */
+static void test_begun_anew(void **state)
+{
+    struct fixture *f = *state;
+    char position[FEED_POSITION_BYTES];
+    make_users(f);
+    sql(f, "RESET MASTER;\nUPDATE users SET age = 7 WHERE id = 1");
+    struct follower *w = follow(f, users);
+    load(w);
+    sql(f, "UPDATE users SET age = 8 WHERE id = 1");
+    expect_log(w, "put users 1|one|8\ncommit\n");
+    snprintf(position, sizeof(position), "%s", w->position);
     expect_start(w, position, SP_OK);
+    close_source(f);
+    sql(f, "RESET MASTER;\nCREATE TABLE other (id int);\nINSERT INTO other VALUES (1), (2), (3);\n"
+           "INSERT INTO other VALUES (1), (2), (3)");
+    expect_start(w, position, SP_ENOTFOUND);
+    print_message("%s\n", f->error.text);
+    sql(f, "RESET MASTER;\nUPDATE users SET age = 7 WHERE id = 1");
+    expect_start(w, position, SP_ENOTFOUND);
+    print_message("%s\n", f->error.text);
+    unfollow(w);
+}
+
+/* What is logged right after a new log file was begun, and the position before anything is. */
+static void test_rotated(void **state)
+{
+    struct fixture *f = *state;
+    char position[FEED_POSITION_BYTES];
+    make_users(f);
+    sql(f, "FLUSH BINARY LOGS");
+    struct follower *w = follow(f, users);
+    load(w);
+    snprintf(position, sizeof(position), "%s", w->position);
+    expect_start(w, position, SP_OK);
+    sql(f, "FLUSH BINARY LOGS;\nUPDATE users SET age = 8 WHERE id = 1;\nFLUSH BINARY LOGS");
+    expect_log(w, "put users 1|one|8\ncommit\n");
+    snprintf(position, sizeof(position), "%s", w->position);
+    expect_start(w, position, SP_OK);
+    catch_up(w);
     unfollow(w);
 }
 
@@ -400,6 +485,31 @@ static void expect_refused(struct follower *w, const char *text)
     assert_int_equal(prepare(w), SP_ECONFIG);
     if (!strstr(f->error.text, text))
         fail_msg("no \"%s\" in: %s", text, f->error.text);
+}
+
+/* Tables whose rows in the log are not what the catalog says, or not in the log. */
+static void expect_tables_refused(struct follower *w)
+{
+    static const struct {
+        const char *made, *said;
+    } cases[] = {
+        {"CREATE TABLE odd (id int PRIMARY KEY, t text UNIQUE)", "it has a UNIQUE key on a column"},
+        {"CREATE TABLE odd (id int PRIMARY KEY, t text COMPRESSED)", "t is COMPRESSED"},
+        {"SET GLOBAL mysql56_temporal_format = 0;\n"
+         "CREATE TABLE odd (id int PRIMARY KEY, t datetime(3));\n"
+         "SET GLOBAL mysql56_temporal_format = 1",
+         "t has the format of times of before"},
+        {"CREATE TABLE odd (id int PRIMARY KEY, t int) ENGINE = Aria", "its engine is not InnoDB"},
+    };
+    static const char *const id_only[] = {"id", NULL};
+    w->tables[0].relation = "odd";
+    w->tables[0].columns = id_only;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        sql(w->f, "DROP TABLE IF EXISTS odd");
+        sql(w->f, cases[i].made);
+        expect_refused(w, cases[i].said);
+    }
+    w->tables[0].columns = NULL;
 }
 
 static void test_refused(void **state)
@@ -420,7 +530,14 @@ static void test_refused(void **state)
     w->tables[0].relation = "v";
     expect_refused(w, "it is not a plain table");
     w->tables[0].relation = "child";
-    expect_refused(w, "is a foreign key that changes rows by itself");
+    expect_refused(w, "it has a foreign key that changes rows by itself");
+    expect_tables_refused(w);
+    sql(f, "SET GLOBAL gtid_slave_pos = '9-9-9', GLOBAL gtid_strict_mode = 0");
+    expect_refused(w, "start it with log_slave_updates");
+    sql(f, "SET GLOBAL gtid_slave_pos = ''");
+    sql(f, "SET server_id = 77;\nINSERT INTO users VALUES (3, 'three', 3);\nSET server_id = 1");
+    expect_refused(w, "SET GLOBAL gtid_strict_mode = 1");
+    sql(f, "RESET MASTER;\nSET GLOBAL gtid_strict_mode = 0");
     w->tables[0].relation = "users";
     f->options.dsn = f->reader;
     f->options.password = "open sesame";
@@ -428,7 +545,12 @@ static void test_refused(void **state)
     expect_refused(w, "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO");
     sql(f, "GRANT REPLICATION SLAVE ADMIN, BINLOG MONITOR ON *.* TO reader");
     expect_refused(w, "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO");
-    sql(f, "GRANT REPLICATION SLAVE ON *.* TO reader");
+    sql(f, "GRANT REPLICATION SLAVE ON *.* TO reader;\nGRANT SELECT ON shop.child TO reader;\n"
+           "GRANT SELECT ON shop.odd TO reader");
+    w->tables[0].relation = "child"; /* also with no more than these rights */
+    expect_refused(w, "it has a foreign key that changes rows by itself");
+    expect_tables_refused(w);
+    w->tables[0].relation = "users";
     close_source(f);
     load(w);
     unfollow(w);
@@ -474,7 +596,8 @@ static void test_cancel(void **state)
     " j bool, k bit(1), l bit(13), m bit(64), n float, o double, p decimal(30,10),"                \
     " q decimal(65,0), r decimal(9,9), s char(9), t varchar(300), u text, v longtext CHARACTER"    \
     " SET latin1, w varchar(9) CHARACTER SET utf16, x char(5) CHARACTER SET ucs2,"                 \
-    " y enum('a','it''s','\xc3\xa9'), z set('x','y','z'), aa binary(5), ab varbinary(300),"        \
+    " y enum('a','it''s','\xc3\xa9','b\\nc\\\\d'), z set('x','y','z'), aa binary(5), ab "          \
+    "varbinary(300),"                                                                              \
     " ac blob, ad date, ae datetime, af datetime(3), ag datetime(6), ah timestamp NULL,"           \
     " ai timestamp(5) NULL, aj time, ak time(1), al time(6), am json, an uuid, ao inet6,"          \
     " ap inet4, aq point, ar decimal(5,2) unsigned zerofill, au int AS (id * 2) VIRTUAL,"          \
@@ -500,6 +623,9 @@ static void insert_types(struct fixture *f)
         " '\xf0\x9f\x98\x80', 'x\xc3\xa9', 'it''s', 'x,z', 'ab', x'0000', x'00ff', '{\"a\": 1}',"
         " '00112233-4455-1677-8899-aabbccddeeff', '::ffff:1.2.3.4', '1.2.3.0', POINT(1, 2),"
         " REPEAT('\xf0\x9f\x98\x80', 200)),"
+        " (16, NULL, NULL, NULL, CONVERT(x'81418d8f909d80' USING latin1), NULL, NULL, "
+        "'b\\nc\\\\d', NULL,"
+        " NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),"
         " (5, '', '', '', '', '', '', '', '', '', '', '', '[]',"
         " '00112233-4455-7677-8899-aabbccddee00', '::', '0.0.0.0', NULL, ''),"
         " (6, NULL, NULL, NULL, NULL, NULL, NULL, '\xc3\xa9', 'y', x'ff00ff0000', NULL, NULL, NULL,"
@@ -706,9 +832,12 @@ static void test_exact_snapshots(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        MARIADB_TEST(test_changes), MARIADB_TEST(test_reshaped), MARIADB_TEST(test_two_tables),
-        MARIADB_TEST(test_resume),  MARIADB_TEST(test_refused),  MARIADB_TEST(test_cancel),
-        MARIADB_TEST(test_types),   MARIADB_TEST(test_bad_rows), MARIADB_TEST(test_exact_snapshots),
+        MARIADB_TEST(test_changes),    MARIADB_TEST(test_reshaped),
+        MARIADB_TEST(test_two_tables), MARIADB_TEST(test_twice),
+        MARIADB_TEST(test_begun_anew), MARIADB_TEST(test_rotated),
+        MARIADB_TEST(test_resume),     MARIADB_TEST(test_refused),
+        MARIADB_TEST(test_cancel),     MARIADB_TEST(test_types),
+        MARIADB_TEST(test_bad_rows),   MARIADB_TEST(test_exact_snapshots),
     };
     return cmocka_run_group_tests_name("source_mariadb_feed", tests, NULL, NULL);
 }
