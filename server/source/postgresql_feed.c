@@ -69,15 +69,6 @@ void pg_feed_resume(struct pg_feed *feed)
         feed->open = feed->waiting = feed->paused = false;
 }
 
-const char *pg_feed_filter(const struct pg_feed *feed, const struct source_table *table)
-{
-    for (unsigned i = 0; feed && i < feed->changes.count; i++)
-        if (feed->changes.tables[i].table &&
-            strcmp(feed->changes.tables[i].table, table->name) == 0)
-            return feed->changes.tables[i].filter;
-    return NULL;
-}
-
 /* --- what the server hears of us ------------------------------------------------------------ */
 
 static unsigned char *put_u64(unsigned char *at, uint64_t n)
@@ -208,16 +199,22 @@ static int ask(struct source *source, struct source_error *error)
     return status;
 }
 
-/* What was seen of a table's definition, at the place in the stream where it was so. Other files
- * are no news where the stream told of a TRUNCATE. */
+/* Whether the stream has told of the TRUNCATE that made these files. */
+static bool is_truncated(const struct pg_followed *table, const struct pg_asked *asked)
+{
+    return asked->partitioned ? table->truncated_by && table->truncated_by == asked->written_by
+                              : table->truncated_by != 0;
+}
+
+/* What was seen of a table's definition, at the place in the stream where it was so. */
 static int judge_definition(struct pg_feed *feed, const struct source_feed_sink *sink)
 {
     struct pg_followed *table = &feed->changes.tables[feed->asked.table];
     const bool new_files = strcmp(table->asked.files, feed->asked.files) != 0;
     const bool reshaped = strcmp(table->asked.definition, feed->asked.definition) != 0 ||
-                          (new_files && !table->truncated);
+                          (new_files && !is_truncated(table, &feed->asked));
     if (new_files || feed->asked.truncated)
-        table->truncated = false;
+        table->truncated_by = 0;
     table->asked = feed->asked;
     if (!reshaped || table->reshaped)
         return SP_OK;
@@ -302,6 +299,7 @@ static int on_message(struct source *source, char *message, size_t bytes,
         is_held = feed->waiting && feed->message.lsn >= feed->snapshot_lsn;
         feed->inside = !is_held;
         feed->any = false;
+        feed->changes.xid = feed->message.xid;
     } else if (feed->message.kind != PG_MESSAGE_OTHER) {
         feed->delivered = true;
         status = pg_changes_deliver(&feed->changes, &feed->message, sink, &feed->any, error);
