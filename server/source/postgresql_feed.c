@@ -15,9 +15,10 @@
  *
  * How far the database is, a keepalive does not say, only how far the server has read. So the
  * database is asked every second, over the other connection: once the stream has passed what
- * it said, nothing more was there at that time. The same question looks at a table's definition
- * (postgresql_follow.c); what has changed there is told at the same place, as the stream may say of
- * it first.
+ * it said, nothing more was there at that time. While the stream does not move, it is asked again,
+ * as what it said may be in the middle of a record that nobody ends. The same question looks at a
+ * table's definition (postgresql_follow.c); what has changed there is told at the same place, as
+ * the stream may say of it first.
  *
  * Costs: a process of the server that decodes its whole log once for each feed, and one cheap query
  * every second. Memory: libpq's buffer, and the largest row. The protocol is spoken in its
@@ -186,14 +187,16 @@ static int ask(struct source *source, struct source_error *error)
 {
     struct pg_feed *feed = source->feed;
     const uint64_t now = clock_ms();
-    if (feed->open || feed->asked.lsn || feed->changes.count == 0 ||
+    const bool is_stuck = feed->asked.lsn && feed->asked_at_lsn == feed->received_lsn;
+    if (feed->open || (feed->asked.lsn && !is_stuck) || feed->changes.count == 0 ||
         now < feed->asked_ms + PG_ASK_MS)
         return SP_OK;
     feed->asked_ms = now;
+    feed->asked_at_lsn = feed->received_lsn;
     int status = pg_call_begin(source, error);
     if (status == SP_OK)
-        status = pg_follow_ask(source, (feed->asked.table + 1) % feed->changes.count, &feed->asked,
-                               error);
+        status = pg_follow_ask(source, (feed->asked.table + !is_stuck) % feed->changes.count,
+                               &feed->asked, error);
     if (feed->received_lsn < feed->asked.lsn)
         feed->told_ms = 0; /* asks the server too */
     return status;

@@ -187,6 +187,7 @@ struct pg_feed {
     uint64_t told_lsn;      /* the last confirmed_lsn the server heard of */
     uint64_t told_ms;       /* when */
     uint64_t asked_ms;      /* when the database was asked how far it is */
+    uint64_t asked_at_lsn;  /* received_lsn then */
     struct pg_asked asked;  /* what it said; lsn 0: the stream has come to there */
     char *held;             /* a message that comes after the snapshot's position */
     size_t held_bytes;
@@ -207,7 +208,7 @@ int pg_feed_check(struct source *source, const struct source_feed_options *optio
                   const struct source_description *const *descriptions, unsigned count,
                   char *stream, struct source_error *error);
 
-/* How table i is defined now. */
+/* How table i is defined now. `out` is the answer before if the stream has not come to it. */
 int pg_follow_ask(struct source *source, unsigned i, struct pg_asked *out,
                   struct source_error *error);
 

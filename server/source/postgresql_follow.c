@@ -106,7 +106,12 @@
 
 /* How a table is defined: what tells of it, and each column with the transaction that wrote its row
  * of the catalog last, which is another after ALTER TABLE ... USING. `NAMESPACES`: the rows by
- * which a publication has whole schemas. */
+ * which a publication has whole schemas.
+ *
+ * How far the log is, is how far it has been flushed. That may be in the middle of a record, and
+ * stay so while nobody commits. If it is where it was before ($4), and the server's process that
+ * sends
+ * ($5) waits for more, all is sent, and it is as far as the stream is ($6). */
 #define ASK_SQL(NAMESPACES)                                                                        \
     "WITH RECURSIVE tree (oid) AS (SELECT $1::oid UNION SELECT i.inhrelid FROM tree t"             \
     " JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid AND NOT i.inhdetachpending),"           \
@@ -128,11 +133,14 @@
     " FROM pg_catalog.pg_publication p WHERE p.pubname = $2))),"                                   \
     " pg_catalog.md5((SELECT pg_catalog.string_agg(l.relfilenode::text, ',' ORDER BY l.oid)"       \
     " FROM tree t JOIN pg_catalog.pg_class l ON l.oid = t.oid)),"                                  \
-    " pg_catalog.pg_current_wal_flush_lsn(),"                                                      \
+    " CASE WHEN q.flushed = $4::pg_lsn AND (SELECT a.wait_event FROM pg_catalog.pg_stat_activity " \
+    "a"                                                                                            \
+    " WHERE a.pid = $5::int) ILIKE 'WalSenderWaitForWAL' THEN $6::pg_lsn ELSE q.flushed END,"      \
     " (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint, c.relkind = 'p',"      \
     " (SELECT pg_catalog.min(l.xmin::text) FROM tree t JOIN pg_catalog.pg_class l"                 \
     " ON l.oid = t.oid WHERE l.relkind = 'r' HAVING count(DISTINCT l.xmin::text) = 1)"             \
-    " FROM (SELECT $1::oid AS oid) q LEFT JOIN pg_catalog.pg_class c ON c.oid = q.oid"             \
+    " FROM (SELECT $1::oid AS oid, pg_catalog.pg_current_wal_flush_lsn() AS flushed) q"            \
+    " LEFT JOIN pg_catalog.pg_class c ON c.oid = q.oid"                                            \
     " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
 
 #define NAMESPACES_SQL                                                                             \
@@ -593,11 +601,15 @@ int pg_follow_ask(struct source *source, unsigned i, struct pg_asked *out,
     snprintf(oid, sizeof(oid), "%u", table->relation);
     if (!table->every_column)
         put_followed_names(&names, table, error);
-    const char *params[] = {oid, source->feed->publication, names.text};
+    char before[PG_LSN_BYTES], received[PG_LSN_BYTES], sender[16];
+    pg_lsn_text(out->lsn, before);
+    pg_lsn_text(source->feed->received_lsn, received);
+    snprintf(sender, sizeof(sender), "%d", PQbackendPID(source->feed->stream));
+    const char *params[] = {oid, source->feed->publication, names.text, before, sender, received};
     const char *ask =
         PQserverVersion(source->conn) < VERSION_FILTER ? ASK_SQL("NULL") : ASK_SQL(NAMESPACES_SQL);
     int status = names.failed ? source_no_memory(error)
-                              : pg_query(source, NULL, ask, params, 3, &result, error);
+                              : pg_query(source, NULL, ask, params, 6, &result, error);
     *out = (struct pg_asked){.table = i, .truncated = table->truncated_by != 0};
     if (status == SP_OK)
         status = pg_demand(source, result, 1, 6, error);

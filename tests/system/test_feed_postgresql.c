@@ -454,6 +454,49 @@ static void test_idle(void **state)
     assert_int_equal(sql_long(x->f, at), 1);
 }
 
+/* The log is flushed up to the middle of a record while who writes it does not commit. All that is
+ * there has been sent all the same. */
+static void test_idle_within_a_record(void **state)
+{
+    struct feed_fixture *x = *state;
+    sql(x->f,
+        "CREATE TABLE other (id int, a text); ALTER TABLE other ALTER a SET STORAGE EXTERNAL");
+    sql(x->f, "CREATE PUBLICATION sidepond FOR TABLE marker");
+    feed_begin(x);
+    feed_sync(x);
+    PGconn *writer = PQconnectdb(x->f->dsn);
+    PQclear(PQexec(writer, "BEGIN; INSERT INTO other SELECT i, repeat('x', 50000)"
+                           " FROM generate_series(1, 20) i"));
+    const int64_t began = (int64_t)time(NULL) * 1000000;
+    const double deadline = source_now_ms() + 8000;
+    unsigned long idle = x->model.idle_count;
+    for (int rounds = 0; rounds < 3; rounds++, idle = x->model.idle_count)
+        while (x->model.idle_count == idle && source_now_ms() < deadline)
+            must(x->f, feed_next(x, 100));
+    PQfinish(writer);
+    assert_true(source_now_ms() < deadline);
+    assert_true(x->model.at_us >= began);
+    feed_sync(x);
+}
+
+/* What the role has for sessions that wait is not for the one that holds the first snapshot. */
+static void test_idle_while_loading(void **state)
+{
+    struct feed_fixture *x = *state;
+    sql(x->f, PUBLISH);
+    sql(x->f, "ALTER ROLE postgres SET idle_in_transaction_session_timeout = '100ms'");
+    const int status = feed_check(x);
+    sql(x->f, "ALTER ROLE postgres RESET idle_in_transaction_session_timeout");
+    must(x->f, status);
+    must(x->f, x->class->snapshot(x->f->source, x->position, &x->f->error));
+    sleep_ms(500); /* as a long load */
+    must(x->f, x->f->class->end(x->f->source, &x->f->error));
+    feed_start(x);
+    sql(x->f, "UPDATE marker SET n = -1");
+    while (x->model.transaction_count == 0)
+        must(x->f, feed_next(x, 100));
+}
+
 /* --- snapshots while others write ------------------------------------------------------------ */
 
 struct writer {
@@ -774,6 +817,8 @@ int main(void)
         FEED_TEST(test_resume),
         FEED_TEST(test_slot_gone),
         FEED_TEST(test_idle),
+        FEED_TEST(test_idle_within_a_record),
+        FEED_TEST(test_idle_while_loading),
         FEED_TEST(test_joined_without_gap),
         FEED_TEST(test_heard_of_during_a_long_read),
         FEED_TEST(test_server_killed),
