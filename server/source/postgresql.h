@@ -65,9 +65,6 @@ int pg_feed_upkeep(struct pg_feed *feed);
 /* The snapshot has been read. */
 void pg_feed_resume(struct pg_feed *feed);
 
-/* The rows of a table that the feed tells of, as a condition; or NULL. */
-const char *pg_feed_filter(const struct pg_feed *feed, const struct source_table *table);
-
 /* --- postgresql_describe.c -------------------------------------------------------------------- */
 
 /* The name of a relation as SQL has it. */

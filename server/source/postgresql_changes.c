@@ -255,7 +255,8 @@ static int on_truncate(struct pg_changes *changes, const struct pg_output *messa
             if (changes->tables[i].relation != pg_output_truncated(message, r) ||
                 changes->tables[i].reshaped)
                 continue;
-            *any = changes->tables[i].truncated = true;
+            *any = true;
+            changes->tables[i].truncated_by = changes->xid;
             status = sink->truncate(sink->context, i);
         }
     return status;

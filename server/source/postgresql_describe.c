@@ -182,23 +182,16 @@ static int select_columns(struct pg_select *select, const struct source_table *t
     return SP_OK;
 }
 
-static void put_condition(struct pg_select *select, const char *condition)
-{
-    if (!condition || !condition[0])
-        return;
-    sql_put(&select->sql, select->has_where ? " AND (" : " WHERE (");
-    sql_put(&select->sql, condition);
-    sql_put(&select->sql, "\n)");
-    select->has_where = true;
-}
-
-/* `filter`: what else the rows must be, or NULL. */
 static int select_finish(struct pg_select *select, const struct source_table *table,
-                         const char *filter, struct source_error *error)
+                         struct source_error *error)
 {
     put_from(&select->sql, table);
-    put_condition(select, table->where);
-    put_condition(select, filter);
+    select->has_where = table->where && table->where[0];
+    if (select->has_where) {
+        sql_put(&select->sql, " WHERE (");
+        sql_put(&select->sql, table->where);
+        sql_put(&select->sql, "\n)");
+    }
     return sql_failed(&select->sql) ? source_no_memory(error) : SP_OK;
 }
 
@@ -221,7 +214,7 @@ int pg_select_make(struct source *source, const struct source_table *table, stru
     if (status == SP_OK)
         status = select_columns(out, table, fields, catalog, error);
     if (status == SP_OK)
-        status = select_finish(out, table, pg_feed_filter(source->feed, table), error);
+        status = select_finish(out, table, error);
     PQclear(catalog);
     PQclear(fields);
     sql_free(&sql);

@@ -15,9 +15,10 @@
  *
  * How far the database is, a keepalive does not say, only how far the server has read. So the
  * database is asked every second, over the other connection: once the stream has passed what
- * it said, nothing more was there at that time. The same question looks at a table's definition
- * (postgresql_follow.c); what has changed there is told at the same place, as the stream may say of
- * it first.
+ * it said, nothing more was there at that time. While the stream does not move, it is asked again,
+ * as what it said may be in the middle of a record that nobody ends. The same question looks at a
+ * table's definition (postgresql_follow.c); what has changed there is told at the same place, as
+ * the stream may say of it first.
  *
  * Costs: a process of the server that decodes its whole log once for each feed, and one cheap query
  * every second. Memory: libpq's buffer, and the largest row. The protocol is spoken in its
@@ -67,15 +68,6 @@ void pg_feed_resume(struct pg_feed *feed)
 {
     if (feed)
         feed->open = feed->waiting = feed->paused = false;
-}
-
-const char *pg_feed_filter(const struct pg_feed *feed, const struct source_table *table)
-{
-    for (unsigned i = 0; feed && i < feed->changes.count; i++)
-        if (feed->changes.tables[i].table &&
-            strcmp(feed->changes.tables[i].table, table->name) == 0)
-            return feed->changes.tables[i].filter;
-    return NULL;
 }
 
 /* --- what the server hears of us ------------------------------------------------------------ */
@@ -195,29 +187,37 @@ static int ask(struct source *source, struct source_error *error)
 {
     struct pg_feed *feed = source->feed;
     const uint64_t now = clock_ms();
-    if (feed->open || feed->asked.lsn || feed->changes.count == 0 ||
+    const bool is_stuck = feed->asked.lsn && feed->asked_at_lsn == feed->received_lsn;
+    if (feed->open || (feed->asked.lsn && !is_stuck) || feed->changes.count == 0 ||
         now < feed->asked_ms + PG_ASK_MS)
         return SP_OK;
     feed->asked_ms = now;
+    feed->asked_at_lsn = feed->received_lsn;
     int status = pg_call_begin(source, error);
     if (status == SP_OK)
-        status = pg_follow_ask(source, (feed->asked.table + 1) % feed->changes.count, &feed->asked,
-                               error);
+        status = pg_follow_ask(source, (feed->asked.table + !is_stuck) % feed->changes.count,
+                               &feed->asked, error);
     if (feed->received_lsn < feed->asked.lsn)
         feed->told_ms = 0; /* asks the server too */
     return status;
 }
 
-/* What was seen of a table's definition, at the place in the stream where it was so. Other files
- * are no news where the stream told of a TRUNCATE. */
+/* Whether the stream has told of the TRUNCATE that made these files. */
+static bool is_truncated(const struct pg_followed *table, const struct pg_asked *asked)
+{
+    return asked->partitioned ? table->truncated_by && table->truncated_by == asked->written_by
+                              : table->truncated_by != 0;
+}
+
+/* What was seen of a table's definition, at the place in the stream where it was so. */
 static int judge_definition(struct pg_feed *feed, const struct source_feed_sink *sink)
 {
     struct pg_followed *table = &feed->changes.tables[feed->asked.table];
     const bool new_files = strcmp(table->asked.files, feed->asked.files) != 0;
     const bool reshaped = strcmp(table->asked.definition, feed->asked.definition) != 0 ||
-                          (new_files && !table->truncated);
+                          (new_files && !is_truncated(table, &feed->asked));
     if (new_files || feed->asked.truncated)
-        table->truncated = false;
+        table->truncated_by = 0;
     table->asked = feed->asked;
     if (!reshaped || table->reshaped)
         return SP_OK;
@@ -302,6 +302,7 @@ static int on_message(struct source *source, char *message, size_t bytes,
         is_held = feed->waiting && feed->message.lsn >= feed->snapshot_lsn;
         feed->inside = !is_held;
         feed->any = false;
+        feed->changes.xid = feed->message.xid;
     } else if (feed->message.kind != PG_MESSAGE_OTHER) {
         feed->delivered = true;
         status = pg_changes_deliver(&feed->changes, &feed->message, sink, &feed->any, error);

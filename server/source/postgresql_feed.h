@@ -67,6 +67,7 @@ struct pg_output {
                            end */
     int64_t time_us;    /* since 1970: of the keepalive, of the commit */
     bool answer;        /* KEEPALIVE: the server wants to hear of us now */
+    uint32_t xid;       /* BEGIN */
     uint32_t relation;  /* RELATION, INSERT, UPDATE, DELETE */
     const char *schema; /* RELATION */
     const char *name;   /* RELATION */
@@ -124,7 +125,9 @@ struct pg_asked {
     uint64_t lsn;                   /* how far its log was */
     int64_t time_us;                /* by its clock, since 1970 */
     char definition[40], files[40]; /* digests */
-    bool truncated;                 /* the stream had told so when it was asked */
+    bool partitioned;
+    uint32_t written_by; /* the transaction that has changed all its partitions last, or 0 */
+    bool truncated;      /* the stream had told so when it was asked */
 };
 
 /* A table that is followed, as check() found it. */
@@ -142,8 +145,8 @@ struct pg_followed {
     unsigned *key; /* positions of the key in `columns` */
     int *fields; /* for each column the field of the stream, from the last RELATION; -1: none yet */
     bool mapped;
-    bool truncated; /* since its definition was looked at */
-    bool reshaped;  /* was told: nothing more of it is delivered */
+    uint32_t truncated_by; /* the transaction, since its definition was looked at; 0: none */
+    bool reshaped;         /* was told: nothing more of it is delivered */
     struct sp_value *values, *old_key;
     bool *absent;
     struct pg_scratch *scratch; /* one for each column, then one for each key column */
@@ -152,6 +155,7 @@ struct pg_followed {
 struct pg_changes {
     unsigned count;
     struct pg_followed *tables;
+    uint32_t xid; /* of the transaction that is told */
 };
 
 /* The memory for values, once columns and key are known. SP_ENOMEM. */
@@ -183,6 +187,7 @@ struct pg_feed {
     uint64_t told_lsn;      /* the last confirmed_lsn the server heard of */
     uint64_t told_ms;       /* when */
     uint64_t asked_ms;      /* when the database was asked how far it is */
+    uint64_t asked_at_lsn;  /* received_lsn then */
     struct pg_asked asked;  /* what it said; lsn 0: the stream has come to there */
     char *held;             /* a message that comes after the snapshot's position */
     size_t held_bytes;
@@ -203,7 +208,7 @@ int pg_feed_check(struct source *source, const struct source_feed_options *optio
                   const struct source_description *const *descriptions, unsigned count,
                   char *stream, struct source_error *error);
 
-/* How table i is defined now. */
+/* How table i is defined now. `out` is the answer before if the stream has not come to it. */
 int pg_follow_ask(struct source *source, unsigned i, struct pg_asked *out,
                   struct source_error *error);
 

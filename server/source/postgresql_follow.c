@@ -11,7 +11,14 @@
  * table without changing a row of it is not in the stream (a column added with a default, a column
  * rewritten by ALTER TABLE ... USING, a partition attached). The definition is compared as a
  * digest. A rewritten table has another file; so it has after TRUNCATE, which the stream tells of,
- * and after VACUUM FULL, for which all its rows are read again without need.
+ * and after VACUUM FULL, for which all its rows are read again without need. Of a partitioned table
+ * the stream tells only that all of it was truncated: then that transaction must be the last that
+ * gave any of its partitions a file.
+ *
+ * The definition is a part of the stream's name, and so are the files of partitions: what changed
+ * while nobody followed has all rows read again, and so has, once, a partitioned table that was
+ * truncated since the last check. Limits: a table that was UNLOGGED while nobody followed, and is
+ * not any more, looks like one that was not; the next comparison finds it.
  *
  * Costs: some ten round trips, and three for each table.
  */
@@ -23,7 +30,7 @@
 #include "server/source/postgresql_feed.h"
 
 #define VERSION_MIN    140000 /* publications of before cannot say what we have to know */
-#define VERSION_FILTER 150000 /* row filters, column lists */
+#define VERSION_FILTER 150000 /* row filters, column lists, all tables of a schema */
 
 #define SERVER_SQL                                                                                 \
     "SELECT pg_catalog.current_setting('wal_level'), pg_catalog.pg_is_in_recovery(), "             \
@@ -90,32 +97,56 @@
     " coalesce((SELECT pg_catalog.to_jsonb(p) -> 'attnames' ? col.attname::text"                   \
     " FROM pg_catalog.pg_publication_tables p, pg_catalog.pg_class c, pg_catalog.pg_namespace n"   \
     " WHERE p.pubname = $2 AND c.oid = $1::oid AND n.oid = c.relnamespace"                         \
-    " AND p.schemaname = n.nspname AND p.tablename = c.relname), true)"                            \
+    " AND p.schemaname = n.nspname AND p.tablename = c.relname), true),"                           \
+    " et.typinput = 'pg_catalog.array_in'::regproc"                                                \
     " FROM col JOIN base b ON b.num = col.attnum"                                                  \
     " JOIN pg_catalog.pg_type bt ON bt.oid = b.type AND bt.typtype <> 'd'"                         \
     " LEFT JOIN (element e JOIN pg_catalog.pg_type et ON et.oid = e.type AND et.typtype <> 'd')"   \
     " ON e.num = col.attnum ORDER BY col.attnum"
 
-#define ASK_SQL                                                                                    \
+/* How a table is defined: what tells of it, and each column with the transaction that wrote its row
+ * of the catalog last, which is another after ALTER TABLE ... USING. `NAMESPACES`: the rows by
+ * which a publication has whole schemas.
+ *
+ * How far the log is, is how far it has been flushed. That may be in the middle of a record, and
+ * stay so while nobody commits. If it is where it was before ($4), and the server's process that
+ * sends
+ * ($5) waits for more, all is sent, and it is as far as the stream is ($6). */
+#define ASK_SQL(NAMESPACES)                                                                        \
     "WITH RECURSIVE tree (oid) AS (SELECT $1::oid UNION SELECT i.inhrelid FROM tree t"             \
-    " JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid)"                                       \
+    " JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid AND NOT i.inhdetachpending),"           \
+    " family (oid) AS (SELECT $1::oid UNION"                                                       \
+    " SELECT a.relid FROM pg_catalog.pg_partition_ancestors($1::oid) a)"                           \
     " SELECT pg_catalog.md5(pg_catalog.concat_ws('|', n.nspname, c.relname, c.relkind,"            \
     " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', a.attname, a.atttypid, a.atttypmod," \
-    " a.attnotnull, a.attgenerated), ';' ORDER BY a.attnum) FROM pg_catalog.pg_attribute a"        \
+    " a.attnotnull, a.attgenerated, a.xmin), ';' ORDER BY a.attnum)"                               \
+    " FROM pg_catalog.pg_attribute a"                                                              \
     " WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"                            \
     " AND ($3::text[] IS NULL OR a.attname::text = ANY ($3::text[]))),"                            \
-    " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', l.oid, l.relreplident), ';'"         \
-    " ORDER BY l.oid) FROM tree t JOIN pg_catalog.pg_class l ON l.oid = t.oid),"                   \
+    " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', l.oid, l.relreplident,"              \
+    " l.relpersistence), ';' ORDER BY l.oid)"                                                      \
+    " FROM tree t JOIN pg_catalog.pg_class l ON l.oid = t.oid),"                                   \
     " (SELECT pg_catalog.concat_ws(',', p.oid, p.pubinsert, p.pubupdate, p.pubdelete,"             \
-    " p.pubtruncate, p.pubviaroot, (SELECT pg_catalog.to_jsonb(r) FROM"                            \
-    " pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid))"             \
+    " p.pubtruncate, p.pubviaroot, (SELECT pg_catalog.string_agg(pg_catalog.to_jsonb(r)::text,"    \
+    " ',' ORDER BY r.oid) FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid"            \
+    " AND r.prrelid IN (SELECT f.oid FROM family f)), " NAMESPACES ")"                             \
     " FROM pg_catalog.pg_publication p WHERE p.pubname = $2))),"                                   \
     " pg_catalog.md5((SELECT pg_catalog.string_agg(l.relfilenode::text, ',' ORDER BY l.oid)"       \
     " FROM tree t JOIN pg_catalog.pg_class l ON l.oid = t.oid)),"                                  \
-    " pg_catalog.pg_current_wal_flush_lsn(),"                                                      \
-    " (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint"                        \
-    " FROM (SELECT $1::oid AS oid) q LEFT JOIN pg_catalog.pg_class c ON c.oid = q.oid"             \
+    " CASE WHEN q.flushed = $4::pg_lsn AND (SELECT a.wait_event FROM pg_catalog.pg_stat_activity " \
+    "a"                                                                                            \
+    " WHERE a.pid = $5::int) ILIKE 'WalSenderWaitForWAL' THEN $6::pg_lsn ELSE q.flushed END,"      \
+    " (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint, c.relkind = 'p',"      \
+    " (SELECT pg_catalog.min(l.xmin::text) FROM tree t JOIN pg_catalog.pg_class l"                 \
+    " ON l.oid = t.oid WHERE l.relkind = 'r' HAVING count(DISTINCT l.xmin::text) = 1)"             \
+    " FROM (SELECT $1::oid AS oid, pg_catalog.pg_current_wal_flush_lsn() AS flushed) q"            \
+    " LEFT JOIN pg_catalog.pg_class c ON c.oid = q.oid"                                            \
     " LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+
+#define NAMESPACES_SQL                                                                             \
+    "(SELECT pg_catalog.string_agg(s.oid::text, ',' ORDER BY s.oid)"                               \
+    " FROM pg_catalog.pg_publication_namespace s WHERE s.pnpubid = p.oid AND s.pnnspid IN"         \
+    " (SELECT k.relnamespace FROM pg_catalog.pg_class k JOIN family f ON f.oid = k.oid))"
 
 /* One check. */
 struct checking {
@@ -317,13 +348,20 @@ static int plan_of(struct source *source, const struct source_table *table, cons
     return status;
 }
 
-/* Two conditions are the same if the server plans them as the same: it writes both its own way. */
+/* Two conditions are the same if the server plans them as the same: it writes both its own way.
+ * They have to be, as all that is read by SELECT is chosen by `where`, also without the feed. */
 static int check_where(struct checking *c, const struct source_table *table, const char *filter,
                        struct source_error *error)
 {
     struct sql_text ours = {0}, theirs = {0};
     int status = SP_OK;
     bool same = false;
+    if (!table->where || !table->where[0])
+        return filter ? source_fail(error, SP_ECONFIG, false,
+                                    "table %s: the publication has some of its rows only: `where:`"
+                                    " has to say which: %s",
+                                    table->name, filter)
+                      : SP_OK;
     if (filter) {
         status = plan_of(c->source, table, table->where, &ours, error);
         if (status == SP_OK)
@@ -387,6 +425,8 @@ static const char *why_not(const PGresult *result, int row, Oid type, Oid elemen
         return "is not in the publication's column list";
     if (pg_type(type, &known) || type == PG_CHAR || type == PG_INET || type == PG_CIDR)
         return NULL;
+    if (element && is_true(result, row, 10))
+        return "is an array of arrays of a type of its own: leave it out by `columns`";
     if (element)
         return is_true(result, row, 7) ? "is an array of objects: leave it out by `columns`" : NULL;
     return is_true(result, row, 8) ? "is of a type with a cast to text of its own: leave it out by"
@@ -503,6 +543,14 @@ static int look_up_table(struct checking *c, const struct source_table *table,
     return status;
 }
 
+/* What changes while nobody follows, and is not in the stream, makes another stream. A partition
+ * that is emptied by itself shows in its file only. */
+static void hash_definition(struct checking *c, const struct pg_asked *asked)
+{
+    hash_text(c, asked->definition);
+    hash_text(c, asked->partitioned ? asked->files : "");
+}
+
 static int check_table(struct checking *c, unsigned i, struct source_error *error)
 {
     const struct source_table *table = &c->tables[i];
@@ -513,7 +561,7 @@ static int check_table(struct checking *c, unsigned i, struct source_error *erro
                            " `relation`",
                            table->name);
     int status = look_up_table(c, table, followed, error);
-    if (status == SP_OK && table->where && table->where[0])
+    if (status == SP_OK)
         status = check_where(c, table, followed->filter, error);
     if (status == SP_OK)
         status = check_columns(c, i, followed, error);
@@ -521,6 +569,8 @@ static int check_table(struct checking *c, unsigned i, struct source_error *erro
         status = check_identity(c, table, followed, error);
     if (status == SP_OK)
         status = pg_follow_ask(c->source, i, &followed->asked, error);
+    if (status == SP_OK)
+        hash_definition(c, &followed->asked);
     return status;
 }
 
@@ -551,13 +601,21 @@ int pg_follow_ask(struct source *source, unsigned i, struct pg_asked *out,
     snprintf(oid, sizeof(oid), "%u", table->relation);
     if (!table->every_column)
         put_followed_names(&names, table, error);
-    const char *params[] = {oid, source->feed->publication, names.text};
+    char before[PG_LSN_BYTES], received[PG_LSN_BYTES], sender[16];
+    pg_lsn_text(out->lsn, before);
+    pg_lsn_text(source->feed->received_lsn, received);
+    snprintf(sender, sizeof(sender), "%d", PQbackendPID(source->feed->stream));
+    const char *params[] = {oid, source->feed->publication, names.text, before, sender, received};
+    const char *ask =
+        PQserverVersion(source->conn) < VERSION_FILTER ? ASK_SQL("NULL") : ASK_SQL(NAMESPACES_SQL);
     int status = names.failed ? source_no_memory(error)
-                              : pg_query(source, NULL, ASK_SQL, params, 3, &result, error);
-    *out = (struct pg_asked){.table = i, .truncated = table->truncated};
+                              : pg_query(source, NULL, ask, params, 6, &result, error);
+    *out = (struct pg_asked){.table = i, .truncated = table->truncated_by != 0};
     if (status == SP_OK)
-        status = pg_demand(source, result, 1, 4, error);
+        status = pg_demand(source, result, 1, 6, error);
     if (status == SP_OK) {
+        out->partitioned = is_true(result, 0, 4);
+        out->written_by = oid_at(result, 0, 5);
         source_copy(out->definition, sizeof(out->definition), PQgetvalue(result, 0, 0));
         source_copy(out->files, sizeof(out->files), PQgetvalue(result, 0, 1));
         out->time_us = strtoll(PQgetvalue(result, 0, 3), NULL, 10);

@@ -136,9 +136,8 @@ static bool is_old(const struct pg_tuple *tuple)
 
 static bool read_begin(struct bytes *from, struct pg_output *out)
 {
-    uint32_t xid;
     out->kind = PG_MESSAGE_BEGIN;
-    return take_u64(from, &out->lsn) && take_time(from, &out->time_us) && take_u32(from, &xid);
+    return take_u64(from, &out->lsn) && take_time(from, &out->time_us) && take_u32(from, &out->xid);
 }
 
 static bool read_commit(struct bytes *from, struct pg_output *out)

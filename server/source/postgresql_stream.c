@@ -18,7 +18,8 @@
 #include "alloc/row.h"
 #include "server/source/postgresql.h"
 
-#define UPKEEP_ROWS 1024
+#define UPKEEP_ROWS  1024
+#define VERSION_TREE 120000 /* pg_partition_tree */
 
 struct reading {
     struct source *source;
@@ -122,11 +123,15 @@ static int put_since(struct reading *r, struct pg_select *select, const struct s
 
 #define REWRITTEN_SQL                                                                              \
     "WITH RECURSIVE tree (oid) AS (SELECT $1::regclass::oid UNION SELECT i.inhrelid FROM tree t"   \
-    " JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid)"                                       \
+    " JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid"                                        \
+    " AND coalesce(pg_catalog.to_jsonb(i) ->> 'inhdetachpending', 'false') = 'false')"             \
     " SELECT NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = $1::regclass::oid)"       \
     " OR EXISTS (SELECT FROM tree t JOIN pg_catalog.pg_class c ON c.oid = t.oid"                   \
     " WHERE c.relkind = 'r' AND c.relfilenode <> 0"                                                \
-    " AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid))"                  \
+    " AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid))"
+
+/* Its partitions are others now. */
+#define PARTITIONS_SQL                                                                             \
     " OR EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = $1::regclass::oid"                \
     " AND c.relkind = 'p' AND (SELECT count(*) FROM tree)"                                         \
     " <> (SELECT count(*) FROM pg_catalog.pg_partition_tree($1::regclass)))"
@@ -138,9 +143,10 @@ static int check_not_rewritten(struct source *source, const struct source_table 
     PGresult *result = NULL;
     pg_put_relation(&name, table->relation);
     const char *params[] = {name.text};
-    int status = sql_failed(&name)
-                     ? source_no_memory(error)
-                     : pg_query(source, table, REWRITTEN_SQL, params, 1, &result, error);
+    const char *rewritten =
+        PQserverVersion(source->conn) < VERSION_TREE ? REWRITTEN_SQL : REWRITTEN_SQL PARTITIONS_SQL;
+    int status = sql_failed(&name) ? source_no_memory(error)
+                                   : pg_query(source, table, rewritten, params, 1, &result, error);
     if (status == SP_OK)
         status = pg_demand(source, result, 1, 1, error);
     if (status == SP_OK && PQgetvalue(result, 0, 0)[0] == 't')

@@ -282,6 +282,28 @@ static void test_rewritten(void **state)
     expect_rewritten(f, "ALTER TABLE b ATTACH PARTITION b2 FOR VALUES FROM (5) TO (10)");
 }
 
+/* A partition on its way out, whose DETACH CONCURRENTLY was broken off: its rows are not seen any
+ * more, and those of the others can be read. */
+static void test_detach_pending(void **state)
+{
+    struct fixture *f = *state;
+    const struct source_table table = {.name = "b", .relation = "b"};
+    sql(f, "CREATE TABLE b (id int) PARTITION BY RANGE (id);"
+           "CREATE TABLE b1 PARTITION OF b FOR VALUES FROM (0) TO (5);"
+           "CREATE TABLE b2 PARTITION OF b FOR VALUES FROM (5) TO (10);"
+           "INSERT INTO b VALUES (1), (7)");
+    PGconn *reader = PQconnectdb(f->dsn);
+    PQclear(PQexec(reader, "BEGIN; SELECT FROM b"));
+    sql(f, "SET statement_timeout = 300");
+    PQclear(PQexec(f->admin, "ALTER TABLE b DETACH PARTITION b1 CONCURRENTLY"));
+    sql(f, "RESET statement_timeout");
+    PQfinish(reader);
+    assert_int_equal(sql_long(f, "SELECT count(*) FROM pg_inherits WHERE inhdetachpending"), 1);
+    expect_rows(f, &table, "7\n");
+    sql(f, "ALTER TABLE b DETACH PARTITION b1 FINALIZE");
+    expect_rows(f, &table, "7\n");
+}
+
 static void test_schema_change(void **state)
 {
     struct fixture *f = *state;
@@ -630,6 +652,7 @@ int main(void)
         PG_TEST(test_cancel_connecting),
         PG_TEST(test_snapshot),
         PG_TEST(test_rewritten),
+        PG_TEST(test_detach_pending),
         PG_TEST(test_schema_change),
         PG_TEST(test_watermark),
         PG_TEST(test_watermark_collation),
