@@ -13,7 +13,7 @@ Batches are short and cut transactions in two.
         replica_set.drop_database("shop")
         replica_set.restore("shop", "users")      # another collection of that name is there
         replica_set.views.add(("shop", "users"))
-        replica_set.router = True  # it is one of a sharded cluster
+        replica_set.router = True  # it is the router of a sharded cluster instead
         replica_set.impatient = True   # cursors of streams are gone after a reading
         replica_set.too_large()    # the last event cannot be sent
         replica_set.reads          # the read concern of each find; look_ups: of those of one document
@@ -147,14 +147,14 @@ class ReplicaSet:
 
     def hello(self, *_):
         address = f"127.0.0.1:{self.port}"
-        return {"ismaster": True, "helloOk": True, "setName": "rs0", "hosts": [address],
-                "me": address, "primary": address, "maxBsonObjectSize": 16777216,
+        member = {"setName": "rs0", "hosts": [address], "me": address, "primary": address}
+        return {"ismaster": True, "helloOk": True, "maxBsonObjectSize": 16777216,
                 "maxMessageSizeBytes": 48000000, "maxWriteBatchSize": 100000,
                 "logicalSessionTimeoutMinutes": 30, "minWireVersion": 0, "maxWireVersion": 17,
                 "localTime": datetime.datetime.now(datetime.timezone.utc),
                 "lastWrite": {"majorityOpTime": {"ts": self._majority()},
                               "lastWriteDate": self._majority().as_datetime()},
-                **({"msg": "isdbgrid"} if self.router else {})}
+                **({"msg": "isdbgrid"} if self.router else member)}
 
     def list_collections(self, command):
         wanted = command.get("filter", {}).get("name")
@@ -330,4 +330,5 @@ class ReplicaSet:
         self.cut()
 
     def uri(self, database="", options=""):
-        return f"mongodb://127.0.0.1:{self.port}/{database}?replicaSet=rs0{options}"
+        of = "appName=test" if self.router else "replicaSet=rs0"
+        return f"mongodb://127.0.0.1:{self.port}/{database}?{of}{options}"
