@@ -218,6 +218,11 @@ static int read_uri(struct source *source, struct source_error *error)
     return SP_OK;
 }
 
+const char *mongo_read_concern(const struct source *source)
+{
+    return mongoc_read_concern_get_level(mongoc_uri_get_read_concern(source->uri));
+}
+
 /* What the server that was chosen can do. */
 static void read_hello(struct source *source, const bson_t *hello)
 {
@@ -234,7 +239,7 @@ static void read_hello(struct source *source, const bson_t *hello)
     source->is_sharded = of_shards;
     source->is_cluster = of_set || of_shards;
     source->has_snapshots = source->is_cluster && source->has_sessions && wire >= WIRE_SNAPSHOTS &&
-                            !mongoc_uri_has_option(source->uri, MONGOC_URI_READCONCERNLEVEL);
+                            !mongo_read_concern(source);
 }
 
 /* A command makes libmongoc log in, which choosing a server does not. */

@@ -8,7 +8,7 @@
  * connection, and do not say what has arrived already and what has yet to be waited for. A getMore
  * waits at the server for the first event and brings all that are there.
  *
- * A snapshot's position is the time of the last write that a majority of the members has, asked for
+ * A snapshot's position is just after the last write that a majority of the members has, asked for
  * before it is begun, since rows are read as a majority has them; where the server does not tell
  * that time it is what it has applied, or its clock, of a replica set less some seconds. All are
  * early rather than late, and what was read already is delivered again. All is read from the
@@ -354,7 +354,9 @@ static uint64_t holds_at_least(const struct moment *now)
 static uint64_t early(const struct source *source, const struct moment *now)
 {
     const uint64_t time = holds_at_least(now);
-    if (now->committed || !source->is_cluster)
+    if (now->committed)
+        return time + 1; /* a stream begins with the event of its time */
+    if (!source->is_cluster)
         return time;
     return time >> 32 > EARLY_S ? ((time >> 32) - EARLY_S) << 32 : 0;
 }

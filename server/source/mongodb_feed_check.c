@@ -24,8 +24,7 @@ static int check_source(const struct source *source, struct source_error *error)
 {
     const char *name = source->options->name;
     const mongoc_read_prefs_t *prefs = mongoc_client_get_read_prefs(source->client);
-    const char *level =
-        mongoc_uri_get_option_as_utf8(source->uri, MONGOC_URI_READCONCERNLEVEL, "majority");
+    const char *level = mongo_read_concern(source);
     if (source->is_sharded)
         return source_fail(error, SP_ECONFIG, false,
                            "source %s: the server is a router of a sharded cluster, whose change "
@@ -36,7 +35,7 @@ static int check_source(const struct source *source, struct source_error *error)
                            "source %s: a change stream is followed at the primary; take "
                            "readPreference out of the dsn",
                            name);
-    if (strcmp(level, "local") == 0 || strcmp(level, "available") == 0)
+    if (level && (strcmp(level, "local") == 0 || strcmp(level, "available") == 0))
         return source_fail(error, SP_ECONFIG, false,
                            "source %s: with readConcernLevel=%s rows are read that may be rolled "
                            "back, of which no change stream tells; take it out of the dsn",

@@ -99,7 +99,7 @@ static int make_options(const struct reading *r, bson_t *options, struct source_
         return mongoc_client_session_append(source->session, options, &why)
                    ? SP_OK
                    : mongo_failed(source, r->table, &why, error);
-    if (source->is_cluster && !mongoc_uri_has_option(source->uri, MONGOC_URI_READCONCERNLEVEL))
+    if (source->is_cluster && !mongo_read_concern(source))
         mongo_append_majority(options);
     return SP_OK;
 }

@@ -2,22 +2,30 @@
 """mongo_script.py - a replica set of MongoDB 6.0 with one member, as far as Sidepond's source uses one,
 for what the real servers of the tests do not have: snapshot sessions, change streams of a database,
 transactions, an oplog that ends. It is strict where MongoDB is: a getMore has the session of its
-cursor, and a resume token from before the oplog is refused. Batches are short and cut transactions
-in two.
+cursor, a resume token from before the oplog is refused, and a read concern where nothing is read.
+Batches are short and cut transactions in two.
 
     with mongo_script.ReplicaSet() as replica_set:
         replica_set.commit([("shop", "users", 1, {"n": 1}), ("shop", "users", 2, None)])
         replica_set.forget()       # the oplog has three entries only
         replica_set.cut()          # all connections are lost
         replica_set.rename("shop", "users", "people")
-        replica_set.reads          # the read concern of each find
+        replica_set.drop_database("shop")
+        replica_set.restore("shop", "users")      # another collection of that name is there
+        replica_set.views.add(("shop", "users"))
+        replica_set.router = True  # it is the router of a sharded cluster instead
+        replica_set.impatient = True   # cursors of streams are gone after a reading
+        replica_set.too_large()    # the last event cannot be sent
+        replica_set.reads          # the read concern of each find; look_ups: of those of one document
 """
 import copy
+import datetime
 import random
 import socketserver
 import struct
 import threading
 import time
+import uuid
 
 import bson
 
@@ -44,7 +52,12 @@ class ReplicaSet:
         self.first = 0                                # of those that are kept
         self.cursors = {}
         self.reads = []
+        self.look_ups = []
         self.refused = []
+        self.views = set()
+        self.uuids = {}
+        self.router = False
+        self.impatient = False
         self.connections = set()
         self.transactions = 0
         self.server = None
@@ -94,10 +107,31 @@ class ReplicaSet:
             now = self._now()
             collections = dict(self.collections)
             collections[(database, new)] = collections.pop((database, old))
+            self.uuids[(database, new)] = self._uuid((database, old))
+            self.uuids.pop((database, old))
             self._append({"operationType": "rename", "ns": {"db": database, "coll": old},
                           "to": {"db": database, "coll": new}}, now)
             self.versions.append((now, collections))
             self.changed.notify_all()
+
+    def drop_database(self, database):
+        with self.changed:
+            now = self._now()
+            self._append({"operationType": "dropDatabase", "ns": {"db": database}}, now)
+            self.versions.append((now, {name: rows for name, rows in self.collections.items()
+                                        if name[0] != database}))
+            self.changed.notify_all()
+
+    def restore(self, database, collection):
+        with self.changed:
+            self.uuids.pop((database, collection), None)
+
+    def too_large(self):
+        with self.changed:
+            self.oplog[-1]["too large"] = True
+
+    def _uuid(self, name):
+        return self.uuids.setdefault(name, uuid.uuid4())
 
     def forget(self):
         """But for the last three transactions."""
@@ -113,17 +147,26 @@ class ReplicaSet:
 
     def hello(self, *_):
         address = f"127.0.0.1:{self.port}"
-        return {"ismaster": True, "helloOk": True, "setName": "rs0", "hosts": [address],
-                "me": address, "primary": address, "maxBsonObjectSize": 16777216,
+        member = {"setName": "rs0", "hosts": [address], "me": address, "primary": address}
+        return {"ismaster": True, "helloOk": True, "maxBsonObjectSize": 16777216,
                 "maxMessageSizeBytes": 48000000, "maxWriteBatchSize": 100000,
                 "logicalSessionTimeoutMinutes": 30, "minWireVersion": 0, "maxWireVersion": 17,
+                "localTime": datetime.datetime.now(datetime.timezone.utc),
                 "lastWrite": {"majorityOpTime": {"ts": self._majority()},
-                              "lastWriteDate": self._majority().as_datetime()}}
+                              "lastWriteDate": self._majority().as_datetime()},
+                **({"msg": "isdbgrid"} if self.router else member)}
 
     def list_collections(self, command):
-        names = [c for (d, c) in self.collections if d == command["$db"]]
+        wanted = command.get("filter", {}).get("name")
+        found = []
+        for name in self.collections:
+            if name[0] == command["$db"] and wanted in (None, name[1]):
+                is_view = name in self.views
+                found.append({"name": name[1], "type": "view" if is_view else "collection",
+                              "info": {} if is_view else
+                              {"uuid": bson.Binary.from_uuid(self._uuid(name))}})
         return {"cursor": {"id": bson.Int64(0), "ns": command["$db"] + ".$cmd.listCollections",
-                           "firstBatch": [{"name": n, "type": "collection"} for n in names]}}
+                           "firstBatch": found}}
 
     def collection_stats(self, command):
         rows = self.collections.get((command["$db"], command["collStats"]), {})
@@ -134,6 +177,7 @@ class ReplicaSet:
         at = concern.get("atClusterTime", self._majority())
         if concern.get("level") != "snapshot" and "limit" not in command:
             at = self.versions[-1][0]
+        at = max(at, concern.get("afterClusterTime", at))
         collections = [c for (when, c) in self.versions if when <= at][-1]
         rows = collections.get((command["$db"], command["find"]), {})
         condition = command.get("filter", {})
@@ -143,8 +187,12 @@ class ReplicaSet:
             found = list(rows.values())
         if command.get("batchSize") == 0:
             found = []
+        elif "limit" in command:
+            self.look_ups.append(concern)
         else:
             self.reads.append(concern)
+            if self.impatient:
+                self.cursors = {number: None for number in self.cursors}
         cursor = {"id": bson.Int64(0), "ns": f"{command['$db']}.{command['find']}",
                   "firstBatch": found}
         if concern.get("level") == "snapshot":
@@ -164,17 +212,26 @@ class ReplicaSet:
         number = len(self.cursors) + 1
         name = command["aggregate"]
         self.cursors[number] = {"at": start, "lsid": command["lsid"], "db": command["$db"],
-                                "coll": name if isinstance(name, str) else None}
+                                "coll": name if isinstance(name, str) else None,
+                                "all": stage.get("allChangesForCluster")}
         ns = f"{command['$db']}.{name if isinstance(name, str) else '$cmd.aggregate'}"
         return {"cursor": {"id": bson.Int64(number), "ns": ns, "firstBatch": []}}
+
+    @staticmethod
+    def _is_of(cursor, event):
+        return cursor["all"] or any(
+            ns["db"] == cursor["db"] and cursor["coll"] in (None, ns.get("coll"))
+            for ns in (event["ns"], event.get("to", event["ns"])))
 
     def _next_batch(self, cursor):
         batch = []
         most = self.random.randint(1, BATCH_MOST)
         while cursor["at"] < len(self.oplog) and len(batch) < most:
             event = self.oplog[cursor["at"]]
+            if "too large" in event:
+                raise Refused(10334, "BSONObj size is invalid")
             cursor["at"] += 1
-            if event["ns"]["db"] == cursor["db"] and cursor["coll"] in (None, event["ns"]["coll"]):
+            if self._is_of(cursor, event):
                 batch.append(copy.deepcopy(event))
         return batch
 
@@ -214,6 +271,8 @@ class ReplicaSet:
             try:
                 if name not in known:
                     raise Refused(59, f"no such command: {name}")
+                if "readConcern" in command and name not in ("find", "aggregate"):
+                    raise Refused(72, f"{name} has no read concern")
                 reply = {**known[name](command), "ok": 1.0}
             except Refused as refused:
                 self.refused.append(refused.code)
@@ -270,5 +329,6 @@ class ReplicaSet:
         self.server.server_close()
         self.cut()
 
-    def uri(self, database):
-        return f"mongodb://127.0.0.1:{self.port}/{database}?replicaSet=rs0"
+    def uri(self, database="", options=""):
+        of = "appName=test" if self.router else "replicaSet=rs0"
+        return f"mongodb://127.0.0.1:{self.port}/{database}?{of}{options}"

@@ -33,8 +33,9 @@ class ReplicaSetTest(unittest.TestCase):
         self.addCleanup(self.set.__exit__, None, None, None)
         self.set.commit([("shop", "users", 1, {"n": 50}), ("shop", "stores", 1, {"n": 50})])
 
-    def daemon(self, tables=BOTH):
-        daemon = Daemon(tables, f'  - {{name: shop, type: mongodb, dsn: "{self.set.uri("shop")}", '
+    def daemon(self, tables=BOTH, database="shop", options=""):
+        dsn = self.set.uri(database, options)
+        daemon = Daemon(tables, f'  - {{name: shop, type: mongodb, dsn: "{dsn}", '
                                 "connect_timeout: 2s}")
         self.addCleanup(daemon.__exit__, None, None, None)
         return daemon
@@ -45,6 +46,11 @@ class ReplicaSetTest(unittest.TestCase):
         self.set.commit([("shop", "users", 1, {"n": user - amount}),
                          ("shop", "other", amount, {"ignored": True}),
                          ("shop", "stores", 1, {"n": store + amount})])
+
+    def pass_on(self):
+        """What has happened, a majority has."""
+        for _ in range(2):
+            self.set.commit([("shop", "other", 1, {})])
 
     def document(self, daemon, table):
         return daemon.get(table, 1)["document"]
@@ -156,9 +162,111 @@ class ReplicaSetTest(unittest.TestCase):
         self.set.rename("shop", "users", "people")
         daemon.await_state("users", "failing")
         self.set.commit([("shop", "users", 1, {"n": "again"})])
-        for _ in range(2):  # so that a majority has it
-            self.set.commit([("shop", "other", 1, {})])
+        self.pass_on()
         daemon.await_row("users", 1, document={"_id": 1, "n": "again"})
+
+    def test_others_renamed_and_dropped(self):
+        """What happens to other collections and databases is no reason to read any table again."""
+        self.set.commit([("shop", "other", 1, {}), ("else", "other", 1, {})])
+        tables = (TABLE.replace("NAME", "users, relation: shop.users") +
+                  TABLE.replace("NAME", "things, relation: stock.things"))
+        self.set.commit([("stock", "things", 1, {"n": 1})])
+        daemon = self.daemon(tables, database="").start()
+        self.set.rename("shop", "other", "another")
+        self.set.drop_database("else")
+        self.transfer(1)
+        daemon.await_row("users", 1, document={"_id": 1, "n": 49})
+        self.assertEqual(daemon.metric(FULL), 1)
+        self.set.drop_database("stock")
+        daemon.await_state("things", "failing")
+
+    def test_renamed_onto(self):
+        self.set.commit([("shop", "people", 1, {"n": 1}), ("shop", "people", 7, {"n": 7})])
+        daemon = self.daemon().start()
+        self.set.rename("shop", "people", "users")
+        self.pass_on()
+        daemon.await_row("users", 7, document={"_id": 7, "n": 7})
+        self.await_same(daemon)
+
+    def test_renamed_before(self):
+        """The stream begins with the last that the snapshot holds, which is no reason to read it
+        again."""
+        self.set.commit([("shop", "people", 1, {"n": 7})])
+        self.set.rename("shop", "people", "users")
+        self.pass_on()
+        daemon = self.daemon().start()
+        self.transfer(2)
+        self.await_same(daemon)
+        self.assertEqual(daemon.metric(FULL), 1)
+
+    def test_another_collection(self):
+        """One of the same name that was restored meanwhile: its rows are others."""
+        daemon = self.daemon().start()
+        self.transfer(1)
+        self.await_same(daemon)
+        daemon.kill()
+        self.set.restore("shop", "stores")
+        daemon.start()
+        wait_for(lambda: daemon.metric(FULL) == 1, "one full pass")
+        self.await_same(daemon)
+
+    def test_comparison(self):
+        """Cursors of streams do not outlive the reading, the streams do."""
+        self.set.impatient = True
+        daemon = self.daemon(BOTH.replace("every: 30s", "every: 30s, full_every: 1s")).start()
+        compared = 'sidepond_feed_comparisons_total{table="users"}'
+        for amount in range(1, 4):
+            self.transfer(amount)
+            self.await_same(daemon)
+            done = daemon.metric(compared) or 0
+            wait_for(lambda: (daemon.metric(compared) or 0) > done, "a comparison")
+        self.assertEqual(self.set.refused, [])
+
+    def test_too_large(self):
+        daemon = self.daemon().start()
+        self.transfer(1)
+        self.await_same(daemon)
+        with self.set.changed:
+            self.transfer(2)
+            self.set.too_large()
+            self.pass_on()
+        self.await_same(daemon)
+        self.assertEqual(self.set.refused, [10334])
+        self.assertEqual(daemon.metric(FULL), 2)
+        self.transfer(3)
+        self.await_same(daemon)
+
+    def test_read_concern(self):
+        daemon = self.daemon(options="&readConcernLevel=majority").start()
+        self.transfer(1)
+        self.await_same(daemon)
+        self.assertEqual({c.get("level") for c in self.set.reads}, {"majority"})
+        self.assertEqual(self.set.refused, [])
+
+    def test_looks_up(self):
+        """Documents that are asked for once more are those of the majority."""
+        daemon = self.daemon(TABLE.replace("g, ", "g, where: '{}', ").replace("NAME", "users"))
+        daemon.start()
+        self.transfer(5)
+        daemon.await_row("users", 1, document={"_id": 1, "n": 45})
+        self.assertEqual({c.get("level") for c in self.set.look_ups}, {"majority"})
+
+    def refused(self, text, **options):
+        daemon = self.daemon(BOTH.replace("every: 30s", "every: 50ms"), **options).start()
+        daemon.await_log(text)
+        self.transfer(1)
+        self.pass_on()
+        self.await_same(daemon)
+        daemon.stop()
+
+    def test_refused(self):
+        """What cannot be followed is refreshed."""
+        self.refused("take readPreference out", options="&readPreference=primaryPreferred")
+        self.refused("may be rolled back", options="&readConcernLevel=local")
+        self.set.views.add(("shop", "stores"))
+        self.refused("table stores: stores is no ordinary collection but a view")
+        self.set.router = True
+        self.refused("router of a sharded cluster")
 
     def test_one_collection(self):
         daemon = self.daemon(TABLE.replace("NAME", "users")).start()
