@@ -134,7 +134,7 @@ static void break_reading(bool describe, bool stream)
     script_lock();
     script.describe_fails = describe;
     script.stream_fails = stream;
-    script.next_fails = true;
+    script.next_fails = describe || stream;
     script_unlock();
 }
 
@@ -149,6 +149,7 @@ static void test_table_is_gone(void **state)
     AWAIT(f, SEEN(script.drops) == 1 && rows_of(f, "_feeds") == 0);
     assert_int_equal(status_of(f, "users").state, SP_TABLE_FAILING);
     break_reading(false, false);
+    assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK); /* ends the pause */
     AWAIT(f, follows(f, "users"));
     AWAIT_END(f, 1);
 }
