@@ -256,6 +256,24 @@ static void test_no_for_now(void **state)
     assert_int_equal(SEEN(script.snapshots), 1);
 }
 
+/* Nor does looking before serving, or before a reload, complain of it. */
+static void test_no_for_now_is_no_complaint(void **state)
+{
+    struct fixture *f = *state;
+    struct refresh_check found;
+    char *said = NULL;
+    size_t size;
+    struct config *config = fixture_load(f, ALONE);
+    snprintf(script.refuse, sizeof(script.refuse), "the slot is active");
+    script.for_now = true;
+    FILE *out = open_memstream(&said, &size);
+    assert_int_equal(refresh_check(config, script_find, out, NULL, &found), SP_OK);
+    fclose(out);
+    assert_string_equal(said, "");
+    free(said);
+    config_free(config);
+}
+
 /* A comparison that does not end keeps no change away. */
 static void test_comparison_fails(void **state)
 {
@@ -487,6 +505,7 @@ int main(void)
         TEST(test_left_while_loading),
         TEST(test_owes_a_reload),
         TEST(test_no_for_now),
+        TEST(test_no_for_now_is_no_complaint),
         TEST(test_comparison_fails),
         TEST(test_load_reads_all),
         TEST(test_rows_that_were_damaged),
