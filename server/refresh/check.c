@@ -135,6 +135,7 @@ static void check_feed(struct source_check *check, struct connection *connection
     if (describe_followed(check, connection, &all) &&
         class->check(connection->source, &options, all.tables, all.pointers, all.count, stream,
                      &error) == SP_ECONFIG &&
+        !error.transient && /* as of the group of this name that follows already */
         check->complaints) {
         pthread_mutex_lock(check->lock);
         fprintf(check->complaints,

@@ -9,9 +9,10 @@
  *   feed_follow:   next, apply, commit -> next ... until somebody calls or something fails
  *
  * Whatever ends a feed closes the connection: a new one goes on from the row in _feeds. If no
- * transaction came after FRUITLESS_MAX such starts in a row, it is a failure like any other, and
- * the group backs off. What a reload mends is tried at once; if no transaction came after the last
- * reload, it is a failure too. Feeds that have run for FRUIT_AFTER_MS count as if one had come.
+ * transaction came after FRUITLESS_MAX such starts in a row, or the database says that trying again
+ * does not help, it is a failure like any other, and the group backs off. What a reload mends is
+ * tried at once; if no transaction came after the last reload, it is a failure too. Where the
+ * database is quiet, having run for LIVES_AFTER_MS and FRUIT_AFTER_MS counts instead.
  *
  * That a load is due is the row in _feeds without a position (feed_kept_owe), written before it.
  * A comparison that fails is put off, so that it never keeps the changes away.
@@ -32,6 +33,7 @@ enum {
     CONFIRM_EVERY_MS = 1000,
     WRITE_EVERY_MS = 30000,
     FRUIT_AFTER_MS = 60000,
+    LIVES_AFTER_MS = 10000,
     FRUITLESS_MAX = 3,
     BARREN_MAX = 2,
     ASK_EVERY_MS = 60000,
@@ -587,17 +589,20 @@ static void adopt_counters(struct group *group)
     pthread_mutex_unlock(&group->lock);
 }
 
-static bool has_delivered(const struct feed *feed)
+/* Since it was started. A quiet database has nothing to deliver. */
+static bool has_delivered(const struct feed *feed, uint64_t quiet_ms)
 {
     return feed->status.commits_total != feed->commits_before ||
-           clock_ms() - feed->started_ms >= FRUIT_AFTER_MS;
+           clock_ms() - feed->started_ms >= quiet_ms;
 }
 
 /* A feed that delivers is worth a reload at once, should it need one. */
 static void note_fruit(struct feed *feed)
 {
-    if (has_delivered(feed))
-        feed->barren = feed->fruitless = 0;
+    if (has_delivered(feed, FRUIT_AFTER_MS))
+        feed->barren = 0;
+    if (has_delivered(feed, LIVES_AFTER_MS))
+        feed->fruitless = 0;
 }
 
 bool feed_bears_fruit(const struct group *group)
@@ -696,13 +701,11 @@ void feed_note_end(struct group *group, struct failure *failure)
     struct feed *feed = group->feed;
     if (feed->stage != FEED_RUNNING || feed->reload)
         return;
-    feed->fruitless = has_delivered(feed) ? 0 : feed->fruitless + 1;
-    if (feed->fruitless < FRUITLESS_MAX)
-        return;
-    if (failure->lasting && failure->kind == REFRESH_FAILURE_SOURCE && feed->barren == 0)
+    feed->fruitless = has_delivered(feed, LIVES_AFTER_MS) ? 0 : feed->fruitless + 1;
+    bool stuck = feed->fruitless >= FRUITLESS_MAX;
+    failure->grave |= stuck || failure->lasting;
+    if (stuck && failure->lasting && failure->kind == REFRESH_FAILURE_SOURCE && feed->barren == 0)
         feed_want_reload(group, REFRESH_RELOAD_LOST, failure); /* it may be behind that */
-    else
-        failure->grave = true;
 }
 
 int feed_follow(struct group *group, struct failure *failure)

@@ -134,7 +134,7 @@ static void break_reading(bool describe, bool stream)
     script_lock();
     script.describe_fails = describe;
     script.stream_fails = stream;
-    script.next_fails = true;
+    script.next_fails = describe || stream;
     script_unlock();
 }
 
@@ -149,6 +149,7 @@ static void test_table_is_gone(void **state)
     AWAIT(f, SEEN(script.drops) == 1 && rows_of(f, "_feeds") == 0);
     assert_int_equal(status_of(f, "users").state, SP_TABLE_FAILING);
     break_reading(false, false);
+    assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK); /* ends the pause */
     AWAIT(f, follows(f, "users"));
     AWAIT_END(f, 1);
 }
@@ -253,6 +254,24 @@ static void test_no_for_now(void **state)
     AWAIT(f, follows(f, "users"));
     assert_int_equal(SEEN(script.drops), 0);
     assert_int_equal(SEEN(script.snapshots), 1);
+}
+
+/* Nor does looking before serving, or before a reload, complain of it. */
+static void test_no_for_now_is_no_complaint(void **state)
+{
+    struct fixture *f = *state;
+    struct refresh_check found;
+    char *said = NULL;
+    size_t size;
+    struct config *config = fixture_load(f, ALONE);
+    snprintf(script.refuse, sizeof(script.refuse), "the slot is active");
+    script.for_now = true;
+    FILE *out = open_memstream(&said, &size);
+    assert_int_equal(refresh_check(config, script_find, out, NULL, &found), SP_OK);
+    fclose(out);
+    assert_string_equal(said, "");
+    free(said);
+    config_free(config);
 }
 
 /* A comparison that does not end keeps no change away. */
@@ -486,6 +505,7 @@ int main(void)
         TEST(test_left_while_loading),
         TEST(test_owes_a_reload),
         TEST(test_no_for_now),
+        TEST(test_no_for_now_is_no_complaint),
         TEST(test_comparison_fails),
         TEST(test_load_reads_all),
         TEST(test_rows_that_were_damaged),
