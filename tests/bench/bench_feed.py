@@ -1,16 +1,18 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench_feed.py - how far a pond that follows PostgreSQL is behind it, and how much it bears.
+"""bench_feed.py - how far a pond that follows PostgreSQL or MariaDB is behind it, and how much it
+bears.
 
 Method. Server, daemon and readers are on one machine.
 
 Latency: one connection writes 1,000 small transactions a second, each of which updates one row; a
 reader waits for each of them in shared memory. The time is from before the statement is sent, so
-PostgreSQL's own commit is in it, until the reader has the row.
+the database's own commit is in it, until the reader has the row. The two databases sync to disk or
+not as their test servers do (MariaDB does not), so they are not compared.
 
 Rate: the daemon is stopped, the rows of a table are changed in transactions of 100, and the daemon
 started again; the time is from then until a reader has the last of them, the start of the process
-included. The peer gets the same changes from a slot of its own and does nothing with them:
+included. That is of PostgreSQL only. The peer gets the same changes from a slot of its own and does nothing with them:
 pg_recvlogical into /dev/null. They take turns, and the median of the rounds counts.
 
 Options: --json, --quick (seconds, not to be quoted).
@@ -70,37 +72,67 @@ def measure_rate(pg, daemon, rows, rounds):
     return statistics.median(ours), statistics.median(peer)
 
 
-def main():
-    quick = "--quick" in sys.argv
-    rows, rounds, count = (20_000, 1, 1000) if quick else (300_000, ROUNDS, 10_000)
+def measure_latency(daemon, kind, where, write, rounds, count):
+    """`write` runs a statement; median, p99 and slowest in ms of each round."""
+    turns = []
+    start(daemon)
+    wait_for(lambda: following(daemon), "it follows")
+    for turn in range(rounds + 1):
+        figures = probe(kind, daemon.pond, where, count if turn else 500, RATE)
+        if turn:  # once to warm up
+            turns.append([figure / 1000 for figure in figures])
+            note("median %.3f ms, p99 %.3f ms, slowest %.3f ms" % tuple(turns[-1]))
+        write("update item set n = 0 where id < 1000")
+        write(f"update marker set n = {-1 - turn}")
+        probe("await", daemon.pond, -1 - turn)
+    return turns
+
+
+def latency_rows(name, turns, quick):
+    what = f"{name}: commit to shared memory, "
+    return [
+        row(what + "median", statistics.median(t[0] for t in turns), "ms", 1000 if quick else 5),
+        row(what + "p99", statistics.median(t[1] for t in turns), "ms", 10000 if quick else 50),
+        row(what + "slowest", max(t[2] for t in turns), "ms"),
+    ]
+
+
+def measure_postgresql(rows, rounds, count):
     pg = feed_bench.server(rows)
     try:
         with feed_bench.daemon(pg) as daemon:
-            start(daemon)
-            wait_for(lambda: following(daemon), "it follows")
-            probe("latency", daemon.pond, pg.dsn(), 500, RATE)  # once to warm up
-            pg.psql("update item set n = 0 where id < 1000; update marker set n = -1")
-            probe("await", daemon.pond, -1)
-            turns = []
-            for _ in range(rounds):
-                turns.append(probe("latency", daemon.pond, pg.dsn(), count, RATE))
-                note("median %.0f us, p99 %.0f us, slowest %.0f us" % tuple(turns[-1]))
-                pg.psql("update item set n = 0 where id < 1000; update marker set n = n - 1")
-                probe("await", daemon.pond, -1 - len(turns))
-            ours, peer = measure_rate(pg, daemon, rows, rounds)
+            turns = measure_latency(daemon, "latency", pg.dsn(), pg.psql, rounds, count)
+            return turns, measure_rate(pg, daemon, rows, rounds)
     finally:
         pg.remove()
-    rate_least = 1 if quick else 50_000
-    result = [
-        row("PostgreSQL: commit to shared memory, median", statistics.median(t[0] for t in turns) / 1000,
-            "ms", 5 if not quick else 1000),
-        row("PostgreSQL: commit to shared memory, p99", statistics.median(t[1] for t in turns) / 1000,
-            "ms", 50 if not quick else 10000),
-        row("PostgreSQL: commit to shared memory, slowest", max(t[2] for t in turns) / 1000, "ms"),
-        row("PostgreSQL: changed rows a second", ours, "rows/s", rate_least, True),
-        row("PostgreSQL: changed rows a second, beside only receiving them", ours, "rows/s",
-            0 if quick else LEAST_OF_PEER, True, peer),
-    ]
+
+
+def measure_mariadb(rows, rounds, count):
+    db = feed_bench.maria_server(rows)
+    try:
+        with feed_bench.maria_daemon(db) as daemon:
+            return measure_latency(daemon, "maria", db.socket, db.sql, rounds, count)
+    finally:
+        db.remove()
+
+
+def main():
+    quick = "--quick" in sys.argv
+    rows, rounds, count = (20_000, 1, 1000) if quick else (300_000, ROUNDS, 10_000)
+    result = []
+    if feed_bench.mariadb_server.Server.available():
+        turns = measure_mariadb(rows, rounds, count)
+        result += latency_rows("MariaDB", turns, quick)
+    if pg_server.Server.available():
+        turns, (ours, peer) = measure_postgresql(rows, rounds, count)
+        result += latency_rows("PostgreSQL", turns, quick)
+        result += [
+            row("PostgreSQL: changed rows a second", ours, "rows/s", 1 if quick else 50_000, True),
+            row("PostgreSQL: changed rows a second, beside only receiving them", ours, "rows/s",
+                0 if quick else LEAST_OF_PEER, True, peer),
+        ]
+    if not result:
+        return 77
     if "--json" in sys.argv:
         print(json.dumps({"bench": "feed", "rows": result}))
     else:
@@ -110,4 +142,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main() if pg_server.Server.available() else 77)
+    sys.exit(main())

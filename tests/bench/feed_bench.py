@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
 # pylint: disable=wrong-import-position,unused-import
 import daemon_kit
+import mariadb_server
 import pg_server
 from daemon_kit import wait_for
 
@@ -41,6 +42,23 @@ def server(rows):
 def daemon(pg):
     dsn = pg.dsn(user="follower")
     return daemon_kit.Daemon(TABLES, f'  - {{name: shop, type: postgresql, dsn: "{dsn}", max_lag: 0B}}',
+                             memory="512MiB")
+
+
+def maria_server(rows):
+    started = mariadb_server.Server(settings={"innodb-buffer-pool-size": "256M"})
+    started.start()
+    started.sql("create table item (id int primary key, n bigint not null, a text not null, b int,"
+                " c timestamp)",
+                "create table marker (id int primary key, n bigint not null)",
+                "insert into item select seq, 0, concat('item ', seq, repeat('.', 80)), seq, now()"
+                f" from seq_0_to_{rows - 1}",
+                "insert into marker values (1, 0)")
+    return started
+
+
+def maria_daemon(db):
+    return daemon_kit.Daemon(TABLES, f'  - {{name: shop, type: mariadb, dsn: "{db.uri()}"}}',
                              memory="512MiB")
 
 

@@ -66,7 +66,7 @@ class Writers:
             return draw.choice((database.widen, database.narrow))(table)
         body = "".join(self._change(draw) for _ in range(draw.randint(1, 6)))
         if kind < 0.03:
-            body += f"TRUNCATE {table};"
+            body += database.empty(table)
         elif kind < 0.06:
             body += database.many(table, 1000 + draw.randint(0, 3) * 1000, 400)
         elif kind < 0.12:
@@ -163,6 +163,15 @@ class Run:
             self.writers.await_more(3)
             self.start()
 
+    def catch_up(self):
+        """Until readers see what is committed now, so that the fault meets a feed that follows."""
+        goal, _ = self.database.ledger()
+
+        def there():
+            self.watch.check()
+            return self.watch.state[0] >= goal
+        wait_for(there, f"the pond is past {goal}", SETTLE_SECONDS)
+
     def settle(self):
         """No more writers: the pond comes to the last state, and a comparison finds nothing."""
         goal = self.database.ledger()
@@ -201,6 +210,8 @@ class Run:
             self.writers = Writers(self.database, self.seed)
             try:
                 for fault in self.faults:
+                    if self.random.random() < 0.5:
+                        self.catch_up()
                     self.writers.await_more(self.random.randint(5, 60))
                     self.watch.check()
                     self.suffer(fault)

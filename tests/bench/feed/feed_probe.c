@@ -7,6 +7,7 @@
  *                                           its number into one row of table item; prints, in
  *                                           microseconds, "median p99 max": from before the
  *                                           statement is sent until the row in the pond has it
+ *   feed_probe maria POND SOCKET COUNT RATE the same of MariaDB's database "shop", as root
  *   feed_probe await POND N                 until the row 1 of table marker has n = N; prints the
  *                                           monotonic clock in seconds
  *   feed_probe ask DSN WORKERS SECONDS      processes that read a row of item drawn at random, from
@@ -15,6 +16,7 @@
  * The reader of `latency` looks every 50 us, which is in the figures.
  */
 #include <libpq-fe.h>
+#include <mysql.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -31,7 +33,8 @@
 #define LOOK_NS 50000
 
 struct latency {
-    const char *dsn;
+    const char *where; /* the database is */
+    bool maria;
     long count, rate;
     double *sent, *seen; /* seconds, for each transaction */
 };
@@ -86,10 +89,17 @@ static int64_t number_of(struct sp_table *table, struct sp_row *row, int64_t id)
 
 /* --- latency -------------------------------------------------------------------------------- */
 
-static void *write_on(void *context)
+/* Waits until it is time for the transaction, and notes when it begins. */
+static void keep_pace(struct latency *l, double begun, long i)
 {
-    struct latency *l = context;
-    PGconn *conn = connect_to(l->dsn);
+    while (now_s() < begun + (double)i / (double)l->rate)
+        sleep_ns(20000);
+    l->sent[i] = now_s();
+}
+
+static void write_postgresql(struct latency *l)
+{
+    PGconn *conn = connect_to(l->where);
     PQclear(PQprepare(conn, "w", "UPDATE item SET n = $1::bigint WHERE id = $2::int", 2, NULL));
     const double begun = now_s();
     for (long i = 0; i < l->count; i++) {
@@ -97,15 +107,38 @@ static void *write_on(void *context)
         const char *const params[] = {number, id};
         snprintf(number, sizeof(number), "%ld", i + 1);
         snprintf(id, sizeof(id), "%ld", i % ITEMS);
-        while (now_s() < begun + (double)i / (double)l->rate)
-            sleep_ns(20000);
-        l->sent[i] = now_s();
+        keep_pace(l, begun, i);
         PGresult *result = PQexecPrepared(conn, "w", 2, params, NULL, NULL, 0);
         if (PQresultStatus(result) != PGRES_COMMAND_OK)
             die("writing", PQerrorMessage(conn));
         PQclear(result);
     }
     PQfinish(conn);
+}
+
+static void write_mariadb(struct latency *l)
+{
+    MYSQL *conn = mysql_init(NULL);
+    if (!conn || !mysql_real_connect(conn, "localhost", "root", NULL, "shop", 0, l->where, 0))
+        die("connecting", conn ? mysql_error(conn) : "no memory");
+    const double begun = now_s();
+    for (long i = 0; i < l->count; i++) {
+        char sql[100];
+        snprintf(sql, sizeof(sql), "UPDATE item SET n = %ld WHERE id = %ld", i + 1, i % ITEMS);
+        keep_pace(l, begun, i);
+        if (mysql_query(conn, sql) != 0)
+            die("writing", mysql_error(conn));
+    }
+    mysql_close(conn);
+}
+
+static void *write_on(void *context)
+{
+    struct latency *l = context;
+    if (l->maria)
+        write_mariadb(l);
+    else
+        write_postgresql(l);
     return NULL;
 }
 
@@ -115,9 +148,9 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static int run_latency(const char *pond, const char *dsn, long count, long rate)
+static int run_latency(const char *pond, const char *where, bool maria, long count, long rate)
 {
-    struct latency l = {.dsn = dsn, .count = count, .rate = rate};
+    struct latency l = {.where = where, .maria = maria, .count = count, .rate = rate};
     struct sp_table *table = open_table(pond, "item");
     struct sp_row *row = sp_row_new();
     pthread_t writer;
@@ -203,8 +236,8 @@ static int run_workers(const char *where, bool database, long workers, double se
 
 int main(int argc, char **argv)
 {
-    if (argc == 6 && strcmp(argv[1], "latency") == 0)
-        return run_latency(argv[2], argv[3], atol(argv[4]), atol(argv[5]));
+    if (argc == 6 && (strcmp(argv[1], "latency") == 0 || strcmp(argv[1], "maria") == 0))
+        return run_latency(argv[2], argv[3], argv[1][0] == 'm', atol(argv[4]), atol(argv[5]));
     if (argc == 4 && strcmp(argv[1], "await") == 0)
         return run_await(argv[2], atol(argv[3]));
     if (argc == 5 && (strcmp(argv[1], "ask") == 0 || strcmp(argv[1], "read") == 0))
