@@ -231,6 +231,10 @@ size_t row_value_text(const struct sp_value *value, char *out, size_t cap);
 int row_value_parse(enum sp_type type, const char *text, size_t text_bytes, void *scratch,
                     struct sp_value *out);
 
+/* The days from 1970-01-01 to a date of the Gregorian calendar, of a year that far from the ends of
+ * int64 that a day has room; year 0 is 1 BC. False: there is no such day. */
+bool row_days_since_1970(int64_t year, unsigned month, unsigned day, int64_t *out);
+
 /* A key's column of a type as people write it, to be given to row_key_encode. It borrows from text,
  * and from `scratch` (16 bytes). Any type but BSON_VALUE is just TEXT. Of a BSON_VALUE, the first
  * of these that a text is counts, so every value can be written, and none in two meanings:

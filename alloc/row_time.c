@@ -78,6 +78,14 @@ static unsigned days_in_month(int64_t year, unsigned month)
     return days[month - 1] + (month == 2 && leap);
 }
 
+bool row_days_since_1970(int64_t year, unsigned month, unsigned day, int64_t *out)
+{
+    if (month < 1 || month > 12 || day < 1 || day > days_in_month(year, month))
+        return false;
+    *out = days_from_civil((struct civil){year, month, day});
+    return true;
+}
+
 /* --- to text ------------------------------------------------------------------------------- */
 
 static char *put_digits(char *at, uint64_t number, unsigned digits)
@@ -202,10 +210,7 @@ static bool take_date(struct cursor *cursor, int64_t *days)
         !take_number(cursor, 2, 31, &date.day))
         return false;
     date.year = negative ? -(int64_t)year : (int64_t)year;
-    if (date.month == 0 || date.day == 0 || date.day > days_in_month(date.year, date.month))
-        return false;
-    *days = days_from_civil(date);
-    return true;
+    return row_days_since_1970(date.year, date.month, date.day, days);
 }
 
 /* Digits after the point; what is finer than a microsecond must be zero. */

@@ -326,22 +326,6 @@ static const char *value_decimal(const struct binlog_field *field, struct binlog
 
 /* --- times ---------------------------------------------------------------------------------- */
 
-/* Days since 1970 of a date of the Gregorian calendar; false if there is no such day. */
-static bool days_of(int64_t year, unsigned month, unsigned day, int64_t *out)
-{
-    static const unsigned char lengths[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    const bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    if (month < 1 || month > 12 || day < 1 || day > lengths[month - 1] ||
-        (month == 2 && day == 29 && !leap))
-        return false;
-    const int64_t from_march = month > 2 ? year : year - 1; /* leap days come last */
-    const int64_t era = (from_march >= 0 ? from_march : from_march - 399) / 400;
-    const int64_t of_era = from_march - era * 400;
-    const int64_t of_year = (153 * (int64_t)(month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
-    *out = era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
-    return true;
-}
-
 static int64_t fraction_us(const unsigned char *at, size_t bytes)
 {
     static const int64_t scales[] = {0, 10000, 100, 1};
@@ -355,7 +339,7 @@ static const char *value_date(const struct binlog_field *field, struct sp_value 
     *out = sp_null(SP_TYPE_DATE);
     if (packed == 0)
         return NULL;
-    if (!days_of(packed >> 9, packed >> 5 & 15, packed & 31, &days))
+    if (!row_days_since_1970(packed >> 9, packed >> 5 & 15, packed & 31, &days))
         return no_date;
     *out = sp_int(days);
     out->type = SP_TYPE_DATE;
@@ -373,7 +357,7 @@ static const char *value_datetime(const struct binlog_field *field, struct sp_va
     *out = sp_null(SP_TYPE_DATETIME);
     if (year_month == 0 && day == 0)
         return NULL;
-    if (!days_of(year_month / 13, year_month % 13, day, &days))
+    if (!row_days_since_1970(year_month / 13, year_month % 13, day, &days))
         return no_date;
     *out = sp_int(days * US_PER_DAY + seconds * US_PER_SECOND +
                   fraction_us(field->data + 5, field->bytes - 5));

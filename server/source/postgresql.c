@@ -363,10 +363,12 @@ static int connect_source(struct source *source, struct source_error *error)
 int pg_connect_replication(struct source *source, PGconn **out, struct source_error *error)
 {
     PGconn *before = source->conn;
+    const bool was_broken = source->broken;
     source->conn = NULL;
     const int status = connect_begin(source, true, error);
     *out = source->conn;
     source->conn = before;
+    source->broken = was_broken; /* which is about the connection that is there */
     if (status != SP_OK) {
         PQfinish(*out);
         *out = NULL;

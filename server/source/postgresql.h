@@ -131,6 +131,9 @@ struct pg_scratch {
     size_t cap;
 };
 
+/* Makes the scratch so large at least; false: no memory. */
+bool pg_scratch_reserve(struct pg_scratch *scratch, size_t bytes);
+
 /* Decodes a field that is not NULL. Returns NULL, or why it cannot be had. */
 const char *pg_value(Oid oid, const unsigned char *data, size_t bytes, struct pg_scratch *scratch,
                      struct sp_value *out);

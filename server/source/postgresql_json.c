@@ -14,7 +14,6 @@
  * to_json makes objects of (composites, types with a cast to json) are not for here.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "server/source/postgresql_feed.h"
@@ -226,13 +225,8 @@ const char *pg_array_json(const struct pg_form *form, const unsigned char *data,
     const char *text = (const char *)data, *open = bytes ? memchr(text, '{', bytes) : NULL;
     if (!open || (open != text && *text != '['))
         return not_an_array;
-    if (need > scratch->cap) {
-        char *larger = realloc(scratch->text, need);
-        if (!larger)
-            return "no memory for an array";
-        scratch->text = larger;
-        scratch->cap = need;
-    }
+    if (!pg_scratch_reserve(scratch, need))
+        return "no memory for an array";
     struct array array = {form, open, text + bytes, scratch->text, scratch->text + json_max, 0};
     const char *why = read_array(&array);
     *json_bytes = (size_t)(array.out - scratch->text);

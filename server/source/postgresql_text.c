@@ -19,7 +19,6 @@
  * Costs: text is borrowed; numbers, times and bytes are read in one pass. Limits: as
  * postgresql_value.c.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "alloc/row.h"
@@ -84,19 +83,15 @@ struct moment {
     int64_t zone_us; /* east of Greenwich */
 };
 
-/* Days since 1970 of a date of the Gregorian calendar; year 0 is 1 BC. */
-static int64_t days_since_1970(int64_t year, int64_t month, int64_t day)
-{
-    const int64_t y = year - (month <= 2) + 400 * 20; /* from March on, and never negative */
-    const int64_t in_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    return y * 365 + y / 4 - y / 100 + y / 400 + in_year - 719468 - 146097 * INT64_C(20);
-}
-
 static bool take_date(struct text *text, struct moment *out)
 {
     return take_digits(text, 7, &out->year) >= 4 && take_char(text, '-') &&
-           take_two(text, &out->month) && take_char(text, '-') && take_two(text, &out->day) &&
-           out->month >= 1 && out->month <= 12 && out->day >= 1 && out->day <= 31;
+           take_two(text, &out->month) && take_char(text, '-') && take_two(text, &out->day);
+}
+
+static bool days_of(const struct moment *m, int64_t *out)
+{
+    return row_days_since_1970(m->year, (unsigned)m->month, (unsigned)m->day, out);
 }
 
 static bool take_clock(struct text *text, int64_t *us)
@@ -145,9 +140,8 @@ static const char *text_date(struct text text, struct sp_value *out)
     *out = (struct sp_value){.type = SP_TYPE_DATE};
     if (is_infinite(&text, INT32_MAX, INT32_MIN, &out->i))
         return NULL;
-    if (!take_date(&text, &m) || !take_era(&text, &m))
+    if (!take_date(&text, &m) || !take_era(&text, &m) || !days_of(&m, &out->i))
         return not_its_type;
-    out->i = days_since_1970(m.year, m.month, m.day);
     return out->i == (int32_t)out->i ? NULL : "a date that does not fit";
 }
 
@@ -158,9 +152,10 @@ static const char *text_timestamp(struct text text, enum sp_type type, struct sp
     if (is_infinite(&text, INT64_MAX, INT64_MIN, &out->i))
         return NULL;
     if (!take_date(&text, &m) || !take_char(&text, ' ') || !take_clock(&text, &m.us) ||
-        (type == SP_TYPE_TIMESTAMP && !take_zone(&text, &m.zone_us)) || !take_era(&text, &m))
+        (type == SP_TYPE_TIMESTAMP && !take_zone(&text, &m.zone_us)) || !take_era(&text, &m) ||
+        !days_of(&m, &out->i))
         return not_its_type;
-    if (__builtin_mul_overflow(days_since_1970(m.year, m.month, m.day), DAY_US, &out->i) ||
+    if (__builtin_mul_overflow(out->i, DAY_US, &out->i) ||
         __builtin_add_overflow(out->i, m.us - m.zone_us, &out->i) || out->i == INT64_MAX)
         return "a time that does not fit: after the year 294247";
     return NULL;
@@ -189,18 +184,6 @@ static const char *text_bool(struct text text, struct sp_value *out)
     return out->i || is_word(&text, "f") ? NULL : not_its_type;
 }
 
-static bool scratch_reserve(struct pg_scratch *scratch, size_t bytes)
-{
-    if (bytes <= scratch->cap)
-        return true;
-    char *text = realloc(scratch->text, bytes);
-    if (!text)
-        return false;
-    scratch->text = text;
-    scratch->cap = bytes;
-    return true;
-}
-
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
@@ -213,7 +196,7 @@ static const char *text_bytea(struct text text, struct pg_scratch *scratch, stru
     if (!take_char(&text, '\\') || !take_char(&text, 'x') || (text.end - text.at) % 2 != 0)
         return not_its_type;
     const size_t size = (size_t)(text.end - text.at) / 2;
-    if (!scratch_reserve(scratch, size + 1))
+    if (!pg_scratch_reserve(scratch, size + 1))
         return "no memory for bytes";
     for (size_t i = 0; i < size; i++) {
         const int high = hex_digit(text.at[2 * i]), low = hex_digit(text.at[2 * i + 1]);
@@ -240,7 +223,7 @@ static const char *text_inet(struct text text, struct pg_scratch *scratch, struc
     if (memchr(text.at, '/', size))
         return checked_text(SP_TYPE_TEXT, text.at, size, out);
     const char *bits = memchr(text.at, ':', size) ? "/128" : "/32";
-    if (!scratch_reserve(scratch, size + sizeof("/128")))
+    if (!pg_scratch_reserve(scratch, size + sizeof("/128")))
         return "no memory for an address";
     memcpy(scratch->text, text.at, size);
     memcpy(scratch->text + size, bits, strlen(bits));
@@ -258,7 +241,7 @@ static const char *text_array(const struct pg_form *form, const unsigned char *d
 static const char *parsed(enum sp_type type, struct text text, struct pg_scratch *scratch,
                           struct sp_value *out)
 {
-    if (!scratch_reserve(scratch, 16))
+    if (!pg_scratch_reserve(scratch, 16))
         return "no memory for a value";
     return row_value_parse(type, text.at, (size_t)(text.end - text.at), scratch->text, out) == SP_OK
                ? NULL

@@ -236,7 +236,7 @@ static char *put_fraction(char *at, const struct numeric *n)
     return end;
 }
 
-static bool scratch_reserve(struct pg_scratch *scratch, size_t bytes)
+bool pg_scratch_reserve(struct pg_scratch *scratch, size_t bytes)
 {
     if (bytes <= scratch->cap)
         return true;
@@ -283,7 +283,7 @@ static const char *value_numeric(const unsigned char *data, size_t bytes,
         return NULL;
     }
     const size_t groups = (size_t)(n.weight > 0 ? n.weight + 1 : 1) + 2;
-    if (!scratch_reserve(scratch, groups * NUMERIC_GROUP + (size_t)n.scale + NUMERIC_GROUP))
+    if (!pg_scratch_reserve(scratch, groups * NUMERIC_GROUP + (size_t)n.scale + NUMERIC_GROUP))
         return "no memory for a numeric";
     char *at = scratch->text;
     if (n.sign == NUMERIC_NEGATIVE)

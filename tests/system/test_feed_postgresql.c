@@ -784,6 +784,28 @@ static void test_no_snapshot_now(void **state)
     feed_sync(x);
 }
 
+/* While the feed runs, no other connection is to be had for the snapshot: the feed goes on. */
+static void test_no_connection_for_a_snapshot(void **state)
+{
+    struct feed_fixture *x = *state;
+    char dsn[600];
+    sql(x->f, PUBLISH);
+    sql(x->f, "GRANT SELECT ON marker TO reader; ALTER ROLE reader REPLICATION");
+    snprintf(dsn, sizeof(dsn), "%s user=reader", x->f->dsn);
+    x->f->options.dsn = dsn;
+    feed_begin(x);
+    feed_sync(x);
+    sql(x->f, "ALTER ROLE reader NOLOGIN");
+    const int status = x->class->snapshot(x->f->source, x->position, &x->f->error);
+    sql(x->f, "ALTER ROLE reader LOGIN");
+    assert_int_equal(status, SP_ESOURCE);
+    assert_non_null(strstr(x->f->error.text, "\"reader\" is not permitted to log in"));
+    feed_sync(x);
+    compare(x);
+    feed_sync(x);
+    sql(x->f, "ALTER ROLE reader NOREPLICATION");
+}
+
 /* The publication goes away under the feed: an error, and the next check says what to do. */
 static void test_publication_gone(void **state)
 {
@@ -825,6 +847,7 @@ int main(void)
         FEED_TEST(test_canceled),
         FEED_TEST(test_slot_given_up),
         FEED_TEST(test_no_snapshot_now),
+        FEED_TEST(test_no_connection_for_a_snapshot),
         FEED_TEST(test_publication_gone),
     };
     return cmocka_run_group_tests_name("feed_postgresql", tests, feed_pg_group_setup, NULL);

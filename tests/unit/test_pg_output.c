@@ -180,6 +180,7 @@ static void test_values(void **state)
         {PG_DATE, false, "5874897-12-31", "+5874897-12-31"},
         {PG_DATE, false, "infinity", "infinity"},
         {PG_DATE, false, "2026-13-01", NULL},
+        {PG_DATE, false, "2026-02-29", NULL},
         {PG_TIMESTAMP, false, "1969-12-31 23:59:59.999999", "1969-12-31T23:59:59.999999"},
         {PG_TIMESTAMP, false, "2026-11-27 17:05:00+00", NULL},
         {PG_TIMESTAMPTZ, false, "2026-11-27 17:05:00.25+05:30", "2026-11-27T11:35:00.250000Z"},
