@@ -15,9 +15,10 @@
  * stream's own server, since another one may be behind. FEED_SNAPSHOT is reached by the first event
  * that is later than the end of the reading, or when the server has nothing to send.
  *
- * Costs: a connection, and at the server a cursor that looks at every entry of the oplog. Limits:
- * the key is `_id`, since a deletion names nothing else. An event above 16 MiB ends a stream: all
- * is read again.
+ * Costs: a connection, and at the server a cursor that looks at every entry of the oplog; while
+ * nothing happens a getMore and a question for the time each second. Limits: the key is
+ * `_id`, since a deletion names nothing else. An event above 16 MiB ends a stream: all is read
+ * again.
  */
 #include <stdio.h>
 #include <stdlib.h>

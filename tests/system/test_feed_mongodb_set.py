@@ -150,6 +150,8 @@ class ReplicaSetTest(unittest.TestCase):
         while time.monotonic() < begun + 2.5:
             self.set.commit([("shop", "other", 1, {})])
             time.sleep(0.1)
+        age = 'sidepond_feed_age_seconds{table="users"}'
+        wait_for(lambda: daemon.metric(age) < 2, "the database says that nothing is missing")
         daemon.stop()
         self.set.first = len(self.set.oplog) - 15
         daemon.start()
