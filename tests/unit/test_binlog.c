@@ -198,6 +198,29 @@ static void test_no_checksum(void **state)
                                "commit 0-1-29\n");
 }
 
+/* Before the format is known nothing is taken from a server, so the sink may be empty. */
+static void test_too_early(void **state)
+{
+    (void)state;
+    const struct source_feed_sink sink = {0};
+    const struct gtid_state start = {0};
+    struct binlog_table table;
+    assert_true(sample_table(&table));
+    for (unsigned type = 0; type < 256; type++) {
+        unsigned char event[19 + 64] = {[4] = (unsigned char)type, [9] = sizeof(event)};
+        enum binlog_point point;
+        struct binlog log;
+        assert_int_equal(binlog_open(&log, &table, 1, &start), SP_OK);
+        const bool may_come = type == 4 || type == 15; /* ROTATE, FORMAT_DESCRIPTION */
+        const int status = binlog_event(&log, event, sizeof(event), &sink, &point);
+        if (may_come ? type == 4 && status != SP_OK
+                     : status != SP_ESOURCE || point != BINLOG_INSIDE)
+            fail_msg("event %u: %s", type, sp_status_name(status));
+        binlog_close(&log);
+    }
+    binlog_table_free(&table);
+}
+
 /* --- statements ----------------------------------------------------------------------------- */
 
 static void test_touch(void **state)
@@ -324,8 +347,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_types),      cmocka_unit_test(test_statements),
         cmocka_unit_test(test_compressed), cmocka_unit_test(test_no_checksum),
-        cmocka_unit_test(test_touch),      cmocka_unit_test(test_effects),
-        cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_too_early),  cmocka_unit_test(test_touch),
+        cmocka_unit_test(test_effects),    cmocka_unit_test(test_positions),
     };
     return cmocka_run_group_tests_name("binlog", tests, NULL, NULL);
 }
