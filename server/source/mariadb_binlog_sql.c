@@ -224,13 +224,22 @@ static bool is_of_shapes(struct words w)
     return take_word(&w, "CREATE") ? !has_query(&w) : take_any(&w, words);
 }
 
+/* DROP DATABASE, or CREATE OR REPLACE DATABASE. */
+static bool drops_database(struct words w)
+{
+    static const char *const words[] = {"DATABASE", "SCHEMA", NULL};
+    const bool creates = take_word(&w, "CREATE");
+    if (creates ? !take_word(&w, "OR") || !take_word(&w, "REPLACE") : !take_word(&w, "DROP"))
+        return false;
+    return take_any(&w, words);
+}
+
 enum binlog_touch binlog_statement_on(const char *sql, size_t bytes, const char *database,
                                       const struct binlog_table *table)
 {
-    struct words w = {sql, sql + bytes}, drop = w;
-    if (take_word(&drop, "DROP") && (take_word(&drop, "DATABASE") || take_word(&drop, "SCHEMA")))
-        return names(drop.at, (size_t)(drop.end - drop.at), table->database) ? TOUCH_SHAPE
-                                                                             : TOUCH_NOT;
+    struct words w = {sql, sql + bytes};
+    if (drops_database(w))
+        return names(sql, bytes, table->database) ? TOUCH_SHAPE : TOUCH_NOT;
     if (is_harmless(w))
         return TOUCH_NOT;
     if (!is_of_shapes(w))

@@ -198,6 +198,11 @@ static int ask_state_at(struct source *source, const char *file, uint64_t offset
     sql_free(&sql);
     if (status != SP_OK || gtid_parse(position, state))
         return status;
+    if (strcmp(position, "?") != 0)
+        return source_fail(error, SP_ESOURCE, false,
+                           "source %s: the binary log has more replication domains than can be "
+                           "followed",
+                           source->options->name);
     return source_fail(error, SP_ENOTFOUND, true,
                        "source %s: the binary log has no such place as %.100s:%" PRIu64,
                        source->options->name, file, offset);

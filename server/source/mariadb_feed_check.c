@@ -64,10 +64,9 @@ static bool is(const char *value, const char *wanted)
 /* Whether two servers have written into one domain of the log. */
 static bool has_two_writers(const char *state)
 {
-    const char *other = state;
     for (const char *at = state; at && *at; at = strchr(at, ','), at = at ? at + 1 : NULL) {
         const size_t domain = strcspn(at, "-") + 1;
-        for (other = strchr(at, ','); other; other = strchr(other + 1, ','))
+        for (const char *other = strchr(at, ','); other; other = strchr(other + 1, ','))
             if (strncmp(at, other + 1, domain) == 0)
                 return true;
     }

@@ -148,6 +148,13 @@ class Run:
         """Without a service manager: nobody would read what it is told."""
         self.daemon.start(ready=False, environment={"NOTIFY_SOCKET": ""})
 
+    def listens(self):
+        try:
+            self.daemon.table("ledger")
+        except OSError:
+            return False
+        return True
+
     def suffer(self, fault):
         if fault in self.database.FAULTS:
             self.database.FAULTS[fault](self.database, self.writers)
@@ -155,6 +162,7 @@ class Run:
             self.compare(0)
         else:
             if fault == "stop":
+                wait_for(self.listens, "the daemon listens: before, it knows no signals")
                 self.daemon.stop()
             else:
                 self.daemon.kill()
