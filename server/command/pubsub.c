@@ -6,6 +6,7 @@
  * matched with each message. A channel without subscribers is not there.
  */
 #include "server/command/pubsub.h"
+#include "alloc/fnv.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -73,9 +74,7 @@ void pubsub_totals(struct service *service, size_t *channels, size_t *patterns)
 
 static size_t bucket_of(const struct pubsub *pubsub, const char *name, size_t bytes)
 {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < bytes; i++)
-        hash = (hash ^ (unsigned char)name[i]) * UINT64_C(0x100000001b3);
+    const uint64_t hash = fnv_bytes(FNV_START, name, bytes);
     return (size_t)(hash ^ hash >> 32) & (pubsub->bucket_count - 1);
 }
 

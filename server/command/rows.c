@@ -10,6 +10,7 @@
  * Rows are read as every reader of the pond reads them: without a lock.
  */
 #include "server/command/rows.h"
+#include "alloc/fnv.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,9 +40,7 @@ struct row_tables {
 
 static size_t name_hash(const char *name, size_t bytes)
 {
-    uint64_t hash = bytes;
-    for (size_t i = 0; i < bytes; i++)
-        hash = (hash ^ (unsigned char)name[i]) * UINT64_C(0x100000001b3);
+    const uint64_t hash = fnv_bytes(bytes, name, bytes);
     return (size_t)(hash ^ hash >> 29) % (2 * SP_TABLES_MAX);
 }
 

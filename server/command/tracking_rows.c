@@ -15,6 +15,7 @@
  * mutexes of the rows' stripes, one after the other; no thread that serves waits for more than one
  * of the 64. A client hears of a change up to 100 ms after the commit.
  */
+#include "alloc/fnv.h"
 #include "server/command/tracking_internal.h"
 
 #include <string.h>
@@ -110,11 +111,8 @@ static void look_at_table(struct service *service, const char *name, bool change
 static uint64_t names_hash(const char *const *names, size_t count)
 {
     uint64_t hash = count + 1;
-    for (size_t i = 0; i < count; i++) {
-        for (const char *at = names[i]; *at; at++)
-            hash = (hash ^ (unsigned char)*at) * UINT64_C(0x100000001b3);
-        hash *= UINT64_C(0x100000001b3); /* where a name ends */
-    }
+    for (size_t i = 0; i < count; i++)
+        hash = fnv_text(hash, names[i]);
     return hash;
 }
 

@@ -18,10 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/fnv.h"
 #include "server/source/mariadb_feed.h"
-
-#define FNV_START UINT64_C(0xcbf29ce484222325)
-#define FNV_PRIME UINT64_C(0x100000001b3)
 
 /* What check_settings asks for. */
 enum {
@@ -110,8 +108,7 @@ static int check_settings(struct source *source, uint64_t *hash, struct source_e
     if (why)
         status = refuse(source, why, error);
     for (unsigned i = SETTING_SERVER; row && i < SETTING_CLOCK; i++)
-        for (const char *at = row[i] ? row[i] : ""; *at; at++)
-            *hash = (*hash ^ (unsigned char)*at) * FNV_PRIME;
+        *hash = fnv_text(*hash, row[i]);
     if (row && row[SETTING_CLOCK])
         source->feed->clock_us = strtoll(row[SETTING_CLOCK], NULL, 10) - maria_wall_us();
     mysql_free_result(result);
@@ -327,14 +324,6 @@ static int refuse_table(const struct source_table *table, const char *what, cons
                        what, *what ? " " : "", why);
 }
 
-static uint64_t hash_text(uint64_t hash, const char *text)
-{
-    do
-        hash = (hash ^ (unsigned char)*text) * FNV_PRIME;
-    while (*text++);
-    return hash;
-}
-
 /* All columns of a table, in the order of its rows, and what in them decides how they are read. */
 static int ask_columns(struct source *source, const struct source_table *table,
                        const struct binlog_table *about, MYSQL_RES **out, uint64_t *hash,
@@ -356,7 +345,7 @@ static int ask_columns(struct source *source, const struct source_table *table,
     *hash = FNV_START;
     for (MYSQL_ROW row; status == SP_OK && *out && (row = mysql_fetch_row(*out));)
         for (unsigned i = COLUMN_NAME; i <= COLUMN_CHARSET; i++)
-            *hash = hash_text(*hash, row[i] ? row[i] : "");
+            *hash = fnv_text(*hash, row[i]);
     if (status == SP_OK && *out)
         mysql_data_seek(*out, 0);
     return status;
@@ -557,7 +546,7 @@ int maria_feed_check_columns(struct source *source, struct source_error *error)
 static uint64_t hash_table(uint64_t hash, const struct source_table *table,
                            const struct binlog_table *about)
 {
-    hash = hash_text(hash_text(hash_text(hash, table->name), about->database), about->name);
+    hash = fnv_text(fnv_text(fnv_text(hash, table->name), about->database), about->name);
     return (hash ^ about->columns_hash) * FNV_PRIME;
 }
 

@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/fnv.h"
 #include "server/source/postgresql_feed.h"
 
 #define VERSION_MIN    140000 /* publications of before cannot say what we have to know */
@@ -173,11 +174,7 @@ static Oid oid_at(const PGresult *result, int row, int column)
 
 static void hash_text(struct checking *c, const char *text)
 {
-    for (;; text++) {
-        c->hash = (c->hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
-        if (!*text)
-            return;
-    }
+    c->hash = fnv_text(c->hash, text);
 }
 
 /* A list of names as an array's text. */
@@ -676,7 +673,7 @@ int pg_feed_check(struct source *source, const struct source_feed_options *optio
                          .tables = tables,
                          .descriptions = descriptions,
                          .count = count,
-                         .hash = UINT64_C(0xcbf29ce484222325)};
+                         .hash = FNV_START};
     int status = pg_call_begin(source, error);
     if (status == SP_OK)
         status = pg_feed_new(source, options, error);
