@@ -292,7 +292,7 @@ static bool inflate_to(struct binlog *log, struct binlog_bytes *data)
     skip(data, mark & 7);
     /* zlib makes at most 1,032 bytes of one */
     if (size > INFLATED_BYTES_MAX || size / 1100 > data->left ||
-        !binlog_reserve(&log->inflated, size ? size : 1))
+        !source_scratch_reserve(&log->inflated, size ? size : 1))
         return false;
     uLongf got = size;
     if (uncompress((Bytef *)log->inflated.text, &got, data->at, data->left) != Z_OK || got != size)
@@ -467,7 +467,7 @@ struct fault {
 };
 
 static const char *read_value(const struct binlog_column *column, const struct binlog_field *field,
-                              struct binlog_scratch *scratch, struct sp_value *out)
+                              struct source_scratch *scratch, struct sp_value *out)
 {
     *out = sp_null(column->type);
     const char *why = field ? binlog_value(column, field, scratch, out) : NULL;
@@ -478,7 +478,7 @@ static const char *read_value(const struct binlog_column *column, const struct b
 
 /* One image of a row. False: it does not fit into the event. */
 static bool read_image(const struct rows *r, struct binlog_bytes *from, struct sp_value *values,
-                       struct binlog_scratch *scratch, struct fault *fault)
+                       struct source_scratch *scratch, struct fault *fault)
 {
     const unsigned count = r->about->column_count;
     const unsigned char *nulls = from->at;

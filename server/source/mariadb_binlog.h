@@ -94,12 +94,6 @@ struct binlog_field {
     size_t bytes;
 };
 
-/* Memory of one column for what has to be written out; zeroed at first. */
-struct binlog_scratch {
-    char *text;
-    size_t cap;
-};
-
 /* Bytes of metadata that a type has in a TABLE_MAP event; -1: the type is not known. */
 int binlog_meta_bytes(uint8_t type);
 uint16_t binlog_meta(uint8_t type, const unsigned char *at);
@@ -110,13 +104,10 @@ bool binlog_take_field(uint8_t type, uint16_t meta, struct binlog_bytes *from,
 
 /* Decodes one; may give NULL (a date that is all zeros). Returns NULL, or why it cannot be had. */
 const char *binlog_value(const struct binlog_column *column, const struct binlog_field *field,
-                         struct binlog_scratch *scratch, struct sp_value *out);
+                         struct source_scratch *scratch, struct sp_value *out);
 
 /* Whether a column of such a type in the log can be what is described. */
 bool binlog_type_fits(const struct binlog_column *column, uint8_t type, uint16_t meta);
-
-/* Room for so many bytes; false: no memory. */
-bool binlog_reserve(struct binlog_scratch *scratch, size_t bytes);
 
 /* --- mariadb_binlog.c: events ----------------------------------------------------------------- */
 
@@ -150,7 +141,7 @@ struct binlog {
     struct binlog_prepared *preparations; /* XA transactions that wait for their commit */
     unsigned prepared_count;
     struct sp_value *values, *old_values, *key;
-    struct binlog_scratch *scratch, *old_scratch, inflated;
+    struct source_scratch *scratch, *old_scratch, inflated;
 };
 
 /* SP_ENOMEM; to be closed also then. */

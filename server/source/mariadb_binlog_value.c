@@ -29,18 +29,6 @@
 static const char no_memory[] = "no memory for a value";
 static const char no_date[] = "a date that is not in the calendar";
 
-bool binlog_reserve(struct binlog_scratch *scratch, size_t bytes)
-{
-    if (bytes <= scratch->cap)
-        return true;
-    char *text = realloc(scratch->text, bytes);
-    if (!text)
-        return false;
-    scratch->text = text;
-    scratch->cap = bytes;
-    return true;
-}
-
 /* --- where a field ends --------------------------------------------------------------------- */
 
 int binlog_meta_bytes(uint8_t type)
@@ -206,10 +194,10 @@ static int64_t sign_extend(uint64_t number, size_t bytes)
     return (int64_t)(number << shift) >> shift;
 }
 
-static const char *put_unsigned(uint64_t number, struct binlog_scratch *scratch,
+static const char *put_unsigned(uint64_t number, struct source_scratch *scratch,
                                 struct sp_value *out)
 {
-    if (!binlog_reserve(scratch, 24))
+    if (!source_scratch_reserve(scratch, 24))
         return no_memory;
     const int size = snprintf(scratch->text, 24, "%llu", (unsigned long long)number);
     *out = sp_bytes(SP_TYPE_NUMERIC, scratch->text, (size_t)size);
@@ -217,7 +205,7 @@ static const char *put_unsigned(uint64_t number, struct binlog_scratch *scratch,
 }
 
 static const char *value_number(const struct binlog_column *column, uint64_t number, int64_t as,
-                                struct binlog_scratch *scratch, struct sp_value *out)
+                                struct source_scratch *scratch, struct sp_value *out)
 {
     if (column->type == SP_TYPE_NUMERIC)
         return put_unsigned(number, scratch, out);
@@ -227,7 +215,7 @@ static const char *value_number(const struct binlog_column *column, uint64_t num
 }
 
 static const char *value_int(const struct binlog_column *column, const struct binlog_field *field,
-                             struct binlog_scratch *scratch, struct sp_value *out)
+                             struct source_scratch *scratch, struct sp_value *out)
 {
     const uint64_t number = load_little(field->data, field->bytes);
     if (field->type == MYSQL_TYPE_YEAR)
@@ -238,7 +226,7 @@ static const char *value_int(const struct binlog_column *column, const struct bi
 }
 
 static const char *value_bits(const struct binlog_column *column, const struct binlog_field *field,
-                              struct binlog_scratch *scratch, struct sp_value *out)
+                              struct source_scratch *scratch, struct sp_value *out)
 {
     const uint64_t number = load_big(field->data, field->bytes > 8 ? 8 : field->bytes);
     return value_number(column, number, (int64_t)number, scratch, out);
@@ -289,7 +277,7 @@ static char *put_digits(char *out, const unsigned char **at, unsigned digits, bo
     return short_first || !odd ? out : put_group(out, *at, odd, flip);
 }
 
-static const char *value_decimal(const struct binlog_field *field, struct binlog_scratch *scratch,
+static const char *value_decimal(const struct binlog_field *field, struct source_scratch *scratch,
                                  struct sp_value *out)
 {
     const unsigned precision = field->meta >> 8, scale = field->meta & 0xff;
@@ -297,7 +285,7 @@ static const char *value_decimal(const struct binlog_field *field, struct binlog
     if (precision == 0 || precision > DECIMAL_DIGITS || scale > precision ||
         field->bytes > sizeof(copy) || field->bytes == 0)
         return "a decimal that is none";
-    if (!binlog_reserve(scratch, DECIMAL_DIGITS + 8))
+    if (!source_scratch_reserve(scratch, DECIMAL_DIGITS + 8))
         return no_memory;
     memcpy(copy, field->data, field->bytes);
     const bool negative = !(copy[0] & 0x80);
@@ -377,7 +365,7 @@ static const char *value_timestamp(const struct binlog_field *field, struct sp_v
 }
 
 /* As the server prints it: so many digits behind the point as the column has. */
-static const char *value_time(const struct binlog_field *field, struct binlog_scratch *scratch,
+static const char *value_time(const struct binlog_field *field, struct source_scratch *scratch,
                               struct sp_value *out)
 {
     const size_t extra = field->bytes - 3;
@@ -389,7 +377,7 @@ static const char *value_time(const struct binlog_field *field, struct binlog_sc
     unsigned char low[4] = {0};
     for (size_t i = 0; i < extra; i++)
         low[i] = (unsigned char)(packed >> 8 * (extra - 1 - i));
-    if (!binlog_reserve(scratch, 40) || extra > 3)
+    if (!source_scratch_reserve(scratch, 40) || extra > 3)
         return no_memory;
     int size = snprintf(scratch->text, 40, "%s%02u:%02u:%02u.%06u", sign, whole >> 12 & 0x3ff,
                         whole >> 6 & 63, whole & 63, (unsigned)fraction_us(low, extra) % 1000000);
@@ -401,11 +389,11 @@ static const char *value_time(const struct binlog_field *field, struct binlog_sc
 /* --- text ----------------------------------------------------------------------------------- */
 
 static const char *convert(const struct binlog_column *column, const struct binlog_field *field,
-                           struct binlog_scratch *scratch, struct sp_value *out)
+                           struct source_scratch *scratch, struct sp_value *out)
 {
     char *in = (char *)field->data;
     size_t in_left = field->bytes;
-    if (!binlog_reserve(scratch, field->bytes * 4 + 4))
+    if (!source_scratch_reserve(scratch, field->bytes * 4 + 4))
         return no_memory;
     char *at = scratch->text;
     size_t left = scratch->cap;
@@ -423,7 +411,7 @@ static const char *convert(const struct binlog_column *column, const struct binl
 }
 
 static const char *value_text(const struct binlog_column *column, const struct binlog_field *field,
-                              struct binlog_scratch *scratch, struct sp_value *out)
+                              struct source_scratch *scratch, struct sp_value *out)
 {
     if (column->converts)
         return convert(column, field, scratch, out);
@@ -432,12 +420,12 @@ static const char *value_text(const struct binlog_column *column, const struct b
 }
 
 static const char *value_bytes(const struct binlog_column *column, const struct binlog_field *field,
-                               struct binlog_scratch *scratch, struct sp_value *out)
+                               struct source_scratch *scratch, struct sp_value *out)
 {
     *out = sp_bytes(SP_TYPE_BYTES, field->data, field->bytes);
     if (!column->is_binary || field->bytes >= field->meta)
         return NULL;
-    if (!binlog_reserve(scratch, field->meta))
+    if (!source_scratch_reserve(scratch, field->meta))
         return no_memory;
     memcpy(scratch->text, field->data, field->bytes);
     memset(scratch->text + field->bytes, 0, field->meta - field->bytes);
@@ -457,7 +445,7 @@ static const char *value_enum(const struct binlog_column *column, const struct b
 }
 
 static const char *value_set(const struct binlog_column *column, const struct binlog_field *field,
-                             struct binlog_scratch *scratch, struct sp_value *out)
+                             struct source_scratch *scratch, struct sp_value *out)
 {
     const uint64_t bits = load_little(field->data, field->bytes > 8 ? 8 : field->bytes);
     size_t room = 1, used = 0;
@@ -465,7 +453,7 @@ static const char *value_set(const struct binlog_column *column, const struct bi
         return "a number that is no labels of its SET";
     for (unsigned i = 0; i < column->label_count && i < 64; i++)
         room += strlen(column->labels[i]) + 1;
-    if (!binlog_reserve(scratch, room))
+    if (!source_scratch_reserve(scratch, room))
         return no_memory;
     for (unsigned i = 0; i < column->label_count && i < 64; i++) {
         if (!(bits >> i & 1))
@@ -483,14 +471,14 @@ static const char *value_set(const struct binlog_column *column, const struct bi
 /* --- UUID and addresses: bytes of fixed length, without zeros at the end --------------------- */
 
 static const char *value_address(const struct binlog_column *column,
-                                 const struct binlog_field *field, struct binlog_scratch *scratch,
+                                 const struct binlog_field *field, struct source_scratch *scratch,
                                  struct sp_value *out)
 {
     unsigned char bytes[16] = {0};
     if (field->bytes > sizeof(bytes))
         return "more bytes than its type has";
     memcpy(bytes, field->data, field->bytes);
-    if (!binlog_reserve(scratch, INET6_ADDRSTRLEN))
+    if (!source_scratch_reserve(scratch, INET6_ADDRSTRLEN))
         return no_memory;
     if (column->form == BINLOG_UUID) {
         memcpy(scratch->text, bytes, sizeof(bytes));
@@ -566,7 +554,7 @@ bool binlog_type_fits(const struct binlog_column *column, uint8_t type, uint16_t
 }
 
 static const char *value_string(const struct binlog_column *column,
-                                const struct binlog_field *field, struct binlog_scratch *scratch,
+                                const struct binlog_field *field, struct source_scratch *scratch,
                                 struct sp_value *out)
 {
     if (column->form == BINLOG_UUID || column->form == BINLOG_INET4 || column->form == BINLOG_INET6)
@@ -576,7 +564,7 @@ static const char *value_string(const struct binlog_column *column,
 }
 
 static const char *value_of_type(const struct binlog_column *column,
-                                 const struct binlog_field *field, struct binlog_scratch *scratch,
+                                 const struct binlog_field *field, struct source_scratch *scratch,
                                  struct sp_value *out)
 {
     switch (field->type) {
@@ -614,7 +602,7 @@ static const char *value_of_type(const struct binlog_column *column,
 }
 
 const char *binlog_value(const struct binlog_column *column, const struct binlog_field *field,
-                         struct binlog_scratch *scratch, struct sp_value *out)
+                         struct source_scratch *scratch, struct sp_value *out)
 {
     const char *why = value_of_type(column, field, scratch, out);
     if (why)

@@ -200,15 +200,11 @@ static int stream_failed(struct source *source, const bson_error_t *why, struct 
     return mongo_failed(source, &source->feed->tables[0].table, why, error);
 }
 
-/* Opens the stream and keeps its first batch. */
-static int open_stream(struct source *source, const char *position, struct source_error *error)
+/* Sends a command, which is freed, and keeps the batch that it gives. */
+static int ask_stream(struct source *source, bson_t *what, struct source_error *error)
 {
     struct mongo_feed *feed = source->feed;
     bson_error_t why = {0};
-    bson_t *what = make_aggregate(feed, position);
-    if (!what)
-        return source_fail(error, SP_ENOTFOUND, true, "source %s: this is no position of MongoDB",
-                           source->options->name);
     drop_batch(feed);
     const bool done = command(source, what, &feed->reply, &why);
     bson_destroy(what);
@@ -220,6 +216,17 @@ static int open_stream(struct source *source, const char *position, struct sourc
         return SP_OK;
     return source_fail(error, SP_ESOURCE, true, "source %s: the server sends no change stream",
                        source->options->name);
+}
+
+/* Opens the stream and keeps its first batch. */
+static int open_stream(struct source *source, const char *position, struct source_error *error)
+{
+    struct mongo_feed *feed = source->feed;
+    bson_t *what = make_aggregate(feed, position);
+    if (!what)
+        return source_fail(error, SP_ENOTFOUND, true, "source %s: this is no position of MongoDB",
+                           source->options->name);
+    return ask_stream(source, what, error);
 }
 
 static void close_stream(struct source *source)
@@ -436,7 +443,6 @@ static int feed_start(struct source *source, const char *position, struct source
 static int get_more(struct source *source, int await_ms, struct source_error *error)
 {
     struct mongo_feed *feed = source->feed;
-    bson_error_t why = {0};
     const char *name =
         feed->scope == MONGO_COLLECTION ? feed->tables[0].select.collection : "$cmd.aggregate";
     if (!feed->cursor)
@@ -444,18 +450,8 @@ static int get_more(struct source *source, int await_ms, struct source_error *er
                            source->options->name);
     bson_t *what = BCON_NEW("getMore", BCON_INT64(feed->cursor), "collection", BCON_UTF8(name),
                             "maxTimeMS", BCON_INT64(await_ms));
-    drop_batch(feed);
     source->deadline_ms = clock_ms() + (uint64_t)await_ms + SCAN_MS;
-    const bool done = command(source, what, &feed->reply, &why);
-    bson_destroy(what);
-    if (!done) {
-        bson_destroy(&feed->reply);
-        return stream_failed(source, &why, error);
-    }
-    if (take_batch(feed))
-        return SP_OK;
-    return source_fail(error, SP_ESOURCE, true, "source %s: the server sends no change stream",
-                       source->options->name);
+    return ask_stream(source, what, error);
 }
 
 /* The token of an empty batch, which says that there is nothing before it. */

@@ -125,18 +125,9 @@ enum pg_oid {
 /* The type of a pond's column for one of those; false if it is another. */
 bool pg_type(Oid oid, enum sp_type *type);
 
-/* Memory of one column for what has to be written out (numeric); zeroed at first. */
-struct pg_scratch {
-    char *text;
-    size_t cap;
-};
-
-/* Makes the scratch so large at least; false: no memory. */
-bool pg_scratch_reserve(struct pg_scratch *scratch, size_t bytes);
-
 /* Decodes a field that is not NULL. Returns NULL, or why it cannot be had. */
-const char *pg_value(Oid oid, const unsigned char *data, size_t bytes, struct pg_scratch *scratch,
-                     struct sp_value *out);
+const char *pg_value(Oid oid, const unsigned char *data, size_t bytes,
+                     struct source_scratch *scratch, struct sp_value *out);
 
 /* --- postgresql_copy.c ------------------------------------------------------------------------ */
 
@@ -146,7 +137,7 @@ struct pg_copy {
     const Oid *types;
     const struct source_sink *sink;
     struct sp_value *values;
-    struct pg_scratch *scratch; /* one for each column */
+    struct source_scratch *scratch; /* one for each column */
     bool header_seen;
 };
 

@@ -135,7 +135,7 @@ static bool fits(const struct pg_followed *table, const struct pg_tuple *tuple)
 }
 
 static const char *read_field(const struct pg_followed_column *column, const struct pg_field *field,
-                              struct pg_scratch *scratch, struct sp_value *out)
+                              struct source_scratch *scratch, struct sp_value *out)
 {
     const char *why = NULL;
     if (field->kind == PG_FIELD_TEXT)

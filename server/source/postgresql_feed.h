@@ -101,11 +101,11 @@ struct pg_form {
 /* As pg_value, and with the same outcome, for a value in text form. `type`: what it is to become.
  */
 const char *pg_text_value(const struct pg_form *form, enum sp_type type, const unsigned char *data,
-                          size_t bytes, struct pg_scratch *scratch, struct sp_value *out);
+                          size_t bytes, struct source_scratch *scratch, struct sp_value *out);
 
 /* The JSON of an array into the scratch. Returns NULL, or why it cannot be had. */
 const char *pg_array_json(const struct pg_form *form, const unsigned char *data, size_t bytes,
-                          struct pg_scratch *scratch, size_t *json_bytes);
+                          struct source_scratch *scratch, size_t *json_bytes);
 
 /* --- postgresql_changes.c ----------------------------------------------------------------------
  */
@@ -149,7 +149,7 @@ struct pg_followed {
     bool reshaped;         /* was told: nothing more of it is delivered */
     struct sp_value *values, *old_key;
     bool *absent;
-    struct pg_scratch *scratch; /* one for each column, then one for each key column */
+    struct source_scratch *scratch; /* one for each column, then one for each key column */
 };
 
 struct pg_changes {

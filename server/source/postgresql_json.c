@@ -219,13 +219,13 @@ static const char *read_array(struct array *array)
 }
 
 const char *pg_array_json(const struct pg_form *form, const unsigned char *data, size_t bytes,
-                          struct pg_scratch *scratch, size_t *json_bytes)
+                          struct source_scratch *scratch, size_t *json_bytes)
 {
     const size_t json_max = bytes * GROWTH + EXTRA, need = json_max + bytes;
     const char *text = (const char *)data, *open = bytes ? memchr(text, '{', bytes) : NULL;
     if (!open || (open != text && *text != '['))
         return not_an_array;
-    if (!pg_scratch_reserve(scratch, need))
+    if (!source_scratch_reserve(scratch, need))
         return "no memory for an array";
     struct array array = {form, open, text + bytes, scratch->text, scratch->text + json_max, 0};
     const char *why = read_array(&array);

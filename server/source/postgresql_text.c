@@ -191,12 +191,13 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static const char *text_bytea(struct text text, struct pg_scratch *scratch, struct sp_value *out)
+static const char *text_bytea(struct text text, struct source_scratch *scratch,
+                              struct sp_value *out)
 {
     if (!take_char(&text, '\\') || !take_char(&text, 'x') || (text.end - text.at) % 2 != 0)
         return not_its_type;
     const size_t size = (size_t)(text.end - text.at) / 2;
-    if (!pg_scratch_reserve(scratch, size + 1))
+    if (!source_scratch_reserve(scratch, size + 1))
         return "no memory for bytes";
     for (size_t i = 0; i < size; i++) {
         const int high = hex_digit(text.at[2 * i]), low = hex_digit(text.at[2 * i + 1]);
@@ -217,13 +218,13 @@ static const char *checked_text(enum sp_type type, const void *data, size_t byte
     return row_utf8_valid(data, bytes) ? NULL : "text that is not UTF-8";
 }
 
-static const char *text_inet(struct text text, struct pg_scratch *scratch, struct sp_value *out)
+static const char *text_inet(struct text text, struct source_scratch *scratch, struct sp_value *out)
 {
     const size_t size = (size_t)(text.end - text.at);
     if (memchr(text.at, '/', size))
         return checked_text(SP_TYPE_TEXT, text.at, size, out);
     const char *bits = memchr(text.at, ':', size) ? "/128" : "/32";
-    if (!pg_scratch_reserve(scratch, size + sizeof("/128")))
+    if (!source_scratch_reserve(scratch, size + sizeof("/128")))
         return "no memory for an address";
     memcpy(scratch->text, text.at, size);
     memcpy(scratch->text + size, bits, strlen(bits));
@@ -231,17 +232,17 @@ static const char *text_inet(struct text text, struct pg_scratch *scratch, struc
 }
 
 static const char *text_array(const struct pg_form *form, const unsigned char *data, size_t bytes,
-                              struct pg_scratch *scratch, struct sp_value *out)
+                              struct source_scratch *scratch, struct sp_value *out)
 {
     size_t size;
     const char *why = pg_array_json(form, data, bytes, scratch, &size);
     return why ? why : checked_text(SP_TYPE_JSON, scratch->text, size, out);
 }
 
-static const char *parsed(enum sp_type type, struct text text, struct pg_scratch *scratch,
+static const char *parsed(enum sp_type type, struct text text, struct source_scratch *scratch,
                           struct sp_value *out)
 {
-    if (!pg_scratch_reserve(scratch, 16))
+    if (!source_scratch_reserve(scratch, 16))
         return "no memory for a value";
     return row_value_parse(type, text.at, (size_t)(text.end - text.at), scratch->text, out) == SP_OK
                ? NULL
@@ -249,7 +250,7 @@ static const char *parsed(enum sp_type type, struct text text, struct pg_scratch
 }
 
 const char *pg_text_value(const struct pg_form *form, enum sp_type type, const unsigned char *data,
-                          size_t bytes, struct pg_scratch *scratch, struct sp_value *out)
+                          size_t bytes, struct source_scratch *scratch, struct sp_value *out)
 {
     const struct text text = {(const char *)data, (const char *)data + bytes};
     if (form->is_array)

@@ -236,18 +236,6 @@ static char *put_fraction(char *at, const struct numeric *n)
     return end;
 }
 
-bool pg_scratch_reserve(struct pg_scratch *scratch, size_t bytes)
-{
-    if (bytes <= scratch->cap)
-        return true;
-    char *text = realloc(scratch->text, bytes);
-    if (!text)
-        return false;
-    scratch->text = text;
-    scratch->cap = bytes;
-    return true;
-}
-
 static bool numeric_read(const unsigned char *data, size_t bytes, struct numeric *out)
 {
     if (bytes < NUMERIC_HEAD_BYTES)
@@ -266,7 +254,7 @@ static bool numeric_read(const unsigned char *data, size_t bytes, struct numeric
 }
 
 static const char *value_numeric(const unsigned char *data, size_t bytes,
-                                 struct pg_scratch *scratch, struct sp_value *out)
+                                 struct source_scratch *scratch, struct sp_value *out)
 {
     struct numeric n;
     const char *word = NULL;
@@ -283,7 +271,7 @@ static const char *value_numeric(const unsigned char *data, size_t bytes,
         return NULL;
     }
     const size_t groups = (size_t)(n.weight > 0 ? n.weight + 1 : 1) + 2;
-    if (!pg_scratch_reserve(scratch, groups * NUMERIC_GROUP + (size_t)n.scale + NUMERIC_GROUP))
+    if (!source_scratch_reserve(scratch, groups * NUMERIC_GROUP + (size_t)n.scale + NUMERIC_GROUP))
         return "no memory for a numeric";
     char *at = scratch->text;
     if (n.sign == NUMERIC_NEGATIVE)
@@ -304,8 +292,8 @@ static const char *value_text(enum sp_type type, const unsigned char *data, size
     return row_utf8_valid(data, bytes) ? NULL : "text that is not UTF-8";
 }
 
-const char *pg_value(Oid oid, const unsigned char *data, size_t bytes, struct pg_scratch *scratch,
-                     struct sp_value *out)
+const char *pg_value(Oid oid, const unsigned char *data, size_t bytes,
+                     struct source_scratch *scratch, struct sp_value *out)
 {
     switch (oid) {
     case PG_BYTEA:

@@ -51,6 +51,18 @@ void source_announce(const struct source_options *options, struct source *source
         options->cancelable(options->cancelable_context, source);
 }
 
+bool source_scratch_reserve(struct source_scratch *scratch, size_t bytes)
+{
+    if (bytes <= scratch->cap)
+        return true;
+    char *text = realloc(scratch->text, bytes);
+    if (!text)
+        return false;
+    scratch->text = text;
+    scratch->cap = bytes;
+    return true;
+}
+
 void source_copy(char *out, size_t cap, const char *text)
 {
     size_t bytes = strnlen(text, cap - 1);

@@ -103,6 +103,15 @@ int source_watermark_column(const struct source_table *table,
 int source_no_watermark(const struct source_table *table, const struct source_column *column,
                         struct source_error *error);
 
+/* Memory of one column for what has to be written out; zeroed at first, `text` to be freed. */
+struct source_scratch {
+    char *text;
+    size_t cap;
+};
+
+/* Makes it so large at least; false: no memory. */
+bool source_scratch_reserve(struct source_scratch *scratch, size_t bytes);
+
 /* Copies a name or type into one of the description's buffers, cut where it does not fit. */
 void source_copy(char *out, size_t cap, const char *text);
 

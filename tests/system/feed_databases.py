@@ -30,6 +30,41 @@ DIGEST = ("SELECT coalesce(sum(('x' || substr(md5(t || ':' || id || ':' || coale
           " SELECT 'e', id, n, s, big FROM entry) q")
 
 
+class Database:
+    """What PostgreSQL and MariaDB have in common. `server` is that of pg_server or mariadb_server."""
+
+    BEGIN = "BEGIN; SELECT txn FROM ledger WHERE id = 1 FOR UPDATE;"
+
+    def start(self):
+        self.server.start()
+
+    def remove(self):
+        self.server.remove()
+
+    @staticmethod
+    def widen(table):
+        return f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS extra int DEFAULT 5;"
+
+    @staticmethod
+    def narrow(table):
+        return f"ALTER TABLE {table} DROP COLUMN IF EXISTS extra;"
+
+    def crash(self, writers):
+        self.server.crash()
+        writers.pause()
+        self.server.start()
+
+    def restart(self, writers):
+        self.server.restart()
+        del writers
+
+    def hang(self, writers):
+        self.server.pause()
+        time.sleep(0.3)  # what a hang is
+        self.server.resume()
+        del writers
+
+
 class PostgresqlSession:
     """psql on a pipe: what it can do without a driver for Python."""
 
@@ -67,9 +102,8 @@ class PostgresqlSession:
         self.process = None
 
 
-class Postgresql:
+class Postgresql(Database):
     name = "postgresql"
-    BEGIN = "BEGIN; SELECT txn FROM ledger WHERE id = 1 FOR UPDATE;"
     SEAL = f"UPDATE ledger SET txn = txn + 1, digest = ({DIGEST}) WHERE id = 1;"
 
     def __init__(self):
@@ -80,12 +114,6 @@ class Postgresql:
     @staticmethod
     def available():
         return pg_server.Server.available()
-
-    def start(self):
-        self.server.start()
-
-    def remove(self):
-        self.server.remove()
 
     def source(self):
         return f'  - {{name: shop, type: postgresql, dsn: "{self.server.dsn()}", connect_timeout: 2s}}'
@@ -132,33 +160,10 @@ class Postgresql:
                 f" FROM generate_series({start}, {start + count}) i;")
 
     @staticmethod
-    def widen(table):
-        return f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS extra int DEFAULT 5;"
-
-    @staticmethod
-    def narrow(table):
-        return f"ALTER TABLE {table} DROP COLUMN IF EXISTS extra;"
-
-    @staticmethod
     def empty(table):
         return f"TRUNCATE {table};"
 
     # --- faults ---
-
-    def crash(self, writers):
-        self.server.crash()
-        writers.pause()
-        self.server.start()
-
-    def restart(self, writers):
-        self.server.restart()
-        del writers
-
-    def hang(self, writers):
-        self.server.pause()
-        time.sleep(0.3)  # what a hang is
-        self.server.resume()
-        del writers
 
     def cut(self, writers):
         """The stream's connection is lost."""
@@ -227,9 +232,8 @@ class MariadbSession:
         self.connection = None
 
 
-class Mariadb:
+class Mariadb(Database):
     name = "mariadb"
-    BEGIN = "BEGIN; SELECT txn FROM ledger WHERE id = 1 FOR UPDATE;"
     SEAL = f"UPDATE ledger SET txn = txn + 1, digest = ({MARIADB_DIGEST}) WHERE id = 1;"
 
     def __init__(self):
@@ -238,12 +242,6 @@ class Mariadb:
     @staticmethod
     def available():
         return mariadb_server.Server.available()
-
-    def start(self):
-        self.server.start()
-
-    def remove(self):
-        self.server.remove()
 
     def source(self):
         return (f'  - {{name: shop, type: mariadb, dsn: "{self.server.uri()}", connect_timeout: 2s}}')
@@ -284,34 +282,11 @@ class Mariadb:
                 f" FROM seq_{start}_to_{start + count};")
 
     @staticmethod
-    def widen(table):
-        return f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS extra int DEFAULT 5;"
-
-    @staticmethod
-    def narrow(table):
-        return f"ALTER TABLE {table} DROP COLUMN IF EXISTS extra;"
-
-    @staticmethod
     def empty(table):
         """TRUNCATE would commit what came before it."""
         return f"DELETE FROM {table};"
 
     # --- faults ---
-
-    def crash(self, writers):
-        self.server.crash()
-        writers.pause()
-        self.server.start()
-
-    def restart(self, writers):
-        self.server.restart()
-        del writers
-
-    def hang(self, writers):
-        self.server.pause()
-        time.sleep(0.3)  # what a hang is
-        self.server.resume()
-        del writers
 
     def _kill(self, condition):
         with self.server.connect() as connection:

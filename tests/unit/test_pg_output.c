@@ -137,7 +137,7 @@ struct example {
 static void check_example(const struct example *example)
 {
     const struct pg_form form = {example->type, example->is_array, ','};
-    struct pg_scratch scratch = {0};
+    struct source_scratch scratch = {0};
     struct sp_value value;
     enum sp_type type = SP_TYPE_TEXT;
     char text[256];
@@ -241,7 +241,7 @@ static void test_nan(void **state)
 {
     static const unsigned char f8[] = {0xff, 0xf8, 0, 0, 0, 0, 0, 1}, f4[] = {0xff, 0xc0, 0, 1};
     const struct pg_form form = {PG_FLOAT8, false, ','};
-    struct pg_scratch scratch = {0};
+    struct source_scratch scratch = {0};
     struct sp_value value, text;
     (void)state;
     assert_null(
