@@ -154,7 +154,7 @@ static void read_key(const struct schema *schema, const uint16_t *columns, unsig
     if (row_key_decode(schema, columns, count, key->bytes, key->size, values) != SP_OK)
         return;
     for (unsigned i = 0; i < count; i++)
-        if (values[i].type == SP_TYPE_BSON_VALUE)
+        if (values[i].type == SP_TYPE_BSON_VALUE || values[i].type == SP_TYPE_BSON)
             return;
     uint8_t *again = malloc(key->size ? key->size : 1);
     claim(row_key_encode(schema, columns, count, values, count, again, key->size, &bytes) == SP_OK);

@@ -166,6 +166,7 @@ static int on_remove(void *context, unsigned t, const struct sp_value *key)
     struct feed_model_table *table = &model->tables[t];
     char *text = key_text(table, key, false);
     struct feed_model_row *row = take(table, text);
+    model->inside = true;
     table->remove_count++;
     table->odd_count += !row;
     if (row)
@@ -178,6 +179,7 @@ static int on_truncate(void *context, unsigned t)
 {
     struct feed_model *model = context;
     feed_model_clear(model, t);
+    model->inside = true;
     model->tables[t].truncate_count++;
     return model->status;
 }
