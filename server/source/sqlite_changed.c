@@ -116,6 +116,10 @@ static bool read_frames(struct source *source, const struct index_head *from,
     if (sqlite3_file_control(source->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK ||
         !log || !log->pMethods)
         return to->frames == from->frames;
+    free(changes->pages);
+    changes->pages = malloc((to->frames - from->frames + 1) * sizeof(*changes->pages));
+    if (!changes->pages)
+        return false;
     for (uint32_t i = from->frames; i < to->frames; i++) {
         const sqlite3_int64 at =
             LOG_HEAD_BYTES + (sqlite3_int64)i * (FRAME_HEAD_BYTES + page_bytes);
@@ -155,12 +159,10 @@ void sqlite_changes_after(struct source *source)
     struct sqlite_changes *changes = &source->changes;
     struct index_head from, to, now;
     const int64_t schema = schema_version(source);
-    if (changes->maps && !changes->pages)
-        changes->pages = malloc(FRAMES_MAX * sizeof(*changes->pages));
     memcpy(&from, changes->from, sizeof(from));
     changes->count = 0;
     changes->begins++;
-    changes->told = changes->pages && changes->known && changes->schema == schema &&
+    changes->told = changes->maps && changes->known && changes->schema == schema &&
                     read_index(source, &to) && same_log(&from, &to) &&
                     read_frames(source, &from, &to) && read_index(source, &now) &&
                     same_log(&to, &now);
