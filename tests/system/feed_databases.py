@@ -190,7 +190,7 @@ class Postgresql(Database):
         self.server.psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
         del writers
 
-    FAULTS = {"crash": crash, "restart": restart, "hang": hang, "cut": cut, "cut_all": cut_all,
+    FAULTS = {"crash": Database.crash, "restart": Database.restart, "hang": Database.hang, "cut": cut, "cut_all": cut_all,
               "unpublish": unpublish}
     LOST = {"lose": lose}
 
@@ -333,7 +333,7 @@ class Mariadb(Database):
         self.server.sql("RESET MASTER")
         del writers
 
-    FAULTS = {"crash": crash, "restart": restart, "hang": hang, "cut": cut, "cut_all": cut_all,
+    FAULTS = {"crash": Database.crash, "restart": Database.restart, "hang": Database.hang, "cut": cut, "cut_all": cut_all,
               "image": image, "rotate": rotate, "statement": statement}
     LOST = {"lose": lose}
 
