@@ -64,6 +64,8 @@ class Database:
         self.server.resume()
         del writers
 
+    FAULTS = {"crash": crash, "restart": restart, "hang": hang}
+
 
 class PostgresqlSession:
     """psql on a pipe: what it can do without a driver for Python."""
@@ -190,8 +192,7 @@ class Postgresql(Database):
         self.server.psql("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
         del writers
 
-    FAULTS = {"crash": Database.crash, "restart": Database.restart, "hang": Database.hang, "cut": cut, "cut_all": cut_all,
-              "unpublish": unpublish}
+    FAULTS = {**Database.FAULTS, "cut": cut, "cut_all": cut_all, "unpublish": unpublish}
     LOST = {"lose": lose}
 
 
@@ -333,8 +334,7 @@ class Mariadb(Database):
         self.server.sql("RESET MASTER")
         del writers
 
-    FAULTS = {"crash": Database.crash, "restart": Database.restart, "hang": Database.hang, "cut": cut, "cut_all": cut_all,
-              "image": image, "rotate": rotate, "statement": statement}
+    FAULTS = {**Database.FAULTS, "cut": cut, "cut_all": cut_all, "image": image, "rotate": rotate, "statement": statement}
     LOST = {"lose": lose}
 
 
