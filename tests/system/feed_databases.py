@@ -334,7 +334,8 @@ class Mariadb(Database):
         self.server.sql("RESET MASTER")
         del writers
 
-    FAULTS = {**Database.FAULTS, "cut": cut, "cut_all": cut_all, "image": image, "rotate": rotate, "statement": statement}
+    FAULTS = {**Database.FAULTS, "cut": cut, "cut_all": cut_all, "image": image,
+              "rotate": rotate, "statement": statement}
     LOST = {"lose": lose}
 
 
