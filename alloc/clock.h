@@ -46,12 +46,17 @@ static inline uint64_t clock_monotonic_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* Unix time; the second way likewise in a few nanoseconds, and late. */
-static inline int64_t clock_wall_ms(void)
+/* Unix time; the coarse way likewise in a few nanoseconds, and late. */
+static inline int64_t clock_wall_us(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static inline int64_t clock_wall_ms(void)
+{
+    return clock_wall_us() / 1000;
 }
 
 static inline int64_t clock_wall_coarse_ms(void)

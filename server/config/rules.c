@@ -305,7 +305,7 @@ static void check_stale(struct rules *rules, const struct config_table *table, y
 {
     yaml_node_t *on_stale = config_tree_value(rules->tree, node, "on_stale");
     yaml_node_t *max_stale = config_tree_value(rules->tree, node, "max_stale");
-    const uint32_t idle_ms = 10000;  /* a quiet feed says so that often (server/source/feed.h) */
+    const uint32_t idle_ms = 10000;  /* a quiet feed says so that often (source_feed.h) */
     const uint32_t verify_ms = 2000; /* a quiet database is asked about once a second at most */
     uint32_t pause_ms = table->refresh.every_ms;
     if (table->refresh.mode == CONFIG_REFRESH_NOTIFIED)

@@ -207,11 +207,6 @@ int feed_ask(struct group *group, struct failure *failure)
 static int wait_and_apply(struct group *group, uint32_t timeout_ms, struct failure *failure);
 static int commit_reached(struct group *group, struct failure *failure);
 
-static int64_t wall_us(void)
-{
-    return clock_wall_ms() * 1000;
-}
-
 /* The position of the snapshot into the pass's transaction. */
 static int put_position(struct group *group, struct store_txn *txn, struct failure *failure)
 {
@@ -220,7 +215,7 @@ static int put_position(struct group *group, struct store_txn *txn, struct failu
     memcpy(row.stream, feed->stream, sizeof(row.stream));
     memcpy(row.position, feed->apply.position, sizeof(row.position));
     row.at_us = feed->apply.at_us;
-    row.compared_us = wall_us();
+    row.compared_us = clock_wall_us();
     row.shape = feed->shape;
     feed->locked = true;
     int status = feed_position_put(group->refresh, txn, feed->schema, &row);
@@ -318,7 +313,7 @@ static int begin_load(void *context, struct source_error *error)
 {
     struct group *group = context;
     struct feed *feed = group->feed;
-    feed->apply.at_us = wall_us();
+    feed->apply.at_us = clock_wall_us();
     return feed->class->snapshot(group->connection.source, feed->apply.position, error);
 }
 
@@ -498,7 +493,7 @@ static uint64_t ask_every_ms(const struct group *group)
 static bool compare_is_due(const struct group *group)
 {
     const struct feed *feed = group->feed;
-    int64_t passed = wall_us() - feed->row.compared_us;
+    int64_t passed = clock_wall_us() - feed->row.compared_us;
     if (clock_ms() < feed->compare_after_ms)
         return false;
     return feed->row.compared_us == 0 || passed < 0 ||

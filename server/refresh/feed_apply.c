@@ -570,13 +570,6 @@ static bool commit_is_due(struct feed_apply *apply)
            (apply->rows >= COMMIT_ROWS || clock_ms() - apply->begun_ms >= COMMIT_AFTER_MS);
 }
 
-static int64_t wall_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 static bool apply_reached(void *context, enum feed_mark mark, const char *position, int64_t at_us)
 {
     struct feed_apply *apply = context;
@@ -589,9 +582,9 @@ static bool apply_reached(void *context, enum feed_mark mark, const char *positi
     if (!apply->borrowed)
         end_transaction(apply);
     if (mark == FEED_IDLE && at_us == 0) /* it is of now, by a clock that is not told */
-        at_us = wall_us() - (feed->skew_known ? feed->skew_us : 0);
+        at_us = clock_wall_us() - (feed->skew_known ? feed->skew_us : 0);
     apply->at_us = at_us;
-    apply->apart_us = wall_us() - at_us;
+    apply->apart_us = clock_wall_us() - at_us;
     apply->half = false;
     apply->progress = true;
     apply->transactions += mark == FEED_TRANSACTION;

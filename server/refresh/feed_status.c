@@ -69,7 +69,7 @@ static int64_t age_us(struct feed *feed, int64_t *delay_us)
         feed->skew_known = true;
     }
     int64_t skew = feed->skew_known ? feed->skew_us : 0;
-    int64_t age = clock_wall_ms() * 1000 - apply->safe.at_us - skew;
+    int64_t age = clock_wall_us() - apply->safe.at_us - skew;
     *delay_us = apply->safe.apart_us > skew ? apply->safe.apart_us - skew : 0;
     return age > 0 ? age : 0;
 }

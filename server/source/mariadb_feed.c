@@ -102,13 +102,6 @@ void maria_feed_release(struct source *source)
 
 /* --- reading events ------------------------------------------------------------------------- */
 
-int64_t maria_wall_us(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
 /* What libmariadb or the TLS library has read ahead, poll knows nothing of. */
 static bool has_buffered(const MYSQL *conn)
 {
@@ -369,7 +362,7 @@ static bool on_point(struct source *source, const struct source_feed_sink *sink,
     if (point == BINLOG_HEARTBEAT)
         go_on =
             tell(source, sink, FEED_IDLE,
-                 wait_event(source, 0) ? feed->log.commit_us : maria_wall_us() + feed->clock_us);
+                 wait_event(source, 0) ? feed->log.commit_us : clock_wall_us() + feed->clock_us);
     if (point != BINLOG_GROUP)
         return !go_on;
     feed->moved = true;

@@ -35,8 +35,6 @@ int maria_feed_check_columns(struct source *source, struct source_error *error);
 
 /* --- mariadb_feed.c --------------------------------------------------------------------------- */
 
-int64_t maria_wall_us(void);
-
 /* The source's feed, made at the first time. */
 struct maria_feed *maria_feed_of(struct source *source);
 void maria_feed_forget_tables(struct maria_feed *feed);

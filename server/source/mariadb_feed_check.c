@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/clock.h"
 #include "alloc/fnv.h"
 #include "server/source/mariadb_feed.h"
 
@@ -110,7 +111,7 @@ static int check_settings(struct source *source, uint64_t *hash, struct source_e
     for (unsigned i = SETTING_SERVER; row && i < SETTING_CLOCK; i++)
         *hash = fnv_text(*hash, row[i]);
     if (row && row[SETTING_CLOCK])
-        source->feed->clock_us = strtoll(row[SETTING_CLOCK], NULL, 10) - maria_wall_us();
+        source->feed->clock_us = strtoll(row[SETTING_CLOCK], NULL, 10) - clock_wall_us();
     mysql_free_result(result);
     return status;
 }

@@ -86,7 +86,7 @@ static void send_status(struct pg_feed *feed, uint64_t now_ms)
     at = put_u64(at, feed->received_lsn);
     at = put_u64(at, feed->confirmed_lsn);
     at = put_u64(at, feed->confirmed_lsn);
-    at = put_u64(at, (uint64_t)(clock_wall_ms() * 1000 - PG_EPOCH_US));
+    at = put_u64(at, (uint64_t)(clock_wall_us() - PG_EPOCH_US));
     *at = feed->waiting || feed->asked.lsn;
     feed->told_ms = now_ms;
     /* what cannot be sent now is said again next time; that the connection is lost, reading says */

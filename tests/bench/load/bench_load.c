@@ -21,6 +21,7 @@
 #include "common/mongodb.h"
 #include "common/rows.h"
 
+#define YAML_BYTES       512
 #define REACH_SQLITE     4.0
 #define REACH_POSTGRESQL 2.5
 #define REACH_MARIADB    2.5
@@ -77,14 +78,20 @@ static void check_bytes(uint64_t bytes)
         bench_die("not all rows were read");
 }
 
+static void write_yaml(char out[YAML_BYTES], const char *type, const char *option,
+                       const char *where, const char *key)
+{
+    snprintf(out, YAML_BYTES,
+             "memory: 1GiB\n"
+             "sources: [{name: db, type: %s, %s: \"%s\"}]\n"
+             "tables: [{name: t, source: db, key: [%s], refresh: {every: 1h}}]\n",
+             type, option, where, key);
+}
+
 static void round_sqlite(const char *path, struct times *times, unsigned round)
 {
-    char yaml[512];
-    snprintf(yaml, sizeof(yaml),
-             "memory: 1GiB\n"
-             "sources: [{name: db, type: sqlite, path: %s}]\n"
-             "tables: [{name: t, source: db, key: [k], refresh: {every: 1h}}]\n",
-             path);
+    char yaml[YAML_BYTES];
+    write_yaml(yaml, "sqlite", "path", path, "k");
     sqlite3 *db = sqlite_connect(path);
     struct span peer = span_start();
     check_bytes(sqlite_read_all(db));
@@ -95,12 +102,8 @@ static void round_sqlite(const char *path, struct times *times, unsigned round)
 
 static void round_postgresql(struct times *times, unsigned round)
 {
-    char yaml[512];
-    snprintf(yaml, sizeof(yaml),
-             "memory: 1GiB\n"
-             "sources: [{name: db, type: postgresql, dsn: \"%s\"}]\n"
-             "tables: [{name: t, source: db, key: [k], refresh: {every: 1h}}]\n",
-             postgresql_dsn());
+    char yaml[YAML_BYTES];
+    write_yaml(yaml, "postgresql", "dsn", postgresql_dsn(), "k");
     PGconn *conn = postgresql_connect();
     struct span peer = span_start();
     check_bytes(postgresql_read_all(conn, "t"));
@@ -111,12 +114,8 @@ static void round_postgresql(struct times *times, unsigned round)
 
 static void round_mariadb(struct times *times, unsigned round)
 {
-    char yaml[512];
-    snprintf(yaml, sizeof(yaml),
-             "memory: 1GiB\n"
-             "sources: [{name: db, type: mariadb, dsn: \"%s\"}]\n"
-             "tables: [{name: t, source: db, key: [k], refresh: {every: 1h}}]\n",
-             mariadb_uri());
+    char yaml[YAML_BYTES];
+    write_yaml(yaml, "mariadb", "dsn", mariadb_uri(), "k");
     MYSQL *conn = mariadb_connect_root();
     struct span peer = span_start();
     check_bytes(mariadb_read_all(conn, "t"));
@@ -127,12 +126,8 @@ static void round_mariadb(struct times *times, unsigned round)
 
 static void round_mongodb(struct times *times, unsigned round)
 {
-    char yaml[512];
-    snprintf(yaml, sizeof(yaml),
-             "memory: 1GiB\n"
-             "sources: [{name: db, type: mongodb, dsn: \"%s\"}]\n"
-             "tables: [{name: t, source: db, key: [_id], refresh: {every: 1h}}]\n",
-             mongodb_uri());
+    char yaml[YAML_BYTES];
+    write_yaml(yaml, "mongodb", "dsn", mongodb_uri(), "_id");
     mongoc_client_t *client = mongodb_connect();
     struct span peer = span_start();
     check_bytes(mongodb_read_all(client, "t"));
