@@ -28,6 +28,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
 import python_package
+from bench_rows import finish, options, row
 
 ROUNDS = 9
 READS = 20_000
@@ -93,20 +94,15 @@ def measure(directory, reads):
     return rows_of(medians)
 
 
-def row(what, ours, peer, reach):
-    ratio = peer / ours
-    return {"what": what, "ours": round(1e9 / ours, 1), "peer": round(1e9 / peer, 1),
-            "unit": "reads/s", "ratio": round(ratio, 3), "reach": f">= {reach:.2f}" if reach else "-",
-            "ok": not reach or ratio >= reach}
-
-
 def rows_of(ns):
+    def against(what, way, peer, reach=None):
+        return row("Python: " + what, 1e9 / ns[way], 1e9 / ns[peer], "reads/s", reach, at_least=True)
     return [
-        row("Python: one field of 50, against pymongo's decode", ns["getter"], ns["pymongo"], REACH),
-        row("Python: one field of 50, against our own dict", ns["getter"], ns["dict"], REACH),
-        row("Python: one field of a Row, against pymongo's decode", ns["field"], ns["pymongo"], None),
-        row("Python: one field of a Row, against our own dict", ns["field"], ns["dict"], None),
-        row("Python: the whole as a dict, against pymongo's decode", ns["dict"], ns["pymongo"], None),
+        against("one field of 50, against pymongo's decode", "getter", "pymongo", REACH),
+        against("one field of 50, against our own dict", "getter", "dict", REACH),
+        against("one field of a Row, against pymongo's decode", "field", "pymongo"),
+        against("one field of a Row, against our own dict", "field", "dict"),
+        against("the whole as a dict, against pymongo's decode", "dict", "pymongo"),
     ]
 
 
@@ -131,7 +127,7 @@ def run(quick):
         done = subprocess.run([python, __file__, "--measure", f"{directory}/pond/",
                                str(READS // 10 if quick else READS)],
                               check=True, stdout=subprocess.PIPE, text=True)
-    return {"bench": "document", "rows": rows + json.loads(done.stdout)}
+    return rows + json.loads(done.stdout)
 
 
 def main():
@@ -143,13 +139,8 @@ def main():
     except ImportError:
         note("skipped: python3-bson is not installed")
         return 77
-    result = run("--quick" in sys.argv)
-    if "--json" in sys.argv:
-        print(json.dumps(result))
-    else:
-        for line in result["rows"]:
-            print("  ".join(str(value) for value in line.values()))
-    return 0 if all(line["ok"] for line in result["rows"]) else 1
+    given = options()
+    return finish("document", run(given.quick), given)
 
 
 if __name__ == "__main__":

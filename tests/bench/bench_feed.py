@@ -17,17 +17,17 @@ pg_recvlogical into /dev/null. They take turns, and the median of the rounds cou
 
 Options: --json, --quick (seconds, not to be quoted).
 """
-import json
 import statistics
 import subprocess
 import sys
 import time
 
 import feed_bench
-from feed_bench import following, pg_server, probe, row, start, wait_for
+from bench_rows import finish, options, row
+from feed_bench import following, pg_server, probe, start, wait_for
 
 RATE = 1000
-ROUNDS = 3
+ROUNDS = 5
 LEAST_OF_PEER = 0.7  # of what the server can send: below that it would be us who are slow
 
 
@@ -91,9 +91,9 @@ def measure_latency(daemon, kind, where, write, rounds, count):
 def latency_rows(name, turns, quick):
     what = f"{name}: commit to shared memory, "
     return [
-        row(what + "median", statistics.median(t[0] for t in turns), "ms", 1000 if quick else 5),
-        row(what + "p99", statistics.median(t[1] for t in turns), "ms", 10000 if quick else 50),
-        row(what + "slowest", max(t[2] for t in turns), "ms"),
+        row(what + "median", statistics.median(t[0] for t in turns), None, "ms", 1000 if quick else 5),
+        row(what + "p99", statistics.median(t[1] for t in turns), None, "ms", 10000 if quick else 50),
+        row(what + "slowest", max(t[2] for t in turns), None, "ms"),
     ]
 
 
@@ -117,28 +117,22 @@ def measure_mariadb(rows, rounds, count):
 
 
 def main():
-    quick = "--quick" in sys.argv
-    rows, rounds, count = (20_000, 1, 1000) if quick else (300_000, ROUNDS, 10_000)
+    given = options()
+    rows, rounds, count = (20_000, 1, 1000) if given.quick else (300_000, ROUNDS, 10_000)
     result = []
     if feed_bench.mariadb_server.Server.available():
         turns = measure_mariadb(rows, rounds, count)
-        result += latency_rows("MariaDB", turns, quick)
+        result += latency_rows("MariaDB", turns, given.quick)
     if pg_server.Server.available():
         turns, (ours, peer) = measure_postgresql(rows, rounds, count)
-        result += latency_rows("PostgreSQL", turns, quick)
+        result += latency_rows("PostgreSQL", turns, given.quick)
         result += [
-            row("PostgreSQL: changed rows a second", ours, "rows/s", 1 if quick else 50_000, True),
-            row("PostgreSQL: changed rows a second, beside only receiving them", ours, "rows/s",
-                0 if quick else LEAST_OF_PEER, True, peer),
+            row("PostgreSQL: changed rows a second", ours, None, "rows/s",
+                1 if given.quick else 50_000, at_least=True),
+            row("PostgreSQL: changed rows a second, beside only receiving them", ours, peer, "rows/s",
+                0 if given.quick else LEAST_OF_PEER, at_least=True),
         ]
-    if not result:
-        return 77
-    if "--json" in sys.argv:
-        print(json.dumps({"bench": "feed", "rows": result}))
-    else:
-        for line in result:
-            print(line)
-    return 0 if all(line["ok"] for line in result) else 1
+    return finish("feed", result, given) if result else 77
 
 
 if __name__ == "__main__":

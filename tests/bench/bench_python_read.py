@@ -28,6 +28,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
 import python_package
+from bench_rows import finish, options, row
 
 ROUNDS = 9
 READS = 300_000
@@ -105,23 +106,15 @@ def measure_table(name, directory, rows):
     return medians
 
 
-def row(what, ours, peer, ratio, reach, ok):
-    return {"what": what, "ours": round(ours, 1), "peer": round(peer, 1), "unit": "ns",
-            "ratio": round(ratio, 3), "reach": reach, "ok": ok}
-
-
 def rows_of(name, ns):
-    faster = ns["py-lmdb"] / ns["raw"]
-    column = ns["getter"] / ns["raw"]
+    """Those with a peer that is to be beaten count reads, the others time."""
     return [
-        row(f"value as bytes, {name}, times faster than py-lmdb", ns["raw"], ns["py-lmdb"], faster,
-            f">= {REACH[name]:.2f}", faster >= REACH[name]),
-        row(f"one column, {name}, against the value as bytes", ns["getter"], ns["raw"], column,
-            f"<= {REACH_COLUMN:.2f}", column <= REACH_COLUMN),
-        row(f"one column of a Row, {name}, against the value as bytes", ns["row"], ns["raw"],
-            ns["row"] / ns["raw"], "-", True),
-        row(f"value as bytes, {name}, against a dict", ns["raw"], ns["dict"],
-            ns["raw"] / ns["dict"], "-", True),
+        row(f"value as bytes, {name}, times faster than py-lmdb", 1000 / ns["raw"],
+            1000 / ns["py-lmdb"], "1/us", REACH[name], at_least=True),
+        row(f"one column, {name}, against the value as bytes", ns["getter"], ns["raw"], "ns",
+            REACH_COLUMN),
+        row(f"one column of a Row, {name}, against the value as bytes", ns["row"], ns["raw"], "ns"),
+        row(f"value as bytes, {name}, against a dict", ns["raw"], ns["dict"], "ns"),
     ]
 
 
@@ -129,7 +122,7 @@ def measure(directory, tables):
     rows = []
     for name, count in tables.items():
         rows += rows_of(name, measure_table(name, directory, count))
-    return {"bench": "python-read", "rows": rows}
+    return rows
 
 
 # --- around it ---
@@ -159,13 +152,8 @@ def main():
     except ImportError:
         note("skipped: python3-lmdb is not installed")
         return 77
-    result = run("--quick" in sys.argv)
-    if "--json" in sys.argv:
-        print(json.dumps(result))
-    else:
-        for line in result["rows"]:
-            print("  ".join(str(value) for value in line.values()))
-    return 0 if all(line["ok"] for line in result["rows"]) else 1
+    given = options()
+    return finish("python-read", run(given.quick), given)
 
 
 if __name__ == "__main__":

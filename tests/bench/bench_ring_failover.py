@@ -30,7 +30,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
-import ring_bench
+import bench_rows
 import ring_kit
 import ring_zookeeper
 
@@ -146,7 +146,7 @@ def measure_sidepondd(fault):
 
 
 def rows_of_ours(what, fault, ours):
-    row = ring_bench.row
+    row = bench_rows.row
     what = f"{FAULTS[fault]} of one of 3 {what}: "
     return [
         row(what + "failed reads", ours["all"]["reads"]["failed"], None, "", 0),
@@ -161,7 +161,7 @@ def rows_of_ours(what, fault, ours):
 
 
 def rows_of_sidepondd(fault, ours):
-    row = ring_bench.row
+    row = bench_rows.row
     what = f"{FAULTS[fault]} of one of 3 sidepondd: "
     verdict = ours["verdict"]
     return rows_of_ours("sidepondd", fault, ours) + [
@@ -174,7 +174,7 @@ def rows_of_sidepondd(fault, ours):
 
 def rows_beside(fault, name, ours, peer):
     what = f"{FAULTS[fault]}; {name}: "
-    row = ring_bench.row
+    row = bench_rows.row
     return [
         row(what + "longest without a read of its keys", ours["reads"]["longest_ms"],
             peer["reads"]["longest_ms"], "ms"),
@@ -191,7 +191,7 @@ def rows_beside(fault, name, ours, peer):
 
 
 def main():
-    options = ring_bench.options()
+    options = bench_rows.options()
     rows = ring_zookeeper.rows(options, {"kill": FAULTS["kill"]} if options.quick else FAULTS)
     for fault in ["kill"] if options.quick else list(FAULTS):
         ours = measure_sidepondd(fault)
@@ -199,7 +199,7 @@ def main():
         rows += rows_of_ours("Redis nodes", fault, measure_redis_nodes(fault))
         for name, kind, timeout_ms in [] if options.ours else peers(options.quick):
             rows += rows_beside(fault, name, ours, measure_peer(name, kind, timeout_ms, fault))
-    return ring_bench.finish("ring-failover", rows, options)
+    return bench_rows.finish("ring-failover", rows, options)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
-import ring_bench
+import bench_rows
 import ring_kit
 import zookeeper_kit
 
@@ -60,7 +60,7 @@ def measure(ring, keys, directory):
 
 
 def rows_of(seen):
-    row = ring_bench.row
+    row = bench_rows.row
     verdict = seen["verdict"]
     broken = sum(ring_kit.objections(verdict).values())
     return [
@@ -76,14 +76,14 @@ def rows_of(seen):
 
 
 def main():
-    options = ring_bench.options()
+    options = bench_rows.options()
     keys = QUICK_KEYS if options.quick else KEYS
     with zookeeper_kit.Ensemble(1) as zookeeper, ring_kit.Directory("bench-join") as directory:
         with ring_kit.SidepondRing(directory, 3, slots=16384, memory="256MiB", spare=1, session="4s",
                                    zookeeper=zookeeper.servers) as ring:
             ring.await_clean()
             seen = measure(ring, keys, directory)
-    return ring_bench.finish("ring-join", rows_of(seen), options)
+    return bench_rows.finish("ring-join", rows_of(seen), options)
 
 
 if __name__ == "__main__":

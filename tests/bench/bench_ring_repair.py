@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
-import ring_bench
+import bench_rows
 import ring_kit
 import zookeeper_kit
 
@@ -55,7 +55,7 @@ def measure(ring, keys, directory):
 
 
 def main():
-    options = ring_bench.options()
+    options = bench_rows.options()
     keys = QUICK_KEYS if options.quick else KEYS
     memory = "256MiB" if options.quick else "1024MiB"
     with zookeeper_kit.Ensemble(1) as zookeeper, ring_kit.Directory("bench-repair") as directory:
@@ -63,9 +63,9 @@ def main():
                                    zookeeper=zookeeper.servers) as ring:
             ring.await_clean()
             gone_s, whole_s, least = measure(ring, keys, directory)
-    row = ring_bench.row
+    row = bench_rows.row
     what = f"{keys:,} keys of 100 bytes, one of 3 nodes lost: "
-    return ring_bench.finish("ring-repair", [
+    return bench_rows.finish("ring-repair", [
         row(what + "until each has two copies", whole_s, None, "s", REACH_SECONDS),
         row(what + "of that, until the map is without it", gone_s, None, "s"),
         row(what + "keys that are missing on a node", keys - least, None, "", 0),

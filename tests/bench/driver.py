@@ -22,7 +22,7 @@ NAMES = {
     "local-read": "get, batches and many readers against a private hash table and LMDB",
     "python-read": "the same from Python, against py-lmdb",
     "document": "one field of a document of 50 fields, in C and in Python, against decoding it",
-    "load": "the first load from SQLite and PostgreSQL against only reading the rows",
+    "load": "the first load from each database against only reading the rows",
     "refresh": "a refresh with nothing changed, and the way of 1,000 changed rows to a reader",
     "feed": "from a commit in the database to shared memory, and how many changed rows a second",
     "relief": "queries a second that the database sees of eight busy workers, with and without a pond",
@@ -109,7 +109,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.list:
         for name, what in NAMES.items():
-            print(f"{name:12} {what}")
+            print(f"{name:13} {what}")
         return 0
     if arguments.name is None:
         parser.error("which benchmark? (--list names them)")

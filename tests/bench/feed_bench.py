@@ -78,12 +78,3 @@ def following(started):
 def probe(*arguments):
     done = subprocess.run([PROBE, *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True)
     return [float(word) for word in done.stdout.split()]
-
-
-def row(what, ours, unit, reach=None, at_least=False, peer=None):
-    """One line of the result: the ratio to the peer is judged, or ours where there is none."""
-    ratio = ours / peer if peer else None
-    judged = ratio if peer else ours
-    good = reach is None or (judged >= reach if at_least else judged <= reach)
-    return {"what": what, "ours": ours, "peer": peer, "unit": unit, "ratio": ratio, "reach": reach,
-            "ok": good}

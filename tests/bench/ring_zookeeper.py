@@ -14,7 +14,7 @@ import contextlib
 import os
 import time
 
-import ring_bench
+import bench_rows
 import ring_kit
 import zookeeper_kit
 
@@ -82,8 +82,8 @@ def measure_dead(fault, session):
 def rows_of_dead(fault, what, session):
     open_ms, map_s = measure_dead(fault, session)
     what = f"{what} of one of 3 sidepondd, with ZooKeeper: "
-    return [ring_bench.row(what + "until clients leave it alone", open_ms, None, "ms", BREAKER_MS),
-            ring_bench.row(what + "until clients have a map without it", map_s, None, "s",
+    return [bench_rows.row(what + "until clients leave it alone", open_ms, None, "ms", BREAKER_MS),
+            bench_rows.row(what + "until clients have a map without it", map_s, None, "s",
                            session + MAP_SECONDS)]
 
 
@@ -108,11 +108,11 @@ def rows_of_away(seconds, session):
     verdict, changes = measure_away(seconds, session)
     what = f"ZooKeeper away for {seconds} s, and back: "
     failures = ("failed_reads", "failed_writes")
-    return [ring_bench.row(what + "changes of the map", changes, None, "", 0),
-            ring_bench.row(what + "operations", verdict["reads"] + verdict["writes"], None, ""),
-            ring_bench.row(what + "failed operations", sum(verdict[rule] for rule in failures), None,
+    return [bench_rows.row(what + "changes of the map", changes, None, "", 0),
+            bench_rows.row(what + "operations", verdict["reads"] + verdict["writes"], None, ""),
+            bench_rows.row(what + "failed operations", sum(verdict[rule] for rule in failures), None,
                            "", 0),
-            ring_bench.row(what + "all else that the checker objects to",
+            bench_rows.row(what + "all else that the checker objects to",
                            sum(ring_kit.objections(verdict, failures).values()), None, "", 0)]
 
 
@@ -147,9 +147,9 @@ def measure_workers(count, session):
 def rows_of_workers(count, session):
     seen, done, lost = measure_workers(count, session)
     what = f"{count} worker processes and a sidepondd on a host: "
-    return [ring_bench.row(what + "sessions of ZooKeeper", seen, None, "", 1),
-            ring_bench.row(what + "operations", done, None, ""),
-            ring_bench.row(what + "failed operations", lost, None, "", 0)]
+    return [bench_rows.row(what + "sessions of ZooKeeper", seen, None, "", 1),
+            bench_rows.row(what + "operations", done, None, ""),
+            bench_rows.row(what + "failed operations", lost, None, "", 0)]
 
 
 def rows(options, faults):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ring_bench.py - options and rows of the ring's benchmarks that are scripts."""
+"""bench_rows.py - options and rows of the benchmarks that are scripts; common/bench.h has those of the
+others."""
 import argparse
 import json
 
@@ -14,15 +15,15 @@ def options():
 
 
 def row(what, ours, peer, unit, reach=None, at_least=False):
-    """`reach` is the most, or the least, that ours may be; None: the row only informs. A ratio to a
-    peer of 0 is none."""
-    if reach is None:
-        reached = True
-    else:
-        reached = ours is not None and (ours >= reach if at_least else ours <= reach)
-    return {"what": what, "ours": ours, "peer": peer, "unit": unit,
-            "ratio": ours / peer if peer and ours is not None else None, "reach": reach,
-            "ok": reached}
+    """`reach` is the most, or the least, that the ratio to the peer may be, or ours where there is no
+    peer; None: the row only informs. A ratio to a peer of 0 is none, nor is one of ours that is None."""
+    ratio = ours / peer if peer and ours is not None else None
+    judged = ours if peer is None else ratio
+    reached = reach is None or (
+        judged is not None and (judged >= reach if at_least else judged <= reach))
+    sign = ">=" if at_least else "<="
+    return {"what": what, "ours": ours, "peer": peer, "unit": unit, "ratio": ratio,
+            "reach": "-" if reach is None else f"{sign} {reach:g}", "ok": reached}
 
 
 def finish(name, rows, given):
