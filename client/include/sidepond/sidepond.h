@@ -9,11 +9,12 @@
  *   struct sp_pond *pond;
  *   struct sp_table *users;
  *   struct sp_row *row = sp_row_new();
- *   sp_open("main", NULL, &pond);
- *   sp_table_open(pond, "users", &users);
  *   struct sp_value id = sp_int(42), email;
- *   if (sp_get_row(users, &id, 1, row) == SP_OK && sp_row_column(row, "email", &email) == SP_OK)
+ *   if (sp_open("main", NULL, &pond) == SP_OK && sp_table_open(pond, "users", &users) == SP_OK &&
+ *       sp_get_row(users, &id, 1, row) == SP_OK && sp_row_column(row, "email", &email) == SP_OK)
  *       printf("%.*s\n", (int)email.bytes.size, (const char *)email.bytes.data);
+ *   sp_row_free(row);
+ *   sp_close(pond);
  *
  * Threads: a pond and its tables may be used by any number of threads at the same time. A row, a
  * snapshot and a scan belong to one thread at a time.
