@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "alloc/clock.h"
 #include "server/source/mongodb.h"
@@ -159,6 +161,15 @@ static void be_silent(mongoc_log_level_t level, const char *domain, const char *
     (void)domain;
     (void)message;
     (void)context;
+}
+
+/* When it is loaded, libmongoc puts counters into /dev/shm, which stay there after kill -9 and make it
+ * complain to stderr when a process gets the same number. They are for a tool of its own. */
+__attribute__((constructor)) static void remove_counters(void)
+{
+    char name[32];
+    snprintf(name, sizeof(name), "/mongoc-%ld", (long)getpid());
+    shm_unlink(name);
 }
 
 static void init_library(void)

@@ -270,6 +270,7 @@ class DaemonTest(unittest.TestCase):
     def test_killed(self):
         daemon = self.database().start()
         daemon.kill()
+        self.assertFalse(os.path.exists(f"/dev/shm/mongoc-{daemon.process.pid}"))
         self.assertEqual(daemon.get("users", 7)["email"], "u7@example.org")
         self.sql("update users set email = 'new' where id = 7")
         daemon.start()
