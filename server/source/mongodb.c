@@ -163,8 +163,8 @@ static void be_silent(mongoc_log_level_t level, const char *domain, const char *
     (void)context;
 }
 
-/* When it is loaded, libmongoc puts counters into /dev/shm, which stay there after kill -9 and make it
- * complain to stderr when a process gets the same number. They are for a tool of its own. */
+/* When it is loaded, libmongoc puts counters into /dev/shm, which stay there after kill -9 and make
+ * it complain to stderr when a process gets the same number. They are for a tool of its own. */
 __attribute__((constructor)) static void remove_counters(void)
 {
     char name[32];
