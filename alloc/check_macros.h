@@ -1,25 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * check_macros.h - assertions in two levels.
+ * check_macros.h - an assertion that is always on.
  *
- * SP_CHECK(cond) is always on: it prints file, line and expression to stderr and aborts. It guards
- * what only a fault of the daemon itself can break (a unit freed twice, a range outside the
- * arena), where going on would destroy data that readers use.
- *
- * SP_DEBUG_CHECK(cond) is the same with -DSP_DEBUG_CHECKS=1 and nothing without; for checks that
- * cost more than the work they guard. The condition is compiled either way, so it cannot rot.
- *
- * No reader path may use either: what is wrong there is reported as SP_ECORRUPT.
+ * SP_CHECK(cond) prints file, line and expression to stderr and aborts. It guards what only a fault
+ * of the daemon itself can break (a unit freed twice, a range outside the arena), where going on
+ * would destroy data that readers use. No reader path may use it: what is wrong there is reported
+ * as SP_ECORRUPT.
  */
 #ifndef SIDEPOND_ALLOC_CHECK_MACROS_H
 #define SIDEPOND_ALLOC_CHECK_MACROS_H
 
 #include <stdio.h>
 #include <stdlib.h>
-
-#ifndef SP_DEBUG_CHECKS
-#define SP_DEBUG_CHECKS 0
-#endif
 
 _Noreturn static inline __attribute__((cold, unused)) void
 sp_check_failed(const char *file, int line, const char *expression)
@@ -31,12 +23,6 @@ sp_check_failed(const char *file, int line, const char *expression)
 #define SP_CHECK(cond)                                                                             \
     do {                                                                                           \
         if (__builtin_expect(!(cond), 0))                                                          \
-            sp_check_failed(__FILE__, __LINE__, #cond);                                            \
-    } while (0)
-
-#define SP_DEBUG_CHECK(cond)                                                                       \
-    do {                                                                                           \
-        if (SP_DEBUG_CHECKS && __builtin_expect(!(cond), 0))                                       \
             sp_check_failed(__FILE__, __LINE__, #cond);                                            \
     } while (0)
 

@@ -5,15 +5,13 @@ set(SIDEPOND_SANITIZE "" CACHE STRING "Sanitizers for -fsanitize=, e.g. address,
 option(SIDEPOND_COVERAGE "Instrument for coverage" OFF)
 option(SIDEPOND_FUZZ "Build the fuzz targets with libFuzzer (clang)" OFF)
 option(SIDEPOND_FAILPOINTS "Compile the failpoints in that the crash tests stop at" OFF)
-option(SIDEPOND_DEBUG_CHECKS "Compile expensive internal checks in" OFF)
 
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 
 add_library(sidepond_flags INTERFACE)
 target_compile_definitions(sidepond_flags INTERFACE _GNU_SOURCE
-    $<$<BOOL:${SIDEPOND_FAILPOINTS}>:SP_FAILPOINTS=1>
-    $<$<BOOL:${SIDEPOND_DEBUG_CHECKS}>:SP_DEBUG_CHECKS=1>)
+    $<$<BOOL:${SIDEPOND_FAILPOINTS}>:SP_FAILPOINTS=1>)
 target_compile_options(sidepond_flags INTERFACE
     -Wall -Wextra -Wundef -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
     -Wwrite-strings -Wvla -Wformat=2 -fno-common

@@ -261,9 +261,9 @@ int sp_cache_get_or_compute(struct sp_cache *cache, const void *key, size_t key_
     struct flight flight = {
         .cache = cache, .key = key, .key_bytes = key_bytes, .how = SP_COMPUTE_INIT, .value = value};
     enum sp_origin from = SP_ORIGIN_CACHE;
-    memcpy(&flight.how, how,
-           how->struct_bytes < sizeof flight.how ? how->struct_bytes : sizeof flight.how);
-    int status = check(&flight.how, key_bytes);
+    int status = options_over(&flight.how, sizeof flight.how, how, "SP_COMPUTE_INIT");
+    if (status == SP_OK)
+        status = check(&flight.how, key_bytes);
     if (status == SP_OK && !read_fresh(&flight))
         status = fly(&flight, &from);
     if (status == SP_OK && origin != NULL)

@@ -255,10 +255,10 @@ int sp_cache_connect(struct sp_cache *cache, const struct sp_cache_options *opti
     struct sp_cache_options with = SP_CACHE_OPTIONS_INIT;
     struct link_settings settings;
     struct connection *connection;
-    if (options != NULL)
-        memcpy(&with, options,
-               options->struct_bytes < sizeof with ? options->struct_bytes : sizeof with);
-    int status = settings_of(cache, &with, &settings);
+    int status = options_over(&with, sizeof with, options, "SP_CACHE_OPTIONS_INIT");
+    if (status != SP_OK)
+        return status;
+    status = settings_of(cache, &with, &settings);
     if (status == SP_OK)
         status = change_settings(cache, &settings);
     explicit_bzero(&settings, sizeof settings);

@@ -167,6 +167,14 @@ char *error_buffer(void);
 int error_set(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int error_plain(int status);
 
+/* --- options.c ----------------------------------------------------------------------------------
+ */
+
+/* Options over their defaults, of which `bytes` are known here. `given` may be NULL, and begins
+ * with its own size (struct_bytes): SP_EINVAL if that was not set, naming the value that sets it.
+ */
+int options_over(void *defaults, size_t bytes, const void *given, const char *init);
+
 /* --- schema.c -----------------------------------------------------------------------------------
  */
 

@@ -128,14 +128,14 @@ int sp_open(const char *name, const struct sp_open_options *options, struct sp_p
 {
     struct sp_open_options with = SP_OPEN_OPTIONS_INIT;
     *out = NULL;
-    if (options != NULL)
-        memcpy(&with, options,
-               options->struct_bytes < sizeof with ? options->struct_bytes : sizeof with);
+    int status = options_over(&with, sizeof with, options, "SP_OPEN_OPTIONS_INIT");
+    if (status != SP_OK)
+        return status;
     struct sp_pond *pond = calloc(1, sizeof *pond);
     if (pond == NULL)
         return error_plain(SP_ENOMEM);
     struct mapping *map;
-    int status = region_directory(name, pond->directory, sizeof pond->directory);
+    status = region_directory(name, pond->directory, sizeof pond->directory);
     if (status != SP_OK)
         status = error_set(status, "\"%s\" is not the name of a pond", name != NULL ? name : "");
     else

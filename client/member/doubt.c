@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/member/thread.h"
+#include "alloc/thread.h"
 
 #define AGAIN_MS 300
 
@@ -46,7 +46,6 @@ static void *asker(void *argument)
 /* What cannot be asked is not believed to have gone. */
 static void ask_node(struct member *member, struct doubt *doubt)
 {
-    pthread_t thread;
     struct question *question = malloc(sizeof *question);
     pthread_mutex_lock(&member->box->mutex);
     doubt->verdict = question == NULL ? DOUBT_ANSWERS : DOUBT_ASKING;
@@ -56,7 +55,7 @@ static void ask_node(struct member *member, struct doubt *doubt)
     if (question == NULL)
         return;
     *question = (struct question){.member = member, .doubt = doubt, .node = doubt->node};
-    if (member_thread_start(&thread, true, asker, question) == SP_OK)
+    if (thread_start_detached(asker, question) == SP_OK)
         return;
     free(question);
     pthread_mutex_lock(&member->box->mutex);

@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "client/member/thread.h"
+#include "alloc/thread.h"
 
 #define SESSION_MOST_MS 3600000u
 
@@ -34,14 +34,10 @@ int64_t member_now_ms(void)
 struct mailbox *mailbox_new(void)
 {
     struct mailbox *box = calloc(1, sizeof *box);
-    pthread_condattr_t attributes;
     if (box == NULL)
         return NULL;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&box->mutex, NULL);
-    pthread_cond_init(&box->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    thread_cond_init(&box->changed);
     box->references = 1;
     return box;
 }
@@ -79,8 +75,7 @@ bool mailbox_wait(struct mailbox *box, int64_t until_ms)
         pthread_cond_wait(&box->changed, &box->mutex);
         return true;
     }
-    struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
-    return pthread_cond_timedwait(&box->changed, &box->mutex, &until) != ETIMEDOUT;
+    return thread_wait(&box->changed, &box->mutex, (uint64_t)until_ms);
 }
 
 uint32_t member_random(struct member *member, uint32_t limit)
@@ -237,7 +232,7 @@ int member_open(const struct member_options *options, struct member **out, char 
     status = member->box == NULL ? SP_ENOMEM : copy_options(member, options, why);
     if (status == SP_OK) {
         begin(member);
-        status = member_thread_start(&member->thread, false, member_work, member);
+        status = thread_start(&member->thread, member_work, member);
         if (status != SP_OK)
             snprintf(why, MEMBER_WHY_BYTES, "no thread can be started");
     }

@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/member/thread.h"
+#include "alloc/thread.h"
 
 #define LOG_EVERY_MS 1000
 
@@ -164,7 +164,6 @@ static void *closer(void *argument)
 int session_open(struct member *member, struct session **out)
 {
     struct session *session = calloc(1, sizeof *session);
-    pthread_t thread;
     if (session == NULL)
         return SP_ENOMEM;
     session->servers = strdup(member->servers);
@@ -173,8 +172,7 @@ int session_open(struct member *member, struct session **out)
     session->since_ms = member_now_ms();
     session->references = 2;
     mailbox_ref(session->box);
-    int status =
-        session->servers == NULL ? SP_ENOMEM : member_thread_start(&thread, true, opener, session);
+    int status = session->servers == NULL ? SP_ENOMEM : thread_start_detached(opener, session);
     if (status == SP_OK) {
         *out = session;
         return SP_OK;
@@ -188,13 +186,12 @@ int session_open(struct member *member, struct session **out)
 /* Without a thread to be had the handle is closed here. */
 static void begin_closing(struct session *session)
 {
-    pthread_t thread;
     pthread_mutex_lock(&session->box->mutex);
     bool open = session->phase == SESSION_OPEN;
     session->phase = open ? SESSION_OPEN : SESSION_LEFT;
     session->references += open;
     pthread_mutex_unlock(&session->box->mutex);
-    if (open && member_thread_start(&thread, true, closer, session) != SP_OK)
+    if (open && thread_start_detached(closer, session) != SP_OK)
         closer(session);
 }
 

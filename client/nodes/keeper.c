@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "alloc/clock.h"
+#include "alloc/thread.h"
 #include "client/cache/link.h"
 #include "client/nodes/nodes.h"
 
@@ -118,14 +119,10 @@ static bool turn(struct sp_ring *ring, uint32_t jitter_ms)
 
 static void rest(struct sp_ring *ring, uint32_t ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)(ms % 1000) * 1000000L;
-    until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
-    int waited = 0;
-    while (!ring->stopping && !ring->work && waited == 0)
-        waited = pthread_cond_timedwait(&ring->woken, &ring->mutex, &until);
+    uint64_t until_ms = clock_ms() + ms;
+    bool in_time = true;
+    while (!ring->stopping && !ring->work && in_time)
+        in_time = thread_wait(&ring->woken, &ring->mutex, until_ms);
     ring->work = false;
 }
 

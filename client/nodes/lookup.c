@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "alloc/clock.h"
+#include "alloc/thread.h"
 #include "client/cache/link.h"
 #include "client/nodes/nodes.h"
 
@@ -151,28 +152,24 @@ static bool some_new(const struct lookup *lookup, const struct view *view)
 }
 
 /* Until a lookup is done; false: the time is over, or the ring is to end. */
-static bool await_done(struct sp_ring *ring, const struct timespec *until)
+static bool await_done(struct sp_ring *ring, uint64_t until_ms)
 {
-    int waited = 0;
+    bool in_time = true;
     pthread_mutex_lock(&ring->mutex);
-    while (!ring->stopping && waited == 0 &&
+    while (!ring->stopping && in_time &&
            !atomic_load_explicit(&ring->lookup.done, memory_order_acquire))
-        waited = pthread_cond_timedwait(&ring->woken, &ring->mutex, until);
+        in_time = thread_wait(&ring->woken, &ring->mutex, until_ms);
     bool stopping = ring->stopping;
     pthread_mutex_unlock(&ring->mutex);
-    return waited == 0 && !stopping;
+    return in_time && !stopping;
 }
 
 void lookup_await(struct sp_ring *ring, const struct view *view)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += FIRST_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
+    uint64_t until_ms = clock_ms() + FIRST_MS;
     do
         lookup_keep(ring, view);
-    while (ring->lookup.running && some_new(&ring->lookup, view) && await_done(ring, &until));
+    while (ring->lookup.running && some_new(&ring->lookup, view) && await_done(ring, until_ms));
 }
 
 void lookup_end(struct sp_ring *ring)

@@ -11,9 +11,9 @@
  *      v
  *   channel: one socket, with what goes out and hiredis' reader of what comes
  *
- *   read.c, call.c  -> batch.c   each item to one node, then to the next    -+
- *   write.c         -> spread.c  each item to all of its nodes at once       +-> lane.c ->
- * channel.c keeper.c        -> the thread: probes, missed writes, changes of the map -+
+ *   read.c, call.c -> batch.c    each item to one node, then to the next -+
+ *   write.c        -> spread.c   each item to all of its nodes at once    +-> lane.c -> channel.c
+ *   keeper.c                     probes, missed writes, a new map        -+
  *
  * A lane is the part of one node in one call: a channel that is the call's alone, its requests, and
  * what is to be done with each reply. All lanes of a call are waited for by one poll, or, where
@@ -303,9 +303,9 @@ static inline int ring_alive(struct sp_ring *ring)
 int ring_view(struct sp_ring *ring, struct view **out);
 int ring_check_key(const void *key, size_t key_bytes);
 void ring_wake(struct sp_ring *ring); /* the keeper has work */
-/* A node has spoken of a later map: the keeper fetches it. */
 /* Takes note of a node's version, unless its clock is ahead by more than nodes accept. */
 void ring_see_version(struct sp_ring *ring, uint64_t version);
+/* A node has spoken of a later map: the keeper fetches it. */
 void ring_later_epoch(struct sp_ring *ring, uint64_t epoch);
 /* Waits until the epoch is at least this, or not this one if `other`. SP_ETIMEDOUT. */
 int ring_await_epoch(struct sp_ring *ring, uint64_t epoch, bool other, uint32_t ms);

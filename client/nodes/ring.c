@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "alloc/clock.h"
+#include "alloc/thread.h"
 #include "client/cache/link.h"
 #include "client/nodes/nodes.h"
 
@@ -42,18 +43,10 @@ static void in_parent(void)
     pthread_mutex_unlock(&list_mutex);
 }
 
-static int init_conditions(struct sp_ring *ring)
+static void init_conditions(struct sp_ring *ring)
 {
-    pthread_condattr_t attributes;
-    int error = pthread_condattr_init(&attributes);
-    if (error != 0)
-        return error;
-    (void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    error = pthread_cond_init(&ring->changed, &attributes);
-    if (error == 0)
-        error = pthread_cond_init(&ring->woken, &attributes);
-    pthread_condattr_destroy(&attributes);
-    return error;
+    thread_cond_init(&ring->changed);
+    thread_cond_init(&ring->woken);
 }
 
 /* Connections in use by threads that the child does not have are closed too; their memory stays. */
@@ -69,7 +62,7 @@ static void in_child(void)
         }
         atomic_store(&ring->keeping, false);
         ring->lookup.running = false;
-        (void)init_conditions(ring); /* nobody waits here */
+        init_conditions(ring); /* nobody waits here */
     }
     in_parent();
 }
@@ -269,15 +262,11 @@ static bool epoch_there(const struct sp_ring *ring, uint64_t epoch, bool other)
 
 int ring_await_epoch(struct sp_ring *ring, uint64_t epoch, bool other, uint32_t ms)
 {
-    struct timespec until;
-    int waited = 0;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (long)(ms % 1000) * 1000000L;
-    until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
+    uint64_t until_ms = clock_ms() + ms;
+    bool in_time = true;
     pthread_mutex_lock(&ring->mutex);
-    while (!epoch_there(ring, epoch, other) && waited == 0)
-        waited = pthread_cond_timedwait(&ring->changed, &ring->mutex, &until);
+    while (!epoch_there(ring, epoch, other) && in_time)
+        in_time = thread_wait(&ring->changed, &ring->mutex, until_ms);
     bool there = epoch_there(ring, epoch, other);
     pthread_mutex_unlock(&ring->mutex);
     return there ? SP_OK : error_plain(SP_ETIMEDOUT);
@@ -393,15 +382,15 @@ int sp_ring_open(const struct sp_ring_options *options, struct sp_ring **out)
 {
     struct sp_ring_options with = SP_RING_OPTIONS_INIT;
     *out = NULL;
-    if (options != NULL)
-        memcpy(&with, options,
-               options->struct_bytes < sizeof with ? options->struct_bytes : sizeof with);
+    int status = options_over(&with, sizeof with, options, "SP_RING_OPTIONS_INIT");
+    if (status != SP_OK)
+        return status;
     struct sp_ring *ring = calloc(1, sizeof *ring);
     if (ring == NULL)
         return error_plain(SP_ENOMEM);
     pthread_mutex_init(&ring->mutex, NULL);
-    (void)init_conditions(ring);
-    int status = set_settings(&ring->settings, &with);
+    init_conditions(ring);
+    status = set_settings(&ring->settings, &with);
     if (status != SP_OK) {
         ring_free(ring);
         return status;

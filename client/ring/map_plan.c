@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/fnv.h"
 #include "client/ring/map_internal.h"
 
 #define OPEN UINT32_MAX /* of a share: not divided yet */
@@ -120,13 +121,9 @@ void plan_quotas(struct plan *plan)
 
 /* --- the plan -------------------------------------------------------------------------------- */
 
-/* FNV-1a. */
 uint64_t plan_seed(const char *text)
 {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (; *text; text++)
-        hash = (hash ^ (uint8_t)*text) * UINT64_C(0x100000001b3);
-    return hash;
+    return fnv_bytes(FNV_START, text, strlen(text));
 }
 
 unsigned plan_next_slot(const struct plan *plan, unsigned node, unsigned slot)

@@ -170,18 +170,16 @@ const struct tool_command tool_commands[] = {
      0, 0, TOOL_COMPLETE_NONE, NULL, watch_options, tool_watch},
     {"top", "", "the pond, its cache server, commands and clients, live",
      "On a terminal draws again and again what the pond and its cache server do: memory, tables,\n"
-     "hits and misses, clients, commands and how long they take. Keys: q quits, space pauses, s "
-     "and\n"
-     "t sort. Elsewhere prints one picture; with --json an object for each interval.",
+     "hits and misses, clients, commands and how long they take. Keys: q quits, space pauses,\n"
+     "s and t sort. Elsewhere prints one picture; with --json an object for each interval.",
      0, 0, TOOL_COMPLETE_NONE, NULL, top_options, tool_top},
     {"readers", "", "who holds a snapshot",
      "Lists the processes that hold a snapshot and the version each one pins. Readers without a\n"
      "snapshot leave no trace and are not listed.",
      0, 0, TOOL_COMPLETE_NONE, NULL, NULL, tool_readers},
     {"check", "", "walk through everything and verify it",
-     "Verifies the superblock, the allocator, every index and every row with its checksum, also "
-     "of\n"
-     "a pond whose daemon is dead. Exit code 1 if something is wrong.",
+     "Verifies the superblock, the allocator, every index and every row with its checksum, also\n"
+     "of a pond whose daemon is dead. Exit code 1 if something is wrong.",
      0, 0, TOOL_COMPLETE_NONE, NULL, check_options, tool_check},
     {"refresh", "TABLE", "begin a full refresh of a table now",
      "Asks the daemon for a full refresh of the table's group, which also ends a hold. With "

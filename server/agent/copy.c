@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "alloc/clock.h"
+#include "alloc/thread.h"
 #include "server/agent/internal.h"
 #include "server/log/log.h"
 
@@ -222,14 +223,10 @@ static bool copy_once(struct watched *server, struct progress *progress)
 static void wait_for_change(struct watched *server, const struct progress *progress)
 {
     uint32_t left_ms = learning_ms(progress);
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (left_ms > 0 && left_ms < AGAIN_MS ? left_ms : AGAIN_MS) * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
+    uint64_t until_ms = clock_ms() + (left_ms > 0 && left_ms < AGAIN_MS ? left_ms : AGAIN_MS);
     pthread_mutex_lock(&server->mutex);
     if (!server->stopping && !server->map_changed)
-        (void)pthread_cond_timedwait(&server->changed, &server->mutex, &until);
+        thread_wait(&server->changed, &server->mutex, until_ms);
     server->map_changed = false;
     pthread_mutex_unlock(&server->mutex);
 }

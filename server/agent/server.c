@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "alloc/clock.h"
+#include "alloc/thread.h"
 #include "server/agent/internal.h"
 #include "server/log/log.h"
-#include "server/thread.h"
 
 #define ANSWER_MS 900 /* a member waits a second at the most */
 
@@ -135,12 +135,8 @@ static void name_node(struct watched *server, const struct config_agent_node *co
 
 static void init_locks(struct watched *server)
 {
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_mutex_init(&server->mutex, NULL);
-    pthread_cond_init(&server->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    thread_cond_init(&server->changed);
 }
 
 void server_limits(struct watched *server, const struct config_agent *config)
@@ -212,14 +208,12 @@ static bool is_in_map(const struct watched *server)
 void server_await_gone(struct watched *server, uint64_t until_ms)
 {
     struct member_status status;
-    const struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
-                                   .tv_nsec = (long)(until_ms % 1000) * 1000000};
-    int late = 0;
+    bool in_time = true;
     member_status(server->member, &status);
     pthread_mutex_lock(&server->mutex);
     bool heard = status.link == MEMBER_CONNECTED && status.registered;
-    while (heard && is_in_map(server) && late == 0)
-        late = pthread_cond_timedwait(&server->changed, &server->mutex, &until);
+    while (heard && is_in_map(server) && in_time)
+        in_time = thread_wait(&server->changed, &server->mutex, until_ms);
     bool stays = is_in_map(server);
     pthread_mutex_unlock(&server->mutex);
     if (stays)

@@ -7,25 +7,22 @@
  * a session that is gone. The lock is for the list of jobs that run, and for sleeping.
  */
 #include "server/command/jobs.h"
+#include "alloc/clock.h"
 
 #include <stdlib.h>
 #include <time.h>
 
+#include "alloc/thread.h"
 #include "server/command/commands.h"
 #include "server/command/multi.h"
-#include "server/thread.h"
 
 #define POST_AGAIN_MS 10
 
 void jobs_init(struct jobs *jobs)
 {
-    pthread_condattr_t monotonic;
     *jobs = (struct jobs){.running = 0};
     pthread_mutex_init(&jobs->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&jobs->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    thread_cond_init(&jobs->changed);
 }
 
 void jobs_destroy(struct jobs *jobs)
@@ -49,13 +46,7 @@ void jobs_stop(struct jobs *jobs)
 /* Until the time, or whatever wakes the jobs. With the lock. */
 static void wait_ms(struct jobs *jobs, uint32_t ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += ms / 1000;
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    pthread_cond_timedwait(&jobs->changed, &jobs->lock, &until);
+    thread_wait(&jobs->changed, &jobs->lock, clock_ms() + ms);
 }
 
 bool job_sleep(struct job *job, uint32_t ms)
@@ -161,17 +152,15 @@ static struct job *job_new(struct session *session, const struct call *call,
 /* Why it does not run; NULL: it does. */
 static const char *try_start(struct jobs *jobs, struct job *job)
 {
-    pthread_t thread;
     const char *why = NULL;
     pthread_mutex_lock(&jobs->lock);
     if (jobs->stopping)
         why = "the server is ending";
     else if (jobs->running >= JOBS_MAX)
         why = "as many such commands as may run at a time are running";
-    else if (thread_start(&thread, job_main, job) != SP_OK)
+    else if (thread_start_detached(job_main, job) != SP_OK)
         why = "cannot start a thread";
     if (!why) {
-        pthread_detach(thread);
         job->next = jobs->first;
         jobs->first = job;
         jobs->running++;

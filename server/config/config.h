@@ -212,7 +212,7 @@ void config_password_free(char *password); /* NULL is fine */
 /* What the file means, in sentences for people: `sidepondd --check`. */
 void config_explain(const struct config *config, FILE *out);
 
-/* Every option with type, default and a line of help, from the same table as the parser (R6): the
+/* Every option with type, default and a line of help, from the same table as the parser: the
  * Markdown of docs/CONFIGURATION.md. */
 void config_reference(FILE *out);
 

@@ -12,6 +12,7 @@
  * needs a restart, so there is no moment between an address and its password.
  */
 #include "server/daemon/cache.h"
+#include "alloc/thread.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -32,7 +33,7 @@ enum {
     LISTENS_MAX = 33,           /* two lists of 16, and the socket in the pond's directory */
     ADDRESS_BYTES = 128,        /* of "unix:" and a path */
     CLIENT_PASSWORD_MAX = 1000, /* bytes */
-    TICK_NS = 100 * 1000 * 1000,
+    TICK_MS = 100,
 };
 
 struct daemon_cache {
@@ -324,18 +325,14 @@ static void change_modes(const struct listens *listens)
 static void *ticker_run(void *argument)
 {
     struct daemon_cache *cache = argument;
-    struct timespec next;
-    clock_gettime(CLOCK_MONOTONIC, &next);
+    uint64_t next_ms = clock_ms() + TICK_MS;
     pthread_mutex_lock(&cache->lock);
     while (!cache->stopping) {
-        next.tv_nsec += TICK_NS;
-        next.tv_sec += next.tv_nsec / 1000000000;
-        next.tv_nsec %= 1000000000;
-        if (pthread_cond_timedwait(&cache->wake, &cache->lock, &next) == 0)
+        if (thread_wait(&cache->wake, &cache->lock, next_ms))
             continue; /* woken: to look whether to stop */
         pthread_mutex_unlock(&cache->lock);
         service_tick(cache->service);
-        clock_gettime(CLOCK_MONOTONIC, &next);
+        next_ms = clock_ms() + TICK_MS;
         pthread_mutex_lock(&cache->lock);
     }
     pthread_mutex_unlock(&cache->lock);
@@ -417,7 +414,6 @@ static int start_all(struct daemon_cache *cache, struct store *store, const stru
 
 static struct daemon_cache *new_cache(const struct config *config, long gid)
 {
-    pthread_condattr_t monotonic;
     struct daemon_cache *cache = calloc(1, sizeof(*cache));
     const char *users_file = config->cache.users_file;
     if (!cache)
@@ -425,10 +421,7 @@ static struct daemon_cache *new_cache(const struct config *config, long gid)
     cache->gid = gid;
     snprintf(cache->directory, sizeof(cache->directory), "%s", config->directory);
     snprintf(cache->users_file, sizeof(cache->users_file), "%s", users_file ? users_file : "");
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&cache->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    thread_cond_init(&cache->wake);
     pthread_mutex_init(&cache->lock, NULL);
     return cache;
 }

@@ -14,8 +14,8 @@
 #include <time.h>
 
 #include "alloc/clock.h"
+#include "alloc/thread.h"
 #include "server/log/log.h"
-#include "server/thread.h"
 
 struct saver {
     struct store *store;
@@ -33,11 +33,6 @@ struct saver {
     bool ended;
 };
 
-static struct timespec time_of(int64_t ms)
-{
-    return (struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-}
-
 static bool is_unsaved(const struct saver *saver)
 {
     return saver->path[0] && saver->version != saver->saved;
@@ -50,9 +45,8 @@ static bool wait_for_work(struct saver *saver)
         bool unsaved = is_unsaved(saver);
         if (unsaved && (int64_t)clock_ms() >= saver->next_ms)
             return true;
-        struct timespec until = time_of(saver->next_ms);
         if (unsaved)
-            pthread_cond_timedwait(&saver->wake, &saver->lock, &until);
+            thread_wait(&saver->wake, &saver->lock, (uint64_t)saver->next_ms);
         else
             pthread_cond_wait(&saver->wake, &saver->lock);
     }
@@ -114,7 +108,6 @@ static void saver_free(struct saver *saver)
 int saver_start(struct store *store, const char *path, uint32_t every_ms,
                 struct http_counters *counters, struct saver **out)
 {
-    pthread_condattr_t monotonic;
     struct saver *saver = calloc(1, sizeof(*saver));
     if (!saver)
         return SP_ENOMEM;
@@ -123,10 +116,7 @@ int saver_start(struct store *store, const char *path, uint32_t every_ms,
     saver->counters = counters;
     saver->every_ms = every_ms;
     pthread_mutex_init(&saver->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&saver->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    thread_cond_init(&saver->wake);
     int status = thread_start(&saver->thread, saver_run, saver);
     if (status != SP_OK) {
         saver_free(saver);
@@ -162,15 +152,15 @@ void saver_tell(struct saver *saver, uint64_t version)
 
 bool saver_stop(struct saver *saver, uint32_t wait_ms)
 {
-    struct timespec until = time_of((int64_t)clock_ms() + wait_ms);
+    uint64_t until_ms = clock_ms() + wait_ms;
+    bool in_time = true;
     if (!saver)
         return true;
     pthread_mutex_lock(&saver->lock);
     saver->stop = true;
     pthread_cond_signal(&saver->wake);
-    int waited = 0;
-    while (!saver->ended && waited == 0)
-        waited = pthread_cond_timedwait(&saver->wake, &saver->lock, &until);
+    while (!saver->ended && in_time)
+        in_time = thread_wait(&saver->wake, &saver->lock, until_ms);
     bool ended = saver->ended;
     pthread_mutex_unlock(&saver->lock);
     if (!ended)

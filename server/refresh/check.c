@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/thread.h"
 #include "server/log/log.h"
 #include "server/refresh/feed.h"
-#include "server/thread.h"
 
 struct source_check {
     const struct config *config;

@@ -28,7 +28,7 @@ enum {
     COMMIT_AFTER_MS = 20,
     COMMIT_ROWS = 65536,
     KEY_BYTES = ROW_KEY_BYTES_MAX,
-    NAME_AGAIN_MS = 60000,
+    NAME_AGAIN_MS = 60000, /* a pass waits for longer: it has the same bad rows each time */
 };
 
 int feed_apply_init(struct feed_apply *apply, struct group *group)

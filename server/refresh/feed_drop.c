@@ -13,9 +13,9 @@
 #include <string.h>
 
 #include "alloc/clock.h"
+#include "alloc/thread.h"
 #include "server/log/log.h"
 #include "server/refresh/feed.h"
-#include "server/thread.h"
 
 enum { PAUSE_FIRST_MS = 500, PAUSE_LAST_MS = 60000 };
 
@@ -69,11 +69,9 @@ static int drop_once(struct feed_leaver *leaver, struct source_error *error)
 static bool pause_for(struct feed_leaver *leaver, uint64_t ms)
 {
     uint64_t until_ms = clock_ms() + ms;
-    struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
-                             .tv_nsec = (long)(until_ms % 1000) * 1000000};
     pthread_mutex_lock(&leaver->lock);
     while (!leaver->stop && clock_ms() < until_ms)
-        pthread_cond_timedwait(&leaver->wake, &leaver->lock, &until);
+        thread_wait(&leaver->wake, &leaver->lock, until_ms);
     bool go_on = !leaver->stop;
     pthread_mutex_unlock(&leaver->lock);
     return go_on;
@@ -128,7 +126,6 @@ static struct feed_leaver *find_leaver(struct refresh *refresh, const char *foll
 static bool add_leaver(struct refresh *refresh, struct shared_config *config,
                        const struct config_source *from, const char *follower)
 {
-    pthread_condattr_t monotonic;
     struct feed_leaver *leaver = calloc(1, sizeof(*leaver));
     if (!leaver)
         return false; /* the row stays, and with it the wish */
@@ -137,10 +134,7 @@ static bool add_leaver(struct refresh *refresh, struct shared_config *config,
     leaver->from = from;
     snprintf(leaver->follower, sizeof(leaver->follower), "%s", follower);
     pthread_mutex_init(&leaver->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&leaver->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    thread_cond_init(&leaver->wake);
     config->users++;
     leaver->next = refresh->leavers;
     refresh->leavers = leaver;

@@ -2,8 +2,8 @@
  *
  * group.c - the life of one refresh group: a thread that reads its tables again and again.
  *
- *   connect -> listen, if some table is notified -> { describe if a full pass is due -> pass ->
- * wait }
+ *   connect -> listen, if some table is notified
+ *     -> { describe, if a full pass is due -> pass -> wait }
  *
  * After a failure of the database the connection is closed and a new one is tried after a pause
  * that is drawn at random between zero and a bound, which doubles from 0.5 s to 60 s. Any failure
@@ -21,9 +21,10 @@
 #include <sys/random.h>
 
 #include "alloc/clock.h"
+#include "alloc/fnv.h"
+#include "alloc/thread.h"
 #include "server/log/log.h"
 #include "server/refresh/feed.h"
-#include "server/thread.h"
 
 enum {
     WAIT_SLICE_MS = 250,
@@ -65,13 +66,9 @@ static void table_init(struct group *group, struct group_table *table,
 
 static int sync_init(struct group *group)
 {
-    pthread_condattr_t monotonic;
     if (pthread_mutex_init(&group->lock, NULL) != 0)
         return SP_ENOMEM;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&group->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    thread_cond_init(&group->wake);
     return SP_OK;
 }
 
@@ -192,11 +189,9 @@ static bool has_call(const struct group *group)
 /* Sleeps until the time has come, or another thread calls. */
 static void sleep_until(struct group *group, uint64_t until_ms)
 {
-    struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
-                             .tv_nsec = (long)(until_ms % 1000) * 1000000};
     pthread_mutex_lock(&group->lock);
     while (!has_call(group) && clock_ms() < until_ms)
-        pthread_cond_timedwait(&group->wake, &group->lock, &until);
+        thread_wait(&group->wake, &group->lock, until_ms);
     pthread_mutex_unlock(&group->lock);
 }
 
@@ -296,14 +291,8 @@ static int wait_notified(struct group *group, uint64_t until_ms, struct failure 
             return SP_OK;
         uint64_t slice = until_ms - now < WAIT_SLICE_MS ? until_ms - now : WAIT_SLICE_MS;
         int status = wait_slice(group, slice, &verified, &changed, &error);
-        if (status != SP_OK) {
-            failure->status = status;
-            failure->kind = REFRESH_FAILURE_SOURCE;
-            failure->close_source = true;
-            failure->table = NULL;
-            snprintf(failure->text, sizeof(failure->text), "%s", error.text);
-            return status;
-        }
+        if (status != SP_OK)
+            return group_source_failure(failure, status, &error);
     }
     return SP_OK;
 }
@@ -417,11 +406,11 @@ static bool serves(const struct group *group, const struct failure *failure)
 static uint64_t failure_print(const struct failure *failure)
 {
     const char *const parts[] = {failure->table ? failure->table : "", failure->text};
-    uint64_t print = 14695981039346656037u; /* FNV-1a */
+    uint64_t print = FNV_START;
     for (unsigned i = 0; i < 2; i++)
         for (const char *at = parts[i]; *at; at++)
             if (*at < '0' || *at > '9')
-                print = (print ^ (unsigned char)*at) * 1099511628211u;
+                print = fnv_bytes(print, at, 1);
     return print;
 }
 
@@ -629,12 +618,10 @@ static void sleep_every(struct group *group)
 static bool stays_held(struct group *group)
 {
     uint64_t until_ms = clock_ms() + watch_every_ms(group);
-    struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
-                             .tv_nsec = (long)(until_ms % 1000) * 1000000};
     pthread_mutex_lock(&group->lock);
     while (group->held && !group->stop && !(group->feed && clock_ms() >= until_ms))
         if (group->feed)
-            pthread_cond_timedwait(&group->wake, &group->lock, &until);
+            thread_wait(&group->wake, &group->lock, until_ms);
         else
             pthread_cond_wait(&group->wake, &group->lock);
     bool held = group->held && !group->stop;

@@ -32,8 +32,10 @@ struct refresh_options {
     /* Told after each refresh and failure, in the group's thread; NULL: nobody. */
     void (*on_change)(void *context);
     void *context;
-    bool damaged;          /* rows of the pond are gone: feeds compare all rows first */
-    uint32_t feed_look_ms; /* how often feeds ask what is kept for them; 0: 5 s */
+    bool damaged; /* rows of the pond are gone: feeds compare all rows first */
+    /* How often feeds ask what the database keeps for them; 0: every 5 s while they follow, every
+     * 60 s while they do not. */
+    uint32_t feed_look_ms;
 };
 
 int refresh_new(const struct refresh_options *options, struct refresh **out);

@@ -14,8 +14,8 @@
 #include <string.h>
 
 #include "alloc/clock.h"
+#include "alloc/thread.h"
 #include "server/ring/internal.h"
-#include "server/thread.h"
 
 enum {
     ASK_BATCH = 64,

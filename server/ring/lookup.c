@@ -17,8 +17,8 @@
 #include <string.h>
 
 #include "alloc/clock.h"
+#include "alloc/thread.h"
 #include "server/ring/internal.h"
-#include "server/thread.h"
 
 enum {
     FRESH_MS = 1000, /* so long for those who have not waited for it */
@@ -102,22 +102,15 @@ static void *run_lookup(void *argument)
 /* The references of who calls, of the ring and of the thread. NULL: no memory, or no thread. */
 static struct lookup *new_lookup(const char *address)
 {
-    pthread_condattr_t monotonic;
-    pthread_t thread;
     struct lookup *lookup = calloc(1, sizeof(*lookup));
     if (!lookup)
         return NULL;
     snprintf(lookup->address, sizeof(lookup->address), "%s", address);
     lookup->references = 3;
     pthread_mutex_init(&lookup->lock, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&lookup->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    if (thread_start(&thread, run_lookup, lookup) == SP_OK) {
-        pthread_detach(thread);
+    thread_cond_init(&lookup->changed);
+    if (thread_start_detached(run_lookup, lookup) == SP_OK)
         return lookup;
-    }
     lookup->references = 1;
     give_back(lookup);
     return NULL;
@@ -181,9 +174,7 @@ static void wait_for(struct lookup *lookup, const struct ring *ring, uint64_t un
     uint64_t now_ms;
     while (!lookup->over && (now_ms = clock_ms()) < until_ms && !atomic_load(&ring->stopping)) {
         uint64_t next_ms = now_ms + LOOK_MS < until_ms ? now_ms + LOOK_MS : until_ms;
-        const struct timespec next = {.tv_sec = (time_t)(next_ms / 1000),
-                                      .tv_nsec = (long)(next_ms % 1000) * 1000000};
-        pthread_cond_timedwait(&lookup->changed, &lookup->lock, &next);
+        thread_wait(&lookup->changed, &lookup->lock, next_ms);
     }
 }
 

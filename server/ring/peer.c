@@ -33,9 +33,9 @@
 #include <string.h>
 
 #include "alloc/clock.h"
+#include "alloc/thread.h"
 #include "server/log/log.h"
 #include "server/ring/internal.h"
-#include "server/thread.h"
 
 /* Of missed slots: entries visited or passed over at a time, and room for them in a batch, with a
  * bucket's overflow. */
@@ -728,7 +728,6 @@ static bool start_writer(struct peer *peer)
 
 struct peer *peer_start(struct ring *ring, const struct ring_node *node)
 {
-    pthread_condattr_t monotonic;
     struct peer *peer = calloc(1, sizeof(*peer));
     if (!peer)
         return NULL;
@@ -736,11 +735,8 @@ struct peer *peer_start(struct ring *ring, const struct ring_node *node)
     memcpy(peer->name, node->name, sizeof(peer->name));
     memcpy(peer->address, node->address, sizeof(peer->address));
     peer->asks_end = &peer->asks;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&peer->wake, &monotonic);
-    pthread_cond_init(&peer->ask_wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    thread_cond_init(&peer->wake);
+    thread_cond_init(&peer->ask_wake);
     if (start_writer(peer))
         return peer;
     pthread_cond_destroy(&peer->wake);

@@ -28,6 +28,7 @@
 #include <string.h>
 
 #include "alloc/clock.h"
+#include "alloc/thread.h"
 #include "server/log/log.h"
 #include "server/ring/internal.h"
 
@@ -576,10 +577,8 @@ int ring_missed(struct ring *ring, const char *node, unsigned *slots)
 
 void ring_wait(struct ring *ring, pthread_cond_t *wake, uint64_t until_ms)
 {
-    const struct timespec until = {.tv_sec = (time_t)(until_ms / 1000),
-                                   .tv_nsec = (long)(until_ms % 1000) * 1000000};
     if (!atomic_load(&ring->stopping))
-        pthread_cond_timedwait(wake, &ring->lock, &until);
+        thread_wait(wake, &ring->lock, until_ms);
 }
 
 uint64_t ring_spend(struct ring *ring, size_t bytes)

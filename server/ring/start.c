@@ -9,9 +9,9 @@
 #include <sys/random.h>
 
 #include "alloc/clock.h"
+#include "alloc/thread.h"
 #include "server/log/log.h"
 #include "server/ring/internal.h"
-#include "server/thread.h"
 
 #define FLUSH_MS 200u /* for writes that are still queued at the end */
 
@@ -186,13 +186,9 @@ static int open_member(struct ring *ring, char *why)
 
 static void init_locks(struct ring *ring)
 {
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&ring->control_wake, &monotonic);
-    pthread_cond_init(&ring->repair_wake, &monotonic);
-    pthread_cond_init(&ring->quiet, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    thread_cond_init(&ring->control_wake);
+    thread_cond_init(&ring->repair_wake);
+    thread_cond_init(&ring->quiet);
     pthread_mutex_init(&ring->lock, NULL);
     pthread_mutex_init(&ring->beat_lock, NULL);
     pthread_mutex_init(&ring->lookups.lock, NULL);

@@ -62,8 +62,8 @@ bool waker_take(struct waker *waker);
  * somebody asks. Returns whether fd is ready. */
 bool waker_poll(struct waker *waker, int fd, short events, int timeout_ms);
 
-/* Milliseconds of the monotonic clock; and what is left until a deadline as poll wants it (-1:
- * there is none, which is written as 0). */
+/* What is left until a deadline of the monotonic clock, as poll wants it (-1: there is none, which
+ * is written as 0). */
 int waker_left_ms(uint64_t deadline_ms);
 
 /* --- columns of a table that were asked for --------------------------------------------------- */

@@ -4,7 +4,7 @@
  *
  * A batch goes through the index in three steps, so that the cache misses of many rows overlap:
  * hash and prefetch the home buckets; prefetch the entries that the tags point to; compare and
- * write. A row whose bytes are in the pond already is not written (rule R10).
+ * write. A row whose bytes are in the pond already is not written.
  *
  * A full pass marks each entry it meets by the entry's first unit in a bitmap of private memory,
  * one bit for 16 bytes of pond; what is unmarked at the end is no longer in the database.

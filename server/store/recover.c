@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * recover.c - attaching to a pond whose writer has ended, in whatever way (rule R9).
+ * recover.c - attaching to a pond whose writer has ended, in whatever way.
  *
  * Walks everything that can be reached from the table slots, while readers go on reading. What a
  * transaction had published but not committed is taken out, and the version it had replaced is put

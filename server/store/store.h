@@ -2,7 +2,7 @@
  *
  * store.h - the single writer of a pond.
  *
- * Everything that changes the arena happens behind this interface (rule R2): transactions over any
+ * Everything that changes the arena happens behind this interface: transactions over any
  * number of tables, each visible as a whole by one store, and the housekeeping that frees what
  * nobody can see any more. Readers need no cooperation; docs/CONCURRENCY.md says why.
  *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * test_hostile.c - the reader library on ponds that are damaged in each of their fields (rule R5).
+ * test_hostile.c - the reader library on ponds that are damaged in each of their fields.
  *
  * Goal: whatever stands in the pond's file, a read ends with a right answer or an error; it never
  * reads outside of the mapping and never goes on for ever.

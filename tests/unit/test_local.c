@@ -33,6 +33,8 @@ static void test_open_errors(void **state)
     assert_non_null(strstr(sp_error_detail(), "/nowhere/at/all"));
     assert_status(sp_open("not a name", NULL, &pond), SP_EINVAL);
     assert_status(sp_open("..", NULL, &pond), SP_EINVAL);
+    assert_status(sp_open(f->directory, &(struct sp_open_options){0}, &pond), SP_EINVAL);
+    assert_non_null(strstr(sp_error_detail(), "SP_OPEN_OPTIONS_INIT"));
     assert_status(sp_open(f->directory, NULL, &pond), SP_ENOTREADY);
     assert_null(pond);
     sp_close(NULL);

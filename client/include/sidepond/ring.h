@@ -209,7 +209,8 @@ SP_API int sp_ring_where(struct sp_ring *ring, const void *key, size_t key_bytes
 /* The same of a slot. SP_EINVAL: the ring has no such slot. */
 SP_API int sp_ring_where_slot(struct sp_ring *ring, uint32_t slot, struct sp_ring_where *out);
 
-/* Waits until the epoch is another one than `epoch`. SP_ETIMEDOUT. */
+/* Waits until the epoch (sp_ring_state) is another one than `epoch`, for at most ms. SP_ETIMEDOUT.
+ */
 SP_API int sp_ring_wait(struct sp_ring *ring, uint64_t epoch, uint32_t ms);
 
 /* What operators want of a node; needs `zookeeper`. Draining moves its data away. A weight of 0 is

@@ -27,6 +27,14 @@
  * SP_ECORRUPT or SP_EFORMAT. A file that is truncated while it is mapped is the one thing that no
  * reader can survive (the kernel sends SIGBUS); sidepondd never truncates one.
  *
+ * What reads a table can return, besides what its own lines say: SP_ENOTABLE (it was dropped),
+ * SP_EOLD (it is older than max_stale, and then to fail), SP_ECORRUPT, SP_ENOMEM (not on the fast
+ * path, once a table is in use); through a snapshot also SP_ESTALE (the lease was lost),
+ * SP_EFORKED, and SP_EINVAL where the table is of another handle of a pond.
+ *
+ * Options and info structs begin with `struct_bytes`, which their INIT value sets; SP_EINVAL
+ * without.
+ *
  * Values are copies unless a snapshot is involved. Sizes are in bytes, times in milliseconds.
  */
 #ifndef SIDEPOND_SIDEPOND_H
@@ -118,6 +126,7 @@ struct sp_index_info {
     bool unique;
     size_t column_count;
 };
+/* By position: SP_ENOCOLUMN, SP_ENOINDEX. Names live as long as the schema. */
 SP_API size_t sp_schema_column_count(const struct sp_schema *schema);
 SP_API size_t sp_schema_key_count(const struct sp_schema *schema);
 SP_API size_t sp_schema_index_count(const struct sp_schema *schema);
@@ -148,7 +157,8 @@ SP_API int sp_key_encode(const struct sp_schema *schema, int index, const struct
  * like JSON and is none; SP_ENOINDEX, SP_EINVAL. */
 SP_API int sp_key_parse(const struct sp_schema *schema, int index, size_t i, const char *text,
                         size_t text_bytes, void *scratch, struct sp_value *out);
-/* The values in an encoded key; they point into `key`. `out` has room for the key's columns. */
+/* The values in an encoded key; they point into `key`. `out` has room for the key's columns.
+ * SP_ENOINDEX; SP_ECORRUPT: these bytes are no such key. */
 SP_API int sp_key_decode(const struct sp_schema *schema, int index, const void *key,
                          size_t key_bytes, struct sp_value *out);
 
@@ -178,19 +188,21 @@ SP_API int sp_mget(struct sp_table *table, struct sp_get *gets, size_t count);
 SP_API int sp_exists(struct sp_table *table, const void *key, size_t key_bytes);
 
 /* A row: a buffer that grows as needed, and what it takes to read columns from it. */
-SP_API struct sp_row *sp_row_new(void); /* NULL: out of memory */
-SP_API void sp_row_free(struct sp_row *row);
+SP_API struct sp_row *sp_row_new(void);      /* NULL: out of memory */
+SP_API void sp_row_free(struct sp_row *row); /* NULL is allowed */
 
 /* Reads a row by the values of its key, or by its encoded key. The row keeps its bytes until it is
- * read into again or freed. */
+ * read into again or freed; after a call that did not return SP_OK it has none. SP_ENOTFOUND; by
+ * values also what sp_key_encode returns. */
 SP_API int sp_get_row(struct sp_table *table, const struct sp_value *key, size_t key_count,
                       struct sp_row *row);
 SP_API int sp_get_row_encoded(struct sp_table *table, const void *key, size_t key_bytes,
                               struct sp_row *row);
 
+/* That of its table when it was read; NULL while it has no bytes. */
 SP_API const struct sp_schema *sp_row_schema(const struct sp_row *row);
-/* One column, found without decoding the others. Points into the row. SP_ENOCOLUMN. A NULL is
- * SP_OK with value->is_null. */
+/* One column by name or position, found without decoding the others. Points into the row. A NULL is
+ * SP_OK with value->is_null. SP_ENOCOLUMN; SP_EINVAL: the row has no bytes. */
 SP_API int sp_row_column(const struct sp_row *row, const char *name, struct sp_value *out);
 SP_API int sp_row_column_at(const struct sp_row *row, size_t column, struct sp_value *out);
 /* A field of the row's document (its last column of type bson), by its path: "name",
@@ -231,24 +243,28 @@ struct sp_view {
     size_t value_bytes;
     const struct sp_schema *schema;
 };
+/* A row by its encoded key. SP_ENOTFOUND. */
 SP_API int sp_view(struct sp_snapshot *snapshot, struct sp_table *table, const void *key,
                    size_t key_bytes, struct sp_view *out);
+/* SP_ENOCOLUMN. */
 SP_API int sp_view_column(const struct sp_view *view, size_t column, struct sp_value *out);
 /* As sp_row_field, in place. */
 SP_API int sp_view_field(const struct sp_view *view, const char *path, struct sp_value *out);
 SP_API size_t sp_view_json(const struct sp_view *view, char *out, size_t cap);
 
-/* All rows of a table at the snapshot's version, each once, in no order that means anything. */
+/* All rows of a table at the snapshot's version, each once, in no order that means anything. The
+ * scan is to be ended before its snapshot is. */
 SP_API int sp_scan_begin(struct sp_snapshot *snapshot, struct sp_table *table,
                          struct sp_scan **out);
-/* Rows that match a secondary index (by position) with an encoded key. */
+/* Rows that match a secondary index (by position) with an encoded key. SP_ENOINDEX. */
 SP_API int sp_find_begin(struct sp_snapshot *snapshot, struct sp_table *table, size_t index,
                          const void *key, size_t key_bytes, struct sp_scan **out);
 /* The next row, or SP_ENOTFOUND at the end; SP_ESTALE. */
 SP_API int sp_scan_next(struct sp_scan *scan, struct sp_view *out);
-SP_API void sp_scan_end(struct sp_scan *scan);
+SP_API void sp_scan_end(struct sp_scan *scan); /* NULL is allowed */
 
-/* The first row that matches a secondary index, copied: what a unique index is for. */
+/* The first row that matches a secondary index, copied: what a unique index is for. SP_ENOTFOUND,
+ * SP_ENOINDEX, and what sp_key_encode returns. */
 SP_API int sp_find_row(struct sp_table *table, size_t index, const struct sp_value *key,
                        size_t key_count, struct sp_row *row);
 
@@ -276,6 +292,7 @@ struct sp_pond_info {
         .struct_bytes = sizeof(struct sp_pond_info)                                                \
     }
 SP_API int sp_pond_info(struct sp_pond *pond, struct sp_pond_info *out);
+/* The committed version: one load from shared memory. */
 SP_API uint64_t sp_pond_version(struct sp_pond *pond);
 
 enum sp_table_state {

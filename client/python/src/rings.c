@@ -334,9 +334,8 @@ static PyMethodDef ring_methods[] = {
      "wait(epoch=None, timeout=None): waits until the map's epoch is another one than `epoch`, or\n"
      "than now; the epoch then. Timeout."},
     {"drain", ring_drain, METH_O,
-     "drain(node): wants the node's data to move away; its state is \"drained\" in the end. Needs "
-     "a\n"
-     "ring of ZooKeeper, as undrain and weight do."},
+     "drain(node): wants the node's data to move away; its state is \"drained\" in the end. Needs\n"
+     "a ring of ZooKeeper, as undrain and weight do."},
     {"undrain", ring_undrain, METH_O, "undrain(node): it is to hold data again."},
     {"weight", KEYWORDS(ring_weight),
      "weight(node, weight): how much of the data it shall have, 1 to 1000; 0: as configured."},

@@ -4,7 +4,7 @@
  *
  * A source is one connection (or file handle) to one database, used by one refresh group in one
  * thread; only cancel() may be called from another thread. It knows columns and values, but nothing
- * of the pond (R4). Rows stream: a source never holds more than it must to decode one row or one
+ * of the pond. Rows stream: a source never holds more than it must to decode one row or one
  * protocol buffer.
  *
  *   open -> describe (each table) -> begin -> stream (each table) -> end -> wait -> begin ... close

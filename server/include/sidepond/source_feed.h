@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * feed.h - what a database must be able to do to tell of its changes as they happen.
+ * sidepond/source_feed.h - what a database must be able to do to tell of its changes as they
+ * happen.
  *
  * A source whose class has a `feed` can deliver the database's committed transactions one after the
  * other: each row that was written or deleted, with a position between two transactions, from which
