@@ -567,6 +567,8 @@ static int refresh_once(struct group *group, struct failure *failure)
     int status = SP_OK;
     take_call(group);
     set_phase(group, REFRESH_RUNNING);
+    if (group->feed && feed_asks_again(group))
+        close_connection(group);
     if (!group->connection.source)
         status = connect_group(group, failure);
     if (group->feed)

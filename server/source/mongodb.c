@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "alloc/clock.h"
 #include "server/source/mongodb.h"
@@ -159,6 +161,15 @@ static void be_silent(mongoc_log_level_t level, const char *domain, const char *
     (void)domain;
     (void)message;
     (void)context;
+}
+
+/* libmongoc makes a file of counters in /dev/shm as it is loaded, which a daemon that is killed
+ * leaves there for good. It stays mapped; nobody looks at it. */
+__attribute__((constructor)) static void drop_counters(void)
+{
+    char name[32];
+    snprintf(name, sizeof(name), "/mongoc-%u", (unsigned)getpid());
+    shm_unlink(name);
 }
 
 static void init_library(void)
