@@ -80,3 +80,14 @@ foreach(unit sidepondd@.service sidepond-agent@.service)
 endforeach()
 install(FILES deploy/systemd/sidepond.sysusers RENAME sidepond.conf DESTINATION lib/sysusers.d)
 install(FILES deploy/systemd/sidepond.tmpfiles RENAME sidepond.conf DESTINATION lib/tmpfiles.d)
+
+# Where the loader looks by itself, its cache has to be told of the new library. A package's own
+# scripts do that where it is built with DESTDIR.
+install(CODE "
+    if(\"\$ENV{DESTDIR}\" STREQUAL \"\" AND CMAKE_INSTALL_PREFIX MATCHES \"^/usr(/local)?\$\")
+        find_program(ldconfig ldconfig PATHS /sbin /usr/sbin)
+        if(ldconfig)
+            message(STATUS \"Updating: the loader's cache\")
+            execute_process(COMMAND \${ldconfig})
+        endif()
+    endif()")

@@ -39,17 +39,19 @@ packages_missing() {
 
 # Nothing that is installed for the tests may start, now or at the next boot, and no database
 # cluster may be made: a policy file, put up only where there is none, keeps services down;
-# PostgreSQL reads the other one. Both are taken away again by guard_down.
+# PostgreSQL, if it is among the packages, reads the other one. guard_down takes both away again.
 guard_policy=/usr/sbin/policy-rc.d
 guard_cluster=/etc/postgresql-common/createcluster.d/sidepond-no-cluster.conf
 guard_files=()
 
+# guard_up PACKAGE...: before these are installed.
 guard_up() {
     if [ ! -e "$guard_policy" ]; then
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$guard_policy" >/dev/null
         as_root chmod 755 "$guard_policy"
         guard_files+=("$guard_policy")
     fi
+    [[ " $*" == *" postgresql"* ]] || return 0
     as_root mkdir -p "$(dirname "$guard_cluster")"
     echo 'create_main_cluster = false' | as_root tee "$guard_cluster" >/dev/null
     guard_files+=("$guard_cluster")
@@ -109,7 +111,7 @@ packages_install() {
         die "neither root nor sudo here; as root: apt-get install ${missing[*]}"
     mapfile -t absent < <(services_absent)
     trap guard_down EXIT
-    guard_up
+    guard_up "${missing[@]}"
     apt_get update
     apt_get install -y --no-install-recommends "${missing[@]}"
     services_disable "${absent[@]}"

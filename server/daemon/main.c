@@ -25,6 +25,8 @@ static int check(const struct arguments *arguments)
         if (refresh_check(config, NULL, stderr, NULL, &found) == SP_OK && !found.wrong &&
             !found.unreachable)
             puts("\nEvery database answers and has what is configured.");
+        else if (!found.wrong)
+            puts("\nNot every database answers: what it has is not known.");
     }
     config_free(config);
     if (found.wrong)

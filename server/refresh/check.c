@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "alloc/thread.h"
-#include "server/log/log.h"
 #include "server/refresh/feed.h"
 
 struct source_check {
@@ -28,14 +27,6 @@ struct source_check {
     pthread_t thread;
 };
 
-/* Whether a source's text begins with the table's name already. */
-static bool names_table(const char *text, const char *table)
-{
-    size_t size = strlen(table);
-    return strncmp(text, "table ", 6) == 0 && strncmp(text + 6, table, size) == 0 &&
-           text[6 + size] == ':';
-}
-
 static void complain(struct source_check *check, unsigned line, const char *table, const char *text)
 {
     check->wrong++;
@@ -43,9 +34,19 @@ static void complain(struct source_check *check, unsigned line, const char *tabl
         return;
     pthread_mutex_lock(check->lock);
     fprintf(check->complaints, "%s:%u: ", check->config->file, line);
-    if (table && !names_table(text, table))
+    if (table && !refresh_text_names(text, table))
         fprintf(check->complaints, "table %s: ", table);
     fprintf(check->complaints, "%s\n", text);
+    pthread_mutex_unlock(check->lock);
+}
+
+/* That a database does not answer is no fault of the configuration, and is tried again. */
+static void note_unreachable(struct source_check *check, unsigned line, const char *text)
+{
+    check->unreachable = true;
+    pthread_mutex_lock(check->lock);
+    if (check->complaints)
+        fprintf(check->complaints, "%s:%u: warning: %s\n", check->config->file, line, text);
     pthread_mutex_unlock(check->lock);
 }
 
@@ -60,9 +61,10 @@ static void check_table(struct source_check *check, struct connection *connectio
     shape_source_table(config, &table);
     int status = refresh_describe(connection, config, &table, &description, &error);
     if (status != SP_OK) {
-        check->unreachable |= status != SP_ECONFIG;
         if (status == SP_ECONFIG)
             complain(check, config->line, config->name, error.text);
+        else if (status != SP_ECANCELED)
+            note_unreachable(check, config->line, error.text);
         return;
     }
     status = shape_build(config, &description, &schema, why, sizeof(why));
@@ -219,11 +221,11 @@ static void *check_source(void *argument)
     int status = refresh_connection_open(&check->connection, check->source, check->find,
                                          note_source, check, &error);
     if (status != SP_OK) {
-        check->unreachable = status != SP_ECONFIG;
+        check->unreachable = status == SP_ECANCELED;
         if (status == SP_ECONFIG)
             complain(check, check->source->line, NULL, error.text);
         else if (status != SP_ECANCELED)
-            log_warning("refresh", "%s", error.text);
+            note_unreachable(check, check->source->line, error.text);
         return NULL;
     }
     note_source(check, check->connection.source);

@@ -234,7 +234,9 @@ static int estimate_table(const struct config_table *config, source_finder *find
         status = estimate_with(&connection, config, sample, out, &error);
         refresh_connection_close(&connection);
     }
-    if (status != SP_OK)
+    if (status != SP_OK && refresh_text_names(error.text, config->name))
+        snprintf(why, SOURCE_ERROR_BYTES, "%s", error.text);
+    else if (status != SP_OK)
         snprintf(why, SOURCE_ERROR_BYTES, "table %s: %.480s", config->name,
                  error.text[0] ? error.text : sp_status_text(status));
     return status;

@@ -605,15 +605,19 @@ bool feed_bears_fruit(const struct group *group)
     return group->feed->barren < BARREN_MAX && group->feed->fruitless < FRUITLESS_MAX;
 }
 
+bool feed_asks_again(const struct group *group)
+{
+    const struct feed *feed = group->feed;
+    return feed->stage == FEED_IMPOSSIBLE &&
+           (group->force_full || clock_ms() - feed->asked_ms >= ask_every_ms(group));
+}
+
 int feed_refresh(struct group *group, bool *fresh, struct failure *failure)
 {
     struct feed *feed = group->feed;
     int status = SP_OK;
     *fresh = false;
     adopt_counters(group);
-    if (feed->stage == FEED_IMPOSSIBLE &&
-        (group->force_full || clock_ms() - feed->asked_ms >= ask_every_ms(group)))
-        feed->stage = FEED_UNASKED;
     if (feed->stage == FEED_UNASKED)
         status = feed_ask(group, failure);
     if (status == SP_OK && feed->stage == FEED_IMPOSSIBLE) {

@@ -112,6 +112,9 @@ int feed_new(struct group *group); /* SP_ENOMEM */
 void feed_free(struct group *group);
 /* The connection goes: what was not committed is given up. */
 void feed_disconnect(struct group *group);
+/* Whether a feed that was not possible is to be asked about again, which takes a new connection:
+ * in some databases a right that was granted, or a setting, holds only for those made since. */
+bool feed_asks_again(const struct group *group);
 /* What a refresh is for such a group, over an open connection: it follows afterwards, or all tables
  * have been read because it cannot. `*fresh`: the tables are as the database has them now. */
 int feed_refresh(struct group *group, bool *fresh, struct failure *failure);

@@ -30,6 +30,8 @@ static void publish(struct group *group)
                                                      REFRESH_FEED_FALLEN_BACK,
                                                      REFRESH_FEED_STARTING, REFRESH_FEED_FOLLOWING};
     status->state = states[feed->stage];
+    if (feed->stage == FEED_UNASKED && feed->why[0]) /* the answer of before, until there is one */
+        status->state = REFRESH_FEED_FALLEN_BACK;
     status->lag_bytes = feed->lag_bytes;
     status->at_ms = (feed->apply.safe.at_us ? feed->apply.safe.at_us : feed->row.at_us) / 1000;
     status->compared_at_ms = feed->known ? feed->row.compared_us / 1000 : 0;

@@ -375,6 +375,13 @@ static void tell_readers(struct group *group, const struct group_table *table,
     store_table_status(group->refresh->options.store, table->config->name, &status);
 }
 
+/* What happened, without the table's name, which a source's text may begin with. */
+static const char *text_alone(const struct failure *failure)
+{
+    const bool named = failure->table && refresh_text_names(failure->text, failure->table);
+    return failure->text + (named ? strlen("table : ") + strlen(failure->table) : 0);
+}
+
 static void mark_failed(struct group_table *table, const struct failure *failure)
 {
     struct refresh_status *status = &table->status;
@@ -386,7 +393,7 @@ static void mark_failed(struct group_table *table, const struct failure *failure
         snprintf(status->error, sizeof(status->error), "%s", failure->text);
     else
         snprintf(status->error, sizeof(status->error), "table %s of its group: %.400s",
-                 failure->table, failure->text);
+                 failure->table, text_alone(failure));
 }
 
 /* Whether readers get rows of what has failed, from this daemon or one before it. */
@@ -425,7 +432,7 @@ static void log_failure(struct group *group, const struct failure *failure)
     group->logged_print = print;
     group->logged_ms = now;
     log_error("refresh", "%s %s: %s; %s", failure->table ? "table" : "group",
-              failure->table ? failure->table : group->name, failure->text,
+              failure->table ? failure->table : group->name, text_alone(failure),
               serves(group, failure) ? "serving the data of before" : "nothing to serve yet");
 }
 
@@ -556,6 +563,8 @@ static int refresh_once(struct group *group, struct failure *failure)
     int status = SP_OK;
     take_call(group);
     set_phase(group, REFRESH_RUNNING);
+    if (group->feed && feed_asks_again(group))
+        close_connection(group);
     if (!group->connection.source)
         status = connect_group(group, failure);
     if (group->feed)

@@ -204,5 +204,7 @@ int refresh_describe(const struct connection *connection, const struct config_ta
 /* "3.1 GiB" and "1,234,567"; return out. */
 const char *refresh_text_size(uint64_t bytes, char out[TEXT_BYTES]);
 const char *refresh_text_count(uint64_t count, char out[TEXT_BYTES]);
+/* Whether a source's text begins with the table's name already. */
+bool refresh_text_names(const char *text, const char *table);
 
 #endif

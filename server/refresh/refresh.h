@@ -238,8 +238,9 @@ struct refresh_cancel {
 void refresh_check_cancel(struct refresh_cancel *cancel);
 
 /* Connects to every source, all at the same time, and describes every table. What is wrong is
- * written to `complaints` as "FILE:LINE: table T: ...". Waits for the databases, until `cancel`
- * (may be NULL) says no. Any thread. */
+ * written to `complaints` as "FILE:LINE: table T: ...", what does not answer as "FILE:LINE:
+ * warning: source S: ...". Waits for the databases, until `cancel` (may be NULL) says no. Any
+ * thread. */
 int refresh_check(const struct config *config,
                   const struct source_class *(*find_source)(const char *type), FILE *complaints,
                   struct refresh_cancel *cancel, struct refresh_check *out);

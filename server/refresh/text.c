@@ -50,3 +50,10 @@ const char *refresh_text_count(uint64_t count, char out[TEXT_BYTES])
     out[used] = '\0';
     return out;
 }
+
+bool refresh_text_names(const char *text, const char *table)
+{
+    size_t size = strlen(table);
+    return strncmp(text, "table ", 6) == 0 && strncmp(text + 6, table, size) == 0 &&
+           text[6 + size] == ':';
+}

@@ -75,6 +75,9 @@ int maria_send(struct source *source, const struct source_table *table, const ch
 int maria_query(struct source *source, const struct source_table *table, const char *sql,
                 MYSQL_RES **out, struct source_error *error);
 
+/* The account that the server takes us for, as GRANT has it: 'sidepond'@'%'. */
+void maria_account(struct source *source, char *out, size_t cap);
+
 /* What a failed call, a lost connection, and the server's error, is worth. */
 int maria_failed(struct source *source, const struct source_table *table,
                  struct source_error *error);

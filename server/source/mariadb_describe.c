@@ -13,8 +13,11 @@
  *
  * Costs: two round trips; a stream repeats them, inside its snapshot, to notice a changed table.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <mysqld_error.h>
 
 #include "server/source/mariadb.h"
 
@@ -83,15 +86,11 @@ void maria_put_string(struct source *source, struct sql_text *sql, const char *t
     free(escaped);
 }
 
-static void put_from(struct sql_text *sql, const struct source_table *table)
+/* `database`.`table`; the connection's database is not named where the relation does not. */
+static void put_relation(struct sql_text *sql, const char *relation)
 {
     struct sql_text database = {0}, name = {0};
-    sql_put(sql, " FROM ");
-    if (table->query) {
-        sql_put_subquery(sql, table->query);
-        return;
-    }
-    maria_split_relation(table->relation, &database, &name);
+    maria_split_relation(relation, &database, &name);
     sql->failed = sql->failed || sql_failed(&database) || sql_failed(&name);
     if (!sql->failed && database.size > 0) {
         sql_put_name(sql, database.text, '`');
@@ -101,6 +100,15 @@ static void put_from(struct sql_text *sql, const struct source_table *table)
         sql_put_name(sql, name.text, '`');
     sql_free(&database);
     sql_free(&name);
+}
+
+static void put_from(struct sql_text *sql, const struct source_table *table)
+{
+    sql_put(sql, " FROM ");
+    if (table->query)
+        sql_put_subquery(sql, table->query);
+    else
+        put_relation(sql, table->relation);
 }
 
 static void put_where(struct sql_text *sql, const struct source_table *table)
@@ -342,6 +350,74 @@ void maria_select_free(struct maria_select *select)
     source_description_free(&select->description);
 }
 
+/* --- refusals ------------------------------------------------------------------------------- */
+
+/* What the relation's database has that the user can see, and whether the relation is there. */
+static int ask_neighbours(struct source *source, const struct source_table *table,
+                          const struct sql_text *database, const struct sql_text *name,
+                          MYSQL_RES **out)
+{
+    struct sql_text sql = {0};
+    struct source_error ignored;
+    sql_put(&sql, "SELECT GROUP_CONCAT(TABLE_NAME ORDER BY TABLE_NAME SEPARATOR ', '), "
+                  "SUM(TABLE_NAME = ");
+    maria_put_string(source, &sql, name->text, name->size);
+    sql_put(&sql, ") FROM information_schema.TABLES WHERE TABLE_SCHEMA = ");
+    put_schema(source, &sql, database);
+    const int status =
+        sql_failed(&sql) ? SP_ENOMEM : maria_query(source, table, sql.text, out, &ignored);
+    sql_free(&sql);
+    return status;
+}
+
+/* The server tells who may not read a name neither whether it is there. */
+static int refused(struct source *source, const struct source_table *table, const char *database,
+                   bool denied, MYSQL_ROW row, struct source_error *error)
+{
+    char words[SOURCE_ERROR_BYTES], account[256], list[SOURCE_ERROR_BYTES / 2] = "";
+    struct sql_text relation = {0};
+    const bool seen = row && row[1] && strcmp(row[1], "1") == 0;
+    if (row && row[0] && !seen)
+        snprintf(list, sizeof(list), "; there are: %s", row[0]);
+    if (!denied)
+        return source_fail(error, SP_ECONFIG, false, "table %s: relation %s does not exist%s",
+                           table->name, table->relation, list);
+    source_copy(words, sizeof(words), error->text);
+    maria_account(source, account, sizeof(account));
+    if (database) { /* the statement is given elsewhere, where there is no database to be in */
+        sql_put_name(&relation, database, '`');
+        sql_put(&relation, ".");
+    }
+    put_relation(&relation, table->relation);
+    if (!sql_failed(&relation))
+        source_fail(error, SP_ECONFIG, false, "%s: GRANT SELECT ON %s TO %s%s%s", words,
+                    relation.text, account, seen ? "" : ", if there is such a table", list);
+    sql_free(&relation);
+    return SP_ECONFIG;
+}
+
+/* Says more of a name than the server does. */
+static int explain_name(struct source *source, const struct source_table *table,
+                        struct source_error *error)
+{
+    struct sql_text database = {0}, name = {0};
+    MYSQL_RES *result = NULL;
+    const unsigned number = mysql_errno(source->conn);
+    const bool denied =
+        number == ER_TABLEACCESS_DENIED_ERROR || number == ER_COLUMNACCESS_DENIED_ERROR;
+    if (table->query || !(denied || number == ER_NO_SUCH_TABLE))
+        return SP_ECONFIG;
+    maria_split_relation(table->relation, &database, &name);
+    if (!sql_failed(&database) && !sql_failed(&name) &&
+        ask_neighbours(source, table, &database, &name, &result) == SP_OK)
+        refused(source, table, database.size > 0 ? NULL : source->uri.database, denied,
+                result ? mysql_fetch_row(result) : NULL, error);
+    mysql_free_result(result);
+    sql_free(&database);
+    sql_free(&name);
+    return SP_ECONFIG;
+}
+
 int maria_describe(struct source *source, const struct source_table *table,
                    struct source_description *out, struct source_error *error)
 {
@@ -349,6 +425,8 @@ int maria_describe(struct source *source, const struct source_table *table,
     int status = maria_call_begin(source, error);
     if (status == SP_OK)
         status = maria_select_make(source, table, &select, error);
+    if (status == SP_ECONFIG)
+        status = explain_name(source, table, error);
     if (status == SP_OK && select.watermark && !select.watermark_ordered)
         status = source_no_watermark(table, select.watermark, error);
     if (status == SP_OK) {

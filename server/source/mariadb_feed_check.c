@@ -137,6 +137,7 @@ static int check_grants(struct source *source, struct source_error *error)
 {
     MYSQL_RES *result = NULL;
     bool replica = false, monitor = false;
+    char account[256], why[SOURCE_ERROR_BYTES];
     const int status = maria_query(source, NULL, "SHOW GRANTS", &result, error);
     for (MYSQL_ROW row; status == SP_OK && result && (row = mysql_fetch_row(result));) {
         const bool all = grants(row[0], "ALL PRIVILEGES");
@@ -147,10 +148,12 @@ static int check_grants(struct source *source, struct source_error *error)
     mysql_free_result(result);
     if (status != SP_OK || (replica && monitor))
         return status;
-    return refuse(source,
-                  "the user may not read the binary log; GRANT REPLICATION SLAVE, BINLOG MONITOR "
-                  "ON *.* TO it",
-                  error);
+    maria_account(source, account, sizeof(account));
+    snprintf(why, sizeof(why),
+             "the user may not read the binary log; GRANT REPLICATION SLAVE, BINLOG MONITOR "
+             "ON *.* TO %s",
+             account);
+    return refuse(source, why, error);
 }
 
 /* They go by the database that a session uses, not by that of the table. */

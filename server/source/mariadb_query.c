@@ -176,3 +176,18 @@ int maria_query(struct source *source, const struct source_table *table, const c
         mysql_free_result(result);
     return SP_OK;
 }
+
+/* CURRENT_USER() has no quotes; what comes after the last @ is the host. */
+void maria_account(struct source *source, char *out, size_t cap)
+{
+    MYSQL_RES *result = NULL;
+    struct source_error ignored;
+    source_copy(out, cap, "this user");
+    if (maria_query(source, NULL, "SELECT CURRENT_USER()", &result, &ignored) != SP_OK)
+        return;
+    const MYSQL_ROW row = result ? mysql_fetch_row(result) : NULL;
+    const char *host = row && row[0] ? strrchr(row[0], '@') : NULL;
+    if (host)
+        snprintf(out, cap, "'%.*s'@'%s'", (int)(host - row[0]), row[0], host + 1);
+    mysql_free_result(result);
+}

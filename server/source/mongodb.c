@@ -8,7 +8,7 @@
  * majority where the server is of a replica set. A read concern in the URI goes before both.
  *
  * libmongoc has a process-wide log, which would print; it is turned off: what matters comes as an
- * error of a call.
+ * error of a call, but for an unknown option of a URI.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -154,13 +154,28 @@ int mongo_command(struct source *source, const struct source_table *table, const
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
-static void be_silent(mongoc_log_level_t level, const char *domain, const char *message,
-                      void *context)
+/* The option that libmongoc did not know in the URI that this thread read last, or "". */
+static _Thread_local char unknown_option[128];
+
+/* Of what libmongoc would log only that is taken; an option that it does not know is no error. */
+static void take_log(mongoc_log_level_t level, const char *domain, const char *message,
+                     void *context)
 {
+    static const char start[] = "Unsupported URI option ";
     (void)level;
     (void)domain;
-    (void)message;
     (void)context;
+    if (strncmp(message, start, sizeof(start) - 1) == 0)
+        source_copy(unknown_option, sizeof(unknown_option), message + sizeof(start) - 1);
+}
+
+/* libmongoc makes a file of counters in /dev/shm as it is loaded, which a daemon that is killed
+ * leaves there for good. It stays mapped; nobody looks at it. */
+__attribute__((constructor)) static void drop_counters(void)
+{
+    char name[32];
+    snprintf(name, sizeof(name), "/mongoc-%u", (unsigned)getpid());
+    shm_unlink(name);
 }
 
 /* When it is loaded, libmongoc puts counters into /dev/shm, which stay there after kill -9 and make
@@ -174,7 +189,7 @@ __attribute__((constructor)) static void remove_counters(void)
 
 static void init_library(void)
 {
-    mongoc_log_set_handler(be_silent, NULL);
+    mongoc_log_set_handler(take_log, NULL);
     mongoc_init();
 }
 
@@ -209,11 +224,16 @@ static int read_uri(struct source *source, struct source_error *error)
 {
     const struct source_options *options = source->options;
     bson_error_t why;
+    unknown_option[0] = '\0';
     source->uri = mongoc_uri_new_with_error(options->dsn ? options->dsn : "", &why);
     if (!source->uri)
         return source_fail(error, SP_ECONFIG, false,
                            "source %s: dsn is not a URI as MongoDB has them (mongodb://HOST/...)",
                            options->name);
+    if (unknown_option[0]) /* a misspelt "tls" would mean none */
+        return source_fail(error, SP_ECONFIG, false,
+                           "source %s: dsn has an option that does not exist: %s", options->name,
+                           unknown_option);
     if (mongoc_uri_get_password(source->uri))
         return source_fail(error, SP_ECONFIG, false,
                            "source %s: dsn holds a password; use password_file or password_env",
@@ -253,6 +273,16 @@ static void read_hello(struct source *source, const bson_t *hello)
                             !mongo_read_concern(source);
 }
 
+/* libmongoc has no word for servers that answer, but are of another set than the URI names. */
+static void hint_at_set(const struct source *source, bson_error_t *why)
+{
+    const char *set = mongoc_uri_get_replica_set(source->uri);
+    const size_t used = strlen(why->message);
+    if (set && !strchr(why->message, '['))
+        snprintf(why->message + used, sizeof(why->message) - used,
+                 "; is its replica set called %s?", set);
+}
+
 /* A command makes libmongoc log in, which choosing a server does not. */
 static int greet(struct source *source, struct source_error *error)
 {
@@ -260,8 +290,10 @@ static int greet(struct source *source, struct source_error *error)
     bson_t reply;
     mongoc_server_description_t *server = mongoc_client_select_server(
         source->client, false, mongoc_client_get_read_prefs(source->client), &why);
-    if (!server)
+    if (!server) {
+        hint_at_set(source, &why);
         return mongo_failed(source, NULL, &why, error);
+    }
     read_hello(source, mongoc_server_description_hello_response(server));
     mongoc_server_description_destroy(server);
     const char *database = mongoc_uri_get_database(source->uri);

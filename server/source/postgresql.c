@@ -35,16 +35,21 @@
 
 /* --- errors --------------------------------------------------------------------------------- */
 
-/* libpq's text on one line, without the lines that begin with a tab: those guess at causes. */
+/* libpq's text on one line, without the lines that begin with a tab, which guess at causes, and
+ * without one that the line before says too: it tries with TLS and without. */
 static void one_line(const char *message, char *out, size_t cap)
 {
     size_t used = 0;
+    const char *last = NULL;
     out[0] = 0;
     while (*message && used < cap) {
-        const int bytes = (int)strcspn(message, "\n");
-        if (bytes > 0 && *message != '\t')
-            used += (size_t)snprintf(out + used, cap - used, "%s%.*s", used ? "; " : "", bytes,
+        const size_t bytes = strcspn(message, "\n");
+        const bool again = last && strncmp(last, message, bytes + 1) == 0;
+        if (bytes > 0 && *message != '\t' && !again) {
+            used += (size_t)snprintf(out + used, cap - used, "%s%.*s", used ? "; " : "", (int)bytes,
                                      message);
+            last = message;
+        }
         message += bytes + (message[bytes] == '\n');
     }
 }
@@ -89,6 +94,7 @@ static int result_failed(struct source *source, const struct source_table *table
     const char *name = table ? table->name : source->options->name;
     if (!state || !primary || PQstatus(source->conn) == CONNECTION_BAD)
         return pg_connection_failed(source, "the connection was lost", error);
+    source_copy(source->sqlstate, sizeof(source->sqlstate), state);
     if (strncmp(state, "22", 2) == 0) /* its text may quote a row */
         return source_fail(error, SP_ESOURCE, true,
                            "%s %s: the database cannot compute the query (SQLSTATE %s)", what, name,
@@ -105,6 +111,7 @@ int pg_call_begin(struct source *source, struct source_error *error)
 {
     const uint32_t limit = source->options->statement_timeout_ms;
     source->deadline_ms = limit ? clock_ms() + limit + GRACE_MS : 0;
+    source->sqlstate[0] = '\0';
     if (source->broken)
         return source_fail(error, SP_ESOURCE, true, "source %s: the connection was lost before",
                            source->options->name);

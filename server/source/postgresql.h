@@ -16,6 +16,7 @@ struct source {
     PGconn *conn;
     struct waker waker;
     uint64_t deadline_ms; /* of the running call; 0: none */
+    char sqlstate[6];     /* of the statement that failed last in this call, or "" */
     char last_words[256]; /* what the server said before it closed the connection, or "" */
     bool broken;          /* a call was left in the middle: the connection cannot be used again */
     struct pg_feed *feed; /* from its first call on; postgresql_feed.h */

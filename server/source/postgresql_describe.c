@@ -228,6 +228,91 @@ void pg_select_free(struct pg_select *select)
     source_description_free(&select->description);
 }
 
+/* --- refusals ------------------------------------------------------------------------------- */
+
+/* What a relation's schema has (of a plain name, what the search path has) that can be read from,
+ * and the schema's name. */
+#define NEIGHBOURS_SQL                                                                             \
+    "WITH r AS (SELECT pg_catalog.parse_ident($1) AS name), s AS (SELECT n.oid, n.nspname"         \
+    " FROM pg_catalog.pg_namespace n, r WHERE n.nspname = ANY (CASE WHEN"                          \
+    " pg_catalog.array_length(r.name, 1) > 1 THEN ARRAY[r.name[1]::name]"                          \
+    " ELSE pg_catalog.current_schemas(false) END))"                                                \
+    " SELECT pg_catalog.string_agg(c.relname, ', ' ORDER BY c.relname),"                           \
+    " (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(s.nspname), ', ') FROM s)"              \
+    " FROM pg_catalog.pg_class c JOIN s ON s.oid = c.relnamespace"                                 \
+    " WHERE c.relkind = ANY ('{r,v,m,f,p}')"
+
+static bool was_refused(const struct source *source, const char *sqlstate)
+{
+    return strcmp(source->sqlstate, sqlstate) == 0;
+}
+
+/* A name that is not there, with those that are. */
+static int name_missing(const struct source_table *table, const PGresult *names,
+                        struct source_error *error)
+{
+    if (PQgetisnull(names, 0, 0))
+        return source_fail(error, SP_ECONFIG, false, "table %s: relation %s does not exist%s%s",
+                           table->name, table->relation,
+                           PQgetisnull(names, 0, 1) ? ": there is no such schema"
+                                                    : "; there is none in ",
+                           PQgetvalue(names, 0, 1));
+    return source_fail(error, SP_ECONFIG, false,
+                       "table %s: relation %s does not exist; there are: %.480s%s", table->name,
+                       table->relation, PQgetvalue(names, 0, 0),
+                       PQgetlength(names, 0, 0) > 480 ? "..." : "");
+}
+
+/* Adds the statement that helps to the server's words. */
+static int right_missing(struct source *source, const char *right, const char *on,
+                         struct source_error *error)
+{
+    char words[SOURCE_ERROR_BYTES];
+    source_copy(words, sizeof(words), error->text);
+    return source_fail(error, SP_ECONFIG, false, "%s: GRANT %s %s TO \"%s\"", words, right, on,
+                       PQuser(source->conn));
+}
+
+/* What the server says of a name is that it is not there, or not allowed. It is asked for more, and
+ * where it does not tell, its own words stand. */
+static int explain_name(struct source *source, const struct source_table *table,
+                        struct source_error *error)
+{
+    struct sql_text relation = {0};
+    struct source_error ignored;
+    PGresult *names = NULL;
+    const bool missing = was_refused(source, "42P01"), denied = was_refused(source, "42501");
+    if (table->query || !(missing || denied))
+        return error->status;
+    pg_put_relation(&relation, table->relation);
+    const char *params[] = {relation.text};
+    if (!sql_failed(&relation) &&
+        pg_query(source, table, NEIGHBOURS_SQL, params, 1, &names, &ignored) == SP_OK &&
+        pg_demand(source, names, 1, 2, &ignored) == SP_OK) {
+        if (missing)
+            name_missing(table, names, error);
+        else if (!PQgetisnull(names, 0, 1))
+            right_missing(source, "USAGE ON SCHEMA", PQgetvalue(names, 0, 1), error);
+    }
+    PQclear(names);
+    sql_free(&relation);
+    return error->status;
+}
+
+/* The names are right, so what is denied is reading. */
+static int explain_denial(struct source *source, const struct source_table *table,
+                          struct source_error *error)
+{
+    struct sql_text relation = {0};
+    if (table->query || !was_refused(source, "42501"))
+        return error->status;
+    pg_put_relation(&relation, table->relation);
+    if (!sql_failed(&relation))
+        right_missing(source, "SELECT ON", relation.text, error);
+    sql_free(&relation);
+    return error->status;
+}
+
 /* --- estimates ------------------------------------------------------------------------------ */
 
 /* From the first line of EXPLAIN: "... (cost=0.00..35.50 rows=2550 width=4)". */
@@ -266,10 +351,15 @@ int pg_describe(struct source *source, const struct source_table *table,
     int status = pg_call_begin(source, error);
     if (status == SP_OK)
         status = pg_select_make(source, table, &select, error);
+    if (status == SP_ECONFIG)
+        status = explain_name(source, table, error);
     if (status == SP_OK && select.watermark && !select.watermark_ordered)
         status = source_no_watermark(table, select.watermark, error);
-    if (status == SP_OK)
+    if (status == SP_OK) {
         status = explain(source, table, &select, error);
+        if (status == SP_ECONFIG)
+            status = explain_denial(source, table, error);
+    }
     if (status == SP_OK) {
         *out = select.description;
         select.description = (struct source_description){0};

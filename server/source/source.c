@@ -141,7 +141,7 @@ int source_name_find(const struct source_names *names, const char *name)
 void source_names_list(const struct source_names *names, char *out, size_t cap)
 {
     size_t used = 0;
-    out[0] = 0;
+    source_copy(out, cap, names->count ? "" : "none");
     for (unsigned i = 0; i < names->count; i++) {
         const char *name = names->name(names->context, i);
         const size_t room = cap - used - sizeof(", ...");

@@ -314,6 +314,29 @@ static int check_watermark(const struct source_table *table,
     return SP_OK;
 }
 
+/* A relation that is not there is told with those that are. */
+static int explain_name(struct source *source, const struct source_table *table,
+                        struct source_error *error)
+{
+    static const char sql[] = "SELECT group_concat(name, ', ') FROM (SELECT name FROM sqlite_master"
+                              " WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%'"
+                              " ESCAPE '\\' ORDER BY name)";
+    static const char words[] = "no such table: ";
+    sqlite3_stmt *stmt = NULL;
+    struct source_error ignored;
+    const char *at = strstr(error->text, words);
+    if (table->query || !at || strcmp(at + sizeof(words) - 1, table->relation) != 0)
+        return SP_ECONFIG;
+    if (sqlite_prepare(source, table, sql, &stmt, &ignored) == SP_OK &&
+        sqlite3_step(stmt) == SQLITE_ROW) {
+        const char *names = (const char *)sqlite3_column_text(stmt, 0);
+        source_fail(error, SP_ECONFIG, false, "table %s: relation %s does not exist; there are: %s",
+                    table->name, table->relation, names ? names : "none");
+    }
+    sqlite3_finalize(stmt);
+    return SP_ECONFIG;
+}
+
 int sqlite_describe(struct source *source, const struct source_table *table,
                     struct source_description *out, struct source_error *error)
 {
@@ -323,6 +346,8 @@ int sqlite_describe(struct source *source, const struct source_table *table,
     int status = sqlite_follow_file(source, error);
     if (status == SP_OK)
         status = sqlite_select_make(source, table, &select, error);
+    if (status == SP_ECONFIG)
+        status = explain_name(source, table, error);
     if (status == SP_OK)
         status = check_watermark(table, &select.description, error);
     if (status == SP_OK)

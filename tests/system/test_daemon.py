@@ -16,6 +16,7 @@ import time
 import unittest
 
 from daemon_kit import PROGRAM, TOOL, Daemon, wait_for
+from ports import free_port
 
 FAST = "refresh: {every: 20ms}"
 USERS = "  - {name: users, source: app, key: [id], " + FAST + "}\n"
@@ -270,7 +271,8 @@ class DaemonTest(unittest.TestCase):
     def test_killed(self):
         daemon = self.database().start()
         daemon.kill()
-        self.assertFalse(os.path.exists(f"/dev/shm/mongoc-{daemon.process.pid}"))
+        left = [name for name in os.listdir("/dev/shm") if str(daemon.process.pid) in name]
+        self.assertEqual(left, [], "a library's file is left behind")
         self.assertEqual(daemon.get("users", 7)["email"], "u7@example.org")
         self.sql("update users set email = 'new' where id = 7")
         daemon.start()
@@ -433,6 +435,20 @@ class DaemonTest(unittest.TestCase):
         self.assertGreater(daemon.metric('sidepond_table_last_success_timestamp_seconds'
                                          '{table="users"}'), 1.6e9)
         self.assertIn("# TYPE sidepond_refresh_duration_seconds histogram\n", text)
+
+    def test_check_while_the_database_is_away(self):
+        daemon = self.database()
+        daemon.sources = ("  - {name: app, type: postgresql, "
+                          f'dsn: "host=127.0.0.1 port={free_port()}"}}')
+        daemon.configure(USERS)
+        with open(daemon.config, encoding="utf-8") as file:
+            line = [text.strip()[:12] for text in file].index("- {name: app") + 1
+        checked = subprocess.run([PROGRAM, "--check", "--connect", daemon.config], check=False,
+                                 capture_output=True, text=True, timeout=30)
+        self.assertEqual(checked.returncode, 69)
+        self.assertIn(f"{daemon.config}:{line}: warning: source app: cannot connect",
+                      checked.stderr)
+        self.assertIn("Not every database answers", checked.stdout)
 
     def test_commands(self):
         daemon = self.database()

@@ -56,7 +56,8 @@ static void test_wrong_names(void **state)
     const char *const email[] = {"email", NULL}, *const wrong[] = {"ID", NULL};
     sql(f, "CREATE TABLE users (id int, email text, name text)");
     struct source_table table = {.name = "users", .relation = "shop.usersx"};
-    expect_error(f, &table, SP_ECONFIG, "table users: Table 'shop.usersx' doesn't exist");
+    expect_error(f, &table, SP_ECONFIG,
+                 "table users: relation shop.usersx does not exist; there are: users");
     table = (struct source_table){.name = "users", .relation = "users", .columns = columns};
     expect_error(f, &table, SP_ECONFIG,
                  "table users: column emial does not exist; there are: id, email, name");
@@ -119,9 +120,17 @@ static void test_rights(void **state)
     sql(f, "CREATE TABLE users (id int, secret text);\nINSERT INTO users VALUES (1, 'x');\n"
            "GRANT SELECT (id) ON shop.users TO reader");
     as_reader(f);
-    expect_error(f, &table, SP_ECONFIG, "table users: SELECT command denied to user 'reader'@");
+    expect_error(f, &table, SP_ECONFIG,
+                 "table users: SELECT command denied to user 'reader'@'localhost' for table "
+                 "`shop`.`users`: GRANT SELECT ON `shop`.`users` TO 'reader'@'%'");
     table.columns = id;
     expect_rows(f, &table, "1\n");
+    table.relation = "shop.usres";
+    expect_error(f, &table, SP_ECONFIG,
+                 "table users: SELECT command denied to user 'reader'@'localhost' for table "
+                 "`shop`.`usres`: GRANT SELECT ON `shop`.`usres` TO 'reader'@'%', if there is such "
+                 "a table; there are: users");
+    table.relation = "users";
     table.where = "secret = 'x'";
     expect_error(f, &table, SP_ECONFIG, "table users: SELECT command denied to user 'reader'@");
 }

@@ -459,6 +459,8 @@ static void test_uris(struct fixture *f)
     expect_open_error(f, "nonsense", NULL, SP_ECONFIG, "dsn is not a URI as MongoDB has them");
     expect_open_error(f, "mongodb://u:secret@127.0.0.1/", NULL, SP_ECONFIG, "holds a password");
     expect_open_error(f, "mongodb://127.0.0.1/", "secret", SP_ECONFIG, "names no user");
+    expect_open_error(f, "mongodb://127.0.0.1/?tsl=true", NULL, SP_ECONFIG,
+                      "dsn has an option that does not exist: \"tsl\"");
     assert_null(strstr(f->error.text, "secret"));
 }
 

@@ -54,7 +54,11 @@ static void test_wrong_names(void **state)
     const char *const email[] = {"email", NULL}, *const wrong[] = {"ID", NULL};
     sql(f, "CREATE TABLE users (id int, email text, name text)");
     struct source_table table = {.name = "users", .relation = "public.usersx"};
-    expect_error(f, &table, SP_ECONFIG, "table users: relation \"public.usersx\" does not exist");
+    expect_error(f, &table, SP_ECONFIG,
+                 "table users: relation public.usersx does not exist; there are: users");
+    table.relation = "nosuch.users";
+    expect_error(f, &table, SP_ECONFIG,
+                 "table users: relation nosuch.users does not exist: there is no such schema");
     table = (struct source_table){.name = "users", .relation = "users", .columns = columns};
     expect_error(f, &table, SP_ECONFIG,
                  "table users: column emial does not exist; there are: id, email, name");
@@ -112,14 +116,22 @@ static void test_rights(void **state)
     struct fixture *f = *state;
     char dsn[600];
     const char *const id[] = {"id", NULL};
+    const char *denied = "table users: permission denied for table users: "
+                         "GRANT SELECT ON \"users\" TO \"reader\"";
     struct source_table table = {.name = "users", .relation = "users"};
     sql(f, "CREATE TABLE users (id int, secret text); INSERT INTO users VALUES (1, 'x')");
     reader_dsn(f, dsn, sizeof(dsn));
-    expect_error(f, &table, SP_ECONFIG, "table users: permission denied for table users");
+    expect_error(f, &table, SP_ECONFIG, denied);
     sql(f, "GRANT SELECT (id) ON users TO reader");
-    expect_error(f, &table, SP_ECONFIG, "table users: permission denied for table users");
+    expect_error(f, &table, SP_ECONFIG, denied);
     table.columns = id;
     expect_rows(f, &table, "1\n");
+    sql(f, "CREATE SCHEMA \"Out\"; CREATE TABLE \"Out\".t (id int)");
+    table = (struct source_table){.name = "t", .relation = "Out.t"};
+    expect_error(f, &table, SP_ECONFIG,
+                 "table t: permission denied for schema Out: "
+                 "GRANT USAGE ON SCHEMA \"Out\" TO \"reader\"");
+    sql(f, "DROP SCHEMA \"Out\" CASCADE");
 }
 
 /* Nothing can be written through a source, even where the role may write. */

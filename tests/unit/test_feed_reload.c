@@ -267,11 +267,13 @@ static void test_falls_back(void **state)
     script_commit();
     AWAIT(f, rows_of(f, "users") == 9);
     assert_int_equal(SEEN(script.checks), 1);
+    assert_int_equal(SEEN(script.opens), 1);
     script_lock();
     script.refuse[0] = '\0';
     script_unlock();
     assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK);
     AWAIT(f, follows(f, "users"));
+    assert_int_equal(SEEN(script.opens), 2); /* a right that was granted holds for a new one */
     AWAIT_END(f, 1);
     assert_string_equal(feed_of(f, "users").why, "");
 }

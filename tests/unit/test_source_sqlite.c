@@ -354,7 +354,8 @@ static void test_wrong_names(void **state)
     const char *const email[] = {"email", NULL};
     sql(f, "CREATE TABLE users (id INTEGER PRIMARY KEY, email, name, ok BOOLEAN)");
     struct source_table table = {.name = "u", .relation = "usersx"};
-    expect_error(f, &table, SP_ECONFIG, "table u: no such table: usersx");
+    expect_error(f, &table, SP_ECONFIG,
+                 "table u: relation usersx does not exist; there are: users");
     table = (struct source_table){.name = "u", .relation = "users", .columns = columns};
     expect_error(f, &table, SP_ECONFIG,
                  "table u: column emial does not exist; there are: id, email, name, ok");
