@@ -20,17 +20,12 @@ const char *const feed_key_id[] = {"id", NULL};
 
 int feed_pg_group_setup(void **state)
 {
-    struct fixture f = {0};
-    (void)state;
-    if (!getenv("SIDEPOND_PG_DSN"))
-        return -1;
-    snprintf(f.dsn, sizeof(f.dsn), "%s", getenv("SIDEPOND_PG_DSN"));
-    admin_connect(&f);
-    sql(&f, "CREATE ROLE reader LOGIN");
-    sql(&f, "ALTER SYSTEM SET wal_level = 'logical'");
-    PQfinish(f.admin);
-    server("restart");
-    return 0;
+    int status = pg_make_reader(state);
+    if (status == 0)
+        status = pg_run("ALTER SYSTEM SET wal_level = 'logical'");
+    if (status == 0)
+        server("restart");
+    return status;
 }
 
 struct source_table *feed_table(struct feed_fixture *x, const char *name, const char *const *key)

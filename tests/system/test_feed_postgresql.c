@@ -280,11 +280,9 @@ static void test_refusals(void **state)
 static void test_refusals_of_server(void **state)
 {
     struct feed_fixture *x = *state;
-    char dsn[600];
     sql(x->f, PUBLISH);
     sql(x->f, "GRANT SELECT ON marker TO reader");
-    snprintf(dsn, sizeof(dsn), "%s user=reader", x->f->dsn);
-    x->f->options.dsn = dsn;
+    x->f->options.dsn = x->f->reader;
     feed_expect_refusal(x, "source shop: the role may not follow changes: ALTER ROLE \"reader\""
                            " REPLICATION");
     sql(x->f, "ALTER ROLE reader REPLICATION");
@@ -788,11 +786,9 @@ static void test_no_snapshot_now(void **state)
 static void test_no_connection_for_a_snapshot(void **state)
 {
     struct feed_fixture *x = *state;
-    char dsn[600];
     sql(x->f, PUBLISH);
     sql(x->f, "GRANT SELECT ON marker TO reader; ALTER ROLE reader REPLICATION");
-    snprintf(dsn, sizeof(dsn), "%s user=reader", x->f->dsn);
-    x->f->options.dsn = dsn;
+    x->f->options.dsn = x->f->reader;
     feed_begin(x);
     feed_sync(x);
     sql(x->f, "ALTER ROLE reader NOLOGIN");

@@ -229,11 +229,7 @@ static void catch_up(struct follower *w)
     const struct source_feed_sink sink = sink_of(w);
     char wanted[FEED_POSITION_BYTES];
     const double begun = source_now_ms();
-    if (mysql_query(f->admin, "SELECT @@GLOBAL.gtid_binlog_pos") != 0)
-        fail_msg("%s", mysql_error(f->admin));
-    MYSQL_RES *result = mysql_store_result(f->admin);
-    snprintf(wanted, sizeof(wanted), "%s", mysql_fetch_row(result)[0]);
-    mysql_free_result(result);
+    sql_text(f, "SELECT @@GLOBAL.gtid_binlog_pos", wanted, sizeof(wanted));
     const size_t bytes = strlen(wanted);
     while (strncmp(w->position, wanted, bytes) != 0 || w->position[bytes] != '@') {
         must(f, feed_class()->next(f->source, 100, &sink, &f->error));
@@ -418,12 +414,9 @@ static void test_resume(void **state)
     expect_start(w, "nonsense", SP_ENOTFOUND);
     sql(f, "FLUSH BINARY LOGS;\nUPDATE users SET age = 22 WHERE id = 2;\nFLUSH BINARY LOGS");
     const long last = sql_long(f, "SELECT SUBSTRING_INDEX(@@gtid_binlog_pos, '-', -1)");
-    char purge[100];
-    if (mysql_query(f->admin, "SHOW MASTER STATUS") != 0)
-        fail_msg("%s", mysql_error(f->admin));
-    MYSQL_RES *result = mysql_store_result(f->admin);
-    snprintf(purge, sizeof(purge), "PURGE BINARY LOGS TO '%s'", mysql_fetch_row(result)[0]);
-    mysql_free_result(result);
+    char file[64], purge[100];
+    sql_text(f, "SHOW MASTER STATUS", file, sizeof(file));
+    snprintf(purge, sizeof(purge), "PURGE BINARY LOGS TO '%s'", file);
     sql(f, purge);
     expect_start(w, position, SP_ENOTFOUND);
     snprintf(position, sizeof(position), "0-1-%ld", last);
@@ -781,7 +774,7 @@ static void *write_at_random(void *context)
     struct writer *writer = context;
     struct fixture f = {0};
     char statement[256];
-    snprintf(f.uri, sizeof(f.uri), "%s", writer->uri);
+    snprintf(f.dsn, sizeof(f.dsn), "%s", writer->uri);
     admin_connect(&f);
     sql(&f, "USE shop");
     while (!atomic_load_explicit(&writer->stop, memory_order_relaxed)) {
@@ -841,7 +834,7 @@ static void test_exact_snapshots(void **state)
     struct follower *w = follow(f, names);
     w->quiet = true;
     for (unsigned i = 0; i < 3; i++) {
-        snprintf(writers[i].uri, sizeof(writers[i].uri), "%s", f->uri);
+        snprintf(writers[i].uri, sizeof(writers[i].uri), "%s", f->dsn);
         assert_int_equal(pthread_create(&threads[i], NULL, write_at_random, &writers[i]), 0);
     }
     load(w);
