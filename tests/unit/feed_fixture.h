@@ -35,6 +35,7 @@ enum { USERS_T, ORDERS_T, ITEMS_T };
         seen_value;                                                                                \
     }))
 
+#undef SET
 #define SET(field, value)                                                                          \
     do {                                                                                           \
         script_lock();                                                                             \
@@ -109,12 +110,6 @@ static inline void start_following(struct fixture *f, unsigned users, const char
     fill(USERS_T, users);
     fixture_start(f, tables);
     AWAIT(f, follows(f, "users"));
-}
-
-/* What was held back is let go. */
-static inline void confirm(struct fixture *f)
-{
-    assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_OK);
 }
 
 /* Now, whatever is left of a pause. */
