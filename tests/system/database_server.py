@@ -6,7 +6,6 @@ A server lives in one temporary directory, which holds all of its state, listens
 loopback port, and is ended by its pid. A database that refuses to run as root runs as a user of its
 own then. A subclass says what it is called, how it is made and launched, and when it is ready.
 """
-import ctypes
 import os
 import pwd
 import shutil
@@ -17,9 +16,9 @@ import tempfile
 import time
 
 from ports import free_port
+from process_kit import end_with_parent
 
 START_SECONDS = 60
-PR_SET_PDEATHSIG = 1
 SKIPPED = 77
 
 
@@ -239,10 +238,8 @@ class DatabaseServer:
                            cls.variables + "_DIR": db.directory,
                            cls.variables + "_SERVER": os.path.abspath(script)}
             # The command must not outlive a test that was cut off.
-            libc = ctypes.CDLL(None)
-            with subprocess.Popen(
-                    command, env=environment,
-                    preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)) as child:
+            with subprocess.Popen(command, env=environment,
+                                  preexec_fn=lambda: end_with_parent(signal.SIGTERM)) as child:
                 status = child.wait()
             return status if status >= 0 else 128 - status
 
