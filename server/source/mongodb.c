@@ -169,15 +169,6 @@ static void take_log(mongoc_log_level_t level, const char *domain, const char *m
         source_copy(unknown_option, sizeof(unknown_option), message + sizeof(start) - 1);
 }
 
-/* libmongoc makes a file of counters in /dev/shm as it is loaded, which a daemon that is killed
- * leaves there for good. It stays mapped; nobody looks at it. */
-__attribute__((constructor)) static void drop_counters(void)
-{
-    char name[32];
-    snprintf(name, sizeof(name), "/mongoc-%u", (unsigned)getpid());
-    shm_unlink(name);
-}
-
 /* When it is loaded, libmongoc puts counters into /dev/shm, which stay there after kill -9 and make
  * it complain to stderr when a process gets the same number. They are for a tool of its own. */
 __attribute__((constructor)) static void remove_counters(void)

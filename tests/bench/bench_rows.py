@@ -2,7 +2,8 @@
 """bench_rows.py - options and rows of the benchmarks that are scripts; common/bench.h has those of the
 others."""
 import argparse
-import json
+
+import bench_result
 
 
 def options():
@@ -27,10 +28,4 @@ def row(what, ours, peer, unit, reach=None, at_least=False):
 
 
 def finish(name, rows, given):
-    """Prints the rows; the exit status."""
-    if given.json:
-        print(json.dumps({"bench": name, "rows": rows}))
-    else:
-        for line in rows:
-            print("\t".join(str(value) for value in line.values()))
-    return 0 if all(line["ok"] for line in rows) else 1
+    return bench_result.finish(name, rows, given.json)
