@@ -26,6 +26,9 @@ function(sidepond_test_environment out)
         ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1
         UBSAN_OPTIONS=print_stacktrace=1
         TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp)
+    if(SIDEPOND_SANITIZE OR SIDEPOND_COVERAGE)
+        list(APPEND env SIDEPOND_SLOW=1)
+    endif()
     if(SIDEPOND_LONG)
         list(APPEND env SIDEPOND_LONG=1)
     endif()
@@ -54,17 +57,34 @@ function(sidepond_test_wanted labels out)
     set(${out} ${wanted} PARENT_SCOPE)
 endfunction()
 
+# What ctest counts as PROCESSORS and as jobs (-j) are halves of a processor, for a test that
+# mostly waits needs no whole one. tests/run asks for two jobs for each processor.
+function(sidepond_test_halves processors waits out)
+    if(waits)
+        set(halves 1)
+    elseif(processors)
+        math(EXPR halves "2 * ${processors}")
+    else()
+        set(halves 2)
+    endif()
+    set(${out} ${halves} PARENT_SCOPE)
+endfunction()
+
 # sidepond_add_test(NAME n COMMAND target-or-program args... LABELS l... [TIMEOUT seconds]
-#     [LONG_TIMEOUT seconds] [ENVIRONMENT A=b...] [PROCESSORS n] [SERIAL])
-# Exit status 77 means: this machine cannot do it (skipped).
+#     [LONG_TIMEOUT seconds] [ENVIRONMENT A=b...] [PROCESSORS n | WAITS] [COST seconds] [SERIAL]
+#     [NO_COVERAGE])
+# PROCESSORS: how many it keeps busy, one unless told. WAITS: hardly any, as it waits for pauses,
+# time-outs and servers. COST: what a long test takes, in the ordinary build, for those begin
+# first. NO_COVERAGE: what it runs, others run too, and the coverage build leaves it out. Exit
+# status 77 means: this machine cannot do it (skipped).
 function(sidepond_add_test)
-    cmake_parse_arguments(PARSE_ARGV 0 arg "SERIAL" "NAME;TIMEOUT;LONG_TIMEOUT;PROCESSORS"
-        "COMMAND;LABELS;ENVIRONMENT")
+    cmake_parse_arguments(PARSE_ARGV 0 arg "SERIAL;WAITS;NO_COVERAGE"
+        "NAME;TIMEOUT;LONG_TIMEOUT;PROCESSORS;COST" "COMMAND;LABELS;ENVIRONMENT")
     if(NOT arg_NAME OR NOT arg_COMMAND OR NOT arg_LABELS OR arg_UNPARSED_ARGUMENTS)
         message(FATAL_ERROR "sidepond_add_test needs NAME, COMMAND and LABELS: ${ARGN}")
     endif()
     sidepond_test_wanted("${arg_LABELS}" wanted)
-    if(NOT wanted)
+    if(NOT wanted OR (arg_NO_COVERAGE AND SIDEPOND_COVERAGE))
         return()
     endif()
     set(timeout 60)
@@ -80,20 +100,22 @@ function(sidepond_add_test)
     endif()
     sidepond_test_identity(${arg_NAME} "${arg_LABELS}" name labels)
     sidepond_test_environment(environment)
+    sidepond_test_halves("${arg_PROCESSORS}" ${arg_WAITS} halves)
     add_test(NAME ${name} COMMAND ${sidepond_launcher} ${program} ${arg_COMMAND})
     set_tests_properties(${name} PROPERTIES
         LABELS "${labels}"
         TIMEOUT ${timeout}
         SKIP_RETURN_CODE 77
         ENVIRONMENT "${environment};${arg_ENVIRONMENT}"
+        PROCESSORS ${halves}
         RUN_SERIAL ${arg_SERIAL})
-    if(arg_PROCESSORS)
-        set_tests_properties(${name} PROPERTIES PROCESSORS ${arg_PROCESSORS})
+    if(arg_COST)
+        set_tests_properties(${name} PROPERTIES COST ${arg_COST})
     endif()
 endfunction()
 
 # sidepond_add_cmocka_test(name SOURCES ... [LIBS ...] [LABELS unit] [TIMEOUT s]
-#     [LONG_TIMEOUT s] [ENVIRONMENT ...] [PROCESSORS n] [SERIAL] [ONE_THREAD])
+#     [LONG_TIMEOUT s] [ENVIRONMENT ...] [PROCESSORS n | WAITS] [COST s] [SERIAL] [ONE_THREAD])
 # ONE_THREAD: there is nothing in it for ThreadSanitizer, whose build has no such test.
 function(sidepond_add_cmocka_test name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "ONE_THREAD" "" "SOURCES;LIBS;LABELS")
@@ -142,6 +164,6 @@ function(sidepond_add_bench_script name)
 endfunction()
 
 function(sidepond_add_bench_test name)
-    sidepond_add_test(NAME ${name} LABELS bench TIMEOUT 120 PROCESSORS 2
+    sidepond_add_test(NAME ${name} LABELS bench TIMEOUT 120
         COMMAND ${PROJECT_SOURCE_DIR}/tests/bench/smoke ${ARGN})
 endfunction()
