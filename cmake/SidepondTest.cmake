@@ -150,20 +150,21 @@ function(sidepond_add_fuzz name)
 endfunction()
 
 # sidepond_add_bench(bench_x SOURCES ... [LIBS ...]): a program for tests/bench/run.
-# sidepond_add_bench_script(bench_x): the script tests/bench/bench_x.py for it.
+# sidepond_add_bench_script(bench_x [COST ...]): the script tests/bench/bench_x.py for it.
 # Both are run once in their quick form as a test.
 function(sidepond_add_bench name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBS")
     add_executable(${name} ${arg_SOURCES})
     target_link_libraries(${name} PRIVATE sidepond_flags ${arg_LIBS})
-    sidepond_add_bench_test(${name} $<TARGET_FILE:${name}>)
+    sidepond_add_bench_test(${name} COMMAND $<TARGET_FILE:${name}>)
 endfunction()
 
 function(sidepond_add_bench_script name)
-    sidepond_add_bench_test(${name} /usr/bin/python3 ${PROJECT_SOURCE_DIR}/tests/bench/${name}.py)
+    sidepond_add_bench_test(${name} ${ARGN}
+        COMMAND /usr/bin/python3 ${PROJECT_SOURCE_DIR}/tests/bench/${name}.py)
 endfunction()
 
 function(sidepond_add_bench_test name)
-    sidepond_add_test(NAME ${name} LABELS bench TIMEOUT 120
-        COMMAND ${PROJECT_SOURCE_DIR}/tests/bench/smoke ${ARGN})
+    list(TRANSFORM ARGN REPLACE "^COMMAND$" "COMMAND;${PROJECT_SOURCE_DIR}/tests/bench/smoke")
+    sidepond_add_test(NAME ${name} LABELS bench TIMEOUT 120 ${ARGN})
 endfunction()
