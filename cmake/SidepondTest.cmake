@@ -6,6 +6,7 @@ set(SIDEPOND_TEST_LABELS "" CACHE STRING "Register only tests with one of these 
 set(SIDEPOND_TIMEOUT_FACTOR 1 CACHE STRING "Multiplies every test's time-out")
 option(SIDEPOND_LONG "Run torture and fuzz tests at full length" OFF)
 
+include(SidepondTestCost)
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 
 # TSan cannot start where the kernel randomises mappings over more bits than it knows.
@@ -59,10 +60,12 @@ endfunction()
 
 # What ctest counts as PROCESSORS and as jobs (-j) are halves of a processor, for a test that
 # mostly waits needs no whole one. tests/run asks for two jobs for each processor.
-function(sidepond_test_halves processors waits out)
-    if(waits)
+function(sidepond_test_halves name processors out)
+    if(name IN_LIST sidepond_tests_waiting)
         set(halves 1)
-    elseif(processors)
+    elseif(name IN_LIST sidepond_tests_wide)
+        set(halves 4)
+    elseif(processors AND NOT name IN_LIST sidepond_tests_narrow)
         math(EXPR halves "2 * ${processors}")
     else()
         set(halves 2)
@@ -70,21 +73,29 @@ function(sidepond_test_halves processors waits out)
     set(${out} ${halves} PARENT_SCOPE)
 endfunction()
 
+# The seconds that a long test takes, or nothing.
+function(sidepond_test_cost name out)
+    list(FIND sidepond_tests_long ${name} at)
+    set(${out} "" PARENT_SCOPE)
+    if(NOT at EQUAL -1)
+        math(EXPR at "${at} + 1")
+        list(GET sidepond_tests_long ${at} seconds)
+        set(${out} ${seconds} PARENT_SCOPE)
+    endif()
+endfunction()
+
 # sidepond_add_test(NAME n COMMAND target-or-program args... LABELS l... [TIMEOUT seconds]
-#     [LONG_TIMEOUT seconds] [ENVIRONMENT A=b...] [PROCESSORS n | WAITS] [COST seconds] [SERIAL]
-#     [NO_COVERAGE])
-# PROCESSORS: how many it keeps busy, one unless told. WAITS: hardly any, as it waits for pauses,
-# time-outs and servers. COST: what a long test takes, in the ordinary build, for those begin
-# first. NO_COVERAGE: what it runs, others run too, and the coverage build leaves it out. Exit
-# status 77 means: this machine cannot do it (skipped).
+#     [LONG_TIMEOUT seconds] [ENVIRONMENT A=b...] [PROCESSORS n] [SERIAL])
+# PROCESSORS: how many it keeps busy, one unless told; SidepondTestCost.cmake knows better of some.
+# Exit status 77 means: this machine cannot do it (skipped).
 function(sidepond_add_test)
-    cmake_parse_arguments(PARSE_ARGV 0 arg "SERIAL;WAITS;NO_COVERAGE"
-        "NAME;TIMEOUT;LONG_TIMEOUT;PROCESSORS;COST" "COMMAND;LABELS;ENVIRONMENT")
+    cmake_parse_arguments(PARSE_ARGV 0 arg "SERIAL" "NAME;TIMEOUT;LONG_TIMEOUT;PROCESSORS"
+        "COMMAND;LABELS;ENVIRONMENT")
     if(NOT arg_NAME OR NOT arg_COMMAND OR NOT arg_LABELS OR arg_UNPARSED_ARGUMENTS)
         message(FATAL_ERROR "sidepond_add_test needs NAME, COMMAND and LABELS: ${ARGN}")
     endif()
     sidepond_test_wanted("${arg_LABELS}" wanted)
-    if(NOT wanted OR (arg_NO_COVERAGE AND SIDEPOND_COVERAGE))
+    if(NOT wanted OR (SIDEPOND_COVERAGE AND arg_NAME IN_LIST sidepond_tests_covering_nothing))
         return()
     endif()
     set(timeout 60)
@@ -100,7 +111,8 @@ function(sidepond_add_test)
     endif()
     sidepond_test_identity(${arg_NAME} "${arg_LABELS}" name labels)
     sidepond_test_environment(environment)
-    sidepond_test_halves("${arg_PROCESSORS}" ${arg_WAITS} halves)
+    sidepond_test_halves(${arg_NAME} "${arg_PROCESSORS}" halves)
+    sidepond_test_cost(${arg_NAME} cost)
     add_test(NAME ${name} COMMAND ${sidepond_launcher} ${program} ${arg_COMMAND})
     set_tests_properties(${name} PROPERTIES
         LABELS "${labels}"
@@ -109,13 +121,13 @@ function(sidepond_add_test)
         ENVIRONMENT "${environment};${arg_ENVIRONMENT}"
         PROCESSORS ${halves}
         RUN_SERIAL ${arg_SERIAL})
-    if(arg_COST)
-        set_tests_properties(${name} PROPERTIES COST ${arg_COST})
+    if(cost)
+        set_tests_properties(${name} PROPERTIES COST ${cost})
     endif()
 endfunction()
 
 # sidepond_add_cmocka_test(name SOURCES ... [LIBS ...] [LABELS unit] [TIMEOUT s]
-#     [LONG_TIMEOUT s] [ENVIRONMENT ...] [PROCESSORS n | WAITS] [COST s] [SERIAL] [ONE_THREAD])
+#     [LONG_TIMEOUT s] [ENVIRONMENT ...] [PROCESSORS n] [SERIAL] [ONE_THREAD])
 # ONE_THREAD: there is nothing in it for ThreadSanitizer, whose build has no such test.
 function(sidepond_add_cmocka_test name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "ONE_THREAD" "" "SOURCES;LIBS;LABELS")
@@ -150,21 +162,20 @@ function(sidepond_add_fuzz name)
 endfunction()
 
 # sidepond_add_bench(bench_x SOURCES ... [LIBS ...]): a program for tests/bench/run.
-# sidepond_add_bench_script(bench_x [COST ...]): the script tests/bench/bench_x.py for it.
+# sidepond_add_bench_script(bench_x): the script tests/bench/bench_x.py for it.
 # Both are run once in their quick form as a test.
 function(sidepond_add_bench name)
     cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBS")
     add_executable(${name} ${arg_SOURCES})
     target_link_libraries(${name} PRIVATE sidepond_flags ${arg_LIBS})
-    sidepond_add_bench_test(${name} COMMAND $<TARGET_FILE:${name}>)
+    sidepond_add_bench_test(${name} $<TARGET_FILE:${name}>)
 endfunction()
 
 function(sidepond_add_bench_script name)
-    sidepond_add_bench_test(${name} ${ARGN}
-        COMMAND /usr/bin/python3 ${PROJECT_SOURCE_DIR}/tests/bench/${name}.py)
+    sidepond_add_bench_test(${name} /usr/bin/python3 ${PROJECT_SOURCE_DIR}/tests/bench/${name}.py)
 endfunction()
 
 function(sidepond_add_bench_test name)
-    list(TRANSFORM ARGN REPLACE "^COMMAND$" "COMMAND;${PROJECT_SOURCE_DIR}/tests/bench/smoke")
-    sidepond_add_test(NAME ${name} LABELS bench TIMEOUT 120 ${ARGN})
+    sidepond_add_test(NAME ${name} LABELS bench TIMEOUT 120
+        COMMAND ${PROJECT_SOURCE_DIR}/tests/bench/smoke ${ARGN})
 endfunction()
