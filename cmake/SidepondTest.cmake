@@ -6,6 +6,7 @@ set(SIDEPOND_TEST_LABELS "" CACHE STRING "Register only tests with one of these 
 set(SIDEPOND_TIMEOUT_FACTOR 1 CACHE STRING "Multiplies every test's time-out")
 option(SIDEPOND_LONG "Run torture and fuzz tests at full length" OFF)
 
+include(SidepondTestCost)
 pkg_check_modules(CMOCKA REQUIRED IMPORTED_TARGET cmocka)
 
 # TSan cannot start where the kernel randomises mappings over more bits than it knows.
@@ -26,6 +27,9 @@ function(sidepond_test_environment out)
         ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1:allocator_may_return_null=1
         UBSAN_OPTIONS=print_stacktrace=1
         TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp)
+    if(SIDEPOND_SANITIZE OR SIDEPOND_COVERAGE)
+        list(APPEND env SIDEPOND_SLOW=1)
+    endif()
     if(SIDEPOND_LONG)
         list(APPEND env SIDEPOND_LONG=1)
     endif()
@@ -54,8 +58,35 @@ function(sidepond_test_wanted labels out)
     set(${out} ${wanted} PARENT_SCOPE)
 endfunction()
 
+# What ctest counts as PROCESSORS and as jobs (-j) are halves of a processor, for a test that
+# mostly waits needs no whole one. tests/run asks for two jobs for each processor.
+function(sidepond_test_halves name processors out)
+    if(name IN_LIST sidepond_tests_waiting)
+        set(halves 1)
+    elseif(name IN_LIST sidepond_tests_wide)
+        set(halves 4)
+    elseif(processors AND NOT name IN_LIST sidepond_tests_narrow)
+        math(EXPR halves "2 * ${processors}")
+    else()
+        set(halves 2)
+    endif()
+    set(${out} ${halves} PARENT_SCOPE)
+endfunction()
+
+# The seconds that a long test takes, or nothing.
+function(sidepond_test_cost name out)
+    list(FIND sidepond_tests_long ${name} at)
+    set(${out} "" PARENT_SCOPE)
+    if(NOT at EQUAL -1)
+        math(EXPR at "${at} + 1")
+        list(GET sidepond_tests_long ${at} seconds)
+        set(${out} ${seconds} PARENT_SCOPE)
+    endif()
+endfunction()
+
 # sidepond_add_test(NAME n COMMAND target-or-program args... LABELS l... [TIMEOUT seconds]
 #     [LONG_TIMEOUT seconds] [ENVIRONMENT A=b...] [PROCESSORS n] [SERIAL])
+# PROCESSORS: how many it keeps busy, one unless told; SidepondTestCost.cmake knows better of some.
 # Exit status 77 means: this machine cannot do it (skipped).
 function(sidepond_add_test)
     cmake_parse_arguments(PARSE_ARGV 0 arg "SERIAL" "NAME;TIMEOUT;LONG_TIMEOUT;PROCESSORS"
@@ -64,7 +95,7 @@ function(sidepond_add_test)
         message(FATAL_ERROR "sidepond_add_test needs NAME, COMMAND and LABELS: ${ARGN}")
     endif()
     sidepond_test_wanted("${arg_LABELS}" wanted)
-    if(NOT wanted)
+    if(NOT wanted OR (SIDEPOND_COVERAGE AND arg_NAME IN_LIST sidepond_tests_covering_nothing))
         return()
     endif()
     set(timeout 60)
@@ -80,15 +111,18 @@ function(sidepond_add_test)
     endif()
     sidepond_test_identity(${arg_NAME} "${arg_LABELS}" name labels)
     sidepond_test_environment(environment)
+    sidepond_test_halves(${arg_NAME} "${arg_PROCESSORS}" halves)
+    sidepond_test_cost(${arg_NAME} cost)
     add_test(NAME ${name} COMMAND ${sidepond_launcher} ${program} ${arg_COMMAND})
     set_tests_properties(${name} PROPERTIES
         LABELS "${labels}"
         TIMEOUT ${timeout}
         SKIP_RETURN_CODE 77
         ENVIRONMENT "${environment};${arg_ENVIRONMENT}"
+        PROCESSORS ${halves}
         RUN_SERIAL ${arg_SERIAL})
-    if(arg_PROCESSORS)
-        set_tests_properties(${name} PROPERTIES PROCESSORS ${arg_PROCESSORS})
+    if(cost)
+        set_tests_properties(${name} PROPERTIES COST ${cost})
     endif()
 endfunction()
 
@@ -142,6 +176,6 @@ function(sidepond_add_bench_script name)
 endfunction()
 
 function(sidepond_add_bench_test name)
-    sidepond_add_test(NAME ${name} LABELS bench TIMEOUT 120 PROCESSORS 2
+    sidepond_add_test(NAME ${name} LABELS bench TIMEOUT 120
         COMMAND ${PROJECT_SOURCE_DIR}/tests/bench/smoke ${ARGN})
 endfunction()

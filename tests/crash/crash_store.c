@@ -173,7 +173,7 @@ static bool die_everywhere(struct crash *crash)
     static const unsigned few[] = {1, 7}, many[] = {1, 2, 3, 7, 20, 60, 200, 1000};
     bool everywhere = kit_long();
     unsigned count = everywhere ? sizeof(many) / sizeof(many[0]) : sizeof(few) / sizeof(few[0]);
-    if (kit_sanitized())
+    if (kit_slow())
         count = 1;
     for (unsigned n = 0; n < count; n++) {
         for (unsigned i = 0; i < crash->name_count; i++) {

@@ -559,7 +559,7 @@ int main(int argc, char **argv)
 {
     static const struct option options[] = {
         {"seed", required_argument, NULL, 's'}, {"steps", required_argument, NULL, 'n'}, {0}};
-    uint64_t steps = kit_long() ? 60000 : kit_sanitized() ? 600 : 3000;
+    uint64_t steps = kit_long() ? 60000 : kit_slow() ? 600 : 3000;
     char directory[256];
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (option == 's')

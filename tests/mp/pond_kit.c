@@ -81,9 +81,9 @@ void kit_directory_remove(const char *directory)
     rmdir(directory);
 }
 
-bool kit_sanitized(void)
+bool kit_slow(void)
 {
-    const char *text = getenv("SIDEPOND_SANITIZE");
+    const char *text = getenv("SIDEPOND_SLOW");
     return text && *text;
 }
 

@@ -33,8 +33,9 @@ uint64_t kit_now_ms(void);
 /* A new directory of its own under /dev/shm, or $TMPDIR; ends with the test. */
 void kit_directory_make(char *out, size_t cap);
 void kit_directory_remove(const char *directory);
-/* Whether tests run under a sanitizer, or in full length. */
-bool kit_sanitized(void);
+/* Whether this build is a slow one, of a sanitizer or for coverage, in which random tests are
+ * shorter; and whether all are of full length. */
+bool kit_slow(void);
 bool kit_long(void);
 
 /* --- rows ----------------------------------------------------------------------------------- */

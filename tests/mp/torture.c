@@ -285,8 +285,8 @@ static bool parse(struct run *run, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct run run = {.seconds = kit_sanitized() ? 10 : 20, .readers = 4};
-    if (kit_long() && !kit_sanitized()) {
+    struct run run = {.seconds = kit_slow() ? 10 : 12, .readers = 4};
+    if (kit_long() && !kit_slow()) {
         run.kills = 1000;
         run.reads = 100000000;
     }

@@ -443,12 +443,12 @@ class Outcome:
             print("DIFFERENCE", shown, flush=True)
 
 
-def compare(differ, seed, numbers, names, seconds):
-    """Runs cases until the numbers or the time are used up."""
+def compare(differ, seed, numbers, names, seconds, least=0):
+    """Runs cases until the numbers or the time are used up, but not fewer than the least."""
     outcome = Outcome()
     deadline = time.monotonic() + seconds
     for number in numbers:
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline and differ.cases >= least:
             break
         found = differ.case(seed, number, names)
         if found:

@@ -1,7 +1,9 @@
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """python_package.py - the Python package, installed by pip in a virtual environment. The tests of a
 build share one, in its directory, as installing takes longer than some of them; it is made anew
-when its sources have changed."""
+when its sources have changed. As a program, it installs the one of SIDEPOND_SOURCE_DIR in
+SIDEPOND_BUILD_DIR, and prints where that directory is: `venv`, and `tree` with a copy of the sources."""
 import fcntl
 import hashlib
 import os
@@ -56,3 +58,7 @@ def install(work, tree):
             make(shared, tree)
             stamp.write_text(digest, encoding="ascii")
     return shared / "venv/bin/python"
+
+
+if __name__ == "__main__":
+    print(install(None, Path(os.environ["SIDEPOND_SOURCE_DIR"])).parents[2])

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""relief.py [--seconds N] [--json] - what a database is spared.
+"""relief.py [--seconds N] [--rounds N] [--json] - what a database is spared.
 
 Goal: eight forked Python processes that serve the same requests, with and without Sidepond: how many
 requests they answer in a second, and how many queries PostgreSQL sees.
@@ -36,7 +36,6 @@ import python_package
 CUSTOMERS = 100_000
 WORKERS = 8
 CLIENTS = 16
-ROUNDS = 3
 SCHEMA = f"""
 create extension pg_stat_statements;
 create sequence changes;
@@ -250,13 +249,13 @@ def turn(make_answer, source, database, pond, seconds):
             **{name: (after[name] - before[name]) / elapsed for name in before}}
 
 
-def measure(dsn, directory, seconds):
+def measure(dsn, directory, seconds, rounds):
     import sidepond
     pond = sidepond.open(f"{directory}/pond", wait=30)
     database = Database(dsn)
     writer = spawn(change_on, dsn.replace("user=postgres", "user=writer"))
     results = {"without": [], "with": []}
-    for number in range(ROUNDS):
+    for number in range(rounds):
         results["without"].append(
             turn(from_database, dsn.replace("user=postgres", "user=web"), database, pond, seconds))
         results["with"].append(turn(from_pond, pond, database, pond, seconds))
@@ -273,7 +272,7 @@ def measure(dsn, directory, seconds):
 # --- around it ---
 
 
-def run(seconds):
+def run(seconds, rounds):
     tree = Path(os.environ.get("SIDEPOND_SOURCE_DIR", Path(__file__).resolve().parents[2]))
     build = Path(os.environ.get("SIDEPOND_BUILD_DIR", tree / "build/release"))
     settings = {"shared_preload_libraries": "pg_stat_statements"}
@@ -286,7 +285,7 @@ def run(seconds):
         with subprocess.Popen([build / "bin/sidepondd", config], preexec_fn=end_with_parent) as daemon:
             try:
                 done = subprocess.run([python, __file__, "--measure", pg.dsn(), directory,
-                                       str(seconds)], stdout=subprocess.PIPE, text=True, check=True)
+                                       str(seconds), str(rounds)], stdout=subprocess.PIPE, text=True, check=True)
             finally:
                 daemon.terminate()
     return json.loads(done.stdout)
@@ -302,10 +301,11 @@ def report(result):
 
 def main():
     if sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(measure(sys.argv[2], sys.argv[3], float(sys.argv[4]))))
+        print(json.dumps(measure(*sys.argv[2:4], float(sys.argv[4]), int(sys.argv[5]))))
         return 0
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10, help="of each turn")
+    parser.add_argument("--rounds", type=int, default=3, help="of two turns")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     try:
@@ -317,7 +317,7 @@ def main():
     if not pg_server.Server.available():
         print("skipped: PostgreSQL is not installed")
         return 77
-    result = run(arguments.seconds)
+    result = run(arguments.seconds, arguments.rounds)
     if arguments.json:
         print(json.dumps(result))
     else:

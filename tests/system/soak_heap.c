@@ -138,10 +138,12 @@ int close(int fd)
 
 static void read_breakage(const char *text)
 {
-    if (text && strncmp(text, "free:", 5) == 0)
-        forget_free = strtoul(text + 5, NULL, 10);
-    if (text && strncmp(text, "close:", 6) == 0)
-        forget_close = strtoul(text + 6, NULL, 10);
+    const char *frees_at = text ? strstr(text, "free:") : NULL;
+    const char *closes_at = text ? strstr(text, "close:") : NULL;
+    if (frees_at)
+        forget_free = strtoul(frees_at + 5, NULL, 10);
+    if (closes_at)
+        forget_close = strtoul(closes_at + 6, NULL, 10);
 }
 
 /* Before main, when there is one thread. */

@@ -58,7 +58,7 @@ class Limit:
 LIMITS = [
     Limit("private MiB", 3 * MIB, 5 * MIB, 0.02, MIB),  # with what glibc keeps of freed blocks
     Limit("heap blocks", 1000, 100, 0.05, least=True, of_reloads=True),
-    Limit("heap MiB", 0.3 * MIB, 0.2 * MIB, 0.05, MIB, least=True),
+    Limit("heap MiB", 0.3 * MIB, 0.5 * MIB, 0.05, MIB, least=True),
     Limit("shared MiB", 8 * MIB, 8 * MIB, 0.02, MIB),  # the pond is mapped several times
     Limit("descriptors but connections", 5, 0),
     Limit("threads", 2, 0),

@@ -24,7 +24,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 HIREDIS = os.path.join(BUILD, "bin", "clients_hiredis")
 NODE_PATH = "/usr/share/nodejs"
 GUARDED = ["hello", "client", "command", "info", "subscribe", "publish", "config", "memory"]
-SECONDS = 30
+SECONDS = 60
 
 
 class Clients:

@@ -228,7 +228,7 @@ class OperatorsTest(unittest.TestCase):
 
     def test_tool(self):
         self.assertEqual(self.tool("hold", "users"), "users: held\n")
-        self.assertIn("held", self.tool("tables", "orders"))
+        wait_for(lambda: "held" in self.tool("tables", "orders"), "its group is held")
         self.database.execute("insert into users values (1000, 'new')")
         outcome = json.loads(self.tool("--json", "refresh", "users", "--wait", "20s"))
         self.assertEqual((outcome["result"], outcome["inserted"], outcome["rows"]),

@@ -45,7 +45,7 @@ class Node(Ours):
 
     def set(self, key, value, *more):
         """A node that has itself stood still on a slow machine takes it when it knows what it has."""
-        wait_for(lambda: self.ask("SET", key, value, *more) == ("+", b"OK"), f"{key} is set", 20)
+        wait_for(lambda: self.ask("SET", key, value, *more) == ("+", b"OK"), f"{key} is set")
 
     def await_value(self, key, value, attached=False):
         wait_for(lambda: self.ask("GET", key, attached=attached) == ("$", value),
@@ -96,7 +96,7 @@ class RepairCase(unittest.TestCase):
     def start_both(self, more_of_a=(), more_of_b=()):
         a, b = self.start("a", *more_of_a), self.start("b", *more_of_b)
         for node in (a, b):
-            wait_for(node.is_whole, f"{node.node} holds its slots", 20)
+            wait_for(node.is_whole, f"{node.node} holds its slots")
         return a, b
 
 
@@ -114,7 +114,7 @@ class PullTest(RepairCase):
 
     def test_a_long_pull(self):
         a = self.start("a")
-        wait_for(a.is_whole, "a believes itself", 20)
+        wait_for(a.is_whole, "a believes itself")
         keys = [f"key:{i}" for i in range(150)]
         with Connection(a.unix) as c:
             c.send(b"".join(request(("SET", key, VALUE)) for key in keys))
@@ -165,7 +165,7 @@ class LapseTest(RepairCase):
             wait_for(lambda: a.missed("b") > 0, "slots are missed", 10)
         finally:
             b.go_on()
-        wait_for(lambda: a.missed("b") == 0 and b.is_whole(), "b has caught up", 20)
+        wait_for(lambda: a.missed("b") == 0 and b.is_whole(), "b has caught up")
         for node in (a, b):
             for key in keys:
                 node.await_value(key, None, attached=True)
@@ -233,12 +233,12 @@ class LargeTest(RepairCase):
     def test_what_is_in_flight(self):
         """Of what was missed, a megabyte or one value."""
         a = self.start("a")
-        wait_for(a.is_whole, "a believes itself", 20)
+        wait_for(a.is_whole, "a believes itself")
         sizes = {f"key:{i}".encode(): 400000 if i % 4 else 3000000 for i in range(12)}
         for key, size in sizes.items():
             a.set(key, b"x" * size)
         peer = FakePeer(self.held["b"])
-        wait_for(lambda: a.missed("b") == 0, "all is sent", 20)
+        wait_for(lambda: a.missed("b") == 0, "all is sent")
         self.assertEqual(peer.keys, set(sizes))
         self.assertGreaterEqual(peer.most, 3000000)
         self.assertLess(peer.most, 3400000)
@@ -269,13 +269,13 @@ class WaitingTest(RepairCase):
         """It does not hold up the others; and while nothing comes of it, it is not asked for all the time."""
         peer = Waiting(self.held["b"], 1 << 5 | 1 << 11)
         a = self.start("a")
-        wait_for(lambda: a.figure("held_slots") == 14, "all others are trusted", 20)
+        wait_for(lambda: a.figure("held_slots") == 14, "all others are trusted")
         asked, since = len(peer.asked), time.monotonic()
-        wait_for(lambda: len(peer.asked) > asked + 20, "it is asked on", 20)
+        wait_for(lambda: len(peer.asked) > asked + 20, "it is asked on")
         self.assertGreater(time.monotonic() - since, 0.5)
         self.assertEqual(a.figure("held_slots"), 14)
         peer.waits = 0
-        wait_for(a.is_whole, "these as well", 20)
+        wait_for(a.is_whole, "these as well")
 
 
 class SlowTest(RepairCase):
@@ -284,7 +284,7 @@ class SlowTest(RepairCase):
     def setUp(self):
         super().setUp()
         self.a = self.start("a")
-        wait_for(self.a.is_whole, "a believes itself", 20)
+        wait_for(self.a.is_whole, "a believes itself")
 
     def test_what_is_on_its_way(self):
         """What was acknowledged because the other was too slow is counted as missed until it has
@@ -298,7 +298,7 @@ class SlowTest(RepairCase):
                 self.assertEqual(c.read(), ("+", b"OK"))
         missed = self.a.missed("b")
         self.assertTrue(missed or peer.keys.issuperset(keys))
-        wait_for(lambda: self.a.missed("b") == 0, "the other has caught up", 20)
+        wait_for(lambda: self.a.missed("b") == 0, "the other has caught up")
         self.assertGreaterEqual(peer.keys, set(keys))
 
     def test_not_registered_yet(self):

@@ -383,4 +383,5 @@ class LiveTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and by children too
     sys.exit(unittest.main(verbosity=2))

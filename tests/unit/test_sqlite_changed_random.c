@@ -6,7 +6,7 @@
  * VACUUM, incremental vacuum, checkpoints of all kinds, new columns), by a writer that takes turns
  * with the source, and by one that runs beside it. After each beginning of a snapshot every table
  * is read in it through a condition, which leaves what the source knows alone, and compared with
- * what was last read of it. The seed is printed; SIDEPOND_SEED sets it.
+ * what was last read of it. The seed is printed; SIDEPOND_SEED sets it. SIDEPOND_LONG: longer.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,10 +21,13 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "source_sqlite_fixture.h"
 
-enum { TABLES = 6, TURNS = 400, STEPS = 300 };
+enum { TABLES = 6 };
+
+static unsigned turns, steps; /* of the two histories */
 
 static const char *const names[TABLES] = {"t0", "t1", "t2", "t3", "t4", "wide"};
 
@@ -32,6 +35,7 @@ struct history {
     struct fixture base;
     uint64_t random;
     atomic_uint steps;     /* of the writer beside */
+    atomic_uint rounds;    /* of the reader beside it */
     uint64_t hash[TABLES]; /* of what was last read of each table */
     unsigned kept, read;
 };
@@ -138,12 +142,23 @@ static void pause_for(uint64_t ns)
     nanosleep(&pause, NULL);
 }
 
+static void await_rounds(struct history *h, unsigned count)
+{
+    const unsigned end = atomic_load(&h->rounds) + count;
+    while (atomic_load(&h->rounds) < end)
+        pause_for(100000);
+}
+
+/* Pauses now and then until the reader has begun and ended a round without it: however slow that
+ * is, it finds some tables as they were. */
 static void *write_on(void *context)
 {
     struct history *h = context;
-    while (atomic_load(&h->steps) < STEPS) {
+    for (unsigned i = 0; i < steps; i++) {
         write_some(h);
         pause_for(draw(h, 1000000));
+        if (i % 16 == 15)
+            await_rounds(h, 3);
         atomic_fetch_add(&h->steps, 1);
     }
     return NULL;
@@ -151,24 +166,39 @@ static void *write_on(void *context)
 
 /* --- the reader ----------------------------------------------------------------------------- */
 
-static uint64_t text_hash(const char *text)
+static uint64_t value_hash(const struct sp_value *value, uint64_t seed)
 {
-    uint64_t hash = 14695981039346656037u; /* FNV-1a */
-    for (; text && *text; text++)
-        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
-    return hash;
+    if (value->is_null)
+        return XXH3_64bits_withSeed("null", 4, seed);
+    if (sp_type_width(value->type) == 0)
+        return XXH3_64bits_withSeed(value->bytes.data, value->bytes.size, seed + 1);
+    return XXH3_64bits_withSeed(&value->i, sizeof(value->i), seed + 2);
+}
+
+static int hash_row(void *context, const struct sp_value *values, unsigned count)
+{
+    uint64_t *hash = context;
+    for (unsigned i = 0; i < count; i++)
+        *hash = value_hash(&values[i], *hash);
+    return SP_OK;
+}
+
+static int hash_bad_row(void *context, const struct sp_value *values, unsigned count,
+                        unsigned column, const char *why)
+{
+    uint64_t *hash = context;
+    *hash = XXH3_64bits_withSeed(why, strlen(why), *hash + column);
+    return hash_row(context, values, count);
 }
 
 static uint64_t hash_table(struct fixture *f, const struct source_table *table)
 {
-    struct source_record record = {0};
+    uint64_t hash = 0;
     struct source_description description;
-    const struct source_sink sink = source_record_sink(&record);
+    const struct source_sink sink = {.context = &hash, .row = hash_row, .bad_row = hash_bad_row};
     must(f, f->class->describe(f->source, table, &description, &f->error));
     must(f, f->class->stream(f->source, table, &description, NULL, &sink, &f->error));
-    const uint64_t hash = text_hash(record.text);
     source_description_free(&description);
-    source_record_free(&record);
     return hash;
 }
 
@@ -212,7 +242,7 @@ static void check_all(struct history *h)
 static void test_in_turns(void **state)
 {
     struct history *h = *state;
-    for (unsigned i = 0; i < TURNS; i++) {
+    for (unsigned i = 0; i < turns; i++) {
         for (uint64_t n = draw(h, 3); n > 0; n--)
             write_some(h);
         check_all(h);
@@ -226,8 +256,9 @@ static void test_at_once(void **state)
     struct history *h = *state;
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, write_on, h), 0);
-    while (atomic_load(&h->steps) < STEPS) {
+    while (atomic_load(&h->steps) < steps) {
         check_all(h);
+        atomic_fetch_add(&h->rounds, 1);
         pause_for(500000); /* or the writer would not get on */
     }
     pthread_join(thread, NULL);
@@ -300,8 +331,20 @@ static int teardown(void **state)
     return 0;
 }
 
+/* Nobody is beside the first history, for ThreadSanitizer to look at. */
+static void set_lengths(void)
+{
+    const char *slow = getenv("SIDEPOND_SLOW"), *sanitizer = getenv("SIDEPOND_SANITIZE");
+    const bool is_long = getenv("SIDEPOND_LONG") != NULL, is_slow = slow && *slow;
+    turns = is_long ? 4000 : is_slow ? 200 : 400;
+    steps = is_long ? 3000 : is_slow ? 128 : 300;
+    if (sanitizer && strstr(sanitizer, "thread") && !is_long)
+        turns = 50;
+}
+
 int main(void)
 {
+    set_lengths();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_in_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(test_at_once, setup, teardown),

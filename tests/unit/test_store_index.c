@@ -116,7 +116,7 @@ static void take_away(struct fixture *f, int64_t from, int64_t to, int64_t step,
 static void very_many_rows_of_one_key(void **state)
 {
     struct fixture *f = *state;
-    const int64_t count = kit_sanitized() ? 20000 : 200000;
+    const int64_t count = kit_slow() ? 20000 : 200000;
     fixture_use_schema(f, KIT_INDEX_GROUP);
     fixture_begin(f);
     uint64_t empty = fixture_settle(f);
@@ -163,7 +163,7 @@ static void postings_become_fewer_again(void **state)
 static void index_grows_and_shrinks(void **state)
 {
     struct fixture *f = *state;
-    const int64_t count = kit_sanitized() ? 20000 : 150000;
+    const int64_t count = kit_slow() ? 20000 : 150000;
     struct check_report report;
     uint64_t seen;
     for (int64_t id = 0; id < count; id += count / 5)

@@ -255,7 +255,7 @@ static void await_huge_pages(struct fixture *f)
 
 static void give_memory_back(struct fixture *f)
 {
-    const int64_t count = kit_sanitized() ? 60000 : 100000;
+    const int64_t count = kit_slow() ? 60000 : 100000;
     uint64_t seen;
     fixture_close(f);
     f->options.cooling_ms = 200;
@@ -299,7 +299,7 @@ static void memory_goes_back_from_huge_pages(void **state)
 static void compaction_spares_snapshots(void **state)
 {
     struct fixture *f = *state;
-    const int64_t count = kit_sanitized() ? 10000 : 60000;
+    const int64_t count = kit_slow() ? 10000 : 60000;
     fixture_fill(f, 0, count, 1);
     thin_out(f, count);
     struct sp_snapshot *snapshot = begin_snapshot(f);

@@ -496,9 +496,9 @@ int main(int argc, char **argv)
             o.json = true;
         } else if (strcmp(argv[i], "--quick") == 0) {
             o.quick = true;
-            o.rounds = 3;
-            o.time_steps = 1000000;
-            o.memory_steps = 1000000;
+            o.rounds = 1;
+            o.time_steps = 300000;
+            o.memory_steps = 300000;
         } else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
             o.only = argv[++i];
         } else {

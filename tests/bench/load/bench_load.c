@@ -151,7 +151,7 @@ int main(int argc, char **argv)
     mariadb_need(argv);
     mongodb_need(argv);
     bench_start("load", argc, argv);
-    row_count = bench_quick() ? ROWS_A / 20 : ROWS_A;
+    row_count = bench_quick() ? ROWS_A / 50 : ROWS_A;
     snprintf(path, sizeof(path), "%s/a.db", bench_directory());
     sqlite_make(path, row_count, false);
     PGconn *conn = postgresql_connect();

@@ -290,7 +290,7 @@ int main(int argc, char **argv)
 {
     postgresql_need(argv);
     bench_start("refresh", argc, argv);
-    row_count = bench_quick() ? ROWS_A / 20 : ROWS_A;
+    row_count = bench_quick() ? ROWS_A / 50 : ROWS_A;
     snprintf(sqlite_path[0], sizeof(sqlite_path[0]), "%s/a.db", bench_directory());
     snprintf(sqlite_path[1], sizeof(sqlite_path[1]), "%s/n.db", bench_directory());
     sqlite_make(sqlite_path[0], row_count, false);
