@@ -30,8 +30,9 @@
 #include "alloc/fnv.h"
 #include "server/source/postgresql_feed.h"
 
-#define VERSION_MIN    140000 /* publications of before cannot say what we have to know */
-#define VERSION_FILTER 150000 /* row filters, column lists, all tables of a schema */
+#define VERSION_MIN       140000 /* publications of before cannot say what we have to know */
+#define VERSION_FILTER    150000 /* row filters, column lists, all tables of a schema */
+#define VERSION_GENERATED 180000 /* generated columns that are stored can be published */
 
 #define SERVER_SQL                                                                                 \
     "SELECT pg_catalog.current_setting('wal_level'), pg_catalog.pg_is_in_recovery(), "             \
@@ -80,7 +81,7 @@
  */
 #define COLUMNS_SQL                                                                                \
     "WITH RECURSIVE col AS (SELECT a.attnum, a.attname, a.atttypid, a.atttypmod,"                  \
-    " a.attgenerated <> '' AS generated FROM pg_catalog.pg_attribute a"                            \
+    " a.attgenerated AS generated FROM pg_catalog.pg_attribute a"                                  \
     " WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped),"                        \
     " base (num, type) AS (SELECT attnum, atttypid FROM col UNION ALL"                             \
     " SELECT b.num, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type"         \
@@ -128,7 +129,8 @@
     " l.relpersistence), ';' ORDER BY l.oid)"                                                      \
     " FROM tree t JOIN pg_catalog.pg_class l ON l.oid = t.oid),"                                   \
     " (SELECT pg_catalog.concat_ws(',', p.oid, p.pubinsert, p.pubupdate, p.pubdelete,"             \
-    " p.pubtruncate, p.pubviaroot, (SELECT pg_catalog.string_agg(pg_catalog.to_jsonb(r)::text,"    \
+    " p.pubtruncate, p.pubviaroot, pg_catalog.to_jsonb(p) ->> 'pubgencols', (SELECT "              \
+    "pg_catalog.string_agg(pg_catalog.to_jsonb(r)::text,"                                          \
     " ',' ORDER BY r.oid) FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid"            \
     " AND r.prrelid IN (SELECT f.oid FROM family f)), " NAMESPACES ")"                             \
     " FROM pg_catalog.pg_publication p WHERE p.pubname = $2))),"                                   \
@@ -412,14 +414,24 @@ static int find_row(const PGresult *result, const char *name)
     return -1;
 }
 
+/* Why a column is not in the stream. Of generated ones only those that are stored can be, from
+ * PostgreSQL 18 on; what the catalog of before says of them is not so. */
+static const char *why_not_sent(const PGresult *result, int row, int version)
+{
+    const char generated = PQgetvalue(result, row, 3)[0];
+    if (generated && (generated != 's' || version < VERSION_GENERATED))
+        return "is generated, and so not in the stream: name the others by `columns`";
+    if (is_true(result, row, 9))
+        return NULL;
+    return generated ? "is generated, and not published: ALTER PUBLICATION ... SET"
+                       " (publish_generated_columns = stored)"
+                     : "is not in the publication's column list";
+}
+
 /* Whether the text in the stream says the same as what COPY is asked for. */
 static const char *why_not(const PGresult *result, int row, Oid type, Oid element)
 {
     enum sp_type known;
-    if (is_true(result, row, 3))
-        return "is generated, and so not in the stream: name the others by `columns`";
-    if (!is_true(result, row, 9))
-        return "is not in the publication's column list";
     if (pg_type(type, &known) || type == PG_CHAR || type == PG_INET || type == PG_CIDR)
         return NULL;
     if (element && is_true(result, row, 10))
@@ -431,16 +443,18 @@ static const char *why_not(const PGresult *result, int row, Oid type, Oid elemen
                                    : NULL;
 }
 
-static int set_column(const struct source_table *table, const struct source_column *described,
-                      const PGresult *result, struct pg_followed_column *out,
-                      struct source_error *error)
+static int set_column(const struct checking *c, const struct source_table *table,
+                      const struct source_column *described, const PGresult *result,
+                      struct pg_followed_column *out, struct source_error *error)
 {
     const int row = find_row(result, described->name);
     if (row < 0)
         return source_fail(error, SP_ECONFIG, true, "table %s: column %s is gone", table->name,
                            described->name);
     const Oid type = oid_at(result, row, 4), element = oid_at(result, row, 5);
-    const char *why = why_not(result, row, type, element);
+    const char *why = why_not_sent(result, row, PQserverVersion(c->source->conn));
+    if (!why)
+        why = why_not(result, row, type, element);
     if (!why && described->type == SP_TYPE_JSON && !element && type != PG_JSON && type != PG_JSONB)
         why = "is of a type that the stream does not write as an array: leave it out by `columns`";
     if (why)
@@ -479,7 +493,7 @@ static int set_columns(struct checking *c, unsigned i, const PGresult *result,
     if (!out->columns || !out->key || pg_followed_alloc(out) != SP_OK)
         return source_no_memory(error);
     for (unsigned k = 0; k < out->column_count && status == SP_OK; k++)
-        status = set_column(table, &description->columns[k], result, &out->columns[k], error);
+        status = set_column(c, table, &description->columns[k], result, &out->columns[k], error);
     for (unsigned k = 0; k < out->key_count && status == SP_OK; k++)
         out->key[k] = find_key(out, table->key[k]);
     return status;

@@ -50,6 +50,12 @@ long sql_long(struct fixture *f, const char *query)
     return number;
 }
 
+void need_server(struct fixture *f, int version)
+{
+    if (PQserverVersion(f->admin) < version)
+        skip();
+}
+
 int pg_setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));

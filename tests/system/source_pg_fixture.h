@@ -29,6 +29,9 @@ void admin_connect(struct fixture *f);
 void sql(struct fixture *f, const char *statements);
 long sql_long(struct fixture *f, const char *query);
 
+/* Ends the test as skipped where the server is older: 150000 is PostgreSQL 15. */
+void need_server(struct fixture *f, int version);
+
 /* For each test: an empty schema public, and no source. */
 int pg_setup(void **state);
 void close_source(struct fixture *f);
