@@ -32,8 +32,9 @@ struct refresh_options {
     /* Told after each refresh and failure, in the group's thread; NULL: nobody. */
     void (*on_change)(void *context);
     void *context;
-    bool damaged;          /* rows of the pond are gone: feeds compare all rows first */
-    uint32_t feed_look_ms; /* how often feeds ask what is kept for them; 0: 5 s */
+    bool damaged;           /* rows of the pond are gone: feeds compare all rows first */
+    uint32_t feed_taken_ms; /* how long a name that is taken is waited for; 0: 75 s */
+    uint32_t feed_look_ms;  /* how often feeds ask what is kept for them; 0: 5 s */
 };
 
 int refresh_new(const struct refresh_options *options, struct refresh **out);

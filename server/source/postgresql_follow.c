@@ -656,7 +656,7 @@ static int identify(struct checking *c, char *stream, struct source_error *error
         status = pg_demand(source, result, 1, 4, error);
     if (status == SP_OK)
         snprintf(stream, FEED_STREAM_BYTES, "%s/%s/%s/%s/%s/%016" PRIx64, PQgetvalue(result, 0, 0),
-                 PQgetvalue(result, 0, 1), c->database, feed->slot, feed->publication, c->hash);
+                 PQgetvalue(result, 0, 1), c->database, feed->name, feed->publication, c->hash);
     PQclear(result);
     return status;
 }
