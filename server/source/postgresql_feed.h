@@ -59,6 +59,7 @@ struct pg_tuple {
 
 struct pg_relation_column {
     const char *name;
+    bool in_identity; /* of the replica identity */
     Oid type;
     int32_t modifier;
 };

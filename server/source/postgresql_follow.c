@@ -57,7 +57,11 @@
     "SELECT c.oid, n.nspname, c.relname, c.relkind, pg_catalog.row_security_active(c.oid),"        \
     " c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits i"                            \
     " WHERE i.inhparent = c.oid), t.tablename IS NOT NULL,"                                        \
-    " pg_catalog.to_jsonb(t) ->> 'rowfilter', coalesce(r.oid, 0)"                                  \
+    " pg_catalog.to_jsonb(t) ->> 'rowfilter', coalesce(r.oid, 0),"                                 \
+    " EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) a JOIN pg_catalog.pg_class k"   \
+    " ON k.oid = a.relid AND k.oid <> c.oid JOIN pg_catalog.pg_namespace m"                        \
+    " ON m.oid = k.relnamespace JOIN pg_catalog.pg_publication_tables u"                           \
+    " ON u.pubname = $2 AND u.schemaname = m.nspname AND u.tablename = k.relname)"                 \
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"         \
     " LEFT JOIN pg_catalog.pg_publication_tables t"                                                \
     " ON t.pubname = $2 AND t.schemaname = n.nspname AND t.tablename = c.relname"                  \
@@ -107,7 +111,8 @@
     " ON e.num = col.attnum ORDER BY col.attnum"
 
 /* How a table is defined: what tells of it, and each column with the transaction that wrote its row
- * of the catalog last, which is another after ALTER TABLE ... USING. `NAMESPACES`: the rows by
+ * of the catalog last, which is another after ALTER TABLE ... USING; what identifies its rows; the
+ * values of the enumerations among its types ($7). `NAMESPACES`: the rows by
  * which a publication has whole schemas.
  *
  * How far the log is, is how far it has been flushed. That may be in the middle of a record, and
@@ -126,8 +131,13 @@
     " WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"                            \
     " AND ($3::text[] IS NULL OR a.attname::text = ANY ($3::text[]))),"                            \
     " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', l.oid, l.relreplident,"              \
-    " l.relpersistence), ';' ORDER BY l.oid)"                                                      \
+    " l.relpersistence, (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', i.indkey,"         \
+    " i.indisreplident), '/' ORDER BY i.indisprimary, i.indisreplident)"                           \
+    " FROM pg_catalog.pg_index i WHERE i.indrelid = l.oid"                                         \
+    " AND (i.indisprimary OR i.indisreplident))), ';' ORDER BY l.oid)"                             \
     " FROM tree t JOIN pg_catalog.pg_class l ON l.oid = t.oid),"                                   \
+    " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', e.oid, e.enumlabel), ';'"            \
+    " ORDER BY e.oid) FROM pg_catalog.pg_enum e WHERE e.enumtypid = ANY ($7::oid[])),"             \
     " (SELECT pg_catalog.concat_ws(',', p.oid, p.pubinsert, p.pubupdate, p.pubdelete,"             \
     " p.pubtruncate, p.pubviaroot, pg_catalog.to_jsonb(p) ->> 'pubgencols', (SELECT "              \
     "pg_catalog.string_agg(pg_catalog.to_jsonb(r)::text,"                                          \
@@ -325,7 +335,14 @@ static int table_fits(struct checking *c, const struct source_table *table, cons
                            "table %s: other tables inherit from it, whose changes are told as"
                            " theirs; follow them one by one",
                            table->name);
-    return is_true(result, 0, 6) ? SP_OK : not_published(c, table, kind, error);
+    if (is_true(result, 0, 6))
+        return SP_OK;
+    if (is_true(result, 0, 9))
+        return source_fail(error, SP_ECONFIG, false,
+                           "table %s: its changes are published as those of the table that it is a"
+                           " partition of: follow that, or another publication",
+                           table->name);
+    return not_published(c, table, kind, error);
 }
 
 static int plan_of(struct source *source, const struct source_table *table, const char *condition,
@@ -602,25 +619,39 @@ static void put_followed_names(struct sql_text *sql, const struct pg_followed *t
     free(names);
 }
 
+/* The numbers of its columns' types as an array's text. */
+static void put_followed_types(struct sql_text *sql, const struct pg_followed *table)
+{
+    char number[16];
+    for (unsigned i = 0; i < table->column_count; i++) {
+        snprintf(number, sizeof(number), "%c%u", i ? ',' : '{', table->columns[i].form.type);
+        sql_put(sql, number);
+    }
+    sql_put(sql, table->column_count ? "}" : "{}");
+}
+
 int pg_follow_ask(struct source *source, unsigned i, struct pg_asked *out,
                   struct source_error *error)
 {
     const struct pg_followed *table = &source->feed->changes.tables[i];
     char oid[16];
-    struct sql_text names = {0};
+    struct sql_text names = {0}, types = {0};
     PGresult *result = NULL;
     snprintf(oid, sizeof(oid), "%u", table->relation);
+    put_followed_types(&types, table);
     if (!table->every_column)
         put_followed_names(&names, table, error);
     char before[PG_LSN_BYTES], received[PG_LSN_BYTES], sender[16];
     pg_lsn_text(out->lsn, before);
     pg_lsn_text(source->feed->received_lsn, received);
     snprintf(sender, sizeof(sender), "%d", PQbackendPID(source->feed->stream));
-    const char *params[] = {oid, source->feed->publication, names.text, before, sender, received};
+    const char *params[] = {
+        oid, source->feed->publication, names.text, before, sender, received, types.text};
     const char *ask =
         PQserverVersion(source->conn) < VERSION_FILTER ? ASK_SQL("NULL") : ASK_SQL(NAMESPACES_SQL);
-    int status = names.failed ? source_no_memory(error)
-                              : pg_query(source, NULL, ask, params, 6, &result, error);
+    int status = names.failed || types.failed
+                     ? source_no_memory(error)
+                     : pg_query(source, NULL, ask, params, 7, &result, error);
     *out = (struct pg_asked){.table = i, .truncated = table->truncated_by != 0};
     if (status == SP_OK)
         status = pg_demand(source, result, 1, 6, error);
@@ -635,6 +666,7 @@ int pg_follow_ask(struct source *source, unsigned i, struct pg_asked *out,
     }
     PQclear(result);
     sql_free(&names);
+    sql_free(&types);
     return status;
 }
 
