@@ -21,6 +21,7 @@ enum config_refresh_mode {
     CONFIG_REFRESH_NOTIFIED,
     CONFIG_REFRESH_FEED
 };
+enum config_follower { CONFIG_FOLLOWER_PERMANENT, CONFIG_FOLLOWER_TEMPORARY };
 enum config_on_stale { CONFIG_ON_STALE_SERVE, CONFIG_ON_STALE_FAIL };
 enum config_on_bad_row { CONFIG_ON_BAD_ROW_SKIP, CONFIG_ON_BAD_ROW_FAIL };
 enum config_log_format { CONFIG_LOG_TEXT, CONFIG_LOG_JSON };
@@ -39,9 +40,10 @@ struct config_source {
     const char *password_env;  /* NULL if not given */
     uint32_t connect_timeout_ms;
     uint32_t statement_timeout_ms;
-    const char *publication; /* postgresql: of feeds; NULL: "sidepond" */
-    uint64_t max_lag_bytes;  /* what the database may keep for a feed; 0: as much as it likes */
-    unsigned line;           /* where it stands in the file, for messages */
+    const char *publication;       /* postgresql: of feeds; NULL: "sidepond" */
+    enum config_follower follower; /* postgresql: of feeds */
+    uint64_t max_lag_bytes; /* what the database may keep for a feed; 0: as much as it likes */
+    unsigned line;          /* where it stands in the file, for messages */
 };
 
 struct config_index {

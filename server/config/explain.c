@@ -115,6 +115,8 @@ static bool is_followed(const struct config *config, const struct config_source 
 static void explain_lag(const struct config_source *source, FILE *out)
 {
     char text[VALUE_PRINT_BYTES];
+    if (source->follower == CONFIG_FOLLOWER_TEMPORARY)
+        fprintf(out, "  It keeps nothing for a feed that is not connected.\n");
     if (source->max_lag_bytes)
         fprintf(out, "  What it keeps for a feed that does not keep up is dropped beyond %s.\n",
                 config_print_size(source->max_lag_bytes, text));

@@ -16,6 +16,7 @@
 static const char *const source_types[] = {"sqlite",  "postgresql", "mariadb", "mysql",
                                            "mongodb", "module",     NULL};
 static const char *const refresh_modes[] = {"full", "incremental", "notified", "feed", NULL};
+static const char *const follower_words[] = {"permanent", "temporary", NULL};
 static const char *const on_stale_words[] = {"serve", "fail", NULL};
 static const char *const on_bad_row_words[] = {"skip", "fail", NULL};
 static const char *const when_full_words[] = {"evict", "refuse", NULL};
@@ -262,6 +263,15 @@ static const struct option source_options[] = {
      .only = "postgresql",
      .otherwise = "sidepond",
      .help = "Which publication tables of mode feed are followed by."},
+    {.key = "follower",
+     .kind = OPTION_CHOICE,
+     MEMBER(struct config_source, follower),
+     .choices = follower_words,
+     .only = "postgresql",
+     .fallback = "permanent",
+     .help = "Whether the database keeps changes while a group of mode feed is not connected. "
+             "temporary: it does not, so all rows are read with each connection, and nothing stays "
+             "behind where every start has another host name."},
     {.key = "max_lag",
      .kind = OPTION_SIZE,
      MEMBER(struct config_source, max_lag_bytes),

@@ -127,7 +127,7 @@ static bool take_over(struct agent_daemon *daemon, const struct config *config)
 static void reload(struct agent_daemon *daemon)
 {
     log_info("agent", "reloading %s", daemon->config_path);
-    notify_reloading();
+    notify_reloading(&daemon->notify);
     struct config *config = read_config(daemon->config_path);
     if (!config) {
         refuse(daemon, "the configuration is wrong");
@@ -143,7 +143,7 @@ static void reload(struct agent_daemon *daemon)
     }
     config_free(config);
     daemon->status_at_ms = 0;
-    notify_ready();
+    notify_ready(&daemon->notify);
 }
 
 /* --- the loop --------------------------------------------------------------------------------- */
@@ -204,9 +204,9 @@ static int run(struct agent_daemon *daemon, const sigset_t *signals)
         agent_stop(daemon->agent);
         return EXIT_BUSY;
     }
-    notify_ready();
+    notify_ready(&daemon->notify);
     loop(daemon, signals);
-    notify_stopping();
+    notify_stopping(&daemon->notify);
     http_stop(daemon->http);
     agent_stop(daemon->agent);
     log_info("agent", "ended");

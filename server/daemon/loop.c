@@ -123,7 +123,7 @@ static void look_whether_ready(struct daemon *daemon)
         return;
     daemon->ready = true;
     daemon->status_at_ms = 0;
-    notify_ready();
+    notify_ready(&daemon->notify);
     log_info("daemon", "ready");
 }
 
@@ -177,7 +177,7 @@ void daemon_stop(struct daemon *daemon, int exit_code)
     daemon->stopping = true;
     daemon->exit_code = exit_code;
     daemon->stop_by_ms = clock_ms() + STOP_MS;
-    notify_stopping();
+    notify_stopping(&daemon->notify);
     refresh_check_cancel(&daemon->cancel);
     refresh_stop(daemon->refresh);
     uv_async_send(&daemon->changed);

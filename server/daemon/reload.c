@@ -214,7 +214,7 @@ void daemon_reload(struct daemon *daemon)
         return;
     }
     log_info("daemon", "reloading %s", daemon->config_path);
-    notify_reloading();
+    notify_reloading(&daemon->notify);
     daemon->reloading = true;
     queue_look(daemon);
 }
@@ -225,5 +225,5 @@ void daemon_reloaded(struct daemon *daemon)
         return;
     daemon->reloading = false;
     daemon->status_at_ms = 0;
-    notify_ready();
+    notify_ready(&daemon->notify);
 }

@@ -132,12 +132,11 @@ static void check_feed(struct source_check *check, struct connection *connection
     struct followed all = {.group = first->group};
     const struct source_feed_class *class = connection->class->feed;
     feed_position_follower(check->config, first->group, follower);
-    const struct source_feed_options options = {.name = follower,
-                                                .publication = check->source->publication};
+    const struct source_feed_options options = feed_options(check->source, follower);
     if (describe_followed(check, connection, &all) &&
         class->check(connection->source, &options, all.tables, all.pointers, all.count, stream,
-                     &error) == SP_ECONFIG &&
-        !error.transient && /* as of the group of this name that follows already */
+                     &error) == SP_ECONFIG && /* SP_EBUSY is the group itself, which follows */
+        !error.transient &&
         check->complaints) {
         pthread_mutex_lock(check->lock);
         fprintf(check->complaints,

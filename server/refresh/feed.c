@@ -38,9 +38,17 @@ enum {
     BARREN_MAX = 2,
     ASK_EVERY_MS = 60000,
     COMPARE_AGAIN_MS = 600000,
+    TAKEN_MS = 75000,
 };
 
 /* --- making and ending ---------------------------------------------------------------------- */
+
+struct source_feed_options feed_options(const struct config_source *source, const char *follower)
+{
+    return (struct source_feed_options){.name = follower,
+                                        .publication = source->publication,
+                                        .temporary = source->follower == CONFIG_FOLLOWER_TEMPORARY};
+}
 
 int feed_new(struct group *group)
 {
@@ -56,8 +64,7 @@ int feed_new(struct group *group)
     feed_position_follower(config, group->name, row->follower);
     snprintf(row->group, sizeof(row->group), "%s", group->name);
     snprintf(row->source, sizeof(row->source), "%s", group->source_config->name);
-    feed->options = (struct source_feed_options){.name = row->follower,
-                                                 .publication = group->source_config->publication};
+    feed->options = feed_options(group->source_config, row->follower);
     int status = feed_apply_init(&feed->apply, group);
     if (status == SP_OK)
         status = feed_position_schema(&feed->schema);
@@ -174,6 +181,22 @@ static void note_possible(struct group *group)
     feed->why[0] = '\0';
 }
 
+/* Whether another one follows by this name for good. It may also be this daemon itself, on a host
+ * that has died, for as long as the database does not know: a position is worth waiting for. */
+static bool name_is_taken(struct group *group)
+{
+    struct feed *feed = group->feed;
+    struct feed_row row;
+    uint64_t now = clock_ms();
+    uint32_t wait = group->refresh->options.feed_taken_ms;
+    if (feed->taken_ms == 0)
+        feed->taken_ms = now;
+    bool has_position = !feed->reload &&
+                        feed_position_read(group->refresh, feed->row.follower, &row) &&
+                        row.position[0] != '\0';
+    return !has_position || now - feed->taken_ms >= (wait ? wait : TAKEN_MS);
+}
+
 int feed_ask(struct group *group, struct failure *failure)
 {
     struct feed *feed = group->feed;
@@ -193,7 +216,10 @@ int feed_ask(struct group *group, struct failure *failure)
         return SP_OK;
     }
     status = call_check(group, &error);
-    if (status == SP_ECONFIG && !error.transient)
+    feed->taken = status == SP_EBUSY && name_is_taken(group);
+    if (status != SP_EBUSY)
+        feed->taken_ms = 0;
+    if (feed->taken || (status == SP_ECONFIG && !error.transient))
         note_impossible(group, error.text);
     else if (status != SP_OK)
         return group_source_failure(failure, status, &error);
@@ -362,7 +388,8 @@ static int load(struct group *group, enum refresh_reload reason, struct failure 
     return feed->stage == FEED_RUNNING ? SP_OK : start(group, failure);
 }
 
-/* While the feed is not possible. What was kept for it is of no use afterwards. */
+/* While the feed is not possible. What was kept for it is of no use afterwards; if its name is
+ * taken, that is no longer its own. */
 static int fall_back(struct group *group, struct failure *failure)
 {
     const struct pass_plan plan = {.context = group};

@@ -94,6 +94,8 @@ struct feed {
     bool damaged;                 /* rows may be gone from the pond since the last comparison */
     bool adopted;                 /* the counters of the group before */
     char why[SOURCE_ERROR_BYTES]; /* it is not possible; "" */
+    bool taken;                   /* as another one follows by its name */
+    uint64_t taken_ms;            /* since when check() has said so; 0: it does not */
     uint64_t asked_ms, told_ms, confirmed_ms, measured_ms, written_ms;
     uint64_t compare_after_ms; /* the last comparison failed: not before */
     uint64_t lag_bytes;
@@ -119,6 +121,7 @@ bool feed_asks_again(const struct group *group);
  * have been read because it cannot. `*fresh`: the tables are as the database has them now. */
 int feed_refresh(struct group *group, bool *fresh, struct failure *failure);
 bool feed_runs(const struct group *group);
+struct source_feed_options feed_options(const struct config_source *source, const char *follower);
 /* Describes the tables and asks whether they can be followed: the stage says. */
 int feed_ask(struct group *group, struct failure *failure);
 /* The rows are to be read again: at once, unless nothing came after they were the last time. */

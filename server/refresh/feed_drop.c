@@ -51,8 +51,7 @@ static void note_source(void *context, struct source *source)
 static int drop_once(struct feed_leaver *leaver, struct source_error *error)
 {
     struct connection *connection = &leaver->connection;
-    const struct source_feed_options options = {.name = leaver->follower,
-                                                .publication = leaver->from->publication};
+    const struct source_feed_options options = feed_options(leaver->from, leaver->follower);
     int status = refresh_connection_open(connection, leaver->from, leaver->refresh->find_source,
                                          note_source, leaver, error);
     if (status != SP_OK)

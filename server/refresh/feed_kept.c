@@ -105,7 +105,7 @@ int feed_kept_give_up(struct group *group, struct failure *failure)
         if (status != SP_OK)
             return pass_fail_store(failure, NULL, status, "giving up the position");
     }
-    if (!feed->class ||
+    if (!feed->class || feed->taken ||
         feed->class->drop(group->connection.source, &feed->options, &error) == SP_OK)
         feed_position_delete(group->refresh, row.follower);
     else

@@ -32,7 +32,8 @@ struct refresh_options {
     /* Told after each refresh and failure, in the group's thread; NULL: nobody. */
     void (*on_change)(void *context);
     void *context;
-    bool damaged; /* rows of the pond are gone: feeds compare all rows first */
+    bool damaged;           /* rows of the pond are gone: feeds compare all rows first */
+    uint32_t feed_taken_ms; /* how long a name that is taken is waited for; 0: 75 s */
     /* How often feeds ask what the database keeps for them; 0: every 5 s while they follow, every
      * 60 s while they do not. */
     uint32_t feed_look_ms;

@@ -31,6 +31,8 @@
 #define SESSION_SQL                                                                                \
     "SET default_transaction_read_only = on; SET DateStyle = 'ISO, YMD';"                          \
     " SET IntervalStyle = 'postgres'; SET extra_float_digits = 3; SET bytea_output = 'hex';"       \
+    " SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count ="  \
+    " 3;"                                                                                          \
     " SET idle_in_transaction_session_timeout = '10min'; SET statement_timeout = "
 
 /* --- errors --------------------------------------------------------------------------------- */
@@ -329,11 +331,12 @@ static int prepare_session(struct source *source, struct source_error *error)
 static int prepare_replication(struct source *source, struct source_error *error)
 {
     static const char *const settings[] = {
-        "SET DateStyle = 'ISO, YMD'",       "SET IntervalStyle = 'postgres'",
-        "SET extra_float_digits = 3",       "SET bytea_output = 'hex'",
-        "SET statement_timeout = 0",        ("SET wal_sender_timeout = " PG_SENDER_TIMEOUT),
-        "SET idle_session_timeout = 0",     "SET idle_in_transaction_session_timeout = 0",
-        "SET client_encoding = 'SQL_ASCII'"};
+        "SET DateStyle = 'ISO, YMD'",   "SET IntervalStyle = 'postgres'",
+        "SET extra_float_digits = 3",   "SET bytea_output = 'hex'",
+        "SET statement_timeout = 0",    ("SET wal_sender_timeout = " PG_SENDER_TIMEOUT),
+        "SET idle_session_timeout = 0", "SET idle_in_transaction_session_timeout = 0",
+        "SET tcp_keepalives_idle = 30", "SET tcp_keepalives_interval = 10",
+        "SET tcp_keepalives_count = 3", "SET client_encoding = 'SQL_ASCII'"};
     const size_t count = sizeof(settings) / sizeof(*settings) - (is_raw(source) ? 0 : 1);
     int status = SP_OK;
     for (size_t i = 0; i < count && status == SP_OK; i++)

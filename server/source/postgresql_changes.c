@@ -15,7 +15,8 @@
  * the same relation: each gets every change.
  *
  * An old key that cannot be read, or is NULL, belongs to a row that was never stored: there is
- * nothing to remove.
+ * nothing to remove. But where only the replica identity of the old row is sent, a NULL means that
+ * the key is no part of it any more.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +64,8 @@ void pg_changes_free(struct pg_changes *changes)
     *changes = (struct pg_changes){0};
 }
 
+#define OTHER_IDENTITY "its replica identity no longer has the key"
+
 /* --- relations ------------------------------------------------------------------------------ */
 
 static int find_column(const struct pg_output *message, const char *name)
@@ -71,6 +74,15 @@ static int find_column(const struct pg_output *message, const char *name)
         if (strcmp(message->columns[i].name, name) == 0)
             return (int)i;
     return -1;
+}
+
+/* Of a partitioned table the relation does not say it: each partition has its own identity. */
+static bool identity_has_key(const struct pg_followed *table, const struct pg_output *message)
+{
+    for (unsigned k = 0; k < table->key_count && !table->asked.partitioned; k++)
+        if (!message->columns[table->fields[table->key[k]]].in_identity)
+            return false;
+    return true;
 }
 
 /* Why the relation is not the table that was described, or NULL; finds its columns. */
@@ -92,7 +104,7 @@ static const char *map_columns(struct pg_followed *table, const struct pg_output
     }
     if (table->every_column && message->count != table->column_count)
         return "a column has been added";
-    return NULL;
+    return identity_has_key(table, message) ? NULL : OTHER_IDENTITY;
 }
 
 static bool concerns(const struct pg_followed *table, const struct pg_output *message)
@@ -189,6 +201,15 @@ static bool same_key(const struct pg_followed *table, const struct pg_output *me
     return true;
 }
 
+/* What was sent of the old row is its identity, in which there is no NULL. */
+static bool key_is_told(const struct pg_followed *table, const struct pg_output *message)
+{
+    for (unsigned k = 0; k < table->key_count && message->old.kind == 'K'; k++)
+        if (field_of(table, table->key[k], &message->old)->kind == PG_FIELD_NULL)
+            return false;
+    return true;
+}
+
 /* The key of the old row. False: no row can have been stored under it. */
 static bool read_old_key(struct pg_followed *table, const struct pg_output *message)
 {
@@ -241,7 +262,9 @@ static int on_row(struct pg_changes *changes, const struct pg_output *message,
         if (!*good)
             return SP_ESOURCE;
         *any = true;
-        status = deliver_row(table, i, message, sink);
+        table->reshaped = !key_is_told(table, message);
+        status = table->reshaped ? sink->reshaped(sink->context, i, OTHER_IDENTITY)
+                                 : deliver_row(table, i, message, sink);
     }
     return status;
 }

@@ -112,9 +112,10 @@ static enum form set_column(const struct source_table *table, const PGresult *fi
     if (pg_type(*type, &column->type))
         return FORM_PLAIN;
     const bool is_array = category == 'A', is_xml = *type == PG_XML;
+    const bool is_text = kind == 'e' || (category == 'S' && *type != PG_CHAR);
     *type = is_array ? (Oid)PG_JSON : (Oid)PG_TEXT;
     column->type = is_array ? SP_TYPE_JSON : SP_TYPE_TEXT;
-    column->as_text = !is_array && kind != 'e' && category != 'S';
+    column->as_text = !is_array && !is_text;
     if (is_xml)
         return FORM_XML;
     return is_array ? FORM_JSON : FORM_TEXT;

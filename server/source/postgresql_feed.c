@@ -48,7 +48,12 @@ int pg_feed_new(struct source *source, const struct source_feed_options *options
     if (!feed)
         return source_no_memory(error);
     source->feed = feed;
-    source_copy(feed->slot, sizeof(feed->slot), options->name);
+    source_copy(feed->name, sizeof(feed->name), options->name);
+    feed->temporary = options->temporary;
+    if (feed->temporary)
+        pg_slot_name(feed->name, feed->slot);
+    else
+        source_copy(feed->slot, sizeof(feed->slot), options->name);
     source_copy(feed->publication, sizeof(feed->publication),
                 options->publication ? options->publication : "sidepond");
     return SP_OK;

@@ -7,6 +7,7 @@
  *   postgresql_json.c     an array in text form -> the JSON that to_json makes (pure)
  *   postgresql_changes.c  messages -> calls of the sink, for the tables that are followed (pure)
  *   postgresql_follow.c   check: what has to be true of the database, and what the tables are there
+ *   postgresql_claim.c    whose name the follower's is
  *   postgresql_slot.c     the slot: making, looking at and dropping it, and the snapshot with it
  *   postgresql_feed.c     the stream: beginning, reading, answering, confirming
  */
@@ -23,7 +24,8 @@
 #define PG_SENDER_TIMEOUT "60000" /* of the server, in milliseconds */
 #define PG_CONFIRM_MS     100     /* at the earliest after this it hears the next confirmation */
 #define PG_ASK_MS         1000    /* how often the database is asked how far it is */
-#define PG_BUSY_MS        3000    /* so long a slot is waited for that somebody else has */
+#define PG_BUSY_MS        3000 /* so long a name or a slot is waited for that somebody else has */
+#define PG_LOOK_MS        20   /* between two looks at it */
 #define PG_FORMAT_ERROR   "what the server sends is not PostgreSQL's replication format"
 
 /* --- postgresql_output.c ---------------------------------------------------------------------- */
@@ -57,6 +59,7 @@ struct pg_tuple {
 
 struct pg_relation_column {
     const char *name;
+    bool in_identity; /* of the replica identity */
     Oid type;
     int32_t modifier;
 };
@@ -170,7 +173,11 @@ int pg_changes_deliver(struct pg_changes *changes, const struct pg_output *messa
  */
 
 struct pg_feed {
-    char slot[64], publication[64];
+    char name[64], slot[64],
+        publication[64]; /* the slot's name is the follower's, or a random one */
+    bool temporary;
+    bool claimed; /* the name is ours while source->conn is open */
+    bool made;    /* a temporary slot, over `stream` */
     struct pg_changes changes;
     PGconn *stream; /* replication=database */
     bool streaming; /* START_REPLICATION was given */
@@ -212,14 +219,28 @@ int pg_feed_check(struct source *source, const struct source_feed_options *optio
 int pg_follow_ask(struct source *source, unsigned i, struct pg_asked *out,
                   struct source_error *error);
 
+/* postgresql_claim.c: a follower of this name there is only one of. SP_EBUSY, after a moment, if
+ * there is another: then the text says who. */
+int pg_claim_look(struct source *source, const char *name, struct source_error *error);
+int pg_claim_take(struct source *source, struct source_error *error);
+
+/* SP_EBUSY, with a text that says what has the name: `what` ("the replication slot x"), and `pid`
+ * of the server. */
+int pg_claim_refused(struct source *source, const char *name, const char *pid,
+                     struct source_error *error);
+
 /* postgresql_slot.c */
 int pg_feed_snapshot(struct source *source, char *position, struct source_error *error);
 int pg_feed_lag(struct source *source, uint64_t *bytes, struct source_error *error);
 int pg_feed_drop(struct source *source, const struct source_feed_options *options,
                  struct source_error *error);
 
-/* Waits a moment until nobody has the slot. SP_ECONFIG if somebody keeps it, or if it is not ours.
- */
+/* Of a slot that is gone with its connection: nobody else has this name. */
+#define PG_SLOT_BYTES 64
+void pg_slot_name(const char *follower, char out[PG_SLOT_BYTES]);
+
+/* Waits a moment until nobody has the slot. SP_EBUSY if somebody keeps it, SP_ECONFIG if it is not
+ * one for us. */
 int pg_slot_free(struct source *source, struct source_error *error);
 
 /* Whether the slot can deliver what follows the position: SP_ENOTFOUND if not. */

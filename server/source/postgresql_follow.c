@@ -30,8 +30,9 @@
 #include "alloc/fnv.h"
 #include "server/source/postgresql_feed.h"
 
-#define VERSION_MIN    140000 /* publications of before cannot say what we have to know */
-#define VERSION_FILTER 150000 /* row filters, column lists, all tables of a schema */
+#define VERSION_MIN       140000 /* publications of before cannot say what we have to know */
+#define VERSION_FILTER    150000 /* row filters, column lists, all tables of a schema */
+#define VERSION_GENERATED 180000 /* generated columns that are stored can be published */
 
 #define SERVER_SQL                                                                                 \
     "SELECT pg_catalog.current_setting('wal_level'), pg_catalog.pg_is_in_recovery(), "             \
@@ -56,7 +57,11 @@
     "SELECT c.oid, n.nspname, c.relname, c.relkind, pg_catalog.row_security_active(c.oid),"        \
     " c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits i"                            \
     " WHERE i.inhparent = c.oid), t.tablename IS NOT NULL,"                                        \
-    " pg_catalog.to_jsonb(t) ->> 'rowfilter', coalesce(r.oid, 0)"                                  \
+    " pg_catalog.to_jsonb(t) ->> 'rowfilter', coalesce(r.oid, 0),"                                 \
+    " EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(c.oid) a JOIN pg_catalog.pg_class k"   \
+    " ON k.oid = a.relid AND k.oid <> c.oid JOIN pg_catalog.pg_namespace m"                        \
+    " ON m.oid = k.relnamespace JOIN pg_catalog.pg_publication_tables u"                           \
+    " ON u.pubname = $2 AND u.schemaname = m.nspname AND u.tablename = k.relname)"                 \
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"         \
     " LEFT JOIN pg_catalog.pg_publication_tables t"                                                \
     " ON t.pubname = $2 AND t.schemaname = n.nspname AND t.tablename = c.relname"                  \
@@ -80,7 +85,7 @@
  */
 #define COLUMNS_SQL                                                                                \
     "WITH RECURSIVE col AS (SELECT a.attnum, a.attname, a.atttypid, a.atttypmod,"                  \
-    " a.attgenerated <> '' AS generated FROM pg_catalog.pg_attribute a"                            \
+    " a.attgenerated AS generated FROM pg_catalog.pg_attribute a"                                  \
     " WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped),"                        \
     " base (num, type) AS (SELECT attnum, atttypid FROM col UNION ALL"                             \
     " SELECT b.num, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.type"         \
@@ -106,7 +111,8 @@
     " ON e.num = col.attnum ORDER BY col.attnum"
 
 /* How a table is defined: what tells of it, and each column with the transaction that wrote its row
- * of the catalog last, which is another after ALTER TABLE ... USING. `NAMESPACES`: the rows by
+ * of the catalog last, which is another after ALTER TABLE ... USING; what identifies its rows; the
+ * values of the enumerations among its types ($7). `NAMESPACES`: the rows by
  * which a publication has whole schemas.
  *
  * How far the log is, is how far it has been flushed. That may be in the middle of a record, and
@@ -125,10 +131,16 @@
     " WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"                            \
     " AND ($3::text[] IS NULL OR a.attname::text = ANY ($3::text[]))),"                            \
     " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', l.oid, l.relreplident,"              \
-    " l.relpersistence), ';' ORDER BY l.oid)"                                                      \
+    " l.relpersistence, (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', i.indkey,"         \
+    " i.indisreplident), '/' ORDER BY i.indisprimary, i.indisreplident)"                           \
+    " FROM pg_catalog.pg_index i WHERE i.indrelid = l.oid"                                         \
+    " AND (i.indisprimary OR i.indisreplident))), ';' ORDER BY l.oid)"                             \
     " FROM tree t JOIN pg_catalog.pg_class l ON l.oid = t.oid),"                                   \
+    " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', e.oid, e.enumlabel), ';'"            \
+    " ORDER BY e.oid) FROM pg_catalog.pg_enum e WHERE e.enumtypid = ANY ($7::oid[])),"             \
     " (SELECT pg_catalog.concat_ws(',', p.oid, p.pubinsert, p.pubupdate, p.pubdelete,"             \
-    " p.pubtruncate, p.pubviaroot, (SELECT pg_catalog.string_agg(pg_catalog.to_jsonb(r)::text,"    \
+    " p.pubtruncate, p.pubviaroot, pg_catalog.to_jsonb(p) ->> 'pubgencols', (SELECT "              \
+    "pg_catalog.string_agg(pg_catalog.to_jsonb(r)::text,"                                          \
     " ',' ORDER BY r.oid) FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid"            \
     " AND r.prrelid IN (SELECT f.oid FROM family f)), " NAMESPACES ")"                             \
     " FROM pg_catalog.pg_publication p WHERE p.pubname = $2))),"                                   \
@@ -323,7 +335,14 @@ static int table_fits(struct checking *c, const struct source_table *table, cons
                            "table %s: other tables inherit from it, whose changes are told as"
                            " theirs; follow them one by one",
                            table->name);
-    return is_true(result, 0, 6) ? SP_OK : not_published(c, table, kind, error);
+    if (is_true(result, 0, 6))
+        return SP_OK;
+    if (is_true(result, 0, 9))
+        return source_fail(error, SP_ECONFIG, false,
+                           "table %s: its changes are published as those of the table that it is a"
+                           " partition of: follow that, or another publication",
+                           table->name);
+    return not_published(c, table, kind, error);
 }
 
 static int plan_of(struct source *source, const struct source_table *table, const char *condition,
@@ -412,14 +431,24 @@ static int find_row(const PGresult *result, const char *name)
     return -1;
 }
 
+/* Why a column is not in the stream. Of generated ones only those that are stored can be, from
+ * PostgreSQL 18 on; what the catalog of before says of them is not so. */
+static const char *why_not_sent(const PGresult *result, int row, int version)
+{
+    const char generated = PQgetvalue(result, row, 3)[0];
+    if (generated && (generated != 's' || version < VERSION_GENERATED))
+        return "is generated, and so not in the stream: name the others by `columns`";
+    if (is_true(result, row, 9))
+        return NULL;
+    return generated ? "is generated, and not published: ALTER PUBLICATION ... SET"
+                       " (publish_generated_columns = stored)"
+                     : "is not in the publication's column list";
+}
+
 /* Whether the text in the stream says the same as what COPY is asked for. */
 static const char *why_not(const PGresult *result, int row, Oid type, Oid element)
 {
     enum sp_type known;
-    if (is_true(result, row, 3))
-        return "is generated, and so not in the stream: name the others by `columns`";
-    if (!is_true(result, row, 9))
-        return "is not in the publication's column list";
     if (pg_type(type, &known) || type == PG_CHAR || type == PG_INET || type == PG_CIDR)
         return NULL;
     if (element && is_true(result, row, 10))
@@ -431,16 +460,18 @@ static const char *why_not(const PGresult *result, int row, Oid type, Oid elemen
                                    : NULL;
 }
 
-static int set_column(const struct source_table *table, const struct source_column *described,
-                      const PGresult *result, struct pg_followed_column *out,
-                      struct source_error *error)
+static int set_column(const struct checking *c, const struct source_table *table,
+                      const struct source_column *described, const PGresult *result,
+                      struct pg_followed_column *out, struct source_error *error)
 {
     const int row = find_row(result, described->name);
     if (row < 0)
         return source_fail(error, SP_ECONFIG, true, "table %s: column %s is gone", table->name,
                            described->name);
     const Oid type = oid_at(result, row, 4), element = oid_at(result, row, 5);
-    const char *why = why_not(result, row, type, element);
+    const char *why = why_not_sent(result, row, PQserverVersion(c->source->conn));
+    if (!why)
+        why = why_not(result, row, type, element);
     if (!why && described->type == SP_TYPE_JSON && !element && type != PG_JSON && type != PG_JSONB)
         why = "is of a type that the stream does not write as an array: leave it out by `columns`";
     if (why)
@@ -479,7 +510,7 @@ static int set_columns(struct checking *c, unsigned i, const PGresult *result,
     if (!out->columns || !out->key || pg_followed_alloc(out) != SP_OK)
         return source_no_memory(error);
     for (unsigned k = 0; k < out->column_count && status == SP_OK; k++)
-        status = set_column(table, &description->columns[k], result, &out->columns[k], error);
+        status = set_column(c, table, &description->columns[k], result, &out->columns[k], error);
     for (unsigned k = 0; k < out->key_count && status == SP_OK; k++)
         out->key[k] = find_key(out, table->key[k]);
     return status;
@@ -588,25 +619,39 @@ static void put_followed_names(struct sql_text *sql, const struct pg_followed *t
     free(names);
 }
 
+/* The numbers of its columns' types as an array's text. */
+static void put_followed_types(struct sql_text *sql, const struct pg_followed *table)
+{
+    char number[16];
+    for (unsigned i = 0; i < table->column_count; i++) {
+        snprintf(number, sizeof(number), "%c%u", i ? ',' : '{', table->columns[i].form.type);
+        sql_put(sql, number);
+    }
+    sql_put(sql, table->column_count ? "}" : "{}");
+}
+
 int pg_follow_ask(struct source *source, unsigned i, struct pg_asked *out,
                   struct source_error *error)
 {
     const struct pg_followed *table = &source->feed->changes.tables[i];
     char oid[16];
-    struct sql_text names = {0};
+    struct sql_text names = {0}, types = {0};
     PGresult *result = NULL;
     snprintf(oid, sizeof(oid), "%u", table->relation);
+    put_followed_types(&types, table);
     if (!table->every_column)
         put_followed_names(&names, table, error);
     char before[PG_LSN_BYTES], received[PG_LSN_BYTES], sender[16];
     pg_lsn_text(out->lsn, before);
     pg_lsn_text(source->feed->received_lsn, received);
     snprintf(sender, sizeof(sender), "%d", PQbackendPID(source->feed->stream));
-    const char *params[] = {oid, source->feed->publication, names.text, before, sender, received};
+    const char *params[] = {
+        oid, source->feed->publication, names.text, before, sender, received, types.text};
     const char *ask =
         PQserverVersion(source->conn) < VERSION_FILTER ? ASK_SQL("NULL") : ASK_SQL(NAMESPACES_SQL);
-    int status = names.failed ? source_no_memory(error)
-                              : pg_query(source, NULL, ask, params, 6, &result, error);
+    int status = names.failed || types.failed
+                     ? source_no_memory(error)
+                     : pg_query(source, NULL, ask, params, 7, &result, error);
     *out = (struct pg_asked){.table = i, .truncated = table->truncated_by != 0};
     if (status == SP_OK)
         status = pg_demand(source, result, 1, 6, error);
@@ -621,6 +666,7 @@ int pg_follow_ask(struct source *source, unsigned i, struct pg_asked *out,
     }
     PQclear(result);
     sql_free(&names);
+    sql_free(&types);
     return status;
 }
 
@@ -642,7 +688,7 @@ static int identify(struct checking *c, char *stream, struct source_error *error
         status = pg_demand(source, result, 1, 4, error);
     if (status == SP_OK)
         snprintf(stream, FEED_STREAM_BYTES, "%s/%s/%s/%s/%s/%016" PRIx64, PQgetvalue(result, 0, 0),
-                 PQgetvalue(result, 0, 1), c->database, feed->slot, feed->publication, c->hash);
+                 PQgetvalue(result, 0, 1), c->database, feed->name, feed->publication, c->hash);
     PQclear(result);
     return status;
 }

@@ -28,6 +28,8 @@
 
 #include "server/source/postgresql_feed.h"
 
+#define COLUMN_IN_IDENTITY 1 /* of a column's flags */
+
 struct bytes {
     const unsigned char *at;
     size_t left;
@@ -165,6 +167,7 @@ static bool read_relation(struct bytes *from, struct pg_output *out)
         if (!take_u8(from, &flags) || !take_name(from, &column->name) ||
             !take_u32(from, &column->type) || !take_u32(from, &modifier))
             return false;
+        column->in_identity = flags & COLUMN_IN_IDENTITY;
         column->modifier = (int32_t)modifier;
     }
     return true;

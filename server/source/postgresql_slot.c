@@ -8,8 +8,9 @@
  * stream if not. Records do not overlap, so that is also: if its record ends at or before it.
  *
  *   the first time          the slot itself is made anew, and its snapshot read
- *   while the feed runs     a temporary slot is made on a connection of its own, for its point and
- *                           snapshot only, and is gone with that connection
+ *   a temporary follower    the same; its slot has a random name, and is gone with the connection
+ * of the stream while the feed runs     a temporary slot is made on a connection of its own, for
+ * its point and snapshot only, and is gone with that connection
  *
  * A server that is asked to begin before what the slot has confirmed begins later without a word;
  * so that is compared first.
@@ -18,15 +19,16 @@
  * databases of the server. The first time that may take as long as statement_timeout says; while
  * the feed runs nothing is delivered meanwhile, so it is given up soon, and the feed goes on.
  */
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "alloc/clock.h"
 #include "server/source/postgresql_feed.h"
 
-#define LOOK_MS     20   /* between two looks at whether a slot is free */
 #define SNAPSHOT_MS 5000 /* so long a snapshot is waited for while the feed runs */
 #define GIVE_UP_MS  1000 /* for the last word to the server */
 
@@ -49,6 +51,14 @@ struct slot {
 };
 
 /* --- the slot ------------------------------------------------------------------------------- */
+
+void pg_slot_name(const char *follower, char out[PG_SLOT_BYTES])
+{
+    uint32_t random = 0;
+    if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+        random = (uint32_t)clock_us();
+    snprintf(out, PG_SLOT_BYTES, "%.50s_%08" PRIx32, follower, random);
+}
 
 static void read_slot(const PGresult *result, struct slot *out)
 {
@@ -86,7 +96,7 @@ static int look_until_free(struct source *source, const char *name, struct slot 
         const int status = look_at(source, name, out, error);
         if (status != SP_OK || !out->active_pid[0] || waker_left_ms(deadline) == 0)
             return status;
-        waker_poll(&source->waker, -1, 0, LOOK_MS);
+        waker_poll(&source->waker, -1, 0, PG_LOOK_MS);
         if (waker_take(&source->waker))
             return source_fail(error, SP_ECANCELED, true, "canceled");
     }
@@ -102,16 +112,6 @@ static int slot_of_another(struct source *source, const struct slot *slot,
                        source->feed->slot);
 }
 
-static int slot_in_use(struct source *source, const char *name, const struct slot *slot,
-                       struct source_error *error)
-{
-    return source_fail(error, SP_ESOURCE, true,
-                       "source %s: the replication slot %s is in use by process %s of the server:"
-                       " it has not noticed yet that its daemon is gone, or another one follows by"
-                       " the same name",
-                       source->options->name, name, slot->active_pid);
-}
-
 static int look_at_ours(struct source *source, struct slot *out, struct source_error *error)
 {
     const int status = look_until_free(source, source->feed->slot, out, error);
@@ -119,20 +119,33 @@ static int look_at_ours(struct source *source, struct slot *out, struct source_e
         return status;
     if (!out->ours)
         return slot_of_another(source, out, error);
-    return out->active_pid[0] ? slot_in_use(source, source->feed->slot, out, error) : SP_OK;
+    return out->active_pid[0] ? pg_claim_refused(source, source->feed->slot, out->active_pid, error)
+                              : SP_OK;
 }
 
 int pg_slot_free(struct source *source, struct source_error *error)
 {
     struct slot slot;
-    return look_at_ours(source, &slot, error);
+    if (source->feed->temporary)
+        return SP_OK;
+    const int status = pg_claim_look(source, source->feed->name, error);
+    return status == SP_OK ? look_at_ours(source, &slot, error) : status;
 }
 
 int pg_slot_check(struct source *source, uint64_t lsn, struct source_error *error)
 {
     struct slot slot;
     const char *name = source->options->name, *why = NULL;
-    const int status = look_at_ours(source, &slot, error);
+    if (source->feed->temporary)
+        return source->feed->made
+                   ? SP_OK
+                   : source_fail(error, SP_ENOTFOUND, true,
+                                 "source %s: the follower is temporary: what came while it was not"
+                                 " connected is not kept",
+                                 name);
+    int status = pg_claim_take(source, error);
+    if (status == SP_OK)
+        status = look_at_ours(source, &slot, error);
     if (status != SP_OK)
         return status;
     if (!slot.exists)
@@ -161,11 +174,13 @@ int pg_feed_drop(struct source *source, const struct source_feed_options *option
     struct slot slot;
     int status = pg_call_begin(source, error);
     if (status == SP_OK)
+        status = pg_claim_look(source, options->name, error);
+    if (status == SP_OK)
         status = look_until_free(source, options->name, &slot, error);
     if (status != SP_OK || !slot.exists || !slot.ours)
         return status;
     if (slot.active_pid[0])
-        return slot_in_use(source, options->name, &slot, error);
+        return pg_claim_refused(source, options->name, slot.active_pid, error);
     return drop_slot(source, options->name, error);
 }
 
@@ -249,19 +264,31 @@ static int import_snapshot(struct source *source, const char *snapshot, struct s
     return pg_query(source, NULL, set, NULL, 0, NULL, error);
 }
 
-static int first_snapshot(struct source *source, struct source_error *error)
+/* What there is of before, also of a follower that was not temporary then. */
+static int drop_former(struct source *source, struct source_error *error)
 {
     struct slot slot;
+    struct pg_feed *feed = source->feed;
+    int status = feed->temporary ? look_at(source, feed->name, &slot, error)
+                                 : look_at_ours(source, &slot, error);
+    if (status != SP_OK || !slot.exists || !slot.ours || slot.active_pid[0])
+        return status;
+    return drop_slot(source, feed->name, error);
+}
+
+static int first_snapshot(struct source *source, struct source_error *error)
+{
     char snapshot[64];
     struct pg_feed *feed = source->feed;
     int status = pg_stream_open(source, error);
     if (status == SP_OK)
-        status = look_at_ours(source, &slot, error);
-    if (status == SP_OK && slot.exists)
-        status = drop_slot(source, feed->slot, error);
+        status = pg_claim_take(source, error);
     if (status == SP_OK)
-        status =
-            make_slot(source, feed->stream, feed->slot, false, snapshot, sizeof(snapshot), error);
+        status = drop_former(source, error);
+    if (status == SP_OK)
+        status = make_slot(source, feed->stream, feed->slot, feed->temporary, snapshot,
+                           sizeof(snapshot), error);
+    feed->made = status == SP_OK;
     return status == SP_OK ? import_snapshot(source, snapshot, error) : status;
 }
 
@@ -269,9 +296,9 @@ static int first_snapshot(struct source *source, struct source_error *error)
 static int make_slot_soon(struct source *source, PGconn *over, char *snapshot, size_t cap,
                           struct source_error *error)
 {
-    char name[64];
+    char name[PG_SLOT_BYTES];
     const uint64_t deadline = clock_ms() + SNAPSHOT_MS;
-    snprintf(name, sizeof(name), "%.50s_%08x", source->feed->slot, (unsigned)clock_us());
+    pg_slot_name(source->feed->name, name);
     if (source->deadline_ms == 0 || source->deadline_ms > deadline)
         source->deadline_ms = deadline;
     const int status = make_slot(source, over, name, true, snapshot, cap, error);

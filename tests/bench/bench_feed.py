@@ -50,7 +50,7 @@ def receive(pg):
     end = pg.psql("select pg_current_wal_insert_lsn()")
     begun = time.monotonic()
     subprocess.run(
-        [pg_server.bin_dir() + "/pg_recvlogical", "-d", pg.dsn(), "--slot", "peer", "--start",
+        [pg_server.client("pg_recvlogical"), "-d", pg.dsn(), "--slot", "peer", "--start",
          "-f", "/dev/null", "--fsync-interval", "0", "--endpos", end, "-o", "proto_version=1",
          "-o", "publication_names=sidepond"], check=True, stdin=subprocess.DEVNULL)
     return time.monotonic() - begun

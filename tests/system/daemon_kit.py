@@ -34,6 +34,7 @@ class Daemon:
         self.port = free_port()
         self.process = None
         self.notified = []
+        self.tables = ""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(os.path.join(self.directory, "notify"))
         self._socket.setblocking(False)
@@ -53,12 +54,24 @@ class Daemon:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def configure(self, tables):
+        self.tables = tables
         with open(self.config, "w", encoding="utf-8") as file:
             file.write(f"pond: test\ndirectory: {self.pond}\nmemory: {self.memory}\n"
                        f'http: {{listen: "127.0.0.1:{self.port}"}}\nlog: {{level: debug}}\n'
                        f"{self.extra}\nsources:\n{self.sources}\ntables:\n{tables}\n")
 
     # --- the process ---
+
+    def start_by_name_of(self, other, **options):
+        """Starts it by a configuration that gives it the names by which databases know the other one,
+        which has run: these follow from the host's name and the pond's directory."""
+        own, self.pond = self.pond, other.pond
+        os.rename(other.pond, other.pond + ".other")  # which does not disturb the one that runs
+        os.symlink(own, other.pond)
+        os.mkdir(own)
+        other.pond += ".other"
+        self.configure(self.tables)
+        return self.start(**options)
 
     def start(self, ready=True, environment=None):
         self.notified = []

@@ -75,7 +75,7 @@ class PostgresqlSession:
 
     def _connect(self):
         self.process = subprocess.Popen(  # pylint: disable=consider-using-with
-            [pg_server.bin_dir() + "/psql", "-X", "-q", "-A", "-t", "-d", self.dsn],
+            [pg_server.client("psql"), "-X", "-q", "-A", "-t", "-d", self.dsn],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
     def run(self, sql):

@@ -33,6 +33,9 @@ From a shell or a C test, where the directory holds the state:
     pg_server.py run COMMAND...  starts a server, runs COMMAND with SIDEPOND_PG_DSN, SIDEPOND_PG_DIR
                                  and SIDEPOND_PG_SERVER (this script) set, and ends as it ends
 
+SIDEPOND_PG_BIN names the directory of another server's postgres and initdb; clients that are not there,
+psql among them, are then those of Debian.
+
 Exit status 77 (skipped) of `run` and of Server.available() users: PostgreSQL is not installed.
 """
 import glob
@@ -58,12 +61,31 @@ SETTINGS = {
 SOCKET_PATH_MAX = 107
 
 
-def bin_dir():
-    """Where initdb and postgres are: the newest version that Debian has installed, or PATH."""
+def _installed_bin_dir():
     found = sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"),
                    key=lambda path: int(path.split("/")[4]))
     program = found[-1] if found else shutil.which("postgres")
     return os.path.dirname(program) if program else None
+
+
+def bin_dir():
+    """Where initdb and postgres are: SIDEPOND_PG_BIN, else the newest that Debian has, or PATH."""
+    named = os.environ.get("SIDEPOND_PG_BIN")
+    if named and not os.access(os.path.join(named, "postgres"), os.X_OK):
+        raise RuntimeError(f"SIDEPOND_PG_BIN: there is no postgres in {named}")
+    return named or _installed_bin_dir()
+
+
+def client(name):
+    """The path of psql or another client."""
+    path = os.path.join(bin_dir(), name)
+    return path if os.path.exists(path) else os.path.join(_installed_bin_dir() or "", name)
+
+
+def version():
+    """As the server says it: "postgres (PostgreSQL) 15.18"."""
+    return subprocess.run([os.path.join(bin_dir(), "postgres"), "--version"], check=True,
+                          capture_output=True, text=True).stdout.strip()
 
 
 def _children(pid):
@@ -133,7 +155,7 @@ class Server(DatabaseServer):
         locale = "C.UTF-8" if self.encoding == "UTF8" else "C"
         self._run_maker([os.path.join(bin_dir(), "initdb"), "-D", self.data, "-U", "postgres",
                          "--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync",
-                         f"--encoding={self.encoding}", f"--locale={locale}", "--no-instructions"])
+                         f"--encoding={self.encoding}", f"--locale={locale}"])
 
     def _create_database(self):
         if self.database != "postgres":
@@ -201,7 +223,7 @@ class Server(DatabaseServer):
 
     def psql(self, sql, dbname=None, user="postgres"):
         """Runs SQL, each statement for itself; returns rows as lines of values with | between."""
-        command = [os.path.join(bin_dir(), "psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1",
+        command = [client("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1",
                    "-d", self.dsn(dbname, user)]
         done = subprocess.run(command, input=sql, capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -210,6 +232,12 @@ class Server(DatabaseServer):
 
     def verbs(self):
         return {**super().verbs(), "dsn": self.dsn, "psql": self.psql}
+
+    @classmethod
+    def _run(cls, command, script):
+        if cls.available():
+            print(version(), flush=True)
+        return super()._run(command, script)
 
 
 if __name__ == "__main__":

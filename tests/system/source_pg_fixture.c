@@ -50,6 +50,12 @@ long sql_long(struct fixture *f, const char *query)
     return number;
 }
 
+void need_server(struct fixture *f, int version)
+{
+    if (PQserverVersion(f->admin) < version)
+        skip();
+}
+
 void make_big(struct fixture *f, long rows, bool is_lasting)
 {
     char make[256];

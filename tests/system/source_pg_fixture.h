@@ -9,6 +9,9 @@
 
 #include "source_server_fixture.h"
 
+/* Ends the test as skipped where the server is older: 150000 is PostgreSQL 15. */
+void need_server(struct fixture *f, int version);
+
 /* For each test: an empty schema public, and no source. f->admin is a PGconn of the superuser. */
 int pg_setup(void **state);
 int pg_teardown(void **state);

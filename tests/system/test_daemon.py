@@ -419,6 +419,25 @@ class DaemonTest(unittest.TestCase):
         daemon.forget()
         daemon.await_notified("WATCHDOG=1")
 
+    def test_service_manager_does_not_read(self):
+        """A socket that is full is not waited for, and what there was no room for is said later."""
+        daemon = self.database()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as filler:
+            filler.setblocking(False)
+            with self.assertRaises(BlockingIOError):
+                while True:
+                    filler.sendto(b"STATUS=full", os.path.join(daemon.directory, "notify"))
+        daemon.start(ready=False, environment={"WATCHDOG_USEC": "400000"})
+        daemon.await_log("ready")
+        daemon.configure(USERS.replace("key: [id]", "key: [id], columns: [id, email]"))
+        daemon.signal(signal.SIGHUP)
+        wait_for(lambda: "age" not in daemon.get("users", 7), "the reload is done")
+        seen = daemon.collect()
+        self.assertEqual(set(seen), {"STATUS=full"})
+        for line in "RELOADING=1", "READY=1", "WATCHDOG=1", "STATUS=1 tables":
+            daemon.await_notified(line)
+        self.assertLess(daemon.stop(), 5)
+
     def test_metrics(self):
         daemon = self.database().start()
         code, text = daemon.http("/metrics")

@@ -217,6 +217,20 @@ class FeedTest(database_tests.DatabaseCase):
         self.assertLess(delays[10], 1000)
         self.assertIsNone(re.search(r"\[error\]", daemon.log()))
 
+    def test_one_name(self):
+        """Two daemons by one name do not disturb each other: the server knows them by other numbers."""
+        first = self.daemon().start()
+        second = self.daemon().start_by_name_of(first)
+        for cents in 5, 6, 7:
+            self.sql(f"update accounts set cents = {cents} where id = 1")
+            for daemon in first, second:
+                daemon.await_row("accounts", 1, cents=cents)
+        for daemon in first, second:
+            self.assertEqual(daemon.table("accounts")["feed"]["state"], "following")
+            self.assertEqual(daemon.log().count(" connecting anew"), 0)
+        self.assertEqual(*[re.search("follower=[a-z0-9_]+", daemon.log())[0]
+                           for daemon in (first, second)])
+
 
 if __name__ == "__main__":
     print(f"seed {SEED}")

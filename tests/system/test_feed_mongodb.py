@@ -168,6 +168,20 @@ class FeedTest(unittest.TestCase):
         self.database.users.update_one({"_id": 1}, {"$set": {"n": 2}})
         daemon.await_row("users", "a", document={"_id": 1, "k": "a", "n": 2})
 
+    def test_one_name(self):
+        """Two daemons by one name do not disturb each other: the server knows no names."""
+        users = self.database.users
+        users.insert_one({"_id": 1, "n": 0})
+        first = self.daemon().start()
+        second = self.daemon().start_by_name_of(first)
+        for n in 1, 2, 3:
+            users.update_one({"_id": 1}, {"$set": {"n": n}})
+            for daemon in first, second:
+                self.await_document(daemon, 1, {"_id": 1, "n": n})
+        for daemon in first, second:
+            self.assertEqual(daemon.table("users")["feed"]["state"], "following")
+            self.assertEqual(daemon.log().count(" connecting anew"), 0)
+
 
 if __name__ == "__main__":
     unittest.main()

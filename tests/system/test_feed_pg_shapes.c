@@ -141,6 +141,7 @@ static void test_truncated_partitions(void **state)
 static void test_published_again(void **state)
 {
     struct feed_fixture *x = *state;
+    need_server(x->f, 150000);
     feed_table(x, "t1", feed_key_id);
     sql(x->f, "CREATE TABLE t (id int PRIMARY KEY, a text) PARTITION BY RANGE (id);"
               "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (100);"

@@ -236,22 +236,68 @@ static void test_refusals(void **state)
                            " TABLE t REPLICA IDENTITY FULL, or USING INDEX one that has it");
     sql(x->f, "ALTER TABLE t REPLICA IDENTITY FULL");
     must(x->f, feed_check(x));
-    t->where = "id > 5";
-    feed_expect_refusal(x, "table t: its changes can only be followed if the publication has the"
-                           " same condition: ALTER PUBLICATION \"sidepond\" ADD TABLE t WHERE"
-                           " (id > 5), after a DROP TABLE");
-    t->where = NULL;
     sql(x->f, "ALTER TABLE t ADD g int GENERATED ALWAYS AS (id * 2) STORED");
-    feed_expect_refusal(x, "table t: column g is generated, and so not in the stream: name the"
-                           " others by `columns`");
+    feed_expect_refusal(x, PQserverVersion(x->f->admin) < 180000
+                               ? "table t: column g is generated, and so not in the stream: name"
+                                 " the others by `columns`"
+                               : "table t: column g is generated, and not published: ALTER"
+                                 " PUBLICATION ... SET (publish_generated_columns = stored)");
     sql(x->f,
         "ALTER TABLE t DROP g; CREATE TYPE pair AS (a int, b text); ALTER TABLE t ADD p pair[]");
     feed_expect_refusal(x, "table t: column p is an array of objects: leave it out by `columns`");
     sql(x->f, "ALTER TABLE t DROP p; CREATE DOMAIN ints AS int[]; ALTER TABLE t ADD p ints[]");
     feed_expect_refusal(x, "table t: column p is an array of arrays of a type of its own: leave it"
                            " out by `columns`");
-    sql(x->f,
-        "ALTER TABLE t DROP p; ALTER PUBLICATION sidepond SET TABLE marker, t WHERE (id > 4)");
+    sql(x->f, "ALTER TABLE t DROP p; CREATE VIEW v AS SELECT * FROM t");
+    t->relation = "v";
+    feed_expect_refusal(x, "table t: it is no table of this database but a view or a foreign one,"
+                           " which has no changes of its own");
+    t->relation = NULL;
+    t->query = "SELECT * FROM t";
+    feed_expect_refusal(x, "table t: the changes of a query cannot be followed: name a table by"
+                           " `relation`");
+}
+
+/* Generated columns that are stored, published by PostgreSQL 18. */
+static void test_generated(void **state)
+{
+    struct feed_fixture *x = *state;
+    need_server(x->f, 180000);
+    feed_table(x, "t", feed_key_id);
+    sql(x->f, "CREATE TABLE t (id int PRIMARY KEY, a text, g text GENERATED ALWAYS AS (a || '!')"
+              " STORED); INSERT INTO t VALUES (1, 'x')");
+    sql(x->f, PUBLISH);
+    feed_expect_refusal(x, "table t: column g is generated, and not published: ALTER PUBLICATION"
+                           " ... SET (publish_generated_columns = stored)");
+    sql(x->f, "ALTER PUBLICATION sidepond SET (publish_generated_columns = stored)");
+    feed_begin(x);
+    sql(x->f, "INSERT INTO t VALUES (2, 'y'), (3, NULL); UPDATE t SET a = 'z' WHERE id = 1");
+    feed_sync(x);
+    feed_expect_same(x);
+    assert_string_equal(feed_model_find(&x->model, 0, "1")->cells[2], "z!");
+    sql(x->f, "ALTER TABLE t ADD v int GENERATED ALWAYS AS (id * 2) VIRTUAL");
+    close_source(x->f);
+    feed_expect_refusal(x, "table t: column v is generated, and so not in the stream: name the"
+                           " others by `columns`");
+}
+
+static void test_refusals_by_rows(void **state)
+{
+    struct feed_fixture *x = *state;
+    struct source_table *t = feed_table(x, "t", feed_key_id);
+    sql(x->f, "CREATE TABLE t (id int PRIMARY KEY, a text NOT NULL);"
+              "ALTER TABLE t REPLICA IDENTITY FULL;"
+              "CREATE PUBLICATION sidepond FOR TABLE marker, t");
+    t->where = "id > 5";
+    char text[SOURCE_ERROR_BYTES];
+    snprintf(text, sizeof(text),
+             "table t: its changes can only be followed if the publication has the same condition:"
+             " ALTER PUBLICATION \"sidepond\" ADD TABLE t WHERE (id > 5)%s",
+             PQserverVersion(x->f->admin) < 150000 ? " (PostgreSQL 15)" : ", after a DROP TABLE");
+    feed_expect_refusal(x, text);
+    t->where = NULL;
+    need_server(x->f, 150000);
+    sql(x->f, "ALTER PUBLICATION sidepond SET TABLE marker, t WHERE (id > 4)");
     feed_expect_refusal(x, "table t: the publication has some of its rows only: `where:` has to say"
                            " which: (id > 4)");
     t->where = "id > 5";
@@ -267,14 +313,6 @@ static void test_refusals(void **state)
     t->where = NULL;
     sql(x->f, "ALTER PUBLICATION sidepond SET TABLE marker, t (id)");
     feed_expect_refusal(x, "table t: column a is not in the publication's column list");
-    sql(x->f, "ALTER PUBLICATION sidepond SET TABLE marker; CREATE VIEW v AS SELECT * FROM t");
-    t->relation = "v";
-    feed_expect_refusal(x, "table t: it is no table of this database but a view or a foreign one,"
-                           " which has no changes of its own");
-    t->relation = NULL;
-    t->query = "SELECT * FROM t";
-    feed_expect_refusal(x, "table t: the changes of a query cannot be followed: name a table by"
-                           " `relation`");
 }
 
 static void test_refusals_of_server(void **state)
@@ -290,14 +328,7 @@ static void test_refusals_of_server(void **state)
     feed_begin(x);
     feed_sync(x);
     feed_expect_same(x);
-    /* by the same name nobody else */
-    struct source *first = x->f->source;
-    x->f->source = NULL;
-    assert_int_equal(feed_check(x), SP_ESOURCE);
-    assert_true(x->f->error.transient);
-    assert_non_null(strstr(x->f->error.text, "the replication slot pond_a is in use by process "));
     close_source(x->f);
-    x->f->class->close(first);
     sql(x->f, "ALTER ROLE reader NOREPLICATION;"
               "SELECT pg_drop_replication_slot('pond_a') FROM pg_replication_slots WHERE active_pid"
               " IS NULL");
@@ -319,6 +350,7 @@ static void test_row_filter(void **state)
 {
     struct feed_fixture *x = *state;
     struct source_table *t = feed_table(x, "t", feed_key_id);
+    need_server(x->f, 150000);
     sql(x->f, "CREATE TABLE t (id int PRIMARY KEY, a text, b int);"
               "ALTER TABLE t REPLICA IDENTITY FULL; INSERT INTO t SELECT i, 'a', i"
               " FROM generate_series(1, 10) i;"
@@ -775,6 +807,8 @@ static void test_no_connection_for_a_snapshot(void **state)
 }
 
 /* The publication goes away under the feed: an error, and the next check says what to do. */
+/* The stream ends, or (from PostgreSQL 18 on) leaves out what is not published; then the table's
+ * definition is seen to be another. */
 static void test_publication_gone(void **state)
 {
     struct feed_fixture *x = *state;
@@ -782,9 +816,9 @@ static void test_publication_gone(void **state)
     feed_begin(x);
     sql(x->f, "DROP PUBLICATION sidepond; UPDATE marker SET n = -1");
     int status = SP_OK;
-    for (int i = 0; i < 100 && status == SP_OK; i++)
+    for (int i = 0; i < 100 && status == SP_OK && x->model.tables[0].reshape_count == 0; i++)
         status = feed_next(x, 100);
-    assert_int_not_equal(status, SP_OK);
+    assert_true(status != SP_OK || x->model.tables[0].reshape_count > 0);
     close_source(x->f);
     assert_int_equal(feed_check(x), SP_ECONFIG);
     sql(x->f, PUBLISH);
@@ -802,6 +836,8 @@ int main(void)
         FEED_TEST(test_unchanged_values),
         FEED_TEST(test_large_transaction),
         FEED_TEST(test_refusals),
+        FEED_TEST(test_generated),
+        FEED_TEST(test_refusals_by_rows),
         FEED_TEST(test_refusals_of_server),
         FEED_TEST(test_row_filter),
         FEED_TEST(test_resume),

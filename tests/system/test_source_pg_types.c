@@ -61,16 +61,19 @@ static void test_numeric(void **state)
                                           "123456789.123456789",
                                           "12345678901234567890123456789.000000000000001",
                                           "NaN",
-                                          "Infinity",
-                                          "-Infinity",
                                           "1000000000000.5",
                                           "-1",
                                           "0.1",
                                           "0.12345",
                                           "5e131071",
-                                          "1e-16383"};
+                                          "1e-16383",
+                                          "Infinity",
+                                          "-Infinity"};
+    /* the last two are known from PostgreSQL 14 on */
+    const size_t count =
+        sizeof(numbers) / sizeof(*numbers) - (PQserverVersion(f->admin) < 140000 ? 2 : 0);
     sql(f, "CREATE TABLE t (n numeric)");
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
+    for (size_t i = 0; i < count; i++) {
         char insert[256];
         snprintf(insert, sizeof(insert), "INSERT INTO t VALUES ('%s')", numbers[i]);
         sql(f, insert);
@@ -84,7 +87,7 @@ static void test_numeric(void **state)
         if (line[half] != '|' || memcmp(line, line + half + 1, half) != 0)
             fail_msg("%s", line);
     }
-    assert_int_equal(lines, sizeof(numbers) / sizeof(*numbers) + 2000);
+    assert_int_equal(lines, count + 2000);
     const struct source_table scaled = {
         .name = "t", .query = "SELECT 1.5::numeric(10,3) AS a, NULL::numeric AS b"};
     expect_description(f, &scaled, "a numeric numeric(10,3)\nb numeric numeric\n");

@@ -214,6 +214,7 @@ static void test_detach_pending(void **state)
 {
     struct fixture *f = *state;
     const struct source_table table = {.name = "b", .relation = "b"};
+    need_server(f, 140000);
     sql(f, "CREATE TABLE b (id int) PARTITION BY RANGE (id);"
            "CREATE TABLE b1 PARTITION OF b FOR VALUES FROM (0) TO (5);"
            "CREATE TABLE b2 PARTITION OF b FOR VALUES FROM (5) TO (10);"

@@ -304,8 +304,8 @@ static int feed_check(struct source *source, const struct source_feed_options *o
     script.checks++;
     bool refuse = script.refuse[0];
     snprintf(stream, FEED_STREAM_BYTES, "%s", script.stream);
-    int status =
-        refuse ? source_fail(error, SP_ECONFIG, script.for_now, "%s", script.refuse) : SP_OK;
+    int why = script.taken ? SP_EBUSY : SP_ECONFIG;
+    int status = refuse ? source_fail(error, why, script.for_now, "%s", script.refuse) : SP_OK;
     script_unlock();
     return status;
 }

@@ -80,6 +80,7 @@ struct script {
     bool unchanged;    /* changed() says so of each table */
     char refuse[128];  /* check() says so */
     bool for_now;      /* and that it may pass */
+    bool taken;        /* or that another one follows by this name */
     char stream[32];
     uint64_t lag;
     void (*on_begin)(void); /* called while a snapshot is read, before its second table */

@@ -31,6 +31,7 @@ void fixture_start(struct fixture *f, const char *tables)
                                       .directory = f->directory,
                                       .find_source = f->find_source ? f->find_source : fake_find,
                                       .damaged = f->damaged,
+                                      .feed_taken_ms = f->taken_ms,
                                       .feed_look_ms = 20};
     assert_int_equal(refresh_new(&options, &f->refresh), SP_OK);
     assert_int_equal(refresh_apply(f->refresh, fixture_load(f, tables)), SP_OK);

@@ -17,7 +17,8 @@ struct fixture {
     struct store *store;
     struct refresh *refresh;
     const struct source_class *(*find_source)(const char *type); /* NULL: fake_find */
-    bool damaged; /* rows of the pond are gone, says who opened it */
+    bool damaged;      /* rows of the pond are gone, says who opened it */
+    uint32_t taken_ms; /* as feed_taken_ms of the options */
 };
 
 int fixture_setup(void **state);

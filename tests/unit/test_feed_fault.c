@@ -228,6 +228,61 @@ static void test_no_for_now(void **state)
     assert_int_equal(SEEN(script.snapshots), 1);
 }
 
+/* The same of a name that the database takes for taken, while there is a position. */
+static void test_name_taken_for_now(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users"));
+    script.taken = true;
+    refuse("another one follows", true);
+    AWAIT(f, status_of(f, "users").failures_total[REFRESH_FAILURE_SOURCE] > 1);
+    put_one(50);
+    assert_int_not_equal(feed_of(f, "users").state, REFRESH_FEED_FALLEN_BACK);
+    refuse("", false);
+    AWAIT_END(f, 1);
+    assert_int_equal(SEEN(script.drops), 0);
+    assert_int_equal(SEEN(script.snapshots), 1);
+}
+
+/* If it stays so, another daemon has it, and with it what is kept: that is left alone. */
+static void test_name_taken(void **state)
+{
+    struct fixture *f = *state;
+    f->taken_ms = 200;
+    fill(USERS_T, 10);
+    fixture_start(f, ALONE);
+    AWAIT(f, follows(f, "users"));
+    script.taken = true;
+    refuse("another one follows", true);
+    AWAIT(f, feed_of(f, "users").state == REFRESH_FEED_FALLEN_BACK);
+    assert_string_equal(feed_of(f, "users").why, "another one follows");
+    put_one(50);
+    AWAIT(f, row_is(f, "users", 1, "name", "n50"));
+    assert_int_equal(position_of(f, 0), 0);
+    refuse("", false);
+    assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK);
+    AWAIT(f, follows(f, "users"));
+    AWAIT_END(f, 1);
+    assert_int_equal(SEEN(script.drops), 0);
+    assert_int_equal(SEEN(script.snapshots), 2);
+}
+
+/* Without a position there is nothing to wait for. */
+static void test_name_taken_at_start(void **state)
+{
+    struct fixture *f = *state;
+    fill(USERS_T, 10);
+    script.taken = true;
+    refuse("another one follows", true);
+    fixture_start(f, ALONE);
+    AWAIT(f, rows_of(f, "users") == 10);
+    assert_int_equal(feed_of(f, "users").state, REFRESH_FEED_FALLEN_BACK);
+    assert_int_equal(status_of(f, "users").failures_total[REFRESH_FAILURE_SOURCE], 0);
+    assert_int_equal(SEEN(script.drops), 0);
+}
+
 /* Nor does looking before serving, or before a reload, complain of it. */
 static void test_no_for_now_is_no_complaint(void **state)
 {
@@ -453,6 +508,9 @@ int main(void)
         TEST(test_left_while_loading),
         TEST(test_owes_a_reload),
         TEST(test_no_for_now),
+        TEST(test_name_taken_for_now),
+        TEST(test_name_taken),
+        TEST(test_name_taken_at_start),
         TEST(test_no_for_now_is_no_complaint),
         TEST(test_comparison_fails),
         TEST(test_load_reads_all),

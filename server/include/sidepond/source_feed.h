@@ -37,6 +37,9 @@ struct source_feed_options {
         *name; /* of this follower, the same after a restart, and no other has it: letters a-z,
                   digits and underscores, at most 63. Names what the database keeps for it */
     const char *publication; /* PostgreSQL: which one; NULL: "sidepond" */
+    bool temporary; /* what the database keeps for the follower it keeps as long as the connection
+                       lasts only; start() over another one says SP_ENOTFOUND. Where nothing is kept
+                       for a follower, it has no meaning */
 };
 
 enum feed_mark {
@@ -90,7 +93,8 @@ struct source_feed_class {
      * server, database or set of rows). Changes nothing in the database. SP_ECONFIG: not possible
      * as things are; the text says what has to be done for it, if possible as the statement to
      * give. If the error is transient, that passes by itself: it is asked again soon, and what is
-     * kept for the follower stays. */
+     * kept for the follower stays. SP_EBUSY: somebody else follows by this name, or the database
+     * does not know yet that he is gone; what is kept belongs to him. */
     int (*check)(struct source *source, const struct source_feed_options *options,
                  const struct source_table *tables,
                  const struct source_description *const *descriptions, unsigned count, char *stream,

@@ -1,0 +1,127 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""test_daemon_postgresql_feed.py - Goal: daemons that follow one PostgreSQL server leave each other,
+and the server, in peace: two that bear one name, and temporary ones that are killed. Method: a server
+for all tests, a database for each; daemons are seen from outside, as in test_daemon.py.
+"""
+import sys
+import unittest
+
+from daemon_kit import Daemon, wait_for
+from pg_server import Server
+
+SERVER = None
+USERS = ("  - {name: users, source: shop, key: [id], refresh: {mode: feed, every: 50ms, "
+         "full_every: 1s}}\n")
+SLOTS = "select count(*) from pg_replication_slots where database = current_database()"
+
+
+def setUpModule():
+    global SERVER  # pylint: disable=global-statement
+    if not Server.available():
+        print("skipped: PostgreSQL is not installed")
+        sys.exit(77)
+    SERVER = Server(settings={"wal_level": "logical"})
+    SERVER.start()
+
+
+def tearDownModule():
+    SERVER.remove()
+
+
+class FeedTest(unittest.TestCase):
+    count = 0
+
+    def setUp(self):
+        FeedTest.count += 1
+        self.name = f"shop{self.count}"
+        SERVER.psql(f"create database {self.name}")
+        self.sql("create table users (id integer primary key, n integer)",
+                 "insert into users select i, i from generate_series(1, 100) i",
+                 "create publication sidepond for table users")
+
+    def sql(self, *statements):
+        return SERVER.psql(";\n".join(statements), dbname=self.name)
+
+    def daemon(self, more=""):
+        daemon = Daemon(USERS, f'  - {{name: shop, type: postgresql, dsn: "{SERVER.dsn(self.name)}", '
+                               f"connect_timeout: 2s{more}}}")
+        self.addCleanup(daemon.__exit__, None, None, None)
+        return daemon
+
+    @staticmethod
+    def feed(daemon):
+        return (daemon.table("users") or {"feed": {"state": "none"}})["feed"]
+
+    def follows(self, daemon):
+        return self.feed(daemon)["state"] == "following"
+
+    def await_follows(self, daemon):
+        wait_for(lambda: self.follows(daemon), "it follows")
+
+    def reloads(self, daemon):
+        return daemon.metric('sidepond_feed_reloads_total{table="users",reason="lost"}')
+
+    def await_slots(self, count):
+        wait_for(lambda: self.sql(SLOTS) == str(count), f"there are {count} slots")
+
+    def test_one_name(self):
+        """The second of two daemons by one name refreshes, and says why; it follows when the first one
+        is gone, and then the first one refreshes."""
+        first = self.daemon().start()
+        self.await_follows(first)
+        second = self.daemon().start_by_name_of(first)
+        feed = self.feed(second)
+        self.assertEqual(feed["state"], "fallen back")
+        self.assertRegex(feed["why"], "^source shop: another one follows by the name sidepond_test_users_"
+                         r"[0-9a-f]{8}: process \d+ of the server \(sidepond/shop\)")
+        self.sql("update users set n = 7000 where id = 7")
+        first.await_row("users", 7, n=7000)
+        second.await_row("users", 7, n=7000)
+        self.assertTrue(self.follows(first))
+        self.assertEqual(self.sql(SLOTS), "1")
+        first.stop()
+        self.await_follows(second)
+        self.sql("update users set n = 8000 where id = 8")
+        second.await_row("users", 8, n=8000)
+        self.assertEqual(self.sql(SLOTS), "1")
+
+    def test_temporary(self):
+        """Of a temporary follower the server keeps nothing, however it ends; when its connection is
+        lost it reads all rows again, once."""
+        daemon = self.daemon(", follower: temporary").start()
+        self.await_follows(daemon)
+        self.await_slots(1)
+        self.sql("begin", "select pg_terminate_backend(pid) from pg_stat_replication",
+                 "update users set n = 7000 where id = 7", "commit")
+        daemon.await_row("users", 7, n=7000)
+        self.await_follows(daemon)
+        self.assertEqual(self.reloads(daemon), 1)
+        self.sql("update users set n = 8000 where id = 8")
+        daemon.await_row("users", 8, n=8000)
+        self.assertEqual(self.reloads(daemon), 1)
+        daemon.kill()
+        self.await_slots(0)
+        self.sql("delete from users where id = 9")
+        daemon.start()
+        daemon.await_gone("users", 9)
+        self.await_follows(daemon)
+        daemon.stop()
+        self.await_slots(0)
+
+    def test_permanent_becomes_temporary(self):
+        daemon = self.daemon().start()
+        self.await_follows(daemon)
+        daemon.stop()
+        self.assertEqual(self.sql(SLOTS + " and not temporary"), "1")
+        daemon.sources = daemon.sources[:-1] + ", follower: temporary}"
+        daemon.configure(USERS)
+        daemon.start()
+        self.await_follows(daemon)
+        self.assertEqual(self.sql(SLOTS + " and not temporary"), "0")
+        daemon.stop()
+        self.await_slots(0)
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main(verbosity=2))
