@@ -22,7 +22,10 @@
 #define GRACE_MS      5000 /* what the server may be late with its own maxTimeMS */
 #define LEAST_HOST_MS 500  /* each host gets at least this long of connect_timeout */
 
-enum { WIRE_SNAPSHOTS = 13 }; /* the protocol of MongoDB 5.0 */
+enum {
+    WIRE_SNAPSHOTS = 13
+}; /* the protocol of MongoDB 5.0, which also logs what falls out of
+      capped collections */
 
 /* --- errors --------------------------------------------------------------------------------- */
 
@@ -237,6 +240,7 @@ static void read_hello(struct source *source, const bson_t *hello)
     const int64_t wire =
         bson_iter_init_find(&at, hello, "maxWireVersion") ? bson_iter_as_int64(&at) : 0;
     source->is_sharded = of_shards;
+    source->tells_capped = wire >= WIRE_SNAPSHOTS;
     source->is_cluster = of_set || of_shards;
     source->has_snapshots = source->is_cluster && source->has_sessions && wire >= WIRE_SNAPSHOTS &&
                             !mongo_read_concern(source);

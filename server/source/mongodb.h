@@ -26,6 +26,7 @@ struct source {
     bool has_sessions;
     bool is_cluster;    /* a replica set or a sharded cluster: knows majority */
     bool is_sharded;    /* the latter */
+    bool tells_capped;  /* that documents fall out of capped collections */
     bool has_snapshots; /* and can read several collections as of one moment */
     char set_name[128]; /* of the replica set, or "" */
 };

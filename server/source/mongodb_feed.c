@@ -119,11 +119,12 @@ static bson_t *make_match(const struct mongo_feed *feed)
     return match;
 }
 
-/* NULL: the position means nothing. */
+/* NULL: the position means nothing. What was updated is not sent beside the document: it would be
+ * the same bytes twice, and an event has no more than 16 MiB. */
 static bson_t *make_aggregate(const struct mongo_feed *feed, const char *position)
 {
     bson_t stage = BSON_INITIALIZER;
-    BSON_APPEND_UTF8(&stage, "fullDocument", "updateLookup");
+    BSON_APPEND_UTF8(&stage, "fullDocument", feed->images ? "whenAvailable" : "updateLookup");
     if (feed->scope == MONGO_CLUSTER)
         BSON_APPEND_BOOL(&stage, "allChangesForCluster", true);
     if (position && !mongo_position_append(&stage, position)) {
@@ -133,6 +134,7 @@ static bson_t *make_aggregate(const struct mongo_feed *feed, const char *positio
     bson_t pipeline = BSON_INITIALIZER, cursor = BSON_INITIALIZER;
     bson_t *first = BCON_NEW("$changeStream", BCON_DOCUMENT(&stage));
     bson_t *match = feed->scope == MONGO_COLLECTION ? NULL : make_match(feed);
+    bson_t *less = BCON_NEW("$project", "{", "updateDescription", BCON_INT32(0), "}");
     bson_t *made = bson_new();
     BSON_APPEND_DOCUMENT(&pipeline, "0", first);
     if (match) {
@@ -141,8 +143,10 @@ static bson_t *make_aggregate(const struct mongo_feed *feed, const char *positio
     } else {
         BSON_APPEND_UTF8(made, "aggregate", feed->tables[0].select.collection);
     }
+    BSON_APPEND_DOCUMENT(&pipeline, match ? "2" : "1", less);
     BSON_APPEND_ARRAY(made, "pipeline", &pipeline);
     BSON_APPEND_DOCUMENT(made, "cursor", &cursor);
+    bson_destroy(less);
     bson_destroy(match);
     bson_destroy(first);
     bson_destroy(&cursor);
@@ -222,11 +226,18 @@ static int ask_stream(struct source *source, bson_t *what, struct source_error *
 static int open_stream(struct source *source, const char *position, struct source_error *error)
 {
     struct mongo_feed *feed = source->feed;
+    feed->images = mongo_images_wanted(feed);
     bson_t *what = make_aggregate(feed, position);
     if (!what)
         return source_fail(error, SP_ENOTFOUND, true, "source %s: this is no position of MongoDB",
                            source->options->name);
-    return ask_stream(source, what, error);
+    const int status = ask_stream(source, what, error);
+    if (status == SP_OK)
+        mongo_images_note(feed);
+    if (status != SP_ECONFIG || !feed->images)
+        return status;
+    feed->refuses_images = true;
+    return open_stream(source, position, error);
 }
 
 static void close_stream(struct source *source)
@@ -261,6 +272,7 @@ void mongo_feed_free(struct source *source)
         if (feed->tables[i].row.description)
             mongo_row_close(&feed->tables[i].row);
         source_description_free(&feed->tables[i].description);
+        bson_destroy(feed->tables[i].kept);
         mongo_select_free(&feed->tables[i].select);
     }
     if (feed->session)
@@ -424,9 +436,27 @@ int mongo_feed_read(struct source *source, struct source_error *error)
 static int open_from_position(struct source *source, struct source_error *error)
 {
     struct mongo_feed *feed = source->feed;
+    const int status = mongo_images_ask(source, error);
+    if (status != SP_OK)
+        return status;
     source->deadline_ms = 0;
     feed->reopen = feed->pending = feed->in_transaction = false;
     return open_stream(source, feed->position, error);
+}
+
+/* An image was not there: if the collections keep none any more, the stream is opened anew. Not
+ * within a transaction, of which the position knows nothing. */
+static int mend_images(struct source *source, struct source_error *error)
+{
+    struct mongo_feed *feed = source->feed;
+    if (!feed->image_missed || feed->pending || !feed->cursor)
+        return SP_OK;
+    const int status = mongo_images_ask(source, error);
+    if (status == SP_OK && !mongo_images_wanted(feed)) {
+        close_stream(source);
+        feed->reopen = true;
+    }
+    return status;
 }
 
 static int feed_start(struct source *source, const char *position, struct source_error *error)
@@ -519,6 +549,8 @@ static int feed_next(struct source *source, uint32_t timeout_ms,
     const uint64_t until_ms = clock_ms() + timeout_ms;
     bool stop = false;
     int status = mongo_call_begin(source, error);
+    if (status == SP_OK)
+        status = mend_images(source, error);
     if (status == SP_OK && feed->reopen)
         status = open_from_position(source, error);
     if (status == SP_OK && !feed->has_event)
@@ -565,4 +597,5 @@ const struct source_feed_class mongo_feed_class = {
     .confirm = feed_confirm,
     .lag = feed_lag,
     .drop = feed_drop,
+    .inexact = mongo_inexact,
 };

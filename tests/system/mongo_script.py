@@ -16,7 +16,13 @@ Batches are short and cut transactions in two.
         replica_set.router = True  # it is the router of a sharded cluster instead
         replica_set.impatient = True   # cursors of streams are gone after a reading
         replica_set.too_large()    # the last event cannot be sent
+        replica_set.images.add(("shop", "users"))   # it keeps images of its documents
+        replica_set.knows_images = False            # lists them, but refuses "whenAvailable"
+        replica_set.capped.add(("shop", "users"))
+        replica_set.wire = 9       # of the protocol of MongoDB 4.4
+        replica_set.expire()       # the images of all that has happened
         replica_set.reads          # the read concern of each find; look_ups: of those of one document
+        replica_set.streams        # fullDocument of each change stream that was opened
 """
 import copy
 import datetime
@@ -53,8 +59,13 @@ class ReplicaSet:
         self.cursors = {}
         self.reads = []
         self.look_ups = []
+        self.streams = []
         self.refused = []
         self.views = set()
+        self.images = set()
+        self.capped = set()
+        self.knows_images = True
+        self.wire = 17
         self.uuids = {}
         self.router = False
         self.impatient = False
@@ -95,6 +106,9 @@ class ReplicaSet:
                 else:
                     rows[key] = {"_id": key, **document}
                     event["fullDocument"] = rows[key]
+                if event["operationType"] == "update":
+                    event["updateDescription"] = {"updatedFields": document, "removedFields": []}
+                    event["has image"] = (database, collection) in self.images
                 if len(changes) > 1:
                     event["txnNumber"] = bson.Int64(self.transactions)
                     event["lsid"] = {"id": 7}
@@ -130,6 +144,11 @@ class ReplicaSet:
         with self.changed:
             self.oplog[-1]["too large"] = True
 
+    def expire(self):
+        with self.changed:
+            for event in self.oplog:
+                event["has image"] = False
+
     def _uuid(self, name):
         return self.uuids.setdefault(name, uuid.uuid4())
 
@@ -150,7 +169,7 @@ class ReplicaSet:
         member = {"setName": "rs0", "hosts": [address], "me": address, "primary": address}
         return {"ismaster": True, "helloOk": True, "maxBsonObjectSize": 16777216,
                 "maxMessageSizeBytes": 48000000, "maxWriteBatchSize": 100000,
-                "logicalSessionTimeoutMinutes": 30, "minWireVersion": 0, "maxWireVersion": 17,
+                "logicalSessionTimeoutMinutes": 30, "minWireVersion": 0, "maxWireVersion": self.wire,
                 "localTime": datetime.datetime.now(datetime.timezone.utc),
                 "lastWrite": {"majorityOpTime": {"ts": self._majority()},
                               "lastWriteDate": self._majority().as_datetime()},
@@ -163,10 +182,16 @@ class ReplicaSet:
             if name[0] == command["$db"] and wanted in (None, name[1]):
                 is_view = name in self.views
                 found.append({"name": name[1], "type": "view" if is_view else "collection",
-                              "info": {} if is_view else
+                              "options": self._options(name), "info": {} if is_view else
                               {"uuid": bson.Binary.from_uuid(self._uuid(name))}})
         return {"cursor": {"id": bson.Int64(0), "ns": command["$db"] + ".$cmd.listCollections",
                            "firstBatch": found}}
+
+    def _options(self, name):
+        options = {"capped": True, "size": 4096} if name in self.capped else {}
+        if name in self.images:
+            options["changeStreamPreAndPostImages"] = {"enabled": True}
+        return options
 
     def collection_stats(self, command):
         rows = self.collections.get((command["$db"], command["collStats"]), {})
@@ -202,6 +227,8 @@ class ReplicaSet:
     def aggregate(self, command):
         stage = command["pipeline"][0]["$changeStream"]
         start = len(self.oplog)
+        if stage["fullDocument"] == "whenAvailable" and not self.knows_images:
+            raise Refused(2, "Enumeration value 'whenAvailable' for field 'fullDocument'")
         if "resumeAfter" in stage:
             start = int(stage["resumeAfter"]["_data"], 16) + 1
         elif "startAtOperationTime" in stage:
@@ -213,9 +240,23 @@ class ReplicaSet:
         name = command["aggregate"]
         self.cursors[number] = {"at": start, "lsid": command["lsid"], "db": command["$db"],
                                 "coll": name if isinstance(name, str) else None,
-                                "all": stage.get("allChangesForCluster")}
+                                "all": stage.get("allChangesForCluster"),
+                                "documents": stage["fullDocument"]}
+        self.streams.append(stage["fullDocument"])
         ns = f"{command['$db']}.{name if isinstance(name, str) else '$cmd.aggregate'}"
         return {"cursor": {"id": bson.Int64(number), "ns": ns, "firstBatch": []}}
+
+    def _as_sent(self, cursor, event):
+        """An update has the document as of now, or then, or none; the pipeline leaves out the rest."""
+        event = copy.deepcopy(event)
+        has_image = event.pop("has image", False)
+        if event.pop("updateDescription", None):
+            rows = self.collections.get((event["ns"]["db"], event["ns"]["coll"]), {})
+            if cursor["documents"] == "updateLookup":
+                event["fullDocument"] = rows.get(event["documentKey"]["_id"])
+            elif not has_image:
+                event["fullDocument"] = None
+        return event
 
     @staticmethod
     def _is_of(cursor, event):
@@ -232,7 +273,7 @@ class ReplicaSet:
                 raise Refused(10334, "BSONObj size is invalid")
             cursor["at"] += 1
             if self._is_of(cursor, event):
-                batch.append(copy.deepcopy(event))
+                batch.append(self._as_sent(cursor, event))
         return batch
 
     def _is_in_transaction(self, at):
