@@ -340,6 +340,12 @@ static void test_wrong(struct fixture *f)
     table.where = NULL;
     table.query = "{}";
     expect_error(f, &table, SP_ECONFIG, "table t: query is not a pipeline");
+    table.query = "[{\"$match\": {}}, {\"$out\": \"elsewhere\"}]";
+    expect_error(f, &table, SP_ECONFIG, "table t: query has a stage $out");
+    table.query = "[{\"$merge\": {\"into\": \"elsewhere\"}}]";
+    expect_error(f, &table, SP_ECONFIG, "table t: query has a stage $merge");
+    table.query = "[{\"$changeStream\": {}}]";
+    expect_error(f, &table, SP_ECONFIG, "table t: query has a stage $changeStream");
     table.query = "[{\"$nonsense\": {}}]";
     expect_error(f, &table, SP_ECONFIG, "$nonsense");
     table.query = NULL;
