@@ -196,6 +196,36 @@ static void set_limits(mongoc_uri_t *uri, uint32_t connect_ms)
     set_default_ms(uri, MONGOC_URI_SOCKETTIMEOUTMS, INT32_MAX);
 }
 
+const char *mongo_key_password(const struct source *source)
+{
+    const char *mechanism = mongoc_uri_get_auth_mechanism(source->uri);
+    const bool by_key = mechanism && strcmp(mechanism, "MONGODB-X509") == 0;
+    const bool is_for_key = mongoc_uri_has_option(source->uri, MONGOC_URI_TLSCERTIFICATEKEYFILE) &&
+                            (by_key || !mongoc_uri_get_username(source->uri));
+    return is_for_key && source->options->password ? source->options->password : "";
+}
+
+/* The password is the user's, or that of the client's own key. None stands in the URI. */
+static int take_password(struct source *source, struct source_error *error)
+{
+    const struct source_options *options = source->options;
+    if (mongoc_uri_get_password(source->uri) ||
+        mongoc_uri_has_option(source->uri, MONGOC_URI_TLSCERTIFICATEKEYFILEPASSWORD))
+        return source_fail(error, SP_ECONFIG, false,
+                           "source %s: dsn holds a password; use password_file or password_env",
+                           options->name);
+    if (!options->password || mongo_key_password(source)[0])
+        return SP_OK;
+    if (!mongoc_uri_get_username(source->uri))
+        return source_fail(error, SP_ECONFIG, false,
+                           "source %s: there is a password, but dsn names no user (USER@HOST)",
+                           options->name);
+    if (!mongoc_uri_set_password(source->uri, options->password))
+        return source_fail(error, SP_ECONFIG, false, "source %s: its password is not UTF-8",
+                           options->name);
+    return SP_OK;
+}
+
 /* What libmongoc says of a broken URI quotes pieces of it, which may be a misplaced password. */
 static int read_uri(struct source *source, struct source_error *error)
 {
@@ -206,19 +236,8 @@ static int read_uri(struct source *source, struct source_error *error)
         return source_fail(error, SP_ECONFIG, false,
                            "source %s: dsn is not a URI as MongoDB has them (mongodb://HOST/...)",
                            options->name);
-    if (mongoc_uri_get_password(source->uri))
-        return source_fail(error, SP_ECONFIG, false,
-                           "source %s: dsn holds a password; use password_file or password_env",
-                           options->name);
-    if (options->password && !mongoc_uri_get_username(source->uri))
-        return source_fail(error, SP_ECONFIG, false,
-                           "source %s: there is a password, but dsn names no user (USER@HOST)",
-                           options->name);
-    if (options->password && !mongoc_uri_set_password(source->uri, options->password))
-        return source_fail(error, SP_ECONFIG, false, "source %s: its password is not UTF-8",
-                           options->name);
     set_limits(source->uri, options->connect_timeout_ms);
-    return SP_OK;
+    return take_password(source, error);
 }
 
 const char *mongo_read_concern(const struct source *source)

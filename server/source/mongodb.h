@@ -48,6 +48,10 @@ int mongo_end(struct source *source, struct source_error *error);
 /* The read concern that the URI asks for, or NULL. */
 const char *mongo_read_concern(const struct source *source);
 
+/* The password that the client's own key (tlsCertificateKeyFile) is kept under: where no user has
+ * one; or "". */
+const char *mongo_key_password(const struct source *source);
+
 /* A command that reads and its reply, to be destroyed also after a failure. */
 int mongo_command(struct source *source, const struct source_table *table, const char *database,
                   const bson_t *command, bson_t *reply, struct source_error *error);
