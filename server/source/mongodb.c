@@ -22,10 +22,11 @@
 #define GRACE_MS      5000 /* what the server may be late with its own maxTimeMS */
 #define LEAST_HOST_MS 500  /* each host gets at least this long of connect_timeout */
 
+/* The protocol of the versions that began with something. */
 enum {
-    WIRE_SNAPSHOTS = 13
-}; /* the protocol of MongoDB 5.0, which also logs what falls out of
-      capped collections */
+    WIRE_SNAPSHOTS = 13,     /* MongoDB 5.0, which also logs what falls out of capped collections */
+    WIRE_JOINED_INSERTS = 25 /* MongoDB 8.0 */
+};
 
 /* --- errors --------------------------------------------------------------------------------- */
 
@@ -84,6 +85,14 @@ static bool is_state(uint32_t code)
     return code == CODE_NOT_WRITABLE_PRIMARY || code == CODE_INTERRUPTED_AT_SHUTDOWN ||
            code == CODE_INTERRUPTED || code == CODE_INTERRUPTED_BY_ELECTION ||
            code == CODE_NOT_PRIMARY_NO_SECONDARY || code == CODE_NOT_PRIMARY_OR_SECONDARY;
+}
+
+bool mongo_is_nonsense(const bson_error_t *why)
+{
+    return why->domain == MONGOC_ERROR_SERVER &&
+           (why->code == CODE_BAD_VALUE || why->code == CODE_FAILED_TO_PARSE ||
+            why->code == CODE_TYPE_MISMATCH ||
+            (why->code >= CODE_LOCATION_FIRST && !is_state(why->code)));
 }
 
 static int server_failed(const struct source *source, const struct source_table *table,
@@ -259,6 +268,7 @@ static void read_hello(struct source *source, const bson_t *hello)
     const int64_t wire =
         bson_iter_init_find(&at, hello, "maxWireVersion") ? bson_iter_as_int64(&at) : 0;
     source->is_sharded = of_shards;
+    source->joins_inserts = wire >= WIRE_JOINED_INSERTS;
     source->tells_capped = wire >= WIRE_SNAPSHOTS;
     source->is_cluster = of_set || of_shards;
     source->has_snapshots = source->is_cluster && source->has_sessions && wire >= WIRE_SNAPSHOTS &&

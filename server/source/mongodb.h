@@ -26,6 +26,7 @@ struct source {
     bool has_sessions;
     bool is_cluster;    /* a replica set or a sharded cluster: knows majority */
     bool is_sharded;    /* the latter */
+    bool joins_inserts; /* several inserts of one command are one entry of its log */
     bool tells_capped;  /* that documents fall out of capped collections */
     bool has_snapshots; /* and can read several collections as of one moment */
     char set_name[128]; /* of the replica set, or "" */
@@ -40,6 +41,9 @@ int mongo_call_begin(struct source *source, struct source_error *error);
 /* What an error of libmongoc or of the server is worth. `table` may be NULL. */
 int mongo_failed(struct source *source, const struct source_table *table, const bson_error_t *why,
                  struct source_error *error);
+
+/* Whether the server says that it does not understand what it was sent. */
+bool mongo_is_nonsense(const bson_error_t *why);
 
 /* begin() and end(). */
 int mongo_begin(struct source *source, struct source_error *error);

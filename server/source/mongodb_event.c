@@ -8,8 +8,9 @@
  * table has a filter, the document is asked for with that, and one that the filter does not let
  * through is removed.
  *
- * Events of one transaction have its session and number; they are complete with the first event of
- * another, or when the server has nothing more to send. A position is a resume token as text. One
+ * Events of one transaction have its session and number; inserts that one command has brought in at
+ * once (MongoDB 8.0) have their time in common. They are complete with the first event of another,
+ * or when the server has nothing more to send. A position is a resume token as text. One
  * that is too long (it holds the key) is passed over: what follows it has a shorter one.
  */
 #include <stdio.h>
@@ -173,6 +174,15 @@ static bool read_event(const bson_iter_t *events, struct event *event)
     while (bson_iter_next(&at))
         take_field(&at, event);
     return event->has_token;
+}
+
+/* Inserts of one time are one commit of the database, though no transaction of a session. */
+static void join_inserts(const struct source *source, struct event *event)
+{
+    if (!source->joins_inserts || event->has_transaction || strcmp(event->operation, "insert") != 0)
+        return;
+    event->transaction = fnv_bytes(FNV_START, &event->time, sizeof(event->time));
+    event->has_transaction = true;
 }
 
 /* --- rows ----------------------------------------------------------------------------------- */
@@ -425,6 +435,7 @@ int mongo_events_deliver(struct source *source, const struct source_feed_sink *s
             return source_fail(error, SP_ESOURCE, false,
                                "source %s: what the server sends is not a change stream",
                                source->options->name);
+        join_inserts(source, &event);
         *stop = !before_event(feed, &event, sink);
         if (*stop)
             return SP_OK;

@@ -195,17 +195,19 @@ static bool is_database_stream(const bson_t *reply)
     return strlen(name) > strlen(end) && strcmp(name + strlen(name) - strlen(end), end) == 0;
 }
 
-static int stream_failed(struct source *source, const bson_error_t *why, struct source_error *error)
+static int stream_failed(struct source *source, const bson_error_t *why, bool resumes,
+                         struct source_error *error)
 {
-    if (is_lost(why))
+    if (is_lost(why) || (resumes && mongo_is_nonsense(why)))
         return source_fail(error, SP_ENOTFOUND, true,
                            "source %s: the server has no changes from there on any more: %s",
                            source->options->name, why->message);
     return mongo_failed(source, &source->feed->tables[0].table, why, error);
 }
 
-/* Sends a command, which is freed, and keeps the batch that it gives. */
-static int ask_stream(struct source *source, bson_t *what, struct source_error *error)
+/* Sends a command, which is freed, and keeps the batch that it gives. `resumes`: of what it says,
+ * the server may fail to understand only the position, which is another server's then. */
+static int ask_stream(struct source *source, bson_t *what, bool resumes, struct source_error *error)
 {
     struct mongo_feed *feed = source->feed;
     bson_error_t why = {0};
@@ -214,7 +216,7 @@ static int ask_stream(struct source *source, bson_t *what, struct source_error *
     bson_destroy(what);
     if (!done) {
         bson_destroy(&feed->reply);
-        return stream_failed(source, &why, error);
+        return stream_failed(source, &why, resumes, error);
     }
     if (take_batch(feed))
         return SP_OK;
@@ -231,7 +233,7 @@ static int open_stream(struct source *source, const char *position, struct sourc
     if (!what)
         return source_fail(error, SP_ENOTFOUND, true, "source %s: this is no position of MongoDB",
                            source->options->name);
-    const int status = ask_stream(source, what, error);
+    const int status = ask_stream(source, what, position && !feed->images, error);
     if (status == SP_OK)
         mongo_images_note(feed);
     if (status != SP_ECONFIG || !feed->images)
@@ -481,7 +483,7 @@ static int get_more(struct source *source, int await_ms, struct source_error *er
     bson_t *what = BCON_NEW("getMore", BCON_INT64(feed->cursor), "collection", BCON_UTF8(name),
                             "maxTimeMS", BCON_INT64(await_ms));
     source->deadline_ms = clock_ms() + (uint64_t)await_ms + SCAN_MS;
-    return ask_stream(source, what, error);
+    return ask_stream(source, what, false, error);
 }
 
 /* The token of an empty batch, which says that there is nothing before it. */

@@ -8,6 +8,7 @@ Batches are short and cut transactions in two.
     with mongo_script.ReplicaSet() as replica_set:
         replica_set.commit([("shop", "users", 1, {"n": 1}), ("shop", "users", 2, None)])
         replica_set.forget()       # the oplog has three entries only
+        replica_set.strange = 5    # the tokens of the first five events are not understood
         replica_set.cut()          # all connections are lost
         replica_set.rename("shop", "users", "people")
         replica_set.drop_database("shop")
@@ -65,6 +66,7 @@ class ReplicaSet:
         self.images = set()
         self.capped = set()
         self.knows_images = True
+        self.strange = -1
         self.wire = 17
         self.uuids = {}
         self.router = False
@@ -89,7 +91,11 @@ class ReplicaSet:
         event["clusterTime"] = now
         self.oplog.append(event)
 
-    def commit(self, changes):
+    def insert_many(self, rows):
+        """New ones, by one command: one entry of the log of MongoDB 8.0, but no transaction."""
+        self.commit(rows, of_session=False)
+
+    def commit(self, changes, of_session=True):
         """Rows (database, collection, key, document or None), in one transaction."""
         with self.changed:
             now = self._now()
@@ -109,7 +115,7 @@ class ReplicaSet:
                 if event["operationType"] == "update":
                     event["updateDescription"] = {"updatedFields": document, "removedFields": []}
                     event["has image"] = (database, collection) in self.images
-                if len(changes) > 1:
+                if len(changes) > 1 and of_session:
                     event["txnNumber"] = bson.Int64(self.transactions)
                     event["lsid"] = {"id": 7}
                 self._append(event, now)
@@ -234,6 +240,8 @@ class ReplicaSet:
         elif "startAtOperationTime" in stage:
             start = next((i for i, event in enumerate(self.oplog)
                           if event["clusterTime"] >= stage["startAtOperationTime"]), start)
+        if "resumeAfter" in stage and start <= self.strange:
+            raise Refused(50811, "this is no token")
         if start < self.first:
             raise Refused(286, "the resume point may no longer be in the oplog")
         number = len(self.cursors) + 1
@@ -277,8 +285,8 @@ class ReplicaSet:
         return batch
 
     def _is_in_transaction(self, at):
-        return 0 < at < len(self.oplog) and "txnNumber" in self.oplog[at] and \
-            self.oplog[at]["txnNumber"] == self.oplog[at - 1].get("txnNumber")
+        return 0 < at < len(self.oplog) and \
+            self.oplog[at]["clusterTime"] == self.oplog[at - 1]["clusterTime"]
 
     def get_more(self, command):
         cursor = self.cursors.get(command["getMore"])

@@ -146,6 +146,18 @@ class ReplicaSetTest(unittest.TestCase):
         self.await_same(daemon)
         self.assertEqual(daemon.metric(FULL), 1)
 
+    def test_position_of_another_product(self):
+        """What the server does not understand of it is no reason to fail for ever."""
+        daemon = self.daemon().start()
+        self.transfer(1)
+        self.await_same(daemon)
+        daemon.kill()
+        self.set.strange = len(self.set.oplog)
+        self.transfer(2)
+        daemon.start()
+        self.await_same(daemon)
+        self.assertEqual((daemon.metric(FULL), self.set.refused), (1, [50811]))
+
     def test_idle(self):
         """While nothing happens to its tables the position moves on, so that it is not lost."""
         daemon = self.daemon().start()
@@ -353,6 +365,20 @@ class ReplicaSetTest(unittest.TestCase):
         daemon.stop()
         self.set.wire = 9
         self.refused("stores is a capped collection")
+
+    def test_inserted_at_once(self):
+        """MongoDB 8.0 has in one entry of its log what one command has inserted, and nobody sees a
+        part of it; a batch of the stream can end within."""
+        self.set.wire = 25
+        daemon = self.daemon(TABLE.replace("NAME", "users")).start()
+        before = daemon.rows("users")
+        for i in range(8):
+            self.set.insert_many([("shop", "users", 10 * i + n + 10, {}) for n in range(5)])
+            seen = set()
+            wait_for(lambda: seen.add(daemon.rows("users")) or before + 5 in seen, "they are there")
+            self.assertLessEqual(seen, {before, before + 5})
+            before += 5
+        self.assertEqual(self.set.refused, [])
 
     def refused(self, text, **options):
         daemon = self.daemon(BOTH.replace("every: 30s", "every: 50ms"), **options).start()
