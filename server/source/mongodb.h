@@ -114,6 +114,10 @@ void mongo_row_close(struct mongo_row *row);
 int mongo_row_fill(struct mongo_row *row, const bson_t *document, unsigned *column,
                    const char **why);
 
+/* Whether a document is well formed, its names UTF-8, and no deeper than Sidepond reads. libbson's
+ * own check goes as deep as a document does, until the stack is full. */
+bool mongo_is_valid(const bson_t *document);
+
 /* Appends a value as a column holds it, or fails. */
 bool mongo_append(bson_t *to, const char *key, const struct sp_value *value);
 

@@ -299,7 +299,7 @@ static int put_changed(struct mongo_feed *feed, unsigned i, const bson_t *docume
                        const struct source_feed_sink *sink, struct source_error *error)
 {
     const struct mongo_followed *followed = &feed->tables[i];
-    if (!followed->kept)
+    if (!followed->kept || !mongo_is_valid(document))
         return put_document(feed, i, document, sink, error);
     bson_reinit(followed->kept);
     if (!mongo_project(document, followed->table.columns, followed->kept))

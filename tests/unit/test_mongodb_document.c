@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * test_mongodb_project.c - Goal: what `columns` keep of a document that came with a change is what
- * find's projection would have kept. Method: documents and paths, and what MongoDB's manual says of
- * each, as extended JSON.
+ * test_mongodb_document.c - Goal: what `columns` keep of a document that came with a change is what
+ * find's projection would have kept; and no document, however broken or deep, does harm. Method:
+ * documents and paths, and what MongoDB's manual says of each, as extended JSON; single bits that
+ * are flipped; documents in documents. libbson's own check says what is well formed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -92,12 +93,15 @@ static void test_paths_that_only_the_server_knows(void **state)
     assert_true(mongo_can_project(NULL));
 }
 
-/* Broken bytes are refused or kept as far as they go, never read beyond their end. */
+/* Whatever bit is wrong, it is seen where libbson sees it, and nothing beyond the end is read. */
 static void test_broken(void **state)
 {
     (void)state;
-    bson_t *whole = from_json("{'a': [{'b': {'c': 'text'}}, {'b': 2}], 'd': 1}");
+    bson_t *whole =
+        from_json("{'a': [{'b': {'c': 'text'}}, {'b': 2.5}], 'd': true, 'e': {'$regex': "
+                  "'x', '$options': 'i'}, 'f': {'$oid': '0123456789abcdef01234567'}}");
     const char *const paths[] = {"a.b.c", "d", NULL};
+    assert_true(mongo_is_valid(whole));
     for (uint32_t at = 4; at < whole->len; at++) {
         for (unsigned flip = 1; flip < 256; flip <<= 1) {
             uint8_t *bytes = malloc(whole->len);
@@ -105,13 +109,51 @@ static void test_broken(void **state)
             assert_non_null(bytes);
             memcpy(bytes, bson_get_data(whole), whole->len);
             bytes[at] ^= (uint8_t)flip;
-            if (bson_init_static(&broken, bytes, whole->len))
+            if (bson_init_static(&broken, bytes, whole->len)) {
+                assert_true(!mongo_is_valid(&broken) ||
+                            bson_validate(&broken, BSON_VALIDATE_NONE, NULL));
                 mongo_project(&broken, paths, &kept);
+            }
             bson_destroy(&kept);
             free(bytes);
         }
     }
     bson_destroy(whole);
+}
+
+/* {a: {a: {...}}}, of so many levels. */
+static bool deep_is_valid(unsigned levels)
+{
+    const uint32_t step = 7, least = 5;
+    uint32_t left = least + (levels - 1) * (step + 1);
+    uint8_t *bytes = calloc(1, left), *at = bytes;
+    bson_t document;
+    assert_non_null(bytes);
+    assert_true(left >= least);
+    const uint32_t size = left;
+    for (unsigned i = 1; i < levels; i++, at += step, left -= step + 1) {
+        memcpy(at, &left, sizeof(left));
+        memcpy(at + sizeof(left),
+               "\x03"
+               "a",
+               3);
+    }
+    memcpy(at, &left, sizeof(left));
+    assert_true(bson_init_static(&document, bytes, size));
+    const bool valid = mongo_is_valid(&document);
+    free(bytes);
+    return valid;
+}
+
+/* MongoDB stores up to 180 levels, others more than a stack has room for. */
+static void test_deep(void **state)
+{
+    (void)state;
+    assert_true(deep_is_valid(1));
+    assert_true(deep_is_valid(180));
+    assert_true(deep_is_valid(200));
+    assert_false(deep_is_valid(201));
+    assert_false(deep_is_valid(2000000));
 }
 
 int main(void)
@@ -120,6 +162,7 @@ int main(void)
         cmocka_unit_test(test_samples),
         cmocka_unit_test(test_paths_that_only_the_server_knows),
         cmocka_unit_test(test_broken),
+        cmocka_unit_test(test_deep),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
