@@ -342,6 +342,15 @@ static uint64_t timestamp_at(const bson_t *reply, const char *path)
     return (uint64_t)seconds << 32 | count;
 }
 
+/* A member that is the primary no longer goes on sending a stream, of which it may be cut off: then
+ * that nothing happens says nothing. */
+static bool is_deposed(const struct source *source, const bson_t *hello)
+{
+    bson_iter_t at;
+    return source->set_name[0] && bson_iter_init_find(&at, hello, "ismaster") &&
+           !bson_iter_as_bool(&at);
+}
+
 static int ask_time(struct source *source, struct moment *out, struct source_error *error)
 {
     bson_error_t why = {0};
@@ -354,10 +363,15 @@ static int ask_time(struct source *source, struct moment *out, struct source_err
                            .applied = timestamp_at(&reply, "operationTime")};
     if (bson_iter_init_find(&at, &reply, "localTime") && BSON_ITER_HOLDS_DATE_TIME(&at))
         out->clock_ms = bson_iter_date_time(&at);
+    const bool deposed = is_deposed(source, &reply);
     bson_destroy(&reply);
     bson_destroy(hello);
     if (!done)
         return mongo_failed(source, NULL, &why, error);
+    if (deposed)
+        return source_fail(error, SP_ESOURCE, true,
+                           "source %s: the server is not the primary of its set any more",
+                           source->options->name);
     if (out->applied || out->clock_ms)
         return SP_OK;
     return source_fail(error, SP_ESOURCE, true, "source %s: the server does not say its time",

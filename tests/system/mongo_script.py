@@ -9,6 +9,7 @@ Batches are short and cut transactions in two.
         replica_set.commit([("shop", "users", 1, {"n": 1}), ("shop", "users", 2, None)])
         replica_set.forget()       # the oplog has three entries only
         replica_set.strange = 5    # the tokens of the first five events are not understood
+        replica_set.primary = False   # it was deposed, and cut off from the others
         replica_set.cut()          # all connections are lost
         replica_set.rename("shop", "users", "people")
         replica_set.drop_database("shop")
@@ -67,6 +68,7 @@ class ReplicaSet:
         self.capped = set()
         self.knows_images = True
         self.strange = -1
+        self.primary = True
         self.wire = 17
         self.uuids = {}
         self.router = False
@@ -172,8 +174,9 @@ class ReplicaSet:
 
     def hello(self, *_):
         address = f"127.0.0.1:{self.port}"
-        member = {"setName": "rs0", "hosts": [address], "me": address, "primary": address}
-        return {"ismaster": True, "helloOk": True, "maxBsonObjectSize": 16777216,
+        member = {"setName": "rs0", "hosts": [address], "me": address,
+                  **({"primary": address} if self.primary else {"secondary": True})}
+        return {"ismaster": self.primary, "helloOk": True, "maxBsonObjectSize": 16777216,
                 "maxMessageSizeBytes": 48000000, "maxWriteBatchSize": 100000,
                 "logicalSessionTimeoutMinutes": 30, "minWireVersion": 0, "maxWireVersion": self.wire,
                 "localTime": datetime.datetime.now(datetime.timezone.utc),

@@ -146,6 +146,18 @@ class ReplicaSetTest(unittest.TestCase):
         self.await_same(daemon)
         self.assertEqual(daemon.metric(FULL), 1)
 
+    def test_deposed(self):
+        """A primary that is none any more sends a stream in which nothing happens; elsewhere it may."""
+        daemon = self.daemon().start()
+        self.await_same(daemon)
+        self.set.primary = False
+        daemon.await_log("not the primary of its set any more")
+        daemon.await_state("users", "failing")
+        self.set.primary = True
+        self.transfer(1)
+        self.await_same(daemon)
+        self.assertEqual(daemon.metric(FULL), 1)
+
     def test_position_of_another_product(self):
         """What the server does not understand of it is no reason to fail for ever."""
         daemon = self.daemon().start()
