@@ -43,7 +43,8 @@ struct operator_table {
         uint32_t delay_ms;
         uint64_t lag_bytes; /* UINT64_MAX: unknown */
         uint64_t transactions, put, removed, reloads, drift_rows;
-        char why[OPERATOR_ERROR_BYTES]; /* it is not possible; "" */
+        char why[OPERATOR_ERROR_BYTES];     /* it is not possible; "" */
+        char inexact[OPERATOR_ERROR_BYTES]; /* why states may be seen that never were; "" */
     } feed;
 };
 

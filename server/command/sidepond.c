@@ -153,6 +153,7 @@ static void put_feed(struct map *map, const struct operator_feed *feed)
     put_number(map, "feed_drift_rows", feed->drift_rows);
     put_time(map, "feed_compared_at", feed->compared_at_ms);
     put_error(map, "feed_not_possible", feed->why);
+    put_error(map, "feed_inexact", feed->inexact);
 }
 
 static void reply_table(struct reply *reply, const struct operator_table *table)

@@ -49,6 +49,7 @@ static void tell_feed(const struct refresh_feed_status *feed, struct operator_fe
     };
     memcpy(out->position, feed->position, sizeof(feed->position));
     memcpy(out->why, feed->why, sizeof(feed->why));
+    memcpy(out->inexact, feed->inexact, sizeof(feed->inexact));
 }
 
 /* What the refresh knows. */

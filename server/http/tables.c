@@ -68,6 +68,7 @@ static json_t *feed_json(const struct refresh_feed_status *feed)
     json_object_set_new(out, "compared_ms",
                         number_or_null(feed->compared_at_ms, (uint64_t)feed->compared_at_ms));
     json_object_set_new(out, "why", feed->why[0] ? text_json(feed->why) : json_null());
+    json_object_set_new(out, "inexact", feed->inexact[0] ? text_json(feed->inexact) : json_null());
     return out;
 }
 

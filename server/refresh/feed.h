@@ -91,11 +91,12 @@ struct feed {
     unsigned fruitless;             /* starts in a row after which nothing came */
     uint64_t commits_before;        /* when it was started */
     uint64_t started_ms;
-    bool damaged;                 /* rows may be gone from the pond since the last comparison */
-    bool adopted;                 /* the counters of the group before */
-    char why[SOURCE_ERROR_BYTES]; /* it is not possible; "" */
-    bool taken;                   /* as another one follows by its name */
-    uint64_t taken_ms;            /* since when check() has said so; 0: it does not */
+    bool damaged;                     /* rows may be gone from the pond since the last comparison */
+    bool adopted;                     /* the counters of the group before */
+    char why[SOURCE_ERROR_BYTES];     /* it is not possible; "" */
+    char inexact[SOURCE_ERROR_BYTES]; /* as in the status */
+    bool taken;                       /* as another one follows by its name */
+    uint64_t taken_ms;                /* since when check() has said so; 0: it does not */
     uint64_t asked_ms, told_ms, confirmed_ms, measured_ms, written_ms;
     uint64_t compare_after_ms; /* the last comparison failed: not before */
     uint64_t lag_bytes;

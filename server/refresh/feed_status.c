@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "alloc/clock.h"
+#include "server/log/log.h"
 #include "server/refresh/feed.h"
 
 enum { TELL_EVERY_MS = 100 };
@@ -36,6 +37,7 @@ static void publish(struct group *group)
     status->at_ms = (feed->apply.safe.at_us ? feed->apply.safe.at_us : feed->row.at_us) / 1000;
     status->compared_at_ms = feed->known ? feed->row.compared_us / 1000 : 0;
     memcpy(status->why, feed->why, sizeof(status->why));
+    memcpy(status->inexact, feed->inexact, sizeof(status->inexact));
     snprintf(status->position, sizeof(status->position), "%.*s", (int)sizeof(status->position) - 1,
              feed->known ? feed->row.position : "");
     for (unsigned i = 0; i < group->table_count; i++) {
@@ -45,8 +47,30 @@ static void publish(struct group *group)
     }
 }
 
+/* Whether what readers see while changes are behind are states that the database had. Told to the
+ * log when that becomes another answer. */
+static void note_inexact(struct group *group)
+{
+    struct feed *feed = group->feed;
+    char *before = feed->inexact;
+    const bool asks = feed->stage == FEED_RUNNING && feed->class->inexact;
+    const char *why = asks ? feed->class->inexact(group->connection.source) : NULL;
+    if ((!asks && feed->stage != FEED_IMPOSSIBLE) || strcmp(before, why ? why : "") == 0)
+        return;
+    if (why)
+        log_info("refresh",
+                 "group %s: while changes are on their way, rows can be newer than "
+                 "others: %s",
+                 group->name, why);
+    else if (asks)
+        log_info("refresh", "group %s: all states that are seen are the database's now",
+                 group->name);
+    snprintf(before, sizeof(feed->inexact), "%s", why ? why : "");
+}
+
 void feed_note(struct group *group)
 {
+    note_inexact(group);
     pthread_mutex_lock(&group->lock);
     publish(group);
     pthread_mutex_unlock(&group->lock);

@@ -160,11 +160,12 @@ struct refresh_feed_rows {
 /* What is told of a feed; all but `rows` is the group's. */
 struct refresh_feed_status {
     enum refresh_feed_state state;
-    char why[SOURCE_ERROR_BYTES]; /* it is not possible; "" */
-    char position[128];           /* of the last commit, cut where it is longer */
-    int64_t at_ms;                /* wall clock of the database at the last position; 0: unknown */
-    uint32_t delay_ms;            /* from there to here, when that was reached */
-    uint64_t lag_bytes;           /* the database keeps for it; UINT64_MAX: unknown */
+    char why[SOURCE_ERROR_BYTES];     /* it is not possible; "" */
+    char inexact[SOURCE_ERROR_BYTES]; /* why states may be seen that never were; "": none are */
+    char position[128];               /* of the last commit, cut where it is longer */
+    int64_t at_ms;      /* wall clock of the database at the last position; 0: unknown */
+    uint32_t delay_ms;  /* from there to here, when that was reached */
+    uint64_t lag_bytes; /* the database keeps for it; UINT64_MAX: unknown */
     uint64_t transactions_total, commits_total;
     uint64_t reloads_total[REFRESH_RELOAD_COUNT];
     uint64_t comparisons_total;

@@ -24,7 +24,11 @@
 #define GRACE_MS      5000 /* what the server may be late with its own maxTimeMS */
 #define LEAST_HOST_MS 500  /* each host gets at least this long of connect_timeout */
 
-enum { WIRE_SNAPSHOTS = 13 }; /* the protocol of MongoDB 5.0 */
+/* The protocol of the versions that began with something. */
+enum {
+    WIRE_SNAPSHOTS = 13,     /* MongoDB 5.0, which also logs what falls out of capped collections */
+    WIRE_JOINED_INSERTS = 25 /* MongoDB 8.0 */
+};
 
 /* --- errors --------------------------------------------------------------------------------- */
 
@@ -83,6 +87,14 @@ static bool is_state(uint32_t code)
     return code == CODE_NOT_WRITABLE_PRIMARY || code == CODE_INTERRUPTED_AT_SHUTDOWN ||
            code == CODE_INTERRUPTED || code == CODE_INTERRUPTED_BY_ELECTION ||
            code == CODE_NOT_PRIMARY_NO_SECONDARY || code == CODE_NOT_PRIMARY_OR_SECONDARY;
+}
+
+bool mongo_is_nonsense(const bson_error_t *why)
+{
+    return why->domain == MONGOC_ERROR_SERVER &&
+           (why->code == CODE_BAD_VALUE || why->code == CODE_FAILED_TO_PARSE ||
+            why->code == CODE_TYPE_MISMATCH ||
+            (why->code >= CODE_LOCATION_FIRST && !is_state(why->code)));
 }
 
 static int server_failed(const struct source *source, const struct source_table *table,
@@ -210,6 +222,36 @@ static void set_limits(mongoc_uri_t *uri, uint32_t connect_ms)
     set_default_ms(uri, MONGOC_URI_SOCKETTIMEOUTMS, INT32_MAX);
 }
 
+const char *mongo_key_password(const struct source *source)
+{
+    const char *mechanism = mongoc_uri_get_auth_mechanism(source->uri);
+    const bool by_key = mechanism && strcmp(mechanism, "MONGODB-X509") == 0;
+    const bool is_for_key = mongoc_uri_has_option(source->uri, MONGOC_URI_TLSCERTIFICATEKEYFILE) &&
+                            (by_key || !mongoc_uri_get_username(source->uri));
+    return is_for_key && source->options->password ? source->options->password : "";
+}
+
+/* The password is the user's, or that of the client's own key. None stands in the URI. */
+static int take_password(struct source *source, struct source_error *error)
+{
+    const struct source_options *options = source->options;
+    if (mongoc_uri_get_password(source->uri) ||
+        mongoc_uri_has_option(source->uri, MONGOC_URI_TLSCERTIFICATEKEYFILEPASSWORD))
+        return source_fail(error, SP_ECONFIG, false,
+                           "source %s: dsn holds a password; use password_file or password_env",
+                           options->name);
+    if (!options->password || mongo_key_password(source)[0])
+        return SP_OK;
+    if (!mongoc_uri_get_username(source->uri))
+        return source_fail(error, SP_ECONFIG, false,
+                           "source %s: there is a password, but dsn names no user (USER@HOST)",
+                           options->name);
+    if (!mongoc_uri_set_password(source->uri, options->password))
+        return source_fail(error, SP_ECONFIG, false, "source %s: its password is not UTF-8",
+                           options->name);
+    return SP_OK;
+}
+
 /* What libmongoc says of a broken URI quotes pieces of it, which may be a misplaced password. */
 static int read_uri(struct source *source, struct source_error *error)
 {
@@ -225,19 +267,8 @@ static int read_uri(struct source *source, struct source_error *error)
         return source_fail(error, SP_ECONFIG, false,
                            "source %s: dsn has an option that does not exist: %s", options->name,
                            unknown_option);
-    if (mongoc_uri_get_password(source->uri))
-        return source_fail(error, SP_ECONFIG, false,
-                           "source %s: dsn holds a password; use password_file or password_env",
-                           options->name);
-    if (options->password && !mongoc_uri_get_username(source->uri))
-        return source_fail(error, SP_ECONFIG, false,
-                           "source %s: there is a password, but dsn names no user (USER@HOST)",
-                           options->name);
-    if (options->password && !mongoc_uri_set_password(source->uri, options->password))
-        return source_fail(error, SP_ECONFIG, false, "source %s: its password is not UTF-8",
-                           options->name);
     set_limits(source->uri, options->connect_timeout_ms);
-    return SP_OK;
+    return take_password(source, error);
 }
 
 const char *mongo_read_concern(const struct source *source)
@@ -259,6 +290,8 @@ static void read_hello(struct source *source, const bson_t *hello)
     const int64_t wire =
         bson_iter_init_find(&at, hello, "maxWireVersion") ? bson_iter_as_int64(&at) : 0;
     source->is_sharded = of_shards;
+    source->joins_inserts = wire >= WIRE_JOINED_INSERTS;
+    source->tells_capped = wire >= WIRE_SNAPSHOTS;
     source->is_cluster = of_set || of_shards;
     source->has_snapshots = source->is_cluster && source->has_sessions && wire >= WIRE_SNAPSHOTS &&
                             !mongo_read_concern(source);

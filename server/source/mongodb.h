@@ -26,6 +26,8 @@ struct source {
     bool has_sessions;
     bool is_cluster;    /* a replica set or a sharded cluster: knows majority */
     bool is_sharded;    /* the latter */
+    bool joins_inserts; /* several inserts of one command are one entry of its log */
+    bool tells_capped;  /* that documents fall out of capped collections */
     bool has_snapshots; /* and can read several collections as of one moment */
     char set_name[128]; /* of the replica set, or "" */
 };
@@ -40,12 +42,19 @@ int mongo_call_begin(struct source *source, struct source_error *error);
 int mongo_failed(struct source *source, const struct source_table *table, const bson_error_t *why,
                  struct source_error *error);
 
+/* Whether the server says that it does not understand what it was sent. */
+bool mongo_is_nonsense(const bson_error_t *why);
+
 /* begin() and end(). */
 int mongo_begin(struct source *source, struct source_error *error);
 int mongo_end(struct source *source, struct source_error *error);
 
 /* The read concern that the URI asks for, or NULL. */
 const char *mongo_read_concern(const struct source *source);
+
+/* The password that the client's own key (tlsCertificateKeyFile) is kept under: where no user has
+ * one; or "". */
+const char *mongo_key_password(const struct source *source);
 
 /* A command that reads and its reply, to be destroyed also after a failure. */
 int mongo_command(struct source *source, const struct source_table *table, const char *database,
@@ -104,6 +113,10 @@ void mongo_row_close(struct mongo_row *row);
  * `*column` which one is to blame. SP_ENOMEM. */
 int mongo_row_fill(struct mongo_row *row, const bson_t *document, unsigned *column,
                    const char **why);
+
+/* Whether a document is well formed, its names UTF-8, and no deeper than Sidepond reads. libbson's
+ * own check goes as deep as a document does, until the stack is full. */
+bool mongo_is_valid(const bson_t *document);
 
 /* Appends a value as a column holds it, or fails. */
 bool mongo_append(bson_t *to, const char *key, const struct sp_value *value);

@@ -78,6 +78,25 @@ static bson_t *make_projection(const struct source_table *table)
     return projection;
 }
 
+/* No stage of a pipeline may write, and each has to end. Such stages stand at the top only. */
+static int check_stages(const struct source_table *table, const bson_t *pipeline,
+                        struct source_error *error)
+{
+    static const char *const refused[] = {"$out", "$merge", "$changeStream"};
+    bson_iter_t stages, stage;
+    if (!bson_iter_init(&stages, pipeline))
+        return SP_OK;
+    while (bson_iter_next(&stages)) {
+        for (unsigned i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+            if (BSON_ITER_HOLDS_DOCUMENT(&stages) && bson_iter_recurse(&stages, &stage) &&
+                bson_iter_find(&stage, refused[i]))
+                return source_fail(error, SP_ECONFIG, false,
+                                   "table %s: query has a stage %s; it may only read what is there",
+                                   table->name, refused[i]);
+    }
+    return SP_OK;
+}
+
 int mongo_select_make(struct source *source, const struct source_table *table,
                       struct mongo_select *out, struct source_error *error)
 {
@@ -87,6 +106,8 @@ int mongo_select_make(struct source *source, const struct source_table *table,
         status = read_json(table, "where", table->where, '{', &out->filter, error);
     if (status == SP_OK && table->query)
         status = read_json(table, "query", table->query, '[', &out->pipeline, error);
+    if (status == SP_OK && out->pipeline)
+        status = check_stages(table, out->pipeline, error);
     if (status == SP_OK)
         out->projection = make_projection(table);
     return status;

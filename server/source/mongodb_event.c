@@ -2,14 +2,15 @@
  *
  * mongodb_event.c - the events of a change stream as changes of rows.
  *
- * An insert or replacement carries the document. An update carries what the server finds when it
- * sends the event (updateLookup): that document, or a newer state of it, whose own events follow;
- * or none, and then its deletion follows. Where the table has a filter or a projection, the
- * document is asked for with these, and a document that the filter does not let through is
- * removed.
+ * An insert or replacement carries the document. An update carries it as it was then, if images are
+ * kept (mongodb_images.c); else what the server finds when it sends the event: that document, or a
+ * newer state of it, whose own events follow; or none, and then its deletion follows. Where the
+ * table has a filter, the document is asked for with that, and one that the filter does not let
+ * through is removed.
  *
- * Events of one transaction have its session and number; they are complete with the first event of
- * another, or when the server has nothing more to send. A position is a resume token as text. One
+ * Events of one transaction have its session and number; inserts that one command has brought in at
+ * once (MongoDB 8.0) have their time in common. They are complete with the first event of another,
+ * or when the server has nothing more to send. A position is a resume token as text. One
  * that is too long (it holds the key) is passed over: what follows it has a shorter one.
  */
 #include <stdio.h>
@@ -175,6 +176,15 @@ static bool read_event(const bson_iter_t *events, struct event *event)
     return event->has_token;
 }
 
+/* Inserts of one time are one commit of the database, though no transaction of a session. */
+static void join_inserts(const struct source *source, struct event *event)
+{
+    if (!source->joins_inserts || event->has_transaction || strcmp(event->operation, "insert") != 0)
+        return;
+    event->transaction = fnv_bytes(FNV_START, &event->time, sizeof(event->time));
+    event->has_transaction = true;
+}
+
 /* --- rows ----------------------------------------------------------------------------------- */
 
 static bool holds(const bson_t *document, const char *name, const char *text)
@@ -284,6 +294,19 @@ static int look_up(struct source *source, unsigned i, const bson_t *key,
     return status;
 }
 
+/* The document of a change, less what the table does not keep. */
+static int put_changed(struct mongo_feed *feed, unsigned i, const bson_t *document,
+                       const struct source_feed_sink *sink, struct source_error *error)
+{
+    const struct mongo_followed *followed = &feed->tables[i];
+    if (!followed->kept || !mongo_is_valid(document))
+        return put_document(feed, i, document, sink, error);
+    bson_reinit(followed->kept);
+    if (!mongo_project(document, followed->table.columns, followed->kept))
+        return source_no_memory(error);
+    return put_document(feed, i, followed->kept, sink, error);
+}
+
 /* {_id: value} of what has it. */
 static bool take_key(const bson_t *from, bson_t *key)
 {
@@ -298,14 +321,17 @@ static int deliver_change(struct source *source, unsigned i, const struct event 
     bson_t key = BSON_INITIALIZER;
     int status = SP_OK;
     const bool is_delete = strcmp(event->operation, "delete") == 0;
+    const bool misses_image = !is_delete && !event->has_document && feed->images;
     const bool has_key = (event->has_key && take_key(&event->key, &key)) ||
                          (event->has_document && take_key(&event->document, &key));
     if (is_delete && has_key)
         status = remove_key(feed, i, &key, sink, error);
-    else if (feed->tables[i].looks_up && has_key)
+    else if ((feed->tables[i].looks_up || misses_image) && has_key)
         status = look_up(source, i, &key, sink, error);
     else if (!is_delete && event->has_document && has_key)
-        status = put_document(feed, i, &event->document, sink, error);
+        status = put_changed(feed, i, &event->document, sink, error);
+    if (misses_image && !feed->tables[i].looks_up)
+        mongo_image_missing(feed, &feed->tables[i]);
     bson_destroy(&key);
     return status;
 }
@@ -409,6 +435,7 @@ int mongo_events_deliver(struct source *source, const struct source_feed_sink *s
             return source_fail(error, SP_ESOURCE, false,
                                "source %s: what the server sends is not a change stream",
                                source->options->name);
+        join_inserts(source, &event);
         *stop = !before_event(feed, &event, sink);
         if (*stop)
             return SP_OK;

@@ -119,11 +119,12 @@ static bson_t *make_match(const struct mongo_feed *feed)
     return match;
 }
 
-/* NULL: the position means nothing. */
+/* NULL: the position means nothing. What was updated is not sent beside the document: it would be
+ * the same bytes twice, and an event has no more than 16 MiB. */
 static bson_t *make_aggregate(const struct mongo_feed *feed, const char *position)
 {
     bson_t stage = BSON_INITIALIZER;
-    BSON_APPEND_UTF8(&stage, "fullDocument", "updateLookup");
+    BSON_APPEND_UTF8(&stage, "fullDocument", feed->images ? "whenAvailable" : "updateLookup");
     if (feed->scope == MONGO_CLUSTER)
         BSON_APPEND_BOOL(&stage, "allChangesForCluster", true);
     if (position && !mongo_position_append(&stage, position)) {
@@ -133,6 +134,7 @@ static bson_t *make_aggregate(const struct mongo_feed *feed, const char *positio
     bson_t pipeline = BSON_INITIALIZER, cursor = BSON_INITIALIZER;
     bson_t *first = BCON_NEW("$changeStream", BCON_DOCUMENT(&stage));
     bson_t *match = feed->scope == MONGO_COLLECTION ? NULL : make_match(feed);
+    bson_t *less = BCON_NEW("$project", "{", "updateDescription", BCON_INT32(0), "}");
     bson_t *made = bson_new();
     BSON_APPEND_DOCUMENT(&pipeline, "0", first);
     if (match) {
@@ -141,8 +143,10 @@ static bson_t *make_aggregate(const struct mongo_feed *feed, const char *positio
     } else {
         BSON_APPEND_UTF8(made, "aggregate", feed->tables[0].select.collection);
     }
+    BSON_APPEND_DOCUMENT(&pipeline, match ? "2" : "1", less);
     BSON_APPEND_ARRAY(made, "pipeline", &pipeline);
     BSON_APPEND_DOCUMENT(made, "cursor", &cursor);
+    bson_destroy(less);
     bson_destroy(match);
     bson_destroy(first);
     bson_destroy(&cursor);
@@ -191,17 +195,19 @@ static bool is_database_stream(const bson_t *reply)
     return strlen(name) > strlen(end) && strcmp(name + strlen(name) - strlen(end), end) == 0;
 }
 
-static int stream_failed(struct source *source, const bson_error_t *why, struct source_error *error)
+static int stream_failed(struct source *source, const bson_error_t *why, bool resumes,
+                         struct source_error *error)
 {
-    if (is_lost(why))
+    if (is_lost(why) || (resumes && mongo_is_nonsense(why)))
         return source_fail(error, SP_ENOTFOUND, true,
                            "source %s: the server has no changes from there on any more: %s",
                            source->options->name, why->message);
     return mongo_failed(source, &source->feed->tables[0].table, why, error);
 }
 
-/* Sends a command, which is freed, and keeps the batch that it gives. */
-static int ask_stream(struct source *source, bson_t *what, struct source_error *error)
+/* Sends a command, which is freed, and keeps the batch that it gives. `resumes`: of what it says,
+ * the server may fail to understand only the position, which is another server's then. */
+static int ask_stream(struct source *source, bson_t *what, bool resumes, struct source_error *error)
 {
     struct mongo_feed *feed = source->feed;
     bson_error_t why = {0};
@@ -210,7 +216,7 @@ static int ask_stream(struct source *source, bson_t *what, struct source_error *
     bson_destroy(what);
     if (!done) {
         bson_destroy(&feed->reply);
-        return stream_failed(source, &why, error);
+        return stream_failed(source, &why, resumes, error);
     }
     if (take_batch(feed))
         return SP_OK;
@@ -222,11 +228,18 @@ static int ask_stream(struct source *source, bson_t *what, struct source_error *
 static int open_stream(struct source *source, const char *position, struct source_error *error)
 {
     struct mongo_feed *feed = source->feed;
+    feed->images = mongo_images_wanted(feed);
     bson_t *what = make_aggregate(feed, position);
     if (!what)
         return source_fail(error, SP_ENOTFOUND, true, "source %s: this is no position of MongoDB",
                            source->options->name);
-    return ask_stream(source, what, error);
+    const int status = ask_stream(source, what, position && !feed->images, error);
+    if (status == SP_OK)
+        mongo_images_note(feed);
+    if (status != SP_ECONFIG || !feed->images)
+        return status;
+    feed->refuses_images = true;
+    return open_stream(source, position, error);
 }
 
 static void close_stream(struct source *source)
@@ -261,6 +274,7 @@ void mongo_feed_free(struct source *source)
         if (feed->tables[i].row.description)
             mongo_row_close(&feed->tables[i].row);
         source_description_free(&feed->tables[i].description);
+        bson_destroy(feed->tables[i].kept);
         mongo_select_free(&feed->tables[i].select);
     }
     if (feed->session)
@@ -328,6 +342,15 @@ static uint64_t timestamp_at(const bson_t *reply, const char *path)
     return (uint64_t)seconds << 32 | count;
 }
 
+/* A member that is the primary no longer goes on sending a stream, of which it may be cut off: then
+ * that nothing happens says nothing. */
+static bool is_deposed(const struct source *source, const bson_t *hello)
+{
+    bson_iter_t at;
+    return source->set_name[0] && bson_iter_init_find(&at, hello, "ismaster") &&
+           !bson_iter_as_bool(&at);
+}
+
 static int ask_time(struct source *source, struct moment *out, struct source_error *error)
 {
     bson_error_t why = {0};
@@ -340,10 +363,15 @@ static int ask_time(struct source *source, struct moment *out, struct source_err
                            .applied = timestamp_at(&reply, "operationTime")};
     if (bson_iter_init_find(&at, &reply, "localTime") && BSON_ITER_HOLDS_DATE_TIME(&at))
         out->clock_ms = bson_iter_date_time(&at);
+    const bool deposed = is_deposed(source, &reply);
     bson_destroy(&reply);
     bson_destroy(hello);
     if (!done)
         return mongo_failed(source, NULL, &why, error);
+    if (deposed)
+        return source_fail(error, SP_ESOURCE, true,
+                           "source %s: the server is not the primary of its set any more",
+                           source->options->name);
     if (out->applied || out->clock_ms)
         return SP_OK;
     return source_fail(error, SP_ESOURCE, true, "source %s: the server does not say its time",
@@ -424,9 +452,27 @@ int mongo_feed_read(struct source *source, struct source_error *error)
 static int open_from_position(struct source *source, struct source_error *error)
 {
     struct mongo_feed *feed = source->feed;
+    const int status = mongo_images_ask(source, error);
+    if (status != SP_OK)
+        return status;
     source->deadline_ms = 0;
     feed->reopen = feed->pending = feed->in_transaction = false;
     return open_stream(source, feed->position, error);
+}
+
+/* An image was not there: if the collections keep none any more, the stream is opened anew. Not
+ * within a transaction, of which the position knows nothing. */
+static int mend_images(struct source *source, struct source_error *error)
+{
+    struct mongo_feed *feed = source->feed;
+    if (!feed->image_missed || feed->pending || !feed->cursor)
+        return SP_OK;
+    const int status = mongo_images_ask(source, error);
+    if (status == SP_OK && !mongo_images_wanted(feed)) {
+        close_stream(source);
+        feed->reopen = true;
+    }
+    return status;
 }
 
 static int feed_start(struct source *source, const char *position, struct source_error *error)
@@ -451,7 +497,7 @@ static int get_more(struct source *source, int await_ms, struct source_error *er
     bson_t *what = BCON_NEW("getMore", BCON_INT64(feed->cursor), "collection", BCON_UTF8(name),
                             "maxTimeMS", BCON_INT64(await_ms));
     source->deadline_ms = clock_ms() + (uint64_t)await_ms + SCAN_MS;
-    return ask_stream(source, what, error);
+    return ask_stream(source, what, false, error);
 }
 
 /* The token of an empty batch, which says that there is nothing before it. */
@@ -519,6 +565,8 @@ static int feed_next(struct source *source, uint32_t timeout_ms,
     const uint64_t until_ms = clock_ms() + timeout_ms;
     bool stop = false;
     int status = mongo_call_begin(source, error);
+    if (status == SP_OK)
+        status = mend_images(source, error);
     if (status == SP_OK && feed->reopen)
         status = open_from_position(source, error);
     if (status == SP_OK && !feed->has_event)
@@ -565,4 +613,5 @@ const struct source_feed_class mongo_feed_class = {
     .confirm = feed_confirm,
     .lag = feed_lag,
     .drop = feed_drop,
+    .inexact = mongo_inexact,
 };

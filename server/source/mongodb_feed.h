@@ -16,8 +16,10 @@ struct mongo_followed {
     struct source_description description;
     struct mongo_select select;
     struct mongo_row row;
-    uint64_t uuid; /* a hash of the collection's; 0: the server does not tell it */
-    bool looks_up; /* documents are asked for with the table's filter and projection */
+    uint64_t uuid;   /* a hash of the collection's; 0: the server does not tell it */
+    bool has_images; /* the collection keeps its documents as of each change */
+    bool looks_up;   /* documents are asked for with the table's filter and projection */
+    bson_t *kept;    /* what the projection keeps of the document of a change, or NULL */
 };
 
 enum mongo_scope { MONGO_COLLECTION, MONGO_DATABASE, MONGO_CLUSTER };
@@ -31,6 +33,11 @@ struct mongo_feed {
     uint32_t server_id; /* of the stream, and of all that is read: another one may be behind */
     int64_t cursor;     /* 0: the stream is not open */
     bool reopen;        /* it is to be opened anew, from the position on */
+
+    bool images;         /* the stream brings documents as of their updates */
+    bool refuses_images; /* the server lists them, but does not know them */
+    bool image_missed;   /* one was not there, and it has not been asked why */
+    char inexact[SOURCE_ERROR_BYTES];
 
     bson_t reply; /* the last batch, if has_reply */
     bool has_reply;
@@ -67,8 +74,37 @@ int mongo_feed_follow(struct source *source, const struct source_table *tables,
                       const struct source_description *const *descriptions, unsigned count,
                       struct source_error *error);
 
+/* Asks whether what is followed is a collection that can be, and what it keeps. */
+int mongo_collection_look(struct source *source, struct mongo_followed *followed,
+                          struct source_error *error);
+
 /* The name of the stream, of FEED_STREAM_BYTES. */
 void mongo_feed_name(const struct source *source, char *stream);
+
+/* --- mongodb_images.c ------------------------------------------------------------------------- */
+
+/* Whether a stream is to bring images, by what the collections keep. */
+bool mongo_images_wanted(const struct mongo_feed *feed);
+
+/* Asks all collections whether they keep images. */
+int mongo_images_ask(struct source *source, struct source_error *error);
+
+/* A stream was opened: says for mongo_inexact() of which moment its documents are. */
+void mongo_images_note(struct mongo_feed *feed);
+
+/* An update of the table came without its document, although images are kept. */
+void mongo_image_missing(struct mongo_feed *feed, const struct mongo_followed *followed);
+
+const char *mongo_inexact(const struct source *source);
+
+/* --- mongodb_project.c ------------------------------------------------------------------------ */
+
+/* Whether mongo_project understands these paths as the server does; NULL: none. */
+bool mongo_can_project(const char *const *paths);
+
+/* Appends what the paths keep of a document; false: it does not fit into memory, or is not valid.
+ */
+bool mongo_project(const bson_t *document, const char *const *paths, bson_t *out);
 
 /* --- mongodb_event.c -------------------------------------------------------------------------- */
 

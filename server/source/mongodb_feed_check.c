@@ -63,22 +63,35 @@ static bool find_entry(const bson_t *reply, const char *collection, bson_iter_t 
     return false;
 }
 
-/* Takes the UUID along; fails unless it is a collection, as far as the server tells. */
-static int judge_entry(const bson_t *reply, struct mongo_followed *followed,
-                       struct source_error *error)
+static bool find_in(bson_iter_t entry, const char *path, bson_iter_t *at)
+{
+    return bson_iter_find_descendant(&entry, path, at);
+}
+
+/* Takes along what it keeps, and its UUID; fails unless it is a collection, as far as the server
+ * tells. */
+static int judge_entry(const struct source *source, const bson_t *reply,
+                       struct mongo_followed *followed, struct source_error *error)
 {
     bson_iter_t entry, at;
     bson_subtype_t kind;
     uint32_t bytes;
     const uint8_t *data;
+    followed->has_images = false;
     if (!find_entry(reply, followed->select.collection, &entry))
         return SP_OK;
-    bson_iter_t again = entry;
-    if (bson_iter_find_descendant(&again, "info.uuid", &at) && BSON_ITER_HOLDS_BINARY(&at)) {
+    if (find_in(entry, "info.uuid", &at) && BSON_ITER_HOLDS_BINARY(&at)) {
         bson_iter_binary(&at, &kind, &bytes, &data);
         followed->uuid = fnv_bytes(FNV_START, data, bytes);
     }
-    if (!bson_iter_find_descendant(&entry, "type", &at) || !BSON_ITER_HOLDS_UTF8(&at) ||
+    followed->has_images = find_in(entry, "options.changeStreamPreAndPostImages.enabled", &at) &&
+                           bson_iter_as_bool(&at);
+    if (!source->tells_capped && find_in(entry, "options.capped", &at) && bson_iter_as_bool(&at))
+        return source_fail(error, SP_ECONFIG, false,
+                           "table %s: %s is a capped collection, and a server before MongoDB 5.0 "
+                           "does not tell of the documents that fall out of one",
+                           followed->table.name, followed->select.collection);
+    if (!find_in(entry, "type", &at) || !BSON_ITER_HOLDS_UTF8(&at) ||
         strcmp(bson_iter_utf8(&at, NULL), "collection") == 0)
         return SP_OK;
     return source_fail(
@@ -102,7 +115,7 @@ static int check_collection(struct source *source, struct mongo_followed *follow
     struct source_error failed;
     int status = mongo_command(source, &followed->table, select->database, what, &reply, &failed);
     if (status == SP_OK)
-        status = judge_entry(&reply, followed, error);
+        status = judge_entry(source, &reply, followed, error);
     else if (status != SP_ECONFIG)
         *error = failed;
     else
@@ -110,6 +123,12 @@ static int check_collection(struct source *source, struct mongo_followed *follow
     bson_destroy(&reply);
     bson_destroy(what);
     return status;
+}
+
+int mongo_collection_look(struct source *source, struct mongo_followed *followed,
+                          struct source_error *error)
+{
+    return check_collection(source, followed, false, error);
 }
 
 static int follow(struct source *source, const struct source_table *table,
@@ -133,10 +152,11 @@ static int follow(struct source *source, const struct source_table *table,
         return status;
     memcpy(out->description.columns, description->columns,
            description->column_count * sizeof(*description->columns));
-    out->looks_up = out->select.filter || out->select.projection;
+    out->looks_up = out->select.filter || !mongo_can_project(table->columns);
+    out->kept = out->select.projection && !out->looks_up ? bson_new() : NULL;
     if (mongo_row_open(&out->row, table, &out->description) != SP_OK)
         return source_no_memory(error);
-    return check_collection(source, out, false, error);
+    return mongo_collection_look(source, out, error);
 }
 
 static enum mongo_scope scope_of(const struct mongo_feed *feed)

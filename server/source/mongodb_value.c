@@ -13,9 +13,40 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alloc/bson.h"
+#include "alloc/row.h"
 #include "server/source/mongodb.h"
 
 #define SCRATCH_LEAST 32
+
+/* --- documents ------------------------------------------------------------------------------ */
+
+static bool is_whole(const uint8_t *document, size_t size, unsigned depth);
+
+static bool is_valid_element(const struct bson_element *element, unsigned depth)
+{
+    if (!row_utf8_valid((const char *)element->name, element->name_bytes) ||
+        bson_check(element->type, element->data, element->size) != SP_OK)
+        return false;
+    const bool is_nested = element->type == SP_BSON_DOCUMENT || element->type == SP_BSON_ARRAY;
+    return !is_nested || is_whole(element->data, element->size, depth + 1);
+}
+
+static bool is_whole(const uint8_t *document, size_t size, unsigned depth)
+{
+    struct bson_cursor cursor;
+    struct bson_element element;
+    int status = depth < BSON_DEPTH_MAX ? bson_open(document, size, &cursor) : SP_ETOOBIG;
+    while (status == SP_OK && (status = bson_next(&cursor, &element)) == SP_OK)
+        if (!is_valid_element(&element, depth))
+            return false;
+    return status == SP_ENOTFOUND;
+}
+
+bool mongo_is_valid(const bson_t *document)
+{
+    return is_whole(bson_get_data(document), document->len, 0);
+}
 
 /* --- rows ----------------------------------------------------------------------------------- */
 
@@ -102,7 +133,6 @@ int mongo_row_fill(struct mongo_row *row, const bson_t *document, unsigned *colu
                    const char **why)
 {
     const unsigned last = row->description->column_count - 1;
-    size_t offset;
     *why = NULL;
     for (unsigned i = 0; i < last; i++) {
         const char *here = NULL;
@@ -115,9 +145,9 @@ int mongo_row_fill(struct mongo_row *row, const bson_t *document, unsigned *colu
         }
     }
     row->values[last] = sp_bytes(SP_TYPE_BSON, bson_get_data(document), document->len);
-    if (!*why && !bson_validate(document, BSON_VALIDATE_NONE, &offset)) {
+    if (!*why && !mongo_is_valid(document)) {
         row->values[last] = sp_null(SP_TYPE_BSON);
-        *why = "is not valid BSON";
+        *why = "is not valid BSON, or has more than 200 levels";
         *column = last;
     }
     return SP_OK;

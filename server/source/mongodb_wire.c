@@ -340,11 +340,13 @@ static int connect_host(struct source *source, const mongoc_host_list_t *host, u
 
 /* --- TLS -------------------------------------------------------------------------------------- */
 
-static mongoc_ssl_opt_t tls_options(const mongoc_uri_t *uri)
+/* With a password, even none, OpenSSL does not ask for it at the terminal. */
+static mongoc_ssl_opt_t tls_options(const mongoc_uri_t *uri, const char *key_password)
 {
     mongoc_ssl_opt_t options = *mongoc_ssl_opt_get_default();
     const bool insecure = mongoc_uri_get_option_as_bool(uri, MONGOC_URI_TLSINSECURE, false);
     options.pem_file = mongoc_uri_get_option_as_utf8(uri, MONGOC_URI_TLSCERTIFICATEKEYFILE, NULL);
+    options.pem_pwd = key_password;
     options.ca_file = mongoc_uri_get_option_as_utf8(uri, MONGOC_URI_TLSCAFILE, NULL);
     options.weak_cert_validation =
         insecure ||
@@ -355,15 +357,16 @@ static mongoc_ssl_opt_t tls_options(const mongoc_uri_t *uri)
 }
 
 /* TLS over the stream, which belongs to what is returned; both are gone where it fails. */
-static mongoc_stream_t *start_tls(const mongoc_uri_t *uri, const char *host,
+static mongoc_stream_t *start_tls(const struct source *source, const char *host,
                                   mongoc_stream_t *stream, uint64_t until_ms, bson_error_t *error)
 {
-    mongoc_ssl_opt_t options = tls_options(uri);
+    mongoc_ssl_opt_t options = tls_options(source->uri, mongo_key_password(source));
     mongoc_stream_t *tls = mongoc_stream_tls_new_with_hostname(stream, host, &options, 1);
     if (!tls) {
         mongoc_stream_destroy(stream);
         bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_SOCKET,
-                       "cannot start TLS: the certificate files cannot be read");
+                       "cannot start TLS: the files of the certificates cannot be read, or the "
+                       "password is not that of the key");
         return NULL;
     }
     if (mongoc_stream_tls_handshake_block(tls, host, waker_left_ms(until_ms), error))
@@ -395,6 +398,6 @@ mongoc_stream_t *mongo_wire_open(const mongoc_uri_t *uri, const mongoc_host_list
         return NULL;
     }
     if (mongoc_uri_get_tls(uri))
-        stream = start_tls(uri, host->host, stream, until_ms, error);
+        stream = start_tls(source, host->host, stream, until_ms, error);
     return stream ? mongoc_stream_buffered_new(stream, READ_AHEAD) : NULL;
 }

@@ -8,6 +8,8 @@ Batches are short and cut transactions in two.
     with mongo_script.ReplicaSet() as replica_set:
         replica_set.commit([("shop", "users", 1, {"n": 1}), ("shop", "users", 2, None)])
         replica_set.forget()       # the oplog has three entries only
+        replica_set.strange = 5    # the tokens of the first five events are not understood
+        replica_set.primary = False   # it was deposed, and cut off from the others
         replica_set.cut()          # all connections are lost
         replica_set.rename("shop", "users", "people")
         replica_set.drop_database("shop")
@@ -16,7 +18,13 @@ Batches are short and cut transactions in two.
         replica_set.router = True  # it is the router of a sharded cluster instead
         replica_set.impatient = True   # cursors of streams are gone after a reading
         replica_set.too_large()    # the last event cannot be sent
+        replica_set.images.add(("shop", "users"))   # it keeps images of its documents
+        replica_set.knows_images = False            # lists them, but refuses "whenAvailable"
+        replica_set.capped.add(("shop", "users"))
+        replica_set.wire = 9       # of the protocol of MongoDB 4.4
+        replica_set.expire()       # the images of all that has happened
         replica_set.reads          # the read concern of each find; look_ups: of those of one document
+        replica_set.streams        # fullDocument of each change stream that was opened
 """
 import copy
 import datetime
@@ -53,8 +61,15 @@ class ReplicaSet:
         self.cursors = {}
         self.reads = []
         self.look_ups = []
+        self.streams = []
         self.refused = []
         self.views = set()
+        self.images = set()
+        self.capped = set()
+        self.knows_images = True
+        self.strange = -1
+        self.primary = True
+        self.wire = 17
         self.uuids = {}
         self.router = False
         self.impatient = False
@@ -78,7 +93,11 @@ class ReplicaSet:
         event["clusterTime"] = now
         self.oplog.append(event)
 
-    def commit(self, changes):
+    def insert_many(self, rows):
+        """New ones, by one command: one entry of the log of MongoDB 8.0, but no transaction."""
+        self.commit(rows, of_session=False)
+
+    def commit(self, changes, of_session=True):
         """Rows (database, collection, key, document or None), in one transaction."""
         with self.changed:
             now = self._now()
@@ -95,7 +114,10 @@ class ReplicaSet:
                 else:
                     rows[key] = {"_id": key, **document}
                     event["fullDocument"] = rows[key]
-                if len(changes) > 1:
+                if event["operationType"] == "update":
+                    event["updateDescription"] = {"updatedFields": document, "removedFields": []}
+                    event["has image"] = (database, collection) in self.images
+                if len(changes) > 1 and of_session:
                     event["txnNumber"] = bson.Int64(self.transactions)
                     event["lsid"] = {"id": 7}
                 self._append(event, now)
@@ -130,6 +152,11 @@ class ReplicaSet:
         with self.changed:
             self.oplog[-1]["too large"] = True
 
+    def expire(self):
+        with self.changed:
+            for event in self.oplog:
+                event["has image"] = False
+
     def _uuid(self, name):
         return self.uuids.setdefault(name, uuid.uuid4())
 
@@ -147,10 +174,11 @@ class ReplicaSet:
 
     def hello(self, *_):
         address = f"127.0.0.1:{self.port}"
-        member = {"setName": "rs0", "hosts": [address], "me": address, "primary": address}
-        return {"ismaster": True, "helloOk": True, "maxBsonObjectSize": 16777216,
+        member = {"setName": "rs0", "hosts": [address], "me": address,
+                  **({"primary": address} if self.primary else {"secondary": True})}
+        return {"ismaster": self.primary, "helloOk": True, "maxBsonObjectSize": 16777216,
                 "maxMessageSizeBytes": 48000000, "maxWriteBatchSize": 100000,
-                "logicalSessionTimeoutMinutes": 30, "minWireVersion": 0, "maxWireVersion": 17,
+                "logicalSessionTimeoutMinutes": 30, "minWireVersion": 0, "maxWireVersion": self.wire,
                 "localTime": datetime.datetime.now(datetime.timezone.utc),
                 "lastWrite": {"majorityOpTime": {"ts": self._majority()},
                               "lastWriteDate": self._majority().as_datetime()},
@@ -163,10 +191,16 @@ class ReplicaSet:
             if name[0] == command["$db"] and wanted in (None, name[1]):
                 is_view = name in self.views
                 found.append({"name": name[1], "type": "view" if is_view else "collection",
-                              "info": {} if is_view else
+                              "options": self._options(name), "info": {} if is_view else
                               {"uuid": bson.Binary.from_uuid(self._uuid(name))}})
         return {"cursor": {"id": bson.Int64(0), "ns": command["$db"] + ".$cmd.listCollections",
                            "firstBatch": found}}
+
+    def _options(self, name):
+        options = {"capped": True, "size": 4096} if name in self.capped else {}
+        if name in self.images:
+            options["changeStreamPreAndPostImages"] = {"enabled": True}
+        return options
 
     def collection_stats(self, command):
         rows = self.collections.get((command["$db"], command["collStats"]), {})
@@ -202,20 +236,38 @@ class ReplicaSet:
     def aggregate(self, command):
         stage = command["pipeline"][0]["$changeStream"]
         start = len(self.oplog)
+        if stage["fullDocument"] == "whenAvailable" and not self.knows_images:
+            raise Refused(2, "Enumeration value 'whenAvailable' for field 'fullDocument'")
         if "resumeAfter" in stage:
             start = int(stage["resumeAfter"]["_data"], 16) + 1
         elif "startAtOperationTime" in stage:
             start = next((i for i, event in enumerate(self.oplog)
                           if event["clusterTime"] >= stage["startAtOperationTime"]), start)
+        if "resumeAfter" in stage and start <= self.strange:
+            raise Refused(50811, "this is no token")
         if start < self.first:
             raise Refused(286, "the resume point may no longer be in the oplog")
         number = len(self.cursors) + 1
         name = command["aggregate"]
         self.cursors[number] = {"at": start, "lsid": command["lsid"], "db": command["$db"],
                                 "coll": name if isinstance(name, str) else None,
-                                "all": stage.get("allChangesForCluster")}
+                                "all": stage.get("allChangesForCluster"),
+                                "documents": stage["fullDocument"]}
+        self.streams.append(stage["fullDocument"])
         ns = f"{command['$db']}.{name if isinstance(name, str) else '$cmd.aggregate'}"
         return {"cursor": {"id": bson.Int64(number), "ns": ns, "firstBatch": []}}
+
+    def _as_sent(self, cursor, event):
+        """An update has the document as of now, or then, or none; the pipeline leaves out the rest."""
+        event = copy.deepcopy(event)
+        has_image = event.pop("has image", False)
+        if event.pop("updateDescription", None):
+            rows = self.collections.get((event["ns"]["db"], event["ns"]["coll"]), {})
+            if cursor["documents"] == "updateLookup":
+                event["fullDocument"] = rows.get(event["documentKey"]["_id"])
+            elif not has_image:
+                event["fullDocument"] = None
+        return event
 
     @staticmethod
     def _is_of(cursor, event):
@@ -232,12 +284,12 @@ class ReplicaSet:
                 raise Refused(10334, "BSONObj size is invalid")
             cursor["at"] += 1
             if self._is_of(cursor, event):
-                batch.append(copy.deepcopy(event))
+                batch.append(self._as_sent(cursor, event))
         return batch
 
     def _is_in_transaction(self, at):
-        return 0 < at < len(self.oplog) and "txnNumber" in self.oplog[at] and \
-            self.oplog[at]["txnNumber"] == self.oplog[at - 1].get("txnNumber")
+        return 0 < at < len(self.oplog) and \
+            self.oplog[at]["clusterTime"] == self.oplog[at - 1]["clusterTime"]
 
     def get_more(self, command):
         cursor = self.cursors.get(command["getMore"])

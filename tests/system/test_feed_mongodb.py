@@ -93,6 +93,16 @@ class FeedTest(unittest.TestCase):
         self.await_document(daemon, 1, {"_id": 1, "a": {"b": 1}})
         self.assertEqual(daemon.rows("users"), 5)
 
+    def test_projection(self):
+        """Without a filter, what is kept of a document comes with its change."""
+        users = self.database.users
+        users.insert_one({"_id": 1, "a": {"b": 1, "c": 1}})
+        daemon = self.daemon(FEED % ", columns: [_id, a.b]").start()
+        users.update_one({"_id": 1}, {"$set": {"a.b": "new", "d": 2}})
+        self.await_document(daemon, 1, {"_id": 1, "a": {"b": "new"}})
+        users.replace_one({"_id": 1}, {"a": [{"b": 2, "c": 3}, 4]})
+        self.await_document(daemon, 1, {"_id": 1, "a": [{"b": 2}]})
+
     def test_goes_on_where_it_was(self):
         """What happened while the daemon was dead is taken from the position that the pond holds."""
         users = self.database.users

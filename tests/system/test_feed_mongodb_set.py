@@ -47,6 +47,9 @@ class ReplicaSetTest(unittest.TestCase):
                          ("shop", "other", amount, {"ignored": True}),
                          ("shop", "stores", 1, {"n": store + amount})])
 
+    def keep_images(self, *collections):
+        self.set.images = {("shop", collection) for collection in collections}
+
     def pass_on(self):
         """What has happened, a majority has."""
         for _ in range(2):
@@ -77,7 +80,9 @@ class ReplicaSetTest(unittest.TestCase):
         self.await_same(daemon)
 
     def test_whole_transactions(self):
-        """Money moves between two tables; at every version of the pond the sum is the same."""
+        """Money moves between two tables; at every version of the pond the sum is the same. That
+        takes images: else an update brings what is there when it is sent."""
+        self.keep_images("users", "stores")
         stop = threading.Event()
 
         def move():
@@ -140,6 +145,30 @@ class ReplicaSetTest(unittest.TestCase):
         self.transfer(2)
         self.await_same(daemon)
         self.assertEqual(daemon.metric(FULL), 1)
+
+    def test_deposed(self):
+        """A primary that is none any more sends a stream in which nothing happens; elsewhere it may."""
+        daemon = self.daemon().start()
+        self.await_same(daemon)
+        self.set.primary = False
+        daemon.await_log("not the primary of its set any more")
+        daemon.await_state("users", "failing")
+        self.set.primary = True
+        self.transfer(1)
+        self.await_same(daemon)
+        self.assertEqual(daemon.metric(FULL), 1)
+
+    def test_position_of_another_product(self):
+        """What the server does not understand of it is no reason to fail for ever."""
+        daemon = self.daemon().start()
+        self.transfer(1)
+        self.await_same(daemon)
+        daemon.kill()
+        self.set.strange = len(self.set.oplog)
+        self.transfer(2)
+        daemon.start()
+        self.await_same(daemon)
+        self.assertEqual((daemon.metric(FULL), self.set.refused), (1, [50811]))
 
     def test_idle(self):
         """While nothing happens to its tables the position moves on, so that it is not lost."""
@@ -252,6 +281,116 @@ class ReplicaSetTest(unittest.TestCase):
         self.transfer(5)
         daemon.await_row("users", 1, document={"_id": 1, "n": 45})
         self.assertEqual({c.get("level") for c in self.set.look_ups}, {"majority"})
+        self.await_inexact(daemon, "`where`")
+
+    def await_inexact(self, daemon, text):
+        """What the daemon says of it; None: that all states are exact."""
+        def says():
+            feed = daemon.table("users")["feed"]
+            why = feed["inexact"]
+            return feed["state"] == "following" and (why is None if text is None
+                                                     else text in (why or ""))
+        wait_for(says, f"the daemon says: {text}")
+
+    def test_images_of_some(self):
+        """One stream has one way to bring documents."""
+        self.keep_images("users")
+        daemon = self.daemon().start()
+        self.transfer(1)
+        self.await_same(daemon)
+        self.assertEqual(set(self.set.streams), {"updateLookup"})
+        self.await_inexact(daemon, 'collMod: "stores"')
+        daemon.await_log('collMod: "stores"')
+
+    def test_images_switched_on(self):
+        daemon = self.daemon(BOTH.replace("every: 30s", "every: 30s, full_every: 1s")).start()
+        self.await_same(daemon)
+        self.await_inexact(daemon, "collMod")
+        self.keep_images("users", "stores")
+        self.await_inexact(daemon, None)
+        self.transfer(1)
+        self.await_same(daemon)
+        self.assertEqual(self.set.streams[-1], "whenAvailable")
+
+    def test_images_switched_off(self):
+        """The first document that is missing tells it, and is looked up."""
+        self.keep_images("users", "stores")
+        daemon = self.daemon().start()
+        self.transfer(1)
+        self.await_same(daemon)
+        self.await_inexact(daemon, None)
+        self.keep_images("users")
+        self.transfer(2)
+        self.await_same(daemon)
+        wait_for(lambda: self.set.streams[-1] == "updateLookup", "the stream is another")
+        looked_up = len(self.set.look_ups)
+        self.assertGreater(looked_up, 0)
+        self.transfer(3)
+        self.await_same(daemon)
+        self.await_inexact(daemon, 'collMod: "stores"')
+        self.assertEqual(len(self.set.look_ups), looked_up)
+        self.assertEqual((daemon.metric(FULL), self.set.refused), (1, []))
+
+    def test_images_expired(self):
+        self.keep_images("users", "stores")
+        daemon = self.daemon().start()
+        self.transfer(1)
+        self.await_same(daemon)
+        daemon.kill()
+        self.transfer(2)
+        self.set.expire()
+        daemon.start()
+        self.await_same(daemon)
+        self.await_inexact(daemon, "no longer kept")
+        self.transfer(3)
+        self.await_same(daemon)
+        self.assertEqual((len(self.set.look_ups), set(self.set.streams)), (2, {"whenAvailable"}))
+        self.assertFalse(daemon.metric(FULL))
+
+    def test_images_unknown(self):
+        """Some servers list what they do not have."""
+        self.keep_images("users", "stores")
+        self.set.knows_images = False
+        daemon = self.daemon().start()
+        self.transfer(1)
+        self.await_same(daemon)
+        self.assertEqual((set(self.set.streams), set(self.set.refused)), ({"updateLookup"}, {2}))
+        self.await_inexact(daemon, "refuses")
+
+    def test_columns(self):
+        """What a table keeps of a document is taken from the change itself."""
+        self.keep_images("users")
+        daemon = self.daemon(TABLE.replace("g, ", "g, columns: [_id, a.b], ")
+                             .replace("NAME", "users")).start()
+        self.set.commit([("shop", "users", 1, {"a": [{"b": 1, "c": 2}, 3, {"c": 4}], "b": 5})])
+        daemon.await_row("users", 1, document={"_id": 1, "a": [{"b": 1}, {}]})
+        self.await_inexact(daemon, None)
+        self.assertEqual(self.set.look_ups, [])
+
+    def test_capped(self):
+        """Before MongoDB 5.0 nobody tells what falls out of a capped collection."""
+        self.set.capped.add(("shop", "stores"))
+        daemon = self.daemon().start()
+        self.transfer(1)
+        self.await_same(daemon)
+        self.assertEqual(daemon.table("users")["feed"]["state"], "following")
+        daemon.stop()
+        self.set.wire = 9
+        self.refused("stores is a capped collection")
+
+    def test_inserted_at_once(self):
+        """MongoDB 8.0 has in one entry of its log what one command has inserted, and nobody sees a
+        part of it; a batch of the stream can end within."""
+        self.set.wire = 25
+        daemon = self.daemon(TABLE.replace("NAME", "users")).start()
+        before = daemon.rows("users")
+        for i in range(8):
+            self.set.insert_many([("shop", "users", 10 * i + n + 10, {}) for n in range(5)])
+            seen = set()
+            wait_for(lambda: seen.add(daemon.rows("users")) or before + 5 in seen, "they are there")
+            self.assertLessEqual(seen, {before, before + 5})
+            before += 5
+        self.assertEqual(self.set.refused, [])
 
     def refused(self, text, **options):
         daemon = self.daemon(BOTH.replace("every: 30s", "every: 50ms"), **options).start()

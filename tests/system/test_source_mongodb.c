@@ -340,6 +340,12 @@ static void test_wrong(struct fixture *f)
     table.where = NULL;
     table.query = "{}";
     expect_error(f, &table, SP_ECONFIG, "table t: query is not a pipeline");
+    table.query = "[{\"$match\": {}}, {\"$out\": \"elsewhere\"}]";
+    expect_error(f, &table, SP_ECONFIG, "table t: query has a stage $out");
+    table.query = "[{\"$merge\": {\"into\": \"elsewhere\"}}]";
+    expect_error(f, &table, SP_ECONFIG, "table t: query has a stage $merge");
+    table.query = "[{\"$changeStream\": {}}]";
+    expect_error(f, &table, SP_ECONFIG, "table t: query has a stage $changeStream");
     table.query = "[{\"$nonsense\": {}}]";
     expect_error(f, &table, SP_ECONFIG, "$nonsense");
     table.query = NULL;
@@ -461,6 +467,8 @@ static void test_uris(struct fixture *f)
     expect_open_error(f, "mongodb://127.0.0.1/", "secret", SP_ECONFIG, "names no user");
     expect_open_error(f, "mongodb://127.0.0.1/?tsl=true", NULL, SP_ECONFIG,
                       "dsn has an option that does not exist: \"tsl\"");
+    expect_open_error(f, "mongodb://127.0.0.1/?tls=true&tlsCertificateKeyFilePassword=secret", NULL,
+                      SP_ECONFIG, "holds a password");
     assert_null(strstr(f->error.text, "secret"));
 }
 
@@ -484,6 +492,27 @@ static void test_tls(struct fixture *f)
     snprintf(dsn, sizeof(dsn), "mongodb://127.0.0.1%s?tls=true&tlsCAFile=%s%s", strrchr(uri, ':'),
              cert, "&tlsAllowInvalidHostnames=true");
     f->options.dsn = dsn;
+    open_source(f);
+}
+
+/* A client's certificate whose key is kept under a password, which is asked of nobody else. */
+static void test_key_password(struct fixture *f)
+{
+    char uri[256], cert[256], key[300], dsn[1000], make[1000];
+    assert_int_equal(sscanf(getenv("SIDEPOND_MONGO_TLS"), "%255s %255s", uri, cert), 2);
+    snprintf(key, sizeof(key), "%s.client-%s", cert, f->server->name);
+    snprintf(
+        make, sizeof(make),
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 2 -subj /CN=client "
+        "-passout pass:secret -keyout %s.key -out %s 2>/dev/null && cat %s.key >> %s",
+        key, key, key, key);
+    assert_int_equal(system(make), 0);
+    snprintf(dsn, sizeof(dsn), "%stest?tls=true&tlsCAFile=%s&tlsCertificateKeyFile=%s", uri, cert,
+             key);
+    expect_open_error(f, dsn, NULL, SP_ESOURCE, "password is not that of the key");
+    expect_open_error(f, dsn, "wrong", SP_ESOURCE, "password is not that of the key");
+    f->options.dsn = dsn;
+    f->options.password = "secret";
     open_source(f);
 }
 
@@ -531,6 +560,7 @@ BOTH(test_cancel)
 BOTH(test_late)
 BOTH(test_uris)
 BOTH(test_tls)
+BOTH(test_key_password)
 
 static int connect_servers(void **state)
 {
@@ -555,9 +585,11 @@ static int disconnect_servers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TESTS(test_ids),    TESTS(test_description), TESTS(test_fields), TESTS(test_selection),
-        TESTS(test_since),  TESTS(test_many),        TESTS(test_wrong),  TESTS(test_database),
-        TESTS(test_cancel), TESTS(test_late),        TESTS(test_uris),   TESTS(test_tls),
+        TESTS(test_ids),          TESTS(test_description), TESTS(test_fields),
+        TESTS(test_selection),    TESTS(test_since),       TESTS(test_many),
+        TESTS(test_wrong),        TESTS(test_database),    TESTS(test_cancel),
+        TESTS(test_late),         TESTS(test_uris),        TESTS(test_tls),
+        TESTS(test_key_password),
     };
     return cmocka_run_group_tests(tests, connect_servers, disconnect_servers);
 }

@@ -143,6 +143,12 @@ struct source_feed_class {
      * snapshot() as for the first time, may follow. SP_OK also if there was nothing. */
     int (*drop)(struct source *source, const struct source_feed_options *options,
                 struct source_error *error);
+
+    /* Optional. Why rows may be newer than the position that was reached, so that readers can see a
+     * state that the database never had until all changes have been delivered: a sentence, if
+     * possible with the statement that helps, valid until the next call; NULL: they never see one.
+     * Any time after start(); cheap. */
+    const char *(*inexact)(const struct source *source);
 };
 
 #endif
