@@ -42,7 +42,13 @@ _sidepond() {
         top:--user | top:-u) COMPREPLY=(); return ;;
         top:--password-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
         refresh:--wait | refresh:-w) COMPREPLY=(); return ;;
+        refresh:--user | refresh:-u) COMPREPLY=(); return ;;
+        refresh:--password-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
         confirm:--wait | confirm:-w) COMPREPLY=(); return ;;
+        confirm:--user | confirm:-u) COMPREPLY=(); return ;;
+        confirm:--password-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
+        hold:--user | hold:-u) COMPREPLY=(); return ;;
+        hold:--password-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
         bench:--time | bench:-t) COMPREPLY=(); return ;;
         bench:--keys | bench:-n) COMPREPLY=(); return ;;
         ring:--wait | ring:-w) COMPREPLY=(); return ;;
@@ -79,9 +85,9 @@ _sidepond() {
     top) options=" --interval -i --once --count -n --sort -s --user -u --password-file" ;;
     readers) options="" ;;
     check) options=" --quiet -q" ;;
-    refresh) options=" --wait -w" ;;
-    confirm) options=" --wait -w" ;;
-    hold) options="" ;;
+    refresh) options=" --wait -w --user -u --password-file" ;;
+    confirm) options=" --wait -w --user -u --password-file" ;;
+    hold) options=" --user -u --password-file" ;;
     stat) options="" ;;
     plan) options="" ;;
     bench) options=" --time -t --keys -n" ;;

@@ -73,6 +73,8 @@ struct tool {
     bool json;     /* --json */
     bool terminal; /* standard output is a terminal */
     bool color;
+    const char *user;      /* --user and --password-file, after tool_credentials; NULL: none */
+    char *password;        /* freed by main */
     struct sp_ring *ring;  /* after tool_ring_open; closed by main */
     const char *pond_name; /* as given with --pond; NULL: the default */
     struct sp_pond *pond;  /* after tool_open; closed by main */
@@ -111,6 +113,8 @@ int tool_failed(int status, const char *what, ...) __attribute__((format(printf,
 /* The first line of a file that holds a `what`, for tool_secret_free. */
 int tool_secret_read(const char *path, const char *what, char **out);
 void tool_secret_free(char *secret); /* NULL is fine */
+/* Reads --user and --password-file. */
+int tool_credentials(struct tool *tool);
 
 /* --- open.c ---------------------------------------------------------------------------------- */
 #define TOOL_PATH_BYTES 4096
