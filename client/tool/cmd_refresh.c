@@ -4,7 +4,6 @@
  * asked of the daemon (SIDEPOND REFRESH, CONFIRM and HOLD of its cache server).
  */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,7 +137,6 @@ static int ask_for(struct tool *tool, const char *subcommand, const char *begun)
     uint32_t wait_ms = 0;
     redisReply *reply = NULL;
     bool waits = tool_option(tool, "wait") != NULL;
-    (void)signal(SIGPIPE, SIG_IGN); /* the daemon may close the connection any time */
     int code = tool_credentials(tool);
     if (code == TOOL_OK)
         code = tool_option_ms(tool, "wait", 0, &wait_ms);

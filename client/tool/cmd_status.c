@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cmd_status.c - `sidepond status`: the pond, its daemon, its memory and its tables at a glance.
+ * cmd_status.c - `sidepond status`: the pond, its daemon, its memory, its tables and their
+ * feeds at a glance.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "feeds.h"
 #include "json.h"
 #include "table.h"
 
@@ -109,7 +111,7 @@ static void tables_print(struct tool *tool, const char **names, size_t count)
 }
 
 static int status_print(struct tool *tool, const struct sp_pond_info *info, const char **names,
-                        size_t count)
+                        size_t count, const struct feeds *feeds)
 {
     char directory[TOOL_PATH_BYTES];
     tool_directory(tool, directory);
@@ -119,15 +121,19 @@ static int status_print(struct tool *tool, const struct sp_pond_info *info, cons
     daemon_print(tool, info);
     memory_print(tool, info);
     tables_print(tool, names, count);
+    feeds_print(tool, feeds);
     return TOOL_OK;
 }
 
 int tool_status(struct tool *tool)
 {
     struct sp_pond_info info = SP_POND_INFO_INIT;
+    struct feeds feeds;
     const char **names;
     size_t count = 0;
-    int code = tool_open(tool);
+    int code = tool_credentials(tool);
+    if (code == TOOL_OK)
+        code = tool_open(tool);
     if (code != TOOL_OK)
         return code;
     int status = sp_pond_info(tool->pond, &info);
@@ -136,13 +142,18 @@ int tool_status(struct tool *tool)
     code = tool_table_names(tool, &names, &count);
     if (code != TOOL_OK)
         return code;
-    if (tool->json) {
+    code = feeds_read(tool, &info, &feeds);
+    if (code == TOOL_OK && tool->json) {
         json_t *json = status_json(tool, &info);
         json_object_set_new(json, "tables", tables_json(tool, names, count));
+        json_object_set_new(json, "feeds", feeds_json(&feeds));
+        json_object_set_new(json, "feeds_error",
+                            feeds.why[0] != '\0' ? json_string(feeds.why) : json_null());
         code = json_print(json);
-    } else {
-        code = status_print(tool, &info, names, count);
+    } else if (code == TOOL_OK) {
+        code = status_print(tool, &info, names, count, &feeds);
     }
+    feeds_free(&feeds);
     free(names);
     return code;
 }

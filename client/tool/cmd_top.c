@@ -11,7 +11,6 @@
  * tenth of a millisecond.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -192,7 +191,6 @@ int tool_top(struct tool *tool)
         return tool_failed(SP_ENOMEM, "top");
     top->tool = tool;
     bool once = tool_option(tool, "once") != NULL;
-    (void)signal(SIGPIPE, SIG_IGN); /* the server may close the connection any time */
     int code = read_options(top);
     if (code == TOOL_OK)
         code = tool_credentials(tool);

@@ -71,6 +71,8 @@ static const struct tool_option wait_options[] = {
     CACHE_SERVER_OPTIONS,
     {0}};
 
+static const struct tool_option status_options[] = {CACHE_SERVER_OPTIONS, {0}};
+
 static const struct tool_option hold_options[] = {CACHE_SERVER_OPTIONS, {0}};
 
 static const struct tool_option bench_options[] = {
@@ -160,8 +162,10 @@ static const struct tool_option ring_drill_options[] = {
 const struct tool_command tool_commands[] = {
     {"status", "", "the pond, its daemon, its memory and its tables",
      "Prints the pond's state and version, whether its daemon is alive, how much memory it takes,\n"
-     "and for each table its rows, state, age and last change.",
-     0, 0, TOOL_COMPLETE_NONE, NULL, NULL, tool_status},
+     "and for each table its rows, state, age and last change. Of groups that follow their "
+     "database\n"
+     "it prints how far they are; the daemon is asked for that, where it has a cache server.",
+     0, 0, TOOL_COMPLETE_NONE, NULL, status_options, tool_status},
     {"tables", "[TABLE]", "the tables, or one table's columns and indexes",
      "Without a name lists the tables; with one prints its columns, key and indexes.", 0, 1,
      TOOL_COMPLETE_TABLE, NULL, tables_options, tool_tables},

@@ -8,6 +8,7 @@
 #include "peer.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ static struct timeval interval(uint32_t ms)
 void peer_init(struct peer *peer, const struct tool *tool, const char *address, uint32_t answer_ms)
 {
     memset(peer, 0, sizeof *peer);
+    (void)signal(SIGPIPE, SIG_IGN); /* the server may close the connection any time */
     peer->tool = tool;
     peer->answer_ms = answer_ms;
     if (snprintf(peer->address, sizeof peer->address, "%s", address) >= (int)sizeof peer->address)

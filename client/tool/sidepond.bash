@@ -28,6 +28,8 @@ _sidepond() {
     case $command:$before in
         *:--pond | *:-p) COMPREPLY=($(compgen -W "$(_sidepond_ponds)" -- "$word") $(compgen -d -- "$word")); return ;;
         *:--color) COMPREPLY=($(compgen -W "auto always never" -- "$word")); return ;;
+        status:--user | status:-u) COMPREPLY=(); return ;;
+        status:--password-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
         get:--index | get:-i) COMPREPLY=(); return ;;
         get:--column | get:-c) COMPREPLY=(); return ;;
         scan:--limit | scan:-n) COMPREPLY=(); return ;;
@@ -77,7 +79,7 @@ _sidepond() {
     esac
     local options="" names=""
     case $command in
-    status) options="" ;;
+    status) options=" --user -u --password-file" ;;
     tables) options=" --names" ;;
     get) options=" --index -i --column -c --raw" ;;
     scan) options=" --limit -n --columns -c --where -w --format -f" ;;

@@ -298,6 +298,9 @@ _sidepond() {
         esac
         case $line[1] in
         status) _arguments \
+        '*--user[the user of the cache server (default\: default)]:NAME:' \
+        '*-u[the user of the cache server (default\: default)]:NAME:' \
+        '*--password-file[its password is the first line of this file]:FILE:_files' \
         '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
         '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
         '*--json[print JSON]' \

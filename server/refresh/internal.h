@@ -204,5 +204,8 @@ int refresh_describe(const struct connection *connection, const struct config_ta
 /* "3.1 GiB" and "1,234,567"; return out. */
 const char *refresh_text_size(uint64_t bytes, char out[TEXT_BYTES]);
 const char *refresh_text_count(uint64_t count, char out[TEXT_BYTES]);
+/* What an operator can do about a refresh of a table that max_drop holds back. */
+#define ADVICE_BYTES (2 * SP_NAME_BYTES_MAX + 128)
+const char *refresh_text_confirm(const char *table, char out[ADVICE_BYTES]);
 
 #endif

@@ -50,3 +50,12 @@ const char *refresh_text_count(uint64_t count, char out[TEXT_BYTES])
     out[used] = '\0';
     return out;
 }
+
+const char *refresh_text_confirm(const char *table, char out[ADVICE_BYTES])
+{
+    snprintf(out, ADVICE_BYTES,
+             "If that is right: `sidepond confirm %s`, or POST /confirm/%s over HTTP, or raise "
+             "max_drop and reload",
+             table, table);
+    return out;
+}
