@@ -73,10 +73,13 @@ static int cannot_open(const struct sp_ring_options *options, int status)
     if (options->zookeeper != NULL)
         return tool_failed(status, "cannot open the ring \"%s\" of ZooKeeper at %s",
                            options->cluster, options->zookeeper);
-    return tool_failed(status,
-                       "no daemon of the pond \"%s\" tells of a ring; name one with --zookeeper "
-                       "HOSTS or --nodes LIST",
-                       options->pond != NULL ? options->pond : "main");
+    const char *pond = options->pond != NULL ? options->pond : "main";
+    if (status != SP_ENOPOND)
+        return tool_failed(status, "cannot open the ring of the pond \"%s\"", pond);
+    tool_error("no daemon of the pond \"%s\" tells of a ring; name one with --zookeeper HOSTS or "
+               "--nodes LIST",
+               pond);
+    return TOOL_UNAVAILABLE;
 }
 
 /* The map comes a moment before the word that ZooKeeper is there. */

@@ -94,6 +94,8 @@ const struct tool_option *tool_shared_options(const struct tool_command *command
 /* Takes the command line apart: fills the command, its options and its arguments. TOOL_USAGE after
  * having said what is wrong. `argv` is rearranged. A command of NULL means that there was none. */
 int tool_parse(struct tool *tool, int argc, char **argv);
+/* Says that there is none of this name, and which one may be meant. */
+int tool_unknown_command(const char *name);
 /* The value of an option (the last one given), "" for a flag that is set, NULL if not given. */
 const char *tool_option(const struct tool *tool, const char *name);
 /* All values of an option that may be repeated: start with *cursor = 0; NULL at the end. */
@@ -130,8 +132,9 @@ int tool_index(const struct sp_schema *schema, const char *table, const char *na
 /* The names of all tables, sorted; to be freed by free(). */
 int tool_table_names(struct tool *tool, const char ***names, size_t *count);
 
-/* Says what a key (of the primary index for -1) is made of. */
-void tool_key_usage(const struct sp_schema *schema, const char *table, int index);
+/* Says that words are no key (of the primary index for -1), and what that is made of. */
+int tool_key_misfit(const struct sp_schema *schema, const char *table, int index, char **words,
+                    size_t count);
 
 #define TOOL_KEY_VALUES_MAX 16
 /* The values of a key from the words of the command line; they point into `words`. */

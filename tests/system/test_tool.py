@@ -266,7 +266,10 @@ class ToolTest(unittest.TestCase):
     # --- wrong input ---
 
     def test_wrong_input(self):
-        self.assertIn('unknown command "gett"', self.error("gett", "users"))
+        self.assertIn('unknown command "gett"; is it "get" that', self.error("gett", "users"))
+        for slip in ("statsu", "stauts", "statu", "ststus"):
+            self.assertIn('is it "status" that is meant', self.error(slip))
+        self.assertIn("listed by: sidepond help", self.error("help", "x"))
         self.assertIn("unknown option --fast", self.error("status", "--fast"))
         self.assertIn("needs an argument", self.error("scan", "users", "--limit"))
         self.assertIn("takes no argument", self.error("status", "--json=yes"))
@@ -281,7 +284,7 @@ class ToolTest(unittest.TestCase):
         self.assertIn("users", self.error("get", "nobody", "1"))
         self.assertIn("email text", self.error("get", "users", "1", "-c", "phone"))
         self.assertIn("by_city", self.error("get", "users", "1", "-i", "by_age"))
-        self.assertIn("id int64", self.error("get", "users", "x"))
+        self.assertIn('"x" does not fit the key of "users":\n  id int64', self.error("get", "users", "x"))
         self.assertIn("day date", self.error("get", "scores", "ann"))
         self.assertIn("no such key", self.error("get", "users", "-5", code=1))
 
@@ -309,6 +312,7 @@ class ToolTest(unittest.TestCase):
 
     def test_help_manual_and_completion_agree(self):
         commands = self.json("help")["commands"]
+        self.assertEqual([c["name"] for c in self.json("help", "ring", "get")["commands"]], ["ring get"])
         page = (SOURCE / "docs/man/sidepond.1").read_text()
         for command in commands:
             self.assertIn(f".It Cm {command['name']}", page)
