@@ -16,7 +16,7 @@ static json_t *status_json(const struct tool *tool, const struct sp_pond_info *i
     char directory[TOOL_PATH_BYTES];
     tool_directory(tool, directory);
     return json_pack("{s:s, s:s, s:s, s:I, s:{s:I, s:b, s:o}, s:{s:I, s:I, s:I, s:I}}", "pond",
-                     info->name, "directory", directory, "state", text_pond_state(info->state),
+                     info->name, "directory", directory, "state", sp_pond_state_text(info->state),
                      "version", (json_int_t)info->version, "daemon", "pid",
                      (json_int_t)info->writer_pid, "alive", info->writer_alive,
                      "heartbeat_age_seconds", json_seconds(info->heartbeat_age_ms), "memory",
@@ -84,7 +84,7 @@ static void table_row(struct text_table *out, const char *name, const struct sp_
     char text[TEXT_BYTES];
     text_cell(out, TEXT_CYAN, "%s", name);
     text_cell(out, TEXT_PLAIN, "%s", text_count(out->tool, info->rows, text));
-    text_cell(out, state_color(info), "%s%s", text_table_state(info->state),
+    text_cell(out, state_color(info), "%s%s", sp_table_state_text(info->state),
               info->stale ? ", stale" : "");
     text_cell(out, TEXT_PLAIN, "%s", text_age(info->age_ms, text));
     text_cell(out, TEXT_PLAIN, "%s", text_time(info->changed_at_ms, text));
@@ -117,7 +117,7 @@ static int status_print(struct tool *tool, const struct sp_pond_info *info, cons
     tool_directory(tool, directory);
     printf("pond    %s%s%s in %s\n", text_color_on(tool, TEXT_BOLD), info->name,
            text_color_off(tool), directory);
-    printf("state   %s, version %" PRIu64 "\n", text_pond_state(info->state), info->version);
+    printf("state   %s, version %" PRIu64 "\n", sp_pond_state_text(info->state), info->version);
     daemon_print(tool, info);
     memory_print(tool, info);
     tables_print(tool, names, count);

@@ -20,8 +20,18 @@ const char *const refresh_failure_names[REFRESH_FAILURE_COUNT] = {
 #undef FAILURE_NAME
 };
 
+const char *const refresh_phase_names[3] = {"waiting", "running", "backing off"};
+
 const uint32_t refresh_bucket_ms[REFRESH_BUCKETS] = {5,    10,   25,    50,    100,    250,
                                                      1000, 5000, 15000, 60000, 300000, 1800000};
+
+uint64_t refresh_sum(const uint64_t *counts, unsigned count)
+{
+    uint64_t total = 0;
+    for (unsigned i = 0; i < count; i++)
+        total += counts[i];
+    return total;
+}
 
 const char *refresh_text_size(uint64_t bytes, char out[TEXT_BYTES])
 {
