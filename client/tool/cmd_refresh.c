@@ -63,8 +63,16 @@ static void outcome_print(const char *table, const char *result, const json_t *m
                number_of(map, "unchanged"));
     printf("; %" JSON_INTEGER_FORMAT " rows, version %" JSON_INTEGER_FORMAT "\n",
            number_of(map, "rows"), number_of(map, "version"));
-    if (error != NULL)
-        printf("%s\n", error);
+    char *text = error != NULL ? text_escape(error, strlen(error)) : NULL;
+    if (text != NULL)
+        printf("%s\n", text);
+    free(text);
+}
+
+static int not_understood(void)
+{
+    tool_error("the daemon answered something else");
+    return TOOL_FAILED;
 }
 
 /* What SIDEPOND ... WAIT has answered. */
@@ -74,8 +82,7 @@ static int tell_outcome(const struct tool *tool, const redisReply *reply)
     const char *result = json_string_value(json_object_get(map, "result"));
     if (result == NULL) {
         json_decref(map);
-        tool_error("the daemon answered something else");
-        return TOOL_FAILED;
+        return not_understood();
     }
     bool done = strcmp(result, "refreshed") == 0;
     int code = TOOL_OK;
@@ -87,8 +94,10 @@ static int tell_outcome(const struct tool *tool, const redisReply *reply)
     return code == TOOL_OK && !done ? TOOL_NO : code;
 }
 
-static int tell_begun(const struct tool *tool, const char *what)
+static int tell_begun(const struct tool *tool, const char *what, const redisReply *reply)
 {
+    if (reply->type != REDIS_REPLY_STATUS)
+        return not_understood();
     if (tool->json)
         return json_print(json_pack("{s:s, s:s}", "name", tool->args[0], "result", what));
     printf("%s: %s\n", tool->args[0], what);
@@ -147,7 +156,7 @@ static int ask_for(struct tool *tool, const char *subcommand, const char *begun)
     code = ask_daemon(tool, waits ? 5 : 3, words,
                       answer_ms < UINT32_MAX ? (uint32_t)answer_ms : UINT32_MAX, &reply);
     if (code == TOOL_OK)
-        code = waits ? tell_outcome(tool, reply) : tell_begun(tool, begun);
+        code = waits ? tell_outcome(tool, reply) : tell_begun(tool, begun, reply);
     if (reply != NULL)
         freeReplyObject(reply);
     return code;

@@ -4,6 +4,9 @@
  *
  * After anything that goes wrong the connection is thrown away, as a late reply would answer the
  * wrong request; the next request makes another one.
+ *
+ * Limits: hiredis takes a server's word for how many elements an array has, and makes room for
+ * them.
  */
 #include "peer.h"
 
@@ -79,8 +82,10 @@ static void say_unreachable(struct peer *peer, int error, const char *text)
 static void *failed(struct peer *peer)
 {
     const redisContext *connection = peer->connection;
-    peer->hung_up = connection != NULL && connection->err == REDIS_ERR_EOF;
-    if (connection != NULL && connection->err == REDIS_ERR_IO && errno == EAGAIN)
+    int error = connection != NULL && connection->err == REDIS_ERR_IO ? errno : 0;
+    peer->hung_up = error == EPIPE || error == ECONNRESET ||
+                    (connection != NULL && connection->err == REDIS_ERR_EOF);
+    if (error == EAGAIN)
         say(peer, "does not answer", "");
     else if (peer->hung_up)
         say(peer, "has closed the connection", "");
