@@ -149,6 +149,8 @@ static int ask_for(struct tool *tool, const char *subcommand, const char *begun)
     int code = tool_credentials(tool);
     if (code == TOOL_OK)
         code = tool_option_ms(tool, "wait", 0, &wait_ms);
+    if (code == TOOL_OK)
+        code = tool_find(tool);
     if (code != TOOL_OK)
         return code;
     snprintf(ms, sizeof ms, "%" PRIu32, wait_ms);

@@ -4,6 +4,7 @@
  * instead when a name is wrong.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +65,15 @@ static int no_pond(const struct tool *tool)
         tool_error("no pond \"%s\" in %s; is sidepondd running? ponds here: %s", name, pond_root(),
                    ponds);
     return TOOL_UNAVAILABLE;
+}
+
+int tool_find(const struct tool *tool)
+{
+    char directory[TOOL_PATH_BYTES], path[TOOL_PATH_BYTES + 8];
+    struct stat about;
+    tool_directory(tool, directory);
+    snprintf(path, sizeof path, "%s/pond", directory);
+    return stat(path, &about) != 0 && errno == ENOENT ? no_pond(tool) : TOOL_OK;
 }
 
 static int no_access(const struct tool *tool)

@@ -16,12 +16,27 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <sys/un.h>
+
+_Static_assert(5 + sizeof(((struct sockaddr_un *)0)->sun_path) <= SP_RING_NODE_BYTES, "it fits");
 
 enum { CONNECT_MS = 500 };
+
+static bool begins(const char *text, const char *with)
+{
+    return strncmp(text, with, strlen(with)) == 0;
+}
 
 static struct timeval interval(uint32_t ms)
 {
     return (struct timeval){.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
+}
+
+/* hiredis would cut a socket's path that is too long. */
+static size_t room_for(const char *address)
+{
+    return begins(address, "unix:") ? 5 + sizeof(((struct sockaddr_un *)0)->sun_path)
+                                    : SP_RING_NODE_BYTES;
 }
 
 void peer_init(struct peer *peer, const struct tool *tool, const char *address, uint32_t answer_ms)
@@ -30,8 +45,8 @@ void peer_init(struct peer *peer, const struct tool *tool, const char *address, 
     (void)signal(SIGPIPE, SIG_IGN); /* the server may close the connection any time */
     peer->tool = tool;
     peer->answer_ms = answer_ms;
-    if (snprintf(peer->address, sizeof peer->address, "%s", address) >= (int)sizeof peer->address)
-        peer->address[0] = '\0';
+    if (strlen(address) < room_for(address))
+        snprintf(peer->address, sizeof peer->address, "%s", address);
 }
 
 void peer_init_cache(struct peer *peer, const struct tool *tool, uint32_t answer_ms)
@@ -93,11 +108,6 @@ static void *failed(struct peer *peer)
         say(peer, "cannot be asked: ", connection != NULL ? connection->errstr : "out of memory");
     peer_close(peer);
     return NULL;
-}
-
-static bool begins(const char *text, const char *with)
-{
-    return strncmp(text, with, strlen(with)) == 0;
 }
 
 void peer_refused(struct peer *peer, const char *command, const redisReply *reply)

@@ -122,6 +122,8 @@ int tool_credentials(struct tool *tool);
 #define TOOL_PATH_BYTES 4096
 /* The directory that the pond's name stands for. */
 void tool_directory(const struct tool *tool, char out[TOOL_PATH_BYTES]);
+/* Says so if there is no pond at all; one of any state will do. */
+int tool_find(const struct tool *tool);
 /* Opens the pond; says what is wrong and what to do about it. */
 int tool_open(struct tool *tool);
 int tool_table(struct tool *tool, const char *name, struct sp_table **out);

@@ -333,6 +333,7 @@ class ToolTest(unittest.TestCase):
         message = self.error("-p", "nosuch", "status", code=3)
         self.assertIn(f'no pond "nosuch" in {self.pond.root}', message)
         self.assertIn("ponds here: shop", message)
+        self.assertEqual(self.error("-p", "nosuch", "refresh", "users", code=3), message)
         self.assertIn("is sidepondd running", self.error("-p", "/nonexistent/x", "check", code=3))
         broken = self.pond.root / "broken"
         broken.mkdir()
@@ -342,6 +343,10 @@ class ToolTest(unittest.TestCase):
             self.assertIn(result.returncode, (1, 3, 4), result)
             self.assertTrue(result.stderr.startswith(b"sidepond: "), result)
         shutil.rmtree(broken)
+        deep = self.pond.root / ("deep" * 25)
+        deep.mkdir()
+        (deep / "pond").touch()
+        self.assertIn("address is too long", self.error("-p", str(deep), "refresh", "users", code=3))
 
     # --- what a server answers ---
 
