@@ -21,6 +21,21 @@ static uint64_t ms_since(uint64_t then_ms)
     return now > then_ms ? now - then_ms : 0;
 }
 
+/* --- names --------------------------------------------------------------------------------------
+ */
+
+const char *sp_pond_state_text(enum sp_pond_state state)
+{
+    static const char *const names[] = {"loading", "ready", "retired"};
+    return (unsigned)state < sizeof names / sizeof names[0] ? names[state] : "unknown";
+}
+
+const char *sp_table_state_text(enum sp_table_state state)
+{
+    static const char *const names[] = {"loading", "fresh", "failing", "held"};
+    return (unsigned)state < sizeof names / sizeof names[0] ? names[state] : "unknown";
+}
+
 /* --- ponds --------------------------------------------------------------------------------------
  */
 

@@ -115,13 +115,38 @@ static char *word_alias(char *word)
     return strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0 ? version : word;
 }
 
+/* Whether one letter too many, too few or another one, or two changed places, make the
+ * difference. */
+static bool is_slip(const char *typed, const char *meant)
+{
+    while (*typed != '\0' && *typed == *meant) {
+        typed++;
+        meant++;
+    }
+    bool left = typed[0] != '\0' && meant[0] != '\0';
+    return (typed[0] != '\0' && strcmp(typed + 1, meant) == 0) ||
+           (meant[0] != '\0' && strcmp(typed, meant + 1) == 0) ||
+           (left && strcmp(typed + 1, meant + 1) == 0) ||
+           (left && typed[0] == meant[1] && typed[1] == meant[0] &&
+            strcmp(typed + 2, meant + 2) == 0);
+}
+
+int tool_unknown_command(const char *name)
+{
+    const struct tool_command *meant = tool_commands;
+    while (meant->name != NULL && !is_slip(name, meant->name))
+        meant++;
+    if (meant->name != NULL)
+        tool_error("unknown command \"%s\"; is it \"%s\" that is meant?", name, meant->name);
+    else
+        tool_error("unknown command \"%s\"; commands are listed by: sidepond help", name);
+    return TOOL_USAGE;
+}
+
 static int command_set(struct tool *tool, const char *name)
 {
     tool->command = tool_command_find(name);
-    if (tool->command != NULL)
-        return TOOL_OK;
-    tool_error("unknown command \"%s\"; commands are listed by: sidepond help", name);
-    return TOOL_USAGE;
+    return tool->command != NULL ? TOOL_OK : tool_unknown_command(name);
 }
 
 /* The first word after `ring` may make another command of it. */

@@ -142,8 +142,7 @@ static int get_by_key(struct get *get, const struct sp_value *values, size_t cou
         tool_error("no such key in table \"%s\"", get->name);
         code = TOOL_NO;
     } else if (status == SP_ETYPE) {
-        tool_key_usage(get->schema, get->name, -1);
-        code = TOOL_USAGE;
+        code = tool_key_misfit(get->schema, get->name, -1, get->tool->args + 1, count);
     } else {
         code = tool_failed(status, "table \"%s\"", get->name);
     }
@@ -177,10 +176,8 @@ static int get_by_index(struct get *get, const struct sp_value *values, size_t c
     struct sp_scan *scan = NULL;
     int code, status;
     status = sp_key_encode(get->schema, get->index, values, count, key, sizeof key, &key_bytes);
-    if (status == SP_ETYPE) {
-        tool_key_usage(get->schema, get->name, get->index);
-        return TOOL_USAGE;
-    }
+    if (status == SP_ETYPE)
+        return tool_key_misfit(get->schema, get->name, get->index, get->tool->args + 1, count);
     if (status != SP_OK)
         return tool_failed(status, "key");
     status = sp_snapshot_begin(get->tool->pond, &snapshot);

@@ -64,14 +64,20 @@ static json_t *options_json(const struct tool_option *options)
     return list;
 }
 
-static int help_json(void)
+static json_t *command_json(const struct tool_command *command)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:o}", "name", command->name, "arguments",
+                     command->arguments, "summary", command->summary, "details", command->details,
+                     "options", options_json(command->options));
+}
+
+/* Of all commands, or one. */
+static int help_json(const struct tool_command *only)
 {
     json_t *list = json_array();
     for (const struct tool_command *command = tool_commands; command->name != NULL; command++)
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:o}", "name", command->name,
-                                              "arguments", command->arguments, "summary",
-                                              command->summary, "details", command->details,
-                                              "options", options_json(command->options)));
+        if (only == NULL || command == only)
+            json_array_append_new(list, command_json(command));
     return json_print(json_pack("{s:o, s:o, s:o}", "commands", list, "ring_options",
                                 options_json(tool_ring_options), "options",
                                 options_json(tool_global_options)));
@@ -80,17 +86,14 @@ static int help_json(void)
 int tool_help(struct tool *tool)
 {
     const struct tool_command *command = NULL;
-    if (tool->json)
-        return help_json();
     if (tool->arg_count > 0) {
         command = tool->arg_count == 1 ? tool_command_find(tool->args[0])
                                        : tool_subcommand_find(tool->args[0], tool->args[1]);
-        if (command == NULL) {
-            tool_error("unknown command \"%s\"; commands are listed by: sidepond help",
-                       tool->args[tool->arg_count - 1]);
-            return TOOL_USAGE;
-        }
+        if (command == NULL)
+            return tool_unknown_command(tool->args[tool->arg_count - 1]);
     }
+    if (tool->json)
+        return help_json(command);
     tool_help_print(command);
     return TOOL_OK;
 }

@@ -188,18 +188,19 @@ int tool_ring_call(struct tool *tool)
  */
 
 /* "yes", "no", or why it is not known, in words of the node. */
-static const char *ask_has(struct ring_peer *peer, const char *key, char text[NODE_WHY_BYTES])
+static const char *ask_has(struct peer *peer, const char *key, char text[PEER_WHY_BYTES])
 {
     const char *words[] = {"EXISTS", key};
-    redisReply *reply = ring_peer_ask(peer, 2, words);
-    if (reply == NULL)
-        snprintf(text, NODE_WHY_BYTES, "%s", peer->why);
-    else if (reply->type == REDIS_REPLY_INTEGER)
-        snprintf(text, NODE_WHY_BYTES, "%s", reply->integer > 0 ? "yes" : "no");
-    else if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOTHELD", 7) == 0)
-        snprintf(text, NODE_WHY_BYTES, "not its to answer");
-    else
-        snprintf(text, NODE_WHY_BYTES, "%s", reply->str != NULL ? reply->str : "?");
+    redisReply *reply = peer_call(peer, 2, words);
+    const char *has = peer->why;
+    if (reply != NULL && reply->type == REDIS_REPLY_INTEGER)
+        has = reply->integer > 0 ? "yes" : "no";
+    else if (reply != NULL && reply->type == REDIS_REPLY_ERROR &&
+             strncmp(reply->str, "NOTHELD", 7) == 0)
+        has = "not its to answer";
+    else if (reply != NULL)
+        peer_refused(peer, words[0], reply);
+    snprintf(text, PEER_WHY_BYTES, "%s", has);
     if (reply != NULL)
         freeReplyObject(reply);
     return text;
@@ -207,7 +208,7 @@ static const char *ask_has(struct ring_peer *peer, const char *key, char text[NO
 
 struct place {
     const char *name, *address, *role;
-    char has[NODE_WHY_BYTES];
+    char has[PEER_WHY_BYTES];
 };
 
 /* Asks each of the key's nodes. Returns how many have it. */
@@ -223,13 +224,13 @@ static unsigned ask_places(struct tool *tool, const struct sp_ring_where *where,
         place->role = i == 0 ? "owner" : i < where->holder_count ? "copy" : "target";
         snprintf(place->has, sizeof place->has, "gone");
         for (size_t n = 0; n < count; n++) {
-            struct ring_peer peer;
+            struct peer peer;
             if (strcmp(nodes[n].name, place->name) != 0)
                 continue;
             place->address = nodes[n].address;
             ring_peer_init(&peer, tool, &nodes[n], state);
             have += strcmp(ask_has(&peer, tool->args[0], place->has), "yes") == 0;
-            ring_peer_close(&peer);
+            peer_close(&peer);
         }
     }
     return have;

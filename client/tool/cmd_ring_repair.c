@@ -35,7 +35,7 @@ int ring_compare_open(struct tool *tool, struct ring_compare *out)
 void ring_compare_close(struct ring_compare *compare)
 {
     for (size_t i = 0; compare->peers != NULL && i < compare->count; i++)
-        ring_peer_close(&compare->peers[i]);
+        peer_close(&compare->peers[i]);
     free(compare->peers);
     free(compare->nodes);
     json_decref(compare->differences);

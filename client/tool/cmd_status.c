@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * cmd_status.c - `sidepond status`: the pond, its daemon, its memory and its tables at a glance.
+ * cmd_status.c - `sidepond status`: the pond, its daemon, its memory, its tables and their
+ * feeds at a glance.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "feeds.h"
 #include "json.h"
 #include "table.h"
 
@@ -14,7 +16,7 @@ static json_t *status_json(const struct tool *tool, const struct sp_pond_info *i
     char directory[TOOL_PATH_BYTES];
     tool_directory(tool, directory);
     return json_pack("{s:s, s:s, s:s, s:I, s:{s:I, s:b, s:o}, s:{s:I, s:I, s:I, s:I}}", "pond",
-                     info->name, "directory", directory, "state", text_pond_state(info->state),
+                     info->name, "directory", directory, "state", sp_pond_state_text(info->state),
                      "version", (json_int_t)info->version, "daemon", "pid",
                      (json_int_t)info->writer_pid, "alive", info->writer_alive,
                      "heartbeat_age_seconds", json_seconds(info->heartbeat_age_ms), "memory",
@@ -82,7 +84,7 @@ static void table_row(struct text_table *out, const char *name, const struct sp_
     char text[TEXT_BYTES];
     text_cell(out, TEXT_CYAN, "%s", name);
     text_cell(out, TEXT_PLAIN, "%s", text_count(out->tool, info->rows, text));
-    text_cell(out, state_color(info), "%s%s", text_table_state(info->state),
+    text_cell(out, state_color(info), "%s%s", sp_table_state_text(info->state),
               info->stale ? ", stale" : "");
     text_cell(out, TEXT_PLAIN, "%s", text_age(info->age_ms, text));
     text_cell(out, TEXT_PLAIN, "%s", text_time(info->changed_at_ms, text));
@@ -109,25 +111,29 @@ static void tables_print(struct tool *tool, const char **names, size_t count)
 }
 
 static int status_print(struct tool *tool, const struct sp_pond_info *info, const char **names,
-                        size_t count)
+                        size_t count, const struct feeds *feeds)
 {
     char directory[TOOL_PATH_BYTES];
     tool_directory(tool, directory);
     printf("pond    %s%s%s in %s\n", text_color_on(tool, TEXT_BOLD), info->name,
            text_color_off(tool), directory);
-    printf("state   %s, version %" PRIu64 "\n", text_pond_state(info->state), info->version);
+    printf("state   %s, version %" PRIu64 "\n", sp_pond_state_text(info->state), info->version);
     daemon_print(tool, info);
     memory_print(tool, info);
     tables_print(tool, names, count);
+    feeds_print(tool, feeds);
     return TOOL_OK;
 }
 
 int tool_status(struct tool *tool)
 {
     struct sp_pond_info info = SP_POND_INFO_INIT;
+    struct feeds feeds;
     const char **names;
     size_t count = 0;
-    int code = tool_open(tool);
+    int code = tool_credentials(tool);
+    if (code == TOOL_OK)
+        code = tool_open(tool);
     if (code != TOOL_OK)
         return code;
     int status = sp_pond_info(tool->pond, &info);
@@ -136,13 +142,18 @@ int tool_status(struct tool *tool)
     code = tool_table_names(tool, &names, &count);
     if (code != TOOL_OK)
         return code;
-    if (tool->json) {
+    code = feeds_read(tool, &info, &feeds);
+    if (code == TOOL_OK && tool->json) {
         json_t *json = status_json(tool, &info);
         json_object_set_new(json, "tables", tables_json(tool, names, count));
+        json_object_set_new(json, "feeds", feeds_json(&feeds));
+        json_object_set_new(json, "feeds_error",
+                            feeds.why[0] != '\0' ? json_string(feeds.why) : json_null());
         code = json_print(json);
-    } else {
-        code = status_print(tool, &info, names, count);
+    } else if (code == TOOL_OK) {
+        code = status_print(tool, &info, names, count, &feeds);
     }
+    feeds_free(&feeds);
     free(names);
     return code;
 }

@@ -123,7 +123,7 @@ static int one_print(struct tool *tool, const char *name)
     }
     printf("table   %s%s%s: %s rows, %s, %s%s, age %s\n", text_color_on(tool, TEXT_BOLD), name,
            text_color_off(tool), text_count(tool, info.rows, rows),
-           text_size(info.memory_bytes, size), text_table_state(info.state),
+           text_size(info.memory_bytes, size), sp_table_state_text(info.state),
            info.stale ? " (stale)" : "", text_age(info.age_ms, age));
     indexes_print(tool, schema);
     putchar('\n');

@@ -11,7 +11,6 @@
  * tenth of a millisecond.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -21,9 +20,11 @@
 #include "table.h"
 #include "top.h"
 
+enum { ANSWER_MS = 1000 };
+
 struct top {
     struct tool *tool;
-    struct top_server server;
+    struct peer server;
     uint32_t interval_ms;
     uint64_t count; /* pictures or objects; then it ends */
     struct top_sample samples[2];
@@ -190,19 +191,19 @@ int tool_top(struct tool *tool)
         return tool_failed(SP_ENOMEM, "top");
     top->tool = tool;
     bool once = tool_option(tool, "once") != NULL;
-    (void)signal(SIGPIPE, SIG_IGN); /* the server may close the connection any time */
     int code = read_options(top);
     if (code == TOOL_OK)
-        code = top_server_init(&top->server, tool);
+        code = tool_credentials(tool);
     if (code == TOOL_OK)
         code = tool_open(tool);
+    peer_init_cache(&top->server, tool, ANSWER_MS);
     if (once)
         top->count = 1;
     if (code == TOOL_OK)
         code = tool->terminal && !tool->json && !once ? live(top) : print_all(top);
     top_sample_free(&top->samples[0]);
     top_sample_free(&top->samples[1]);
-    top_server_free(&top->server);
+    peer_close(&top->server);
     free(top);
     screen_end_by_signal();
     return code;

@@ -58,7 +58,7 @@ static void change_text(const char *name, uint64_t pond_version, const struct sp
     char time[TEXT_BYTES];
     printf("%s\tversion %" PRIu64 "\t%s\t%" PRIu64 " rows (%+" PRId64 ")\t%s%s\n",
            text_time(info->changed_at_ms, time), pond_version, name, info->rows, rows_delta,
-           text_table_state(info->state), info->stale ? ", stale" : "");
+           sp_table_state_text(info->state), info->stale ? ", stale" : "");
 }
 
 /* One line for each table that changed since it was looked at last. */
@@ -96,7 +96,8 @@ static void age_row(struct text_table *out, struct watch *watch, const char *nam
     int64_t delta = changed ? (int64_t)(info->rows - seen->rows) : 0;
     text_cell(out, changed ? TEXT_BOLD : TEXT_CYAN, "%s", name);
     text_cell(out, info->stale ? TEXT_RED : TEXT_GREEN, "%s", text_age(info->age_ms, text));
-    text_cell(out, TEXT_PLAIN, "%s%s", text_table_state(info->state), info->stale ? ", stale" : "");
+    text_cell(out, TEXT_PLAIN, "%s%s", sp_table_state_text(info->state),
+              info->stale ? ", stale" : "");
     text_cell(out, TEXT_PLAIN, "%s", text_count(out->tool, info->rows, text));
     text_cell(out, changed ? TEXT_YELLOW : TEXT_DIM, changed ? "%+" PRId64 : "", delta);
     text_cell(out, TEXT_PLAIN, "%" PRIu64, info->version);
@@ -121,7 +122,8 @@ static void picture_draw(struct watch *watch)
     fputs("\033[H\033[2J", stdout);
     printf("pond %s%s%s, %s, version %" PRIu64 ", daemon %s (ctrl-C ends)\n\n",
            text_color_on(watch->tool, TEXT_BOLD), info.name, text_color_off(watch->tool),
-           text_pond_state(info.state), info.version, info.writer_alive ? "alive" : "not running");
+           sp_pond_state_text(info.state), info.version,
+           info.writer_alive ? "alive" : "not running");
     text_table_init(&out, watch->tool, 7, headers, "lrlrrrl");
     for (size_t i = 0; i < count; i++) {
         struct sp_table_info about = SP_TABLE_INFO_INIT;

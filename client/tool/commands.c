@@ -17,6 +17,15 @@ const struct tool_option tool_global_options[] = {
     {"help", 'h', NULL, "print what a command does and takes", TOOL_COMPLETE_NONE, NULL},
     {0}};
 
+/* Of commands that ask the pond's cache server. */
+#define CACHE_SERVER_OPTIONS                                                                       \
+    {"user", 'u', "NAME", "the user of the cache server (default: default)", TOOL_COMPLETE_NONE,   \
+     NULL},                                                                                        \
+    {                                                                                              \
+        "password-file", 0, "FILE", "its password is the first line of this file",                 \
+            TOOL_COMPLETE_FILE, NULL                                                               \
+    }
+
 static const struct tool_option tables_options[] = {
     {"names", 0, NULL, "only the names, one a line", TOOL_COMPLETE_NONE, NULL}, {0}};
 
@@ -50,10 +59,7 @@ static const struct tool_option top_options[] = {
     {"count", 'n', "COUNT", "end after so many pictures or objects", TOOL_COMPLETE_NONE, NULL},
     {"sort", 's', "ORDER", "order of the commands: calls (default), time, p99, name",
      TOOL_COMPLETE_WORDS, "calls time p99 name"},
-    {"user", 'u', "NAME", "the user of the cache server (default: default)", TOOL_COMPLETE_NONE,
-     NULL},
-    {"password-file", 0, "FILE", "its password is the first line of this file", TOOL_COMPLETE_FILE,
-     NULL},
+    CACHE_SERVER_OPTIONS,
     {0}};
 
 static const struct tool_option check_options[] = {
@@ -62,7 +68,12 @@ static const struct tool_option check_options[] = {
 static const struct tool_option wait_options[] = {
     {"wait", 'w', "TIME", "wait for its end, at most so long, and say what it has changed",
      TOOL_COMPLETE_NONE, NULL},
+    CACHE_SERVER_OPTIONS,
     {0}};
+
+static const struct tool_option status_options[] = {CACHE_SERVER_OPTIONS, {0}};
+
+static const struct tool_option hold_options[] = {CACHE_SERVER_OPTIONS, {0}};
 
 static const struct tool_option bench_options[] = {
     {"time", 't', "TIME", "how long each measurement takes (default 1s)", TOOL_COMPLETE_NONE, NULL},
@@ -151,8 +162,10 @@ static const struct tool_option ring_drill_options[] = {
 const struct tool_command tool_commands[] = {
     {"status", "", "the pond, its daemon, its memory and its tables",
      "Prints the pond's state and version, whether its daemon is alive, how much memory it takes,\n"
-     "and for each table its rows, state, age and last change.",
-     0, 0, TOOL_COMPLETE_NONE, NULL, NULL, tool_status},
+     "and for each table its rows, state, age and last change. Of groups that follow their "
+     "database\n"
+     "it prints how far they are; the daemon is asked for that, where it has a cache server.",
+     0, 0, TOOL_COMPLETE_NONE, NULL, status_options, tool_status},
     {"tables", "[TABLE]", "the tables, or one table's columns and indexes",
      "Without a name lists the tables; with one prints its columns, key and indexes.", 0, 1,
      TOOL_COMPLETE_TABLE, NULL, tables_options, tool_tables},
@@ -193,7 +206,7 @@ const struct tool_command tool_commands[] = {
     {"hold", "TABLE", "let a table as it is, until refresh or confirm",
      "Keeps the daemon from refreshing the table and its group until one of its tables is\n"
      "refreshed or confirmed by name, or the daemon ends. Needs the cache server.",
-     1, 1, TOOL_COMPLETE_TABLE, NULL, NULL, tool_hold},
+     1, 1, TOOL_COMPLETE_TABLE, NULL, hold_options, tool_hold},
     {"stat", "", "where the memory is: free blocks by size, tables",
      "Draws the free blocks of the arena by order (a block of order k is 2^k units) and the "
      "memory\n"

@@ -35,7 +35,7 @@ json_t *json_table(const char *name, const struct sp_table_info *info)
 {
     return json_pack(
         "{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:b, s:o, s:b, s:I, s:I, s:I}", "name", name,
-        "state", text_table_state(info->state), "version", (json_int_t)info->version, "rows",
+        "state", sp_table_state_text(info->state), "version", (json_int_t)info->version, "rows",
         (json_int_t)info->rows, "bytes", (json_int_t)info->bytes, "memory_bytes",
         (json_int_t)info->memory_bytes, "age_seconds", json_seconds(info->age_ms), "loaded_at",
         json_time(info->loaded_at_ms), "changed_at", json_time(info->changed_at_ms), "stale",

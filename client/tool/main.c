@@ -52,5 +52,6 @@ int main(int argc, char **argv)
     code = tool.command->run(&tool);
     sp_close(tool.pond);
     sp_ring_close(tool.ring);
+    tool_secret_free(tool.password);
     return output_finish(code);
 }

@@ -4,6 +4,7 @@
  * instead when a name is wrong.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,6 +65,15 @@ static int no_pond(const struct tool *tool)
         tool_error("no pond \"%s\" in %s; is sidepondd running? ponds here: %s", name, pond_root(),
                    ponds);
     return TOOL_UNAVAILABLE;
+}
+
+int tool_find(const struct tool *tool)
+{
+    char directory[TOOL_PATH_BYTES], path[TOOL_PATH_BYTES + 8];
+    struct stat about;
+    tool_directory(tool, directory);
+    snprintf(path, sizeof path, "%s/pond", directory);
+    return stat(path, &about) != 0 && errno == ENOENT ? no_pond(tool) : TOOL_OK;
 }
 
 static int no_access(const struct tool *tool)
@@ -128,7 +138,14 @@ static void no_table(struct tool *tool, const char *name)
 
 int tool_table(struct tool *tool, const char *name, struct sp_table **out)
 {
+    const struct sp_schema *schema;
     int status = sp_table_open(tool->pond, name, out);
+    if (status == SP_OK && sp_table_schema(*out, &schema) == SP_ENOTREADY) {
+        tool_error("table \"%s\" is loading: nothing of it has been committed yet; the log of "
+                   "sidepondd says what it waits for",
+                   name);
+        return TOOL_UNAVAILABLE;
+    }
     if (status == SP_OK)
         return TOOL_OK;
     if (status != SP_ENOTABLE)
@@ -198,10 +215,9 @@ static size_t key_value_count(const struct sp_schema *schema, int index)
     return sp_schema_index(schema, (size_t)index, &info) == SP_OK ? info.column_count : 0;
 }
 
-void tool_key_usage(const struct sp_schema *schema, const char *table, int index)
+static void key_columns_print(const struct sp_schema *schema, int index)
 {
     size_t count = key_value_count(schema, index);
-    tool_error("a key of \"%s\" has %zu value%s:", table, count, count == 1 ? "" : "s");
     for (size_t i = 0; i < count; i++) {
         size_t column;
         struct sp_column_info info;
@@ -211,12 +227,24 @@ void tool_key_usage(const struct sp_schema *schema, const char *table, int index
     }
 }
 
+int tool_key_misfit(const struct sp_schema *schema, const char *table, int index, char **words,
+                    size_t count)
+{
+    if (count == 1)
+        tool_error("\"%s\" does not fit the key of \"%s\":", words[0], table);
+    else
+        tool_error("these %zu values do not fit the key of \"%s\":", count, table);
+    key_columns_print(schema, index);
+    return TOOL_USAGE;
+}
+
 int tool_key_values(const struct sp_schema *schema, const char *table, int index, char **words,
                     int count, struct sp_value values[TOOL_KEY_VALUES_MAX])
 {
     size_t expected = key_value_count(schema, index);
     if ((size_t)count != expected || expected > TOOL_KEY_VALUES_MAX) {
-        tool_key_usage(schema, table, index);
+        tool_error("a key of \"%s\" has %zu value%s:", table, expected, expected == 1 ? "" : "s");
+        key_columns_print(schema, index);
         return TOOL_USAGE;
     }
     for (int i = 0; i < count; i++) {

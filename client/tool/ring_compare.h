@@ -11,7 +11,7 @@ struct ring_compare {
     struct tool *tool;
     struct sp_ring_state state;
     struct sp_ring_node *nodes;
-    struct ring_peer *peers; /* one a node */
+    struct peer *peers; /* one a node */
     size_t count;
     bool copies;   /* write what is missing */
     bool stray;    /* also what only nodes have that are none of its copies */

@@ -37,18 +37,17 @@ static bool chunk_take(struct digests *digests, size_t base, const redisReply *r
 static int node_read(struct ring_compare *compare, struct digests *digests, size_t node)
 {
     unsigned slots = compare->state.slots;
-    struct ring_peer *peer = &compare->peers[node];
+    struct peer *peer = &compare->peers[node];
     for (unsigned first = 0; first < slots; first += CHUNK) {
         unsigned count = slots - first < CHUNK ? slots - first : CHUNK;
         char from[16], many[16];
         const char *words[] = {"SIDEPOND", "DIGESTS", from, many};
         snprintf(from, sizeof from, "%u", first);
         snprintf(many, sizeof many, "%u", count);
-        redisReply *reply = ring_peer_ask(peer, 4, words);
+        redisReply *reply = peer_call(peer, 4, words);
         bool good = reply != NULL && chunk_take(digests, node * slots + first, reply, count);
         if (!good && reply != NULL)
-            snprintf(peer->why, sizeof peer->why, "%s",
-                     reply->type == REDIS_REPLY_ERROR ? reply->str : "answers something else");
+            peer_refused(peer, "SIDEPOND DIGESTS", reply);
         if (reply != NULL)
             freeReplyObject(reply);
         if (!good)

@@ -42,7 +42,7 @@ static uint64_t keys_total(struct ring_compare *compare)
     const char *words[] = {"DBSIZE"};
     uint64_t total = 0;
     for (size_t i = 0; i < compare->count; i++) {
-        redisReply *reply = ring_peer_ask(&compare->peers[i], 1, words);
+        redisReply *reply = peer_call(&compare->peers[i], 1, words);
         if (reply != NULL && reply->type == REDIS_REPLY_INTEGER)
             total += (uint64_t)reply->integer;
         if (reply != NULL)
@@ -105,21 +105,23 @@ static bool asks(const struct pass *pass, const struct key_row *row, unsigned i,
 /* Asks one other node for all keys of the batch that it shall have. */
 static int node_look(struct pass *pass, size_t node)
 {
-    struct ring_peer *peer = &pass->compare->peers[node];
+    struct peer *peer = &pass->compare->peers[node];
     for (size_t r = 0; r < pass->row_count; r++)
         for (unsigned i = 0; i < pass->rows[r].count; i++) {
             const char *words[] = {"EXISTS", pass->rows[r].key->str};
             const size_t sizes[] = {6, pass->rows[r].key->len};
-            if (asks(pass, &pass->rows[r], i, node) && !ring_peer_append(peer, 2, words, sizes))
+            if (asks(pass, &pass->rows[r], i, node) && !peer_append(peer, 2, words, sizes))
                 return ring_compare_lost(pass->compare, node);
         }
     for (size_t r = 0; r < pass->row_count; r++)
         for (unsigned i = 0; i < pass->rows[r].count; i++) {
             if (!asks(pass, &pass->rows[r], i, node))
                 continue;
-            redisReply *reply = ring_peer_next(peer);
+            redisReply *reply = peer_next(peer);
             bool good = reply != NULL && reply->type == REDIS_REPLY_INTEGER;
             pass->rows[r].has[i] = good && reply->integer > 0;
+            if (reply != NULL && !good)
+                peer_refused(peer, "EXISTS", reply);
             if (reply != NULL)
                 freeReplyObject(reply);
             if (!good)
@@ -138,7 +140,7 @@ static bool is_error(const redisReply *reply, const char *begin)
 }
 
 /* Whether the node has the key now; a key that came in the meantime is as good. */
-static bool restore(struct ring_peer *to, const redisReply *key, const redisReply *dump,
+static bool restore(struct peer *to, const redisReply *key, const redisReply *dump,
                     long long ttl_ms)
 {
     char ttl[24];
@@ -146,12 +148,12 @@ static bool restore(struct ring_peer *to, const redisReply *key, const redisRepl
     int ttl_size = snprintf(ttl, sizeof ttl, "%lld", lives_ms);
     const char *words[] = {"RESTORE", key->str, ttl, dump->str};
     const size_t sizes[] = {7, key->len, (size_t)ttl_size, dump->len};
-    if (!ring_peer_append(to, 4, words, sizes))
+    if (!peer_append(to, 4, words, sizes))
         return false;
-    redisReply *reply = ring_peer_next(to);
+    redisReply *reply = peer_next(to);
     bool good = reply != NULL && (reply->type == REDIS_REPLY_STATUS || is_error(reply, "BUSYKEY"));
     if (reply != NULL && !good)
-        snprintf(to->why, sizeof to->why, "%s", reply->str != NULL ? reply->str : "?");
+        peer_refused(to, words[0], reply);
     if (reply != NULL)
         freeReplyObject(reply);
     return good;
@@ -169,15 +171,14 @@ static void copy_note(struct pass *pass, const redisReply *key, int to, const ch
 /* From this pass' node to another one. A key that is gone by now is no failure. */
 static int key_copy(struct pass *pass, const redisReply *key, int to)
 {
-    struct ring_peer *from = &pass->compare->peers[pass->node];
-    struct ring_peer *target = &pass->compare->peers[to];
+    struct peer *from = &pass->compare->peers[pass->node];
+    struct peer *target = &pass->compare->peers[to];
     const char *dump_words[] = {"DUMP", key->str}, *ttl_words[] = {"PTTL", key->str};
     const size_t sizes[] = {4, key->len};
-    if (!ring_peer_append(from, 2, dump_words, sizes) ||
-        !ring_peer_append(from, 2, ttl_words, sizes))
+    if (!peer_append(from, 2, dump_words, sizes) || !peer_append(from, 2, ttl_words, sizes))
         return ring_compare_lost(pass->compare, pass->node);
-    redisReply *dump = ring_peer_next(from);
-    redisReply *ttl = ring_peer_next(from);
+    redisReply *dump = peer_next(from);
+    redisReply *ttl = peer_next(from);
     int code = dump != NULL && ttl != NULL ? TOOL_OK : ring_compare_lost(pass->compare, pass->node);
     bool there = code == TOOL_OK && dump->type == REDIS_REPLY_STRING &&
                  ttl->type == REDIS_REPLY_INTEGER && ttl->integer != -2;
@@ -255,13 +256,16 @@ static int batch_do(struct pass *pass, const redisReply *keys)
 
 static int node_pass(struct pass *pass)
 {
+    struct peer *peer = &pass->compare->peers[pass->node];
     char cursor[24] = "0", count[16];
     snprintf(count, sizeof count, "%d", BATCH_KEYS);
     for (;;) {
         const char *words[] = {"SCAN", cursor, "COUNT", count};
-        redisReply *reply = ring_peer_ask(&pass->compare->peers[pass->node], 4, words);
+        redisReply *reply = peer_call(peer, 4, words);
         bool good = reply != NULL && reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
                     reply->element[0]->str != NULL && reply->element[1]->type == REDIS_REPLY_ARRAY;
+        if (reply != NULL && !good)
+            peer_refused(peer, words[0], reply);
         int code =
             good ? batch_do(pass, reply->element[1]) : ring_compare_lost(pass->compare, pass->node);
         if (good)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * ring_nodes.h - what the ring commands share: opening the ring that the options name, a connection
- * to one certain node, and a picture of all nodes.
+ * ring_nodes.h - what the ring commands share: opening the ring that the options name, asking
+ * one certain node, and a picture of all nodes.
  */
 #ifndef SIDEPOND_TOOL_RING_NODES_H
 #define SIDEPOND_TOOL_RING_NODES_H
 
-#include <hiredis/hiredis.h>
 #include <jansson.h>
 
+#include "peer.h"
 #include "table.h"
 #include "tool.h"
 
@@ -23,24 +23,9 @@ int ring_node_find(const struct sp_ring_node *nodes, size_t count, const char *n
 
 /* --- one node ------------------------------------------------------------------------------- */
 
-#define NODE_WHY_BYTES 160
-
-/* A connection that is made when it is needed. One thread. */
-struct ring_peer {
-    const struct tool *tool;
-    char address[SP_RING_NODE_BYTES];
-    uint64_t attach_epoch; /* not 0: as a ring client's, so that the node answers for itself only */
-    redisContext *connection;
-    char why[NODE_WHY_BYTES]; /* what went wrong last; "": nothing */
-};
-void ring_peer_init(struct ring_peer *peer, const struct tool *tool,
-                    const struct sp_ring_node *node, const struct sp_ring_state *state);
-void ring_peer_close(struct ring_peer *peer);
-/* Reply of one request, or NULL with peer->why. Errors of the server are replies. */
-redisReply *ring_peer_ask(struct ring_peer *peer, int count, const char **words);
-/* Pipelines: appends a request; then one reply for each, in order. */
-bool ring_peer_append(struct ring_peer *peer, int count, const char **words, const size_t *sizes);
-redisReply *ring_peer_next(struct ring_peer *peer);
+/* The connection asks as a ring client's, so that the node answers for itself only. */
+void ring_peer_init(struct peer *peer, const struct tool *tool, const struct sp_ring_node *node,
+                    const struct sp_ring_state *state);
 
 /* The text behind "name:" in an INFO; false: it is not there. */
 bool info_text(const char *info, const char *name, char *out, size_t room);
@@ -51,7 +36,7 @@ bool info_number(const char *info, const char *name, uint64_t *out);
 /* What a node says of itself. */
 struct ring_figure {
     bool answers;
-    char why[NODE_WHY_BYTES];
+    char why[PEER_WHY_BYTES];
     uint64_t keys, memory_bytes, process_id;
     uint32_t round_trip_us;
     uint64_t missed_slots, queued; /* what the others still have to send to it */

@@ -57,19 +57,12 @@ static int read_numbers(const struct tool *tool, struct sp_ring_options *options
     return TOOL_OK;
 }
 
-static int read_secrets(const struct tool *tool, char **password, char **credential)
+static int read_secrets(struct tool *tool, char **credential)
 {
-    const char *password_file = tool_option(tool, "password-file");
-    const char *credential_file = tool_option(tool, "credential-file");
-    int code = TOOL_OK;
-    if (tool_option(tool, "user") != NULL && password_file == NULL) {
-        tool_error("--user needs --password-file");
-        return TOOL_USAGE;
-    }
-    if (password_file != NULL)
-        code = tool_secret_read(password_file, "password", password);
-    if (code == TOOL_OK && credential_file != NULL)
-        code = tool_secret_read(credential_file, "credential", credential);
+    const char *file = tool_option(tool, "credential-file");
+    int code = tool_credentials(tool);
+    if (code == TOOL_OK && file != NULL)
+        code = tool_secret_read(file, "credential", credential);
     return code;
 }
 
@@ -80,10 +73,13 @@ static int cannot_open(const struct sp_ring_options *options, int status)
     if (options->zookeeper != NULL)
         return tool_failed(status, "cannot open the ring \"%s\" of ZooKeeper at %s",
                            options->cluster, options->zookeeper);
-    return tool_failed(status,
-                       "no daemon of the pond \"%s\" tells of a ring; name one with --zookeeper "
-                       "HOSTS or --nodes LIST",
-                       options->pond != NULL ? options->pond : "main");
+    const char *pond = options->pond != NULL ? options->pond : "main";
+    if (status != SP_ENOPOND)
+        return tool_failed(status, "cannot open the ring of the pond \"%s\"", pond);
+    tool_error("no daemon of the pond \"%s\" tells of a ring; name one with --zookeeper HOSTS or "
+               "--nodes LIST",
+               pond);
+    return TOOL_UNAVAILABLE;
 }
 
 /* The map comes a moment before the word that ZooKeeper is there. */
@@ -105,22 +101,21 @@ static void settle(struct sp_ring *ring)
 int tool_ring_open(struct tool *tool)
 {
     struct sp_ring_options options = SP_RING_OPTIONS_INIT;
-    char *password = NULL, *credential = NULL;
+    char *credential = NULL;
     (void)signal(SIGPIPE, SIG_IGN); /* a node may close its connection any time */
     read_place(tool, &options);
     int code = read_numbers(tool, &options);
     if (code == TOOL_OK)
-        code = read_secrets(tool, &password, &credential);
+        code = read_secrets(tool, &credential);
     if (code == TOOL_OK) {
-        options.user = tool_option(tool, "user");
-        options.password = password;
+        options.user = tool->user;
+        options.password = tool->password;
         options.credential = credential;
         int status = sp_ring_open(&options, &tool->ring);
         code = status == SP_OK ? TOOL_OK : cannot_open(&options, status);
         if (code == TOOL_OK)
             settle(tool->ring);
     }
-    tool_secret_free(password);
     tool_secret_free(credential);
     return code;
 }

@@ -14,7 +14,7 @@
 #define PEERS_MOST 1024
 
 struct asking {
-    struct ring_peer peer;
+    struct peer peer;
     char *info; /* the node's answer, or NULL */
     uint32_t round_trip_us;
     pthread_t thread;
@@ -27,22 +27,20 @@ static void *ask_info(void *argument)
 {
     struct asking *asking = argument;
     const char *ping[] = {"PING"}, *info[] = {"INFO", "all"};
-    redisReply *reply = ring_peer_ask(&asking->peer, 1, ping);
+    redisReply *reply = peer_call(&asking->peer, 1, ping);
     if (reply != NULL)
         freeReplyObject(reply);
     uint64_t begun_us = clock_us();
-    reply = reply != NULL ? ring_peer_ask(&asking->peer, 1, ping) : NULL;
+    reply = reply != NULL ? peer_call(&asking->peer, 1, ping) : NULL;
     asking->round_trip_us = (uint32_t)(clock_us() - begun_us);
     if (reply != NULL)
         freeReplyObject(reply);
-    reply = reply != NULL ? ring_peer_ask(&asking->peer, 2, info) : NULL;
+    reply = reply != NULL ? peer_ask(&asking->peer, 2, info) : NULL;
     if (reply != NULL && reply->type == REDIS_REPLY_STRING)
         asking->info = strndup(reply->str, reply->len);
-    else if (reply != NULL && reply->type == REDIS_REPLY_ERROR)
-        snprintf(asking->peer.why, sizeof asking->peer.why, "%s", reply->str);
     if (reply != NULL)
         freeReplyObject(reply);
-    ring_peer_close(&asking->peer);
+    peer_close(&asking->peer);
     return NULL;
 }
 

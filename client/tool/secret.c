@@ -38,3 +38,14 @@ void tool_secret_free(char *secret)
         explicit_bzero(secret, strlen(secret));
     free(secret);
 }
+
+int tool_credentials(struct tool *tool)
+{
+    const char *file = tool_option(tool, "password-file");
+    tool->user = tool_option(tool, "user");
+    if (tool->user != NULL && file == NULL) {
+        tool_error("--user needs --password-file");
+        return TOOL_USAGE;
+    }
+    return file != NULL ? tool_secret_read(file, "password", &tool->password) : TOOL_OK;
+}

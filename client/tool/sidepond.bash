@@ -28,6 +28,8 @@ _sidepond() {
     case $command:$before in
         *:--pond | *:-p) COMPREPLY=($(compgen -W "$(_sidepond_ponds)" -- "$word") $(compgen -d -- "$word")); return ;;
         *:--color) COMPREPLY=($(compgen -W "auto always never" -- "$word")); return ;;
+        status:--user | status:-u) COMPREPLY=(); return ;;
+        status:--password-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
         get:--index | get:-i) COMPREPLY=(); return ;;
         get:--column | get:-c) COMPREPLY=(); return ;;
         scan:--limit | scan:-n) COMPREPLY=(); return ;;
@@ -42,7 +44,13 @@ _sidepond() {
         top:--user | top:-u) COMPREPLY=(); return ;;
         top:--password-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
         refresh:--wait | refresh:-w) COMPREPLY=(); return ;;
+        refresh:--user | refresh:-u) COMPREPLY=(); return ;;
+        refresh:--password-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
         confirm:--wait | confirm:-w) COMPREPLY=(); return ;;
+        confirm:--user | confirm:-u) COMPREPLY=(); return ;;
+        confirm:--password-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
+        hold:--user | hold:-u) COMPREPLY=(); return ;;
+        hold:--password-file) COMPREPLY=($(compgen -f -- "$word")); return ;;
         bench:--time | bench:-t) COMPREPLY=(); return ;;
         bench:--keys | bench:-n) COMPREPLY=(); return ;;
         ring:--wait | ring:-w) COMPREPLY=(); return ;;
@@ -71,7 +79,7 @@ _sidepond() {
     esac
     local options="" names=""
     case $command in
-    status) options="" ;;
+    status) options=" --user -u --password-file" ;;
     tables) options=" --names" ;;
     get) options=" --index -i --column -c --raw" ;;
     scan) options=" --limit -n --columns -c --where -w --format -f" ;;
@@ -79,9 +87,9 @@ _sidepond() {
     top) options=" --interval -i --once --count -n --sort -s --user -u --password-file" ;;
     readers) options="" ;;
     check) options=" --quiet -q" ;;
-    refresh) options=" --wait -w" ;;
-    confirm) options=" --wait -w" ;;
-    hold) options="" ;;
+    refresh) options=" --wait -w --user -u --password-file" ;;
+    confirm) options=" --wait -w --user -u --password-file" ;;
+    hold) options=" --user -u --password-file" ;;
     stat) options="" ;;
     plan) options="" ;;
     bench) options=" --time -t --keys -n" ;;

@@ -298,6 +298,9 @@ _sidepond() {
         esac
         case $line[1] in
         status) _arguments \
+        '*--user[the user of the cache server (default\: default)]:NAME:' \
+        '*-u[the user of the cache server (default\: default)]:NAME:' \
+        '*--password-file[its password is the first line of this file]:FILE:_files' \
         '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
         '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
         '*--json[print JSON]' \
@@ -397,6 +400,9 @@ _sidepond() {
         refresh) _arguments \
         '*--wait[wait for its end, at most so long, and say what it has changed]:TIME:' \
         '*-w[wait for its end, at most so long, and say what it has changed]:TIME:' \
+        '*--user[the user of the cache server (default\: default)]:NAME:' \
+        '*-u[the user of the cache server (default\: default)]:NAME:' \
+        '*--password-file[its password is the first line of this file]:FILE:_files' \
         '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
         '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
         '*--json[print JSON]' \
@@ -408,6 +414,9 @@ _sidepond() {
         confirm) _arguments \
         '*--wait[wait for its end, at most so long, and say what it has changed]:TIME:' \
         '*-w[wait for its end, at most so long, and say what it has changed]:TIME:' \
+        '*--user[the user of the cache server (default\: default)]:NAME:' \
+        '*-u[the user of the cache server (default\: default)]:NAME:' \
+        '*--password-file[its password is the first line of this file]:FILE:_files' \
         '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
         '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
         '*--json[print JSON]' \
@@ -417,6 +426,9 @@ _sidepond() {
         '*-h[print what a command does and takes]' \
         '1:TABLE:_sidepond_tables' ;;
         hold) _arguments \
+        '*--user[the user of the cache server (default\: default)]:NAME:' \
+        '*-u[the user of the cache server (default\: default)]:NAME:' \
+        '*--password-file[its password is the first line of this file]:FILE:_files' \
         '*--pond[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
         '*-p[the pond\: a name, or with a slash its directory (default\: main)]:NAME|DIR:_sidepond_ponds' \
         '*--json[print JSON]' \

@@ -66,7 +66,4 @@ char *text_value(const struct sp_value *value, bool escape);
 /* The same without escaping and with its size (bytes that are bytes stay as they are). */
 char *text_value_raw(const struct sp_value *value, size_t *size);
 
-const char *text_pond_state(enum sp_pond_state state);
-const char *text_table_state(enum sp_table_state state);
-
 #endif

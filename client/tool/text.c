@@ -162,15 +162,3 @@ char *text_value(const struct sp_value *value, bool escape)
     free(text);
     return escaped;
 }
-
-const char *text_pond_state(enum sp_pond_state state)
-{
-    static const char *const names[] = {"loading", "ready", "retired"};
-    return (unsigned)state < 3 ? names[state] : "unknown";
-}
-
-const char *text_table_state(enum sp_table_state state)
-{
-    static const char *const names[] = {"loading", "fresh", "failing", "held"};
-    return (unsigned)state < 4 ? names[state] : "unknown";
-}

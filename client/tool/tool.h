@@ -73,6 +73,8 @@ struct tool {
     bool json;     /* --json */
     bool terminal; /* standard output is a terminal */
     bool color;
+    const char *user;      /* --user and --password-file, after tool_credentials; NULL: none */
+    char *password;        /* freed by main */
     struct sp_ring *ring;  /* after tool_ring_open; closed by main */
     const char *pond_name; /* as given with --pond; NULL: the default */
     struct sp_pond *pond;  /* after tool_open; closed by main */
@@ -92,6 +94,8 @@ const struct tool_option *tool_shared_options(const struct tool_command *command
 /* Takes the command line apart: fills the command, its options and its arguments. TOOL_USAGE after
  * having said what is wrong. `argv` is rearranged. A command of NULL means that there was none. */
 int tool_parse(struct tool *tool, int argc, char **argv);
+/* Says that there is none of this name, and which one may be meant. */
+int tool_unknown_command(const char *name);
 /* The value of an option (the last one given), "" for a flag that is set, NULL if not given. */
 const char *tool_option(const struct tool *tool, const char *name);
 /* All values of an option that may be repeated: start with *cursor = 0; NULL at the end. */
@@ -111,11 +115,15 @@ int tool_failed(int status, const char *what, ...) __attribute__((format(printf,
 /* The first line of a file that holds a `what`, for tool_secret_free. */
 int tool_secret_read(const char *path, const char *what, char **out);
 void tool_secret_free(char *secret); /* NULL is fine */
+/* Reads --user and --password-file. */
+int tool_credentials(struct tool *tool);
 
 /* --- open.c ---------------------------------------------------------------------------------- */
 #define TOOL_PATH_BYTES 4096
 /* The directory that the pond's name stands for. */
 void tool_directory(const struct tool *tool, char out[TOOL_PATH_BYTES]);
+/* Says so if there is no pond at all; one of any state will do. */
+int tool_find(const struct tool *tool);
 /* Opens the pond; says what is wrong and what to do about it. */
 int tool_open(struct tool *tool);
 int tool_table(struct tool *tool, const char *name, struct sp_table **out);
@@ -126,8 +134,9 @@ int tool_index(const struct sp_schema *schema, const char *table, const char *na
 /* The names of all tables, sorted; to be freed by free(). */
 int tool_table_names(struct tool *tool, const char ***names, size_t *count);
 
-/* Says what a key (of the primary index for -1) is made of. */
-void tool_key_usage(const struct sp_schema *schema, const char *table, int index);
+/* Says that words are no key (of the primary index for -1), and what that is made of. */
+int tool_key_misfit(const struct sp_schema *schema, const char *table, int index, char **words,
+                    size_t count);
 
 #define TOOL_KEY_VALUES_MAX 16
 /* The values of a key from the words of the command line; they point into `words`. */

@@ -16,10 +16,9 @@
 
 #include <stdio.h>
 
-#include "tool.h"
+#include "peer.h"
 
 #define TOP_NAME_BYTES  64
-#define TOP_WHY_BYTES   256
 #define TOP_BUCKETS_MAX 128
 
 struct top_bucket {
@@ -34,8 +33,8 @@ struct top_command {
 };
 
 struct top_cache {
-    bool seen;               /* the server has answered */
-    char why[TOP_WHY_BYTES]; /* if not: a sentence */
+    bool seen;                /* the server has answered */
+    char why[PEER_WHY_BYTES]; /* if not: a sentence */
     char version[TOP_NAME_BYTES];
     bool evicts; /* when full; else it refuses */
     uint64_t uptime_s, threads;
@@ -70,23 +69,12 @@ bool top_info_parse(const char *text, size_t size, struct top_cache *out);
 void top_cache_free(struct top_cache *cache);
 
 /* --- top_server.c ------------------------------------------------------------------------------
- * The cache server's side: a connection, made anew where it is not there. */
-struct redisContext;
-struct top_server {
-    struct redisContext *connection; /* NULL: none */
-    char path[TOOL_PATH_BYTES];      /* of the socket */
-    const char *user;                /* NULL: default */
-    char *password;                  /* NULL: none */
-};
-/* From the options --user and --password-file. */
-int top_server_init(struct top_server *server, const struct tool *tool);
-void top_server_free(struct top_server *server);
-/* Asks for everything; `out` says if it could not be had, and why. */
-void top_server_ask(struct top_server *server, struct top_cache *out);
+ * Asks the cache server for everything; `out` says if it could not be had, and why. */
+void top_server_ask(struct peer *server, struct top_cache *out);
 
 /* --- top_sample.c ----------------------------------------------------------------------------
  * SP_OK, or what keeps the pond from being read. Frees what the sample held. */
-int top_sample_take(struct tool *tool, struct top_server *server, struct top_sample *sample);
+int top_sample_take(struct tool *tool, struct peer *server, struct top_sample *sample);
 void top_sample_free(struct top_sample *sample);
 
 /* --- top_rates.c -------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ static void title_print(const struct top_frame *frame)
     char *name = text_escape(pond->name, strlen(pond->name));
     label_print(frame, "pond");
     fprintf(frame->out, "%s, %s, version %s, ", name != NULL ? name : "?",
-            text_pond_state(pond->state), text_count(frame->tool, pond->version, count));
+            sp_pond_state_text(pond->state), text_count(frame->tool, pond->version, count));
     free(name);
     fprintf(frame->out, "daemon %s%s%s", text_color_on(frame->tool, color),
             pond->writer_alive ? "alive" : "not running", text_color_off(frame->tool));
@@ -236,7 +236,7 @@ static void table_row(struct text_table *out, const struct top_table_row *row)
     char *name = text_escape(row->table->name, strlen(row->table->name));
     bool well = info->state == SP_TABLE_FRESH && !info->stale;
     text_cell(out, TEXT_CYAN, "%s", name != NULL ? name : "?");
-    text_cell(out, well ? TEXT_GREEN : TEXT_RED, "%s%s", text_table_state(info->state),
+    text_cell(out, well ? TEXT_GREEN : TEXT_RED, "%s%s", sp_table_state_text(info->state),
               info->stale ? ", stale" : "");
     text_cell(out, TEXT_PLAIN, "%s", text_age(info->age_ms, text));
     text_cell(out, TEXT_PLAIN, "%s", text_count(out->tool, info->rows, text));

@@ -36,7 +36,7 @@ static json_t *pond_json(const struct top_pair *pair)
     double commits =
         top_same_pond(pair) ? top_rate(pair, pair->before->pond.version, pond->version) : NAN;
     return json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "name", pond->name, "state",
-                     text_pond_state(pond->state), "daemon_alive", pond->writer_alive, "version",
+                     sp_pond_state_text(pond->state), "daemon_alive", pond->writer_alive, "version",
                      whole(pond->version), "commits_per_second", number(commits), "limit_bytes",
                      whole(pond->limit_bytes), "used_bytes", whole(pond->used_bytes), "free_bytes",
                      whole(pond->free_bytes), "committed_bytes", whole(pond->committed_bytes));

@@ -51,7 +51,7 @@ void top_sample_free(struct top_sample *sample)
     memset(sample, 0, sizeof *sample);
 }
 
-int top_sample_take(struct tool *tool, struct top_server *server, struct top_sample *sample)
+int top_sample_take(struct tool *tool, struct peer *server, struct top_sample *sample)
 {
     top_sample_free(sample);
     sample->pond = (struct sp_pond_info)SP_POND_INFO_INIT;

@@ -202,7 +202,7 @@ static int run(struct agent_daemon *daemon, const sigset_t *signals)
     daemon->site = (struct agent_site){.agent = daemon->agent, .counters = &daemon->counters};
     if (!move_http(daemon, daemon->config)) {
         agent_stop(daemon->agent);
-        return EXIT_BUSY;
+        return EXIT_UNAVAILABLE;
     }
     notify_ready(&daemon->notify);
     loop(daemon, signals);

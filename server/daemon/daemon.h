@@ -36,8 +36,9 @@ enum {
     EXIT_GOOD = 0,
     EXIT_OTHER = 1,
     EXIT_USAGE = 64,
-    EXIT_BUSY = 69, /* another daemon has the pond, or the port is taken */
-    EXIT_SHM = 73,  /* the pond cannot be made */
+    EXIT_UNAVAILABLE = 69, /* another daemon has the pond, or the port is taken; of --check and
+                              plan: a database does not answer */
+    EXIT_SHM = 73,         /* the pond cannot be made */
     EXIT_CONFIG = 78,
 };
 

@@ -13,25 +13,50 @@
 #include "server/daemon/plan.h"
 #include "server/log/log.h"
 
+/* How a command ends that only asks. */
+static int exit_code(int status)
+{
+    switch (status) {
+    case SP_OK:
+        return EXIT_GOOD;
+    case SP_ECONFIG:
+        return EXIT_CONFIG;
+    case SP_ESOURCE:
+        return EXIT_UNAVAILABLE;
+    default:
+        return EXIT_OTHER;
+    }
+}
+
+static int check_databases(const struct config *config)
+{
+    struct refresh_check found = {0};
+    fflush(stdout);
+    int status = refresh_check(config, NULL, stderr, NULL, &found);
+    if (status == SP_OK && found.unreachable && !found.wrong)
+        puts("\nNot every database answers: what it has is not known.");
+    if (status == SP_OK && found.wrong)
+        status = SP_ECONFIG;
+    else if (status == SP_OK && found.unreachable)
+        status = SP_ESOURCE;
+    else if (status == SP_OK)
+        puts("\nEvery database answers and has what is configured.");
+    else
+        fprintf(stderr, "sidepondd: %s\n", sp_status_text(status));
+    return exit_code(status);
+}
+
 static int check(const struct arguments *arguments)
 {
     struct config *config = NULL;
-    struct refresh_check found = {0};
+    int code = EXIT_GOOD;
     if (config_load(arguments->config, stderr, &config) != SP_OK)
         return EXIT_CONFIG;
     config_explain(config, stdout);
-    if (arguments->connect) {
-        fflush(stdout);
-        if (refresh_check(config, NULL, stderr, NULL, &found) == SP_OK && !found.wrong &&
-            !found.unreachable)
-            puts("\nEvery database answers and has what is configured.");
-        else if (!found.wrong)
-            puts("\nNot every database answers: what it has is not known.");
-    }
+    if (arguments->connect)
+        code = check_databases(config);
     config_free(config);
-    if (found.wrong)
-        return EXIT_CONFIG;
-    return found.unreachable ? EXIT_BUSY : EXIT_GOOD;
+    return code;
 }
 
 static int plan(const struct arguments *arguments)
@@ -41,7 +66,7 @@ static int plan(const struct arguments *arguments)
         return EXIT_CONFIG;
     int status = plan_print(config, arguments->json, stdout);
     config_free(config);
-    return status == SP_OK ? EXIT_GOOD : status == SP_ECONFIG ? EXIT_CONFIG : EXIT_BUSY;
+    return exit_code(status);
 }
 
 /* The order of starting. What is started later may use all that was started before. */

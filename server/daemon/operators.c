@@ -23,14 +23,6 @@ static_assert(sizeof(((struct operator_table *)0)->name) > SP_NAME_BYTES_MAX, "n
 
 /* --- tables ----------------------------------------------------------------------------------- */
 
-static uint64_t sum(const uint64_t *counts, unsigned count)
-{
-    uint64_t total = 0;
-    for (unsigned i = 0; i < count; i++)
-        total += counts[i];
-    return total;
-}
-
 static void tell_feed(const struct refresh_feed_status *feed, struct operator_feed *out)
 {
     const struct refresh_feed_rows *rows = &feed->rows;
@@ -43,7 +35,7 @@ static void tell_feed(const struct refresh_feed_status *feed, struct operator_fe
         .transactions = feed->transactions_total,
         .put = rows->put_total,
         .removed = rows->removed_total,
-        .reloads = sum(feed->reloads_total, REFRESH_RELOAD_COUNT),
+        .reloads = refresh_sum(feed->reloads_total, REFRESH_RELOAD_COUNT),
         .drift_rows =
             rows->drift_inserted_total + rows->drift_updated_total + rows->drift_deleted_total,
     };
@@ -55,17 +47,15 @@ static void tell_feed(const struct refresh_feed_status *feed, struct operator_fe
 /* What the refresh knows. */
 static void tell_refresh(const struct refresh_status *status, struct operator_table *out)
 {
-    static const char *const states[] = {"loading", "fresh", "failing", "held"};
-    static const char *const phases[] = {"waiting", "running", "backing off"};
     *out = (struct operator_table){
-        .state = states[(unsigned)status->state & 3],
-        .phase = phases[(unsigned)status->phase % 3],
+        .state = sp_table_state_text(status->state),
+        .phase = refresh_phase_names[status->phase],
         .held_by_operator = status->held_by_operator,
         .held_rows = status->missing_rows,
         .refreshes = status->full_total + status->incremental_total,
-        .failures = sum(status->failures_total, REFRESH_FAILURE_COUNT),
+        .failures = refresh_sum(status->failures_total, REFRESH_FAILURE_COUNT),
         .failures_in_a_row = status->failures_in_a_row,
-        .skipped_rows = sum(status->skipped_total, REFRESH_SKIP_COUNT),
+        .skipped_rows = refresh_sum(status->skipped_total, REFRESH_SKIP_COUNT),
         .inserted = status->last.inserted,
         .updated = status->last.updated,
         .deleted = status->last.deleted,

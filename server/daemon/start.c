@@ -93,7 +93,7 @@ static int open_exit_code(int status)
 {
     switch (status) {
     case SP_EBUSY:
-        return EXIT_BUSY;
+        return EXIT_UNAVAILABLE;
     case SP_EINVAL:
     case SP_ECONFIG:
         return EXIT_CONFIG;
@@ -159,7 +159,7 @@ static int cache_exit_code(int status)
 {
     switch (status) {
     case SP_EBUSY:
-        return EXIT_BUSY;
+        return EXIT_UNAVAILABLE;
     case SP_ENOSPC:
     case SP_ENOSHM:
         return EXIT_SHM;
@@ -222,7 +222,7 @@ int daemon_start_http(struct daemon *daemon, const struct config *config)
                                   .service = cache_server_service(daemon->cache)};
     const char *listen = config->http_listen ? config->http_listen : "";
     int status = http_move(&daemon->http, daemon->http_listen, listen, &site);
-    return status == SP_OK ? EXIT_GOOD : EXIT_BUSY;
+    return status == SP_OK ? EXIT_GOOD : EXIT_UNAVAILABLE;
 }
 
 int daemon_start_saver(struct daemon *daemon, const struct config *config)

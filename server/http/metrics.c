@@ -215,10 +215,10 @@ static double attempted(const struct seen_table *table)
 static void emit_state(const struct metric *metric, const struct observation *seen,
                        struct text *out)
 {
-    static const char *const names[] = {"loading", "fresh", "failing", "held"};
     for (size_t i = 0; i < seen->table_count; i++)
-        for (unsigned state = 0; state < 4; state++)
-            emit_of_table(metric, out, &seen->tables[i], "state", names[state],
+        for (unsigned state = SP_TABLE_LOADING; state <= SP_TABLE_HELD; state++)
+            emit_of_table(metric, out, &seen->tables[i], "state",
+                          sp_table_state_text((enum sp_table_state)state),
                           (unsigned)seen->tables[i].refresh.state == state);
 }
 

@@ -7,23 +7,9 @@
 
 #include "server/http/observe.h"
 
-static const char *state_name(const struct seen_table *table)
-{
-    static const char *const names[] = {"loading", "fresh", "failing", "held"};
-    return names[(unsigned)table->refresh.state & 3];
-}
-
 static json_t *number_or_null(bool known, uint64_t value)
 {
     return known ? json_integer((json_int_t)value) : json_null();
-}
-
-static uint64_t sum(const uint64_t *counts, unsigned count)
-{
-    uint64_t total = 0;
-    for (unsigned i = 0; i < count; i++)
-        total += counts[i];
-    return total;
 }
 
 /* A text that may have been cut inside a character, or come from a database in another encoding. */
@@ -56,7 +42,7 @@ static json_t *feed_json(const struct refresh_feed_status *feed)
         "{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "state", refresh_feed_state_names[feed->state],
         "position", feed->position, "transactions", (json_int_t)feed->transactions_total, "put",
         (json_int_t)rows->put_total, "removed", (json_int_t)rows->removed_total, "reloads",
-        (json_int_t)sum(feed->reloads_total, REFRESH_RELOAD_COUNT), "drift_rows",
+        (json_int_t)refresh_sum(feed->reloads_total, REFRESH_RELOAD_COUNT), "drift_rows",
         (json_int_t)(rows->drift_inserted_total + rows->drift_updated_total +
                      rows->drift_deleted_total));
     if (!out)
@@ -74,16 +60,15 @@ static json_t *feed_json(const struct refresh_feed_status *feed)
 
 static json_t *table_json(const struct seen_table *table)
 {
-    static const char *const phases[] = {"waiting", "running", "backing off"};
     const struct refresh_status *refresh = &table->refresh;
     const struct sp_table_info *pond = &table->pond;
     bool aged = table->in_pond && pond->age_ms != UINT64_MAX;
-    json_t *out =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:b}", "name", refresh->table,
-                  "group", refresh->group, "source", refresh->source, "state", state_name(table),
-                  "phase", phases[(unsigned)refresh->phase % 3], "served", table->in_pond, "rows",
-                  (json_int_t)pond->rows, "bytes", (json_int_t)pond->bytes, "memory_bytes",
-                  (json_int_t)pond->memory_bytes, "stale", table->in_pond && pond->stale);
+    json_t *out = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:b}", "name", refresh->table, "group",
+        refresh->group, "source", refresh->source, "state", sp_table_state_text(refresh->state),
+        "phase", refresh_phase_names[refresh->phase], "served", table->in_pond, "rows",
+        (json_int_t)pond->rows, "bytes", (json_int_t)pond->bytes, "memory_bytes",
+        (json_int_t)pond->memory_bytes, "stale", table->in_pond && pond->stale);
     if (!out)
         return NULL;
     json_object_set_new(out, "version", number_or_null(table->in_pond, pond->version));
@@ -98,11 +83,12 @@ static json_t *table_json(const struct seen_table *table)
         json_integer((json_int_t)(refresh->full_total + refresh->incremental_total)));
     json_object_set_new(
         out, "failures",
-        json_integer((json_int_t)sum(refresh->failures_total, REFRESH_FAILURE_COUNT)));
+        json_integer((json_int_t)refresh_sum(refresh->failures_total, REFRESH_FAILURE_COUNT)));
     json_object_set_new(out, "failures_in_a_row",
                         json_integer((json_int_t)refresh->failures_in_a_row));
-    json_object_set_new(out, "skipped_rows",
-                        json_integer((json_int_t)sum(refresh->skipped_total, REFRESH_SKIP_COUNT)));
+    json_object_set_new(
+        out, "skipped_rows",
+        json_integer((json_int_t)refresh_sum(refresh->skipped_total, REFRESH_SKIP_COUNT)));
     json_object_set_new(out, "held_by_operator", json_boolean(refresh->held_by_operator));
     json_object_set_new(out, "held_rows", json_integer((json_int_t)refresh->missing_rows));
     json_object_set_new(out, "feed", feed_json(&refresh->feed));

@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "alloc/clock.h"
+#include "server/config/values.h"
 #include "server/log/log.h"
 #include "server/refresh/feed.h"
 
@@ -163,12 +164,13 @@ static int call_check(struct group *group, struct source_error *error)
 static void note_impossible(struct group *group, const char *why)
 {
     struct feed *feed = group->feed;
+    char every[VALUE_PRINT_BYTES];
     feed->stage = FEED_IMPOSSIBLE;
     if (strcmp(feed->why, why) != 0)
         log_warning("refresh",
-                    "group %s cannot follow its database, so all rows are read every "
-                    "%u s: %s",
-                    group->name, group->tables[0].config->refresh.every_ms / 1000, why);
+                    "group %s cannot follow its database, so all rows are read every %s: %s",
+                    group->name,
+                    config_print_duration(group->tables[0].config->refresh.every_ms, every), why);
     snprintf(feed->why, sizeof(feed->why), "%s", why);
 }
 

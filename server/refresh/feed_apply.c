@@ -431,6 +431,7 @@ static int check_drop(struct feed_apply *apply, unsigned n)
     struct store_counts counts;
     char a[TEXT_BYTES];
     char b[TEXT_BYTES];
+    char advice[ADVICE_BYTES];
     char text[SOURCE_ERROR_BYTES];
     int status = flush_table(apply, n);
     if (status != SP_OK)
@@ -446,10 +447,9 @@ static int check_drop(struct feed_apply *apply, unsigned n)
         return SP_OK;
     snprintf(text, sizeof(text),
              "held back: a transaction of the database deletes %s of %s rows (max_drop: %.4g%%); "
-             "the old data stays. If that is right: POST /confirm/%s over HTTP, or raise max_drop "
-             "and reload",
+             "the old data stays. %s",
              refresh_text_count(lost, a), refresh_text_count(before, b), 100.0 * config->max_drop,
-             config->name);
+             refresh_text_confirm(config->name, advice));
     apply->failure->missing_rows = lost;
     apply->reload = REFRESH_RELOAD_DROP;
     return stop(apply, REFRESH_FAILURE_DROP, SP_EDROP, n, text);

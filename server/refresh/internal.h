@@ -206,5 +206,8 @@ const char *refresh_text_size(uint64_t bytes, char out[TEXT_BYTES]);
 const char *refresh_text_count(uint64_t count, char out[TEXT_BYTES]);
 /* Whether a source's text begins with the table's name already. */
 bool refresh_text_names(const char *text, const char *table);
+/* What an operator can do about a refresh of a table that max_drop holds back. */
+#define ADVICE_BYTES (2 * SP_NAME_BYTES_MAX + 128)
+const char *refresh_text_confirm(const char *table, char out[ADVICE_BYTES]);
 
 #endif

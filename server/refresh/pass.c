@@ -355,6 +355,7 @@ static int check_drop(struct pass *pass, struct portion *portion)
     uint64_t before = 0;
     char a[TEXT_BYTES];
     char b[TEXT_BYTES];
+    char advice[ADVICE_BYTES];
     char text[SOURCE_ERROR_BYTES];
     store_pass_missing(portion->stored, &missing, &before);
     if (portion->reshaped) {
@@ -367,9 +368,10 @@ static int check_drop(struct pass *pass, struct portion *portion)
     snprintf(
         text, sizeof(text),
         "held back: %s of %s rows are gone from the database (%.1f%%; max_drop: %.4g%%); the old "
-        "data stays. If that is right: POST /confirm/%s over HTTP, or raise max_drop and reload",
+        "data stays. %s",
         refresh_text_count(missing, a), refresh_text_count(before, b),
-        100.0 * (double)missing / (double)before, 100.0 * config->max_drop, config->name);
+        100.0 * (double)missing / (double)before, 100.0 * config->max_drop,
+        refresh_text_confirm(config->name, advice));
     pass->failure->missing_rows = missing;
     return fail(pass->failure, REFRESH_FAILURE_DROP, SP_EDROP, config->name, text);
 }

@@ -123,6 +123,7 @@ enum refresh_phase {
     REFRESH_RUNNING, /* reads from the database */
     REFRESH_BACKING_OFF
 };
+extern const char *const refresh_phase_names[3];
 
 /* Why a group of mode feed read all of its rows again. */
 #define REFRESH_RELOAD_LIST(X)                                                                     \
@@ -203,6 +204,9 @@ struct refresh_status {
     uint64_t missing_rows; /* held by max_drop: how many of `rows` the database no longer has */
     char error[SOURCE_ERROR_BYTES]; /* why it fails; "" if it does not */
 };
+
+/* Of one of the arrays by reason. */
+uint64_t refresh_sum(const uint64_t *counts, unsigned count);
 
 /* SP_OK: the refresh of that ticket has ended, and *out says how. SP_EBUSY: not yet; SP_ENOTABLE:
  * it never will, since the table is configured otherwise now. Any thread. */

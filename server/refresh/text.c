@@ -20,8 +20,18 @@ const char *const refresh_failure_names[REFRESH_FAILURE_COUNT] = {
 #undef FAILURE_NAME
 };
 
+const char *const refresh_phase_names[3] = {"waiting", "running", "backing off"};
+
 const uint32_t refresh_bucket_ms[REFRESH_BUCKETS] = {5,    10,   25,    50,    100,    250,
                                                      1000, 5000, 15000, 60000, 300000, 1800000};
+
+uint64_t refresh_sum(const uint64_t *counts, unsigned count)
+{
+    uint64_t total = 0;
+    for (unsigned i = 0; i < count; i++)
+        total += counts[i];
+    return total;
+}
 
 const char *refresh_text_size(uint64_t bytes, char out[TEXT_BYTES])
 {
@@ -56,4 +66,13 @@ bool refresh_text_names(const char *text, const char *table)
     size_t size = strlen(table);
     return strncmp(text, "table ", 6) == 0 && strncmp(text + 6, table, size) == 0 &&
            text[6 + size] == ':';
+}
+
+const char *refresh_text_confirm(const char *table, char out[ADVICE_BYTES])
+{
+    snprintf(out, ADVICE_BYTES,
+             "If that is right: `sidepond confirm %s`, or POST /confirm/%s over HTTP, or raise "
+             "max_drop and reload",
+             table, table);
+    return out;
 }

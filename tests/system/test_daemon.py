@@ -480,6 +480,12 @@ class DaemonTest(unittest.TestCase):
         self.assertEqual(subprocess.run([TOOL, "plan", daemon.config], capture_output=True,
                                         check=False, timeout=30).returncode, 0)
         self.assertIn("memory", run("--reference").stdout)
+        looks = (("--check", "--connect", daemon.config), ("plan", daemon.config))
+        os.rename(self.path, self.path + ".away")
+        self.assertEqual([run(*look).returncode for look in looks], [69, 69])
+        with sqlite3.connect(self.path):
+            pass # a database without the table
+        self.assertEqual([run(*look).returncode for look in looks], [78, 78])
 
 
 if __name__ == "__main__":

@@ -231,6 +231,46 @@ class FeedTest(database_tests.DatabaseCase):
         self.assertEqual(*[re.search("follower=[a-z0-9_]+", daemon.log())[0]
                            for daemon in (first, second)])
 
+    # --- what the tool says ---
+
+    def feeds(self, daemon, *words):
+        done = daemon.tool("--json", "status", *words)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        status = json.loads(done.stdout)
+        return {feed["group"]: feed for feed in status["feeds"]}, status["feeds_error"]
+
+    def test_status(self):
+        """Of the feeds: with a cache server, whose daemon is asked; from the pond alone without."""
+        self.sql("create view rich as select * from accounts where cents > 10")
+        daemon = self.daemon(GROUP + "  - {name: rich, source: shop, key: [id], "
+                                     "refresh: {mode: feed, every: 500ms}}", extra="cache: {}")
+        daemon.start()
+        daemon.await_state("rich", "fresh")
+        feeds, error = self.feeds(daemon)
+        self.assertEqual((sorted(feeds), error), (["g", "rich"], None))
+        follows, refreshed = feeds["g"], feeds["rich"]
+        self.assertEqual((follows["state"], follows["source"], follows["tables"],
+                          follows["not_possible"]),
+                         ("following", "shop", ["accounts", "moves"], None))
+        self.assertLess(follows["age_seconds"], 20)
+        self.assertRegex(follows["follower"], "^sidepond_test_g_")
+        self.assertEqual((refreshed["state"], refreshed["compared_at"]), ("fallen back", None))
+        self.assertIn("not a plain table", refreshed["not_possible"])
+        text = daemon.tool("status").stdout
+        self.assertRegex(text, r"(?m)^FEED\tSOURCE\tSTATE\tAGE\tLAG\tCOMPARED\n"
+                               r"g\tshop\tfollowing\t[\d.]+ s\t\S+( \S+)?\t20\S+Z$")
+        self.assertRegex(text, "rich: cannot follow its database.*not a plain table")
+        self.assertIn("all rows are read every 500ms", daemon.log())
+        daemon.kill()
+        feeds, _ = self.feeds(daemon)
+        self.assertEqual((feeds["g"]["state"], feeds["g"]["tables"]), ("stopped", None))
+        daemon.extra = ""
+        daemon.configure(GROUP)
+        daemon.start()
+        feeds, error = self.feeds(daemon)
+        self.assertEqual((feeds["g"]["state"], feeds["g"]["lag_bytes"]), ("following", None))
+        self.assertRegex(error, "the cache server is not (there|running)")
+
 
 if __name__ == "__main__":
     print(f"seed {SEED}")

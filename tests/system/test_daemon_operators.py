@@ -245,8 +245,28 @@ class OperatorsTest(unittest.TestCase):
                          "sidepond: there is no table 'nobody'\n")
         self.assertEqual(self.tool("refresh", "users"), "users: refresh begun\n")
         self.assertIn("WAIT must be", self.tool("refresh", "users", "--wait", "100m", code=1))
+
+    def secret(self, text):
+        path = os.path.join(self.daemon.directory, "secret")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return "--password-file", path
+
+    def test_tool_with_a_password(self):
+        self.call("ACL", "SETUSER", "ann", "on", ">hers", "~*", "+@all")
+        self.call("ACL", "SETUSER", "bob", "on", ">his", "~*", "+get")
         self.call("ACL", "SETUSER", "default", ">secret")
         self.assertIn("asks for a password", self.tool("hold", "users", code=3))
+        self.assertIn("does not take this user and password",
+                      self.tool("hold", *self.secret("guess"), "users", code=3))
+        self.assertEqual(self.tool("hold", *self.secret("secret"), "users"), "users: held\n")
+        self.assertIn("refreshed", self.tool("refresh", "-w", "20s", "-u", "ann",
+                                             *self.secret("hers"), "users"))
+        self.assertEqual(self.tool("confirm", "-u", "ann", *self.secret("hers"), "users", code=1),
+                         "sidepond: no refresh of table 'users' is held\n")
+        self.assertIn("does not let this user do SIDEPOND HOLD",
+                      self.tool("hold", "-u", "bob", *self.secret("his"), "users", code=3))
+        self.assertIn("--user needs --password-file", self.tool("hold", "-u", "bob", "users", code=2))
 
     def test_tool_without_a_cache(self):
         self.daemon.extra = ""
@@ -255,7 +275,7 @@ class OperatorsTest(unittest.TestCase):
         self.daemon.start()
         self.assertIn("has no cache:", self.tool("hold", "users", code=3))
         self.daemon.stop()
-        self.assertIn("cannot ask the daemon", self.tool("hold", "users", code=3))
+        self.assertIn("or it has ended", self.tool("hold", "users", code=3))
 
     # --- CHECK ---
 

@@ -9,9 +9,11 @@ import pty
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -102,6 +104,45 @@ class Pond:
     def remove(self):
         self.stop()
         shutil.rmtree(self.root)
+
+
+class Answering:
+    """Stands in for the pond's cache server, and gives each request the same answer."""
+
+    def __init__(self, pond, answer):
+        self.path, self.answer = pond.root / "shop/socket", answer
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.thread = threading.Thread(target=self.serve)
+
+    def serve(self):
+        while True:
+            connection, _ = self.listener.accept()
+            with connection:
+                if connection.recv(4096) == b"END":
+                    return
+                connection.sendall(self.answer)
+
+    def __enter__(self):
+        self.listener.bind(str(self.path))
+        self.listener.listen(5)
+        self.thread.start()
+
+    def __exit__(self, kind, value, trace):
+        with socket.socket(socket.AF_UNIX) as end:
+            end.connect(str(self.path))
+            end.sendall(b"END")
+        self.thread.join()
+        self.listener.close()
+        self.path.unlink()
+
+
+def resp(value):
+    """A reply of RESP2."""
+    if isinstance(value, (list, tuple)):
+        return b"*%d\r\n" % len(value) + b"".join(map(resp, value))
+    if isinstance(value, int):
+        return b":%d\r\n" % value
+    return b"$-1\r\n" if value is None else b"$%d\r\n%s\r\n" % (len(value), value)
 
 
 class ToolTest(unittest.TestCase):
@@ -266,7 +307,10 @@ class ToolTest(unittest.TestCase):
     # --- wrong input ---
 
     def test_wrong_input(self):
-        self.assertIn('unknown command "gett"', self.error("gett", "users"))
+        self.assertIn('unknown command "gett"; is it "get" that', self.error("gett", "users"))
+        for slip in ("statsu", "stauts", "statu", "ststus"):
+            self.assertIn('is it "status" that is meant', self.error(slip))
+        self.assertIn("listed by: sidepond help", self.error("help", "x"))
         self.assertIn("unknown option --fast", self.error("status", "--fast"))
         self.assertIn("needs an argument", self.error("scan", "users", "--limit"))
         self.assertIn("takes no argument", self.error("status", "--json=yes"))
@@ -281,7 +325,7 @@ class ToolTest(unittest.TestCase):
         self.assertIn("users", self.error("get", "nobody", "1"))
         self.assertIn("email text", self.error("get", "users", "1", "-c", "phone"))
         self.assertIn("by_city", self.error("get", "users", "1", "-i", "by_age"))
-        self.assertIn("id int64", self.error("get", "users", "x"))
+        self.assertIn('"x" does not fit the key of "users":\n  id int64', self.error("get", "users", "x"))
         self.assertIn("day date", self.error("get", "scores", "ann"))
         self.assertIn("no such key", self.error("get", "users", "-5", code=1))
 
@@ -289,6 +333,7 @@ class ToolTest(unittest.TestCase):
         message = self.error("-p", "nosuch", "status", code=3)
         self.assertIn(f'no pond "nosuch" in {self.pond.root}', message)
         self.assertIn("ponds here: shop", message)
+        self.assertEqual(self.error("-p", "nosuch", "refresh", "users", code=3), message)
         self.assertIn("is sidepondd running", self.error("-p", "/nonexistent/x", "check", code=3))
         broken = self.pond.root / "broken"
         broken.mkdir()
@@ -298,6 +343,61 @@ class ToolTest(unittest.TestCase):
             self.assertIn(result.returncode, (1, 3, 4), result)
             self.assertTrue(result.stderr.startswith(b"sidepond: "), result)
         shutil.rmtree(broken)
+        deep = self.pond.root / ("deep" * 25)
+        deep.mkdir()
+        (deep / "pond").touch()
+        self.assertIn("address is too long", self.error("-p", str(deep), "refresh", "users", code=3))
+
+    # --- what a server answers ---
+
+    def test_odd_answers(self):
+        held = resp([b"result", b"held", b"error", b"\x1b[31m\xff"])
+        for answer, words, code, says in (
+                (b"+OK\r\n", "refresh users", 0, "users: refresh begun\n"),
+                (b"", "refresh users", 3, "has closed the connection"),
+                (b"*3\r\n$4\r\nna", "refresh users", 3, "has closed the connection"),
+                (b"?\r\n", "refresh users", 3, "cannot be asked: "),
+                (b"*1\r\n" * 50, "refresh users", 3, "cannot be asked: "),
+                (resp(None), "refresh users", 4, "answered something else"),
+                (resp([b"a", 1]), "refresh users -w 1s", 4, "answered something else"),
+                (resp([1, 2, b"result", 3]), "refresh users -w 1s", 4, "answered something else"),
+                (held, "refresh users -w 1s", 1, "users: held; 0 rows, version 0\n\\x1b[31m\\xff"),
+                (held, "refresh users -w 1s --json", 1, '"result": "held"'),
+                (b"-ERR \x1b]0;x\x07\r\n", "hold users", 1, "sidepond: \\x1b]0;x\\a\n"),
+                (b"-BAD \x1b]0;x\x07\r\n", "hold users", 3, "refuses: BAD ?]0;x?\n"),
+                (b"-NOAUTH no\r\n", "status", 0, "TABLE"),
+                (b":1\r\n", "top --once -i 1ms", 0, "answers something else to INFO")):
+            with self.subTest(answer=answer, words=words), Answering(self.pond, answer):
+                result = self.pond.run(*words.split())
+                self.assertEqual(result.returncode, code, result.stdout + result.stderr)
+                self.assertIn(says, (result.stdout + result.stderr).decode())
+
+    def test_status_of_feeds(self):
+        """Of what a daemon may say of its tables; test_daemon_mariadb_feed has real ones."""
+        tables = resp([
+            3, None, [b"feed"], [b"feed", 5], [b"name", b"odd", b"feed", [b"following"]],
+            [b"name", b"plain", b"group", b"g", b"source", b"s", b"feed", b"none"],
+            [b"name", b"users", b"group", b"all", b"source", b"app", b"feed", b"fallen back",
+             b"feed_lag_bytes", None, b"feed_not_possible", b"it may not\x1b\xff"],
+            [b"name", b"scores", b"group", b"all", b"source", b"app", b"feed", b"fallen back",
+             b"feed_lag_bytes", None, b"feed_not_possible", b"it may not\x1b\xff"],
+            [b"name", b"gone", b"group", b"two", b"source", b"app", b"feed", b"starting",
+             b"feed_lag_bytes", 2048]])
+        with Answering(self.pond, tables):
+            feeds = {feed["group"]: feed for feed in self.json("status")["feeds"]}
+            text = self.text("status")
+        self.assertEqual(sorted(feeds), ["all", "two"])
+        self.assertEqual((feeds["all"]["tables"], feeds["all"]["state"], feeds["all"]["lag_bytes"]),
+                         (["users", "scores"], "fallen back", None))
+        self.assertEqual(feeds["all"]["not_possible"], "it may not\\x1b\\xff")
+        self.assertLess(feeds["all"]["age_seconds"], 60)
+        self.assertEqual((feeds["two"]["lag_bytes"], feeds["two"]["age_seconds"]), (2048, None))
+        self.assertIn("two\tapp\tstarting\t-\t2.0 KiB\tnever\n", text)
+        self.assertIn("all: cannot follow its database, so all rows are read again and again: "
+                      "it may not\\x1b\\xff\n", text)
+        status = self.json("status")
+        self.assertEqual(status["feeds"], [])
+        self.assertIn("is not there", status["feeds_error"])
 
     def test_closed_output(self):
         with open("/dev/full", "wb") as full:
@@ -309,6 +409,7 @@ class ToolTest(unittest.TestCase):
 
     def test_help_manual_and_completion_agree(self):
         commands = self.json("help")["commands"]
+        self.assertEqual([c["name"] for c in self.json("help", "ring", "get")["commands"]], ["ring get"])
         page = (SOURCE / "docs/man/sidepond.1").read_text()
         for command in commands:
             self.assertIn(f".It Cm {command['name']}", page)

@@ -371,7 +371,7 @@ class RingTest(unittest.TestCase):
         self.assertEqual(self.text("get", "k", *known), "v\n")
         self.assertTrue(self.json(*known)["complete"])
         self.assertEqual(self.json("where", "k", *known)["nodes"][0]["has"], "yes")
-        self.assertRegex(self.json(*place, code=1)["nodes"][0]["why"], "NOAUTH")
+        self.assertRegex(self.json(*place, code=1)["nodes"][0]["why"], "asks for a password")
 
 
 if __name__ == "__main__":

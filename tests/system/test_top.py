@@ -170,7 +170,8 @@ class TopTest(unittest.TestCase):
     def test_without_a_cache(self):
         seen = self.object(self.daemon(cache=None))
         self.assertIsNone(seen["cache"])
-        self.assertEqual(seen["cache_error"], "the pond has no cache server")
+        self.assertEqual(seen["cache_error"], "the cache server is not there: the daemon's "
+                         "configuration has no cache:, or it has ended")
         self.assertEqual((seen["tables"][0]["rows"], seen["commands"]), (10, []))
 
     def test_daemon_that_ends_and_comes_back(self):
@@ -213,7 +214,7 @@ class TopTest(unittest.TestCase):
         daemon.configure(TABLES)
         daemon.start()
         self.assertIsNone(self.object(daemon, "-u", "ann", "--password-file", secret)["cache_error"])
-        self.assertIn("may not run INFO", self.object(daemon, "--user", "bob", "--password-file",
+        self.assertIn("does not let this user do INFO", self.object(daemon, "--user", "bob", "--password-file",
                                                       secret)["cache_error"])
 
     def test_wrong_input(self):

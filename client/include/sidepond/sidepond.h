@@ -271,6 +271,8 @@ SP_API int sp_find_row(struct sp_table *table, size_t index, const struct sp_val
 /* --- information --------------------------------------------------------------------------- */
 
 enum sp_pond_state { SP_POND_LOADING = 0, SP_POND_READY = 1, SP_POND_RETIRED = 2 };
+/* "loading", "ready", "retired"; else "unknown". */
+SP_API const char *sp_pond_state_text(enum sp_pond_state state);
 
 struct sp_pond_info {
     size_t struct_bytes; /* in: sizeof, so that the struct can grow */
@@ -302,6 +304,8 @@ enum sp_table_state {
     SP_TABLE_HELD =
         3 /* it is let as it is: a refresh would drop too much, or an operator holds it */
 };
+/* "loading", "fresh", "failing", "held"; else "unknown". */
+SP_API const char *sp_table_state_text(enum sp_table_state state);
 
 struct sp_table_info {
     size_t struct_bytes; /* in */

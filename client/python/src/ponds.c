@@ -201,7 +201,6 @@ static int pond_contains(PyObject *self, PyObject *name)
 
 static PyObject *pond_info(PyObject *self, PyObject *Py_UNUSED(unused))
 {
-    static const char *const states[] = {"loading", "ready", "retired"};
     struct pond_object *pond = (struct pond_object *)self;
     struct sp_pond_info info = SP_POND_INFO_INIT;
     char id[40];
@@ -213,12 +212,11 @@ static PyObject *pond_info(PyObject *self, PyObject *Py_UNUSED(unused))
     PyOS_snprintf(id, sizeof id, "%016llx%016llx", (unsigned long long)info.id[0],
                   (unsigned long long)info.id[1]);
     return PyObject_CallMethod(
-        pond->state->info, "PondInfo", "ssKsKKKKnLOd", info.name,
-        (unsigned)info.state < 3 ? states[info.state] : "unknown", (unsigned long long)info.version,
-        id, (unsigned long long)info.limit_bytes, (unsigned long long)info.committed_bytes,
-        (unsigned long long)info.used_bytes, (unsigned long long)info.free_bytes,
-        (Py_ssize_t)info.table_count, (long long)info.writer_pid,
-        info.writer_alive ? Py_True : Py_False,
+        pond->state->info, "PondInfo", "ssKsKKKKnLOd", info.name, sp_pond_state_text(info.state),
+        (unsigned long long)info.version, id, (unsigned long long)info.limit_bytes,
+        (unsigned long long)info.committed_bytes, (unsigned long long)info.used_bytes,
+        (unsigned long long)info.free_bytes, (Py_ssize_t)info.table_count,
+        (long long)info.writer_pid, info.writer_alive ? Py_True : Py_False,
         info.heartbeat_age_ms == UINT64_MAX ? HUGE_VAL : (double)info.heartbeat_age_ms / 1000);
 }
 

@@ -75,7 +75,7 @@ struct times {
     PyObject *connect, *timeout, *hedge, *probe;
 };
 
-/* A hedge of 0 asks two copies at once. */
+/* With a hedge of 0 a second copy is asked only if the first one fails. */
 static int times_get(const struct times *times, struct sp_ring_options *options)
 {
     if (times->hedge != NULL && PyNumber_Check(times->hedge) && PyObject_IsTrue(times->hedge) == 0)

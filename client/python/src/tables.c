@@ -363,12 +363,6 @@ static PyObject *table_schema(PyObject *self, void *Py_UNUSED(closure))
     return shape != NULL ? schema_to_python(table->state, shape) : NULL;
 }
 
-static const char *state_name(enum sp_table_state state)
-{
-    static const char *const names[] = {"loading", "fresh", "failing", "held"};
-    return (unsigned)state < 4 ? names[state] : "unknown";
-}
-
 static PyObject *table_info(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     struct state *state = ((struct table_object *)self)->state;
@@ -381,7 +375,7 @@ static PyObject *table_info(PyObject *self, PyObject *Py_UNUSED(unused))
     PyObject *result = NULL;
     if (changed != NULL && limit != NULL)
         result = PyObject_CallMethod(
-            state->info, "TableInfo", "sKKKKOOdOOOKK", state_name(info.state),
+            state->info, "TableInfo", "sKKKKOOdOOOKK", sp_table_state_text(info.state),
             (unsigned long long)info.version, (unsigned long long)info.rows,
             (unsigned long long)info.bytes, (unsigned long long)info.memory_bytes, loaded, changed,
             info.age_ms == UINT64_MAX ? HUGE_VAL : (double)info.age_ms / 1000, limit,
