@@ -42,6 +42,8 @@ def named(name):
         from feed_mariadb import Mariadb as found
     elif name == "mongodb":
         from feed_mongodb import Mongodb as found
-    else:
+    elif name == "mongodb_set":
         from feed_mongodb_set import MongodbSet as found
+    else:
+        from feed_mongodb_set import MongodbImages as found
     return found

@@ -31,7 +31,7 @@ import feed_databases
 from daemon_kit import BUILD, Daemon, wait_for
 from feed_databases import ALONE, COMMIT, ROLLBACK, Transaction
 
-SOURCES = ("mariadb", "mongodb", "mongodb_set", "postgresql")
+SOURCES = ("mariadb", "mongodb", "mongodb_set", "mongodb_images", "postgresql")
 KEYS = 80
 FAULTS_OF_A_RUN = 3
 SETTLE_SECONDS = 60
@@ -121,7 +121,7 @@ class Watch:
             words = line.split()
             if words[0] == "at":
                 self.state = (int(words[1]), int(words[2]))
-            elif words[0] == "rows" and not self.found:
+            elif words[0] == "rows":
                 self._judge(words[1:])
             elif words[0] == "seen":
                 self.states, self.reads = int(words[1]), int(words[3])
@@ -129,6 +129,8 @@ class Watch:
                 self.found = line.strip()
 
     def _judge(self, rows):
+        if self.found:
+            return
         try:
             self.state = self.judge.state(rows)
         except AssertionError as error:

@@ -38,9 +38,11 @@ class Versions:
 
     def __init__(self):
         self.numbers, self.digests, self.exact = [-1], [None], [True]
-        self.places = {None: [0]}  # the versions that are equal to it
+        self.places = {None: [0]}  # where what was committed is equal to it
 
     def add(self, number, digest, exact):
+        if self.numbers[-1] == number:  # the version before was within a transaction only
+            self.places[self.digests[-1]].pop()
         self.places.setdefault(digest, []).append(len(self.numbers))
         self.numbers.append(number)
         self.digests.append(digest)
@@ -49,10 +51,10 @@ class Versions:
     def shows(self, place, digest):
         """Whether a reader may see this, when the last event up to which it knows is that one."""
         while not self.exact[place]:
-            later = self.places.get(digest, ())
-            if digest is not None and later and later[-1] >= place:
+            later, gone = self.places.get(digest), self.places[None]
+            if digest and later and later[-1] >= place:
                 return True
-            if self.places[None][-1] < place:  # it was there whenever the event was sent
+            if not gone or gone[-1] < place:  # it was there whenever the event was sent
                 return False
             place -= 1
         return self.digests[place] == digest
@@ -62,7 +64,7 @@ class Versions:
         place = bisect.bisect_right(self.numbers, first) - 1
         while place < len(self.numbers) and self.numbers[place] <= last:
             after = self.numbers[place + 1] - 1 if place + 1 < len(self.numbers) else last
-            if self.shows(place, digest):
+            if after >= self.numbers[place] and self.shows(place, digest):
                 yield max(first, self.numbers[place]), min(last, after)
             place += 1
 
@@ -106,7 +108,7 @@ class History:
 
     @staticmethod
     def objection(row, digest, versions, before):
-        if digest and digest not in versions.places:
+        if digest and digest not in versions.digests:
             return f"row {row} is {digest}, which the database never had"
         was = [number for number, there in zip(versions.numbers, versions.digests) if there == digest]
         return (f"row {row} is {digest or 'absent'}, as in the states from {was[-5:]} on, while the "

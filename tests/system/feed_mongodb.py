@@ -15,21 +15,12 @@ from bson.raw_bson import RawBSONDocument
 
 import mongo_server
 from feed_databases import COMMIT, ROLLBACK, Transaction
+from feed_documents import filled, identity
 from feed_history import History, document_digest, row_name
 from ports import free_port
 from ring_kit import Proxy
 
 HANG_SECONDS = 0.3
-
-
-def identity(key):
-    """The _id of a row: of several types."""
-    return (key, f"key {key}", key + 0.5, bson.ObjectId(f"{key:024x}"))[key % 4]
-
-
-def filled(key, number, text, big):
-    return {"_id": identity(key), "k": key, "n": number, "s": text, "big": "y" * (big or 0),
-            "of": {"n": number, "texts": [text, {"last": text}]}}
 
 
 class Judge(History):
