@@ -29,9 +29,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 class Judge(History):
     """Reads the journal."""
 
-    def __init__(self, path, images):
+    def __init__(self, path):
         super().__init__()
-        self.path, self.images, self.at = path, images, 0
+        self.path, self.at = path, 0
         self.lock = threading.Lock()
 
     def _records(self):
@@ -45,10 +45,10 @@ class Judge(History):
             at += size
             self.at += size
 
-    def _versions(self, operation, name, key, document):
+    def _versions(self, images, operation, name, key, document):
         if key is not None:
             digest = document_digest(bson.encode(document)) if document else None
-            return [(row_name(name[0], key), digest, operation != "update" or self.images)]
+            return [(row_name(name[0], key), digest, operation != "update" or images)]
         if operation not in ("drop", "rename"):
             return []
         return [(row, None, True) for row in self.rows if row.startswith(name[0] + ":")]
@@ -56,7 +56,7 @@ class Judge(History):
     def read(self):
         for record in self._records():
             self.record(record["n"], [version for change in record["changes"]
-                                      for version in self._versions(*change)])
+                                      for version in self._versions(record["images"], *change)])
 
     def state(self, words):
         with self.lock:
@@ -135,7 +135,7 @@ class MongodbSet:
     def fresh(self, seed):
         self._kill()
         self.ports = free_ports(4)
-        self.judge = Judge(os.path.join(self.directory, f"journal {seed}"), self.IMAGES)
+        self.judge = Judge(os.path.join(self.directory, f"journal {seed}"))
         self.control = self.session()
         self._start()
         self._fill(50)
@@ -223,3 +223,10 @@ class MongodbSet:
 class MongodbImages(MongodbSet):
     name = "mongodb_images"
     IMAGES = True
+
+    def without_images(self, writers):
+        self.control.ask({"images": False})
+        writers.await_more(10)
+        self.control.ask({"images": True})
+
+    FAULTS = {**MongodbSet.FAULTS, "without_images": without_images}

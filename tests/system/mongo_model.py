@@ -11,7 +11,7 @@ roll it back. Then it is written to the journal, and only after that can it be r
 "majority" and "snapshot", and be seen by change streams. The journal is read at the start, and by who
 wants to know what was committed (feed_mongodb_set.py): one BSON document for each commit,
 
-    {"n": number, "t": clusterTime, "whole": in one transaction,
+    {"n": number, "t": clusterTime, "whole": it is a transaction, "images": they were kept,
      "changes": [[operation, collection, _id, document or None]...]}
 
 Operations are insert, replace, update, delete, and without _id drop, rename, dropDatabase, invalidate;
@@ -52,13 +52,11 @@ NOT_PRIMARY, NO_CURSOR, KILLED, NO_HISTORY, TOO_OLD, INVALID = 13435, 43, 237, 2
 
 
 class Commit:
-    def __init__(self, number, now, changes, whole):
-        self.number, self.time, self.changes, self.whole = number, now, changes, whole
+    def __init__(self, record):
+        self.record = record  # as in the journal
+        self.number, self.time, self.changes = record["n"], record["t"], record["changes"]
         self.collections = {}  # {name: {_id: document}} afterwards
         self.ready = 0.0       # when a majority has it
-
-    def record(self):
-        return {"n": self.number, "t": self.time, "whole": self.whole, "changes": self.changes}
 
 
 def token(number, index):
@@ -76,9 +74,9 @@ class Model:
         self.ports = options.members
         self.primary, self.term = 0, int(time.time())
         self.behind = [self.random.uniform(0, BEHIND_SECONDS) for _ in self.ports]
-        self.commits = [Commit(0, bson.Timestamp(1, 1), [], False)]  # what a majority has
-        self.reached = [0.0]                                         # when it had it
-        self.tail = []                                               # what it has not
+        self.commits = [Commit({"n": 0, "t": bson.Timestamp(1, 1), "changes": []})]  # a majority has it
+        self.reached = [0.0]  # when it had each
+        self.tail = []        # commits that it has not
         self.first, self.made = 1, {}
         self.cursors, self.next_cursor = {}, 1
         self.read_journal(options.journal)
@@ -93,7 +91,7 @@ class Model:
             with contextlib.suppress(bson.errors.InvalidBSON):  # the last one may be half
                 for record in bson.decode_file_iter(file):
                     whole = file.tell()
-                    self.keep(Commit(record["n"], record["t"], record["changes"], record["whole"]))
+                    self.keep(Commit(record))
         os.truncate(path, whole)
 
     def keep(self, commit):
@@ -131,7 +129,7 @@ class Model:
         now = time.monotonic()
         while self.tail and self.tail[0].ready <= now:
             commit = self.tail.pop(0)
-            os.write(self.journal.fileno(), bson.encode(commit.record()))
+            os.write(self.journal.fileno(), bson.encode(commit.record))
             self.keep(commit)
             self.changed.notify_all()
 
@@ -142,7 +140,8 @@ class Model:
         last, seconds = self.latest(), int(time.time())
         now = bson.Timestamp(seconds, 1) if seconds > last.time.time else \
             bson.Timestamp(last.time.time, last.time.inc + 1)
-        commit = Commit(last.number + 1, now, changes, whole)
+        commit = Commit({"n": last.number + 1, "t": now, "whole": whole, "images": self.images,
+                         "changes": changes})
         commit.collections = self.after(last.collections, changes)
         after = self.tail[-1].ready if self.tail else 0.0
         commit.ready = max(after, time.monotonic() + self.random.uniform(0, MAJORITY_SECONDS))
@@ -200,11 +199,15 @@ class Model:
         self.cursors.clear()
         self.changed.notify_all()
 
+    def set_images(self, order):
+        """As collMod does, for updates from then on."""
+        self.images = order["images"]
+
     def state(self, _order):
         return {"number": self.latest().number, "waiting": len(self.tail)}
 
     ORDERS = {"transact": transact, "take_away": take_away, "forget": forget, "elect": elect,
-              "kill_cursors": kill_cursors, "state": state}
+              "kill_cursors": kill_cursors, "images": set_images, "state": state}
 
     def obey(self, order):
         with self.changed:
@@ -340,8 +343,8 @@ class Model:
             rows = self.view(cursor["member"]).collections.get(name, {})
             event["fullDocument"] = rows.get(key)
         elif operation == "update" and cursor["documents"] in ("whenAvailable", "required"):
-            event["fullDocument"] = document if self.images else None
-        if commit.whole:
+            event["fullDocument"] = document if commit.record["images"] else None
+        if commit.record["whole"]:
             event["txnNumber"] = bson.Int64(commit.number)
             event["lsid"] = {"id": bson.Binary.from_uuid(uuid.UUID(int=7)), "uid": b"7" * 32}
         return event
