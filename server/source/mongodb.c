@@ -111,8 +111,10 @@ static int server_failed(const struct source *source, const struct source_table 
 int mongo_failed(struct source *source, const struct source_table *table, const bson_error_t *why,
                  struct source_error *error)
 {
-    if (why->domain == MONGOC_ERROR_SERVER && !source->canceled && !source->late)
+    if (why->domain == MONGOC_ERROR_SERVER && !source->canceled && !source->late) {
+        source->broken |= is_state(why->code); /* another member is to be asked */
         return server_failed(source, table, why, error);
+    }
     source->broken = true;
     if (source->canceled)
         return source_fail(error, SP_ECANCELED, true, "canceled");
@@ -215,6 +217,8 @@ static int read_uri(struct source *source, struct source_error *error)
         return source_fail(error, SP_ECONFIG, false, "source %s: its password is not UTF-8",
                            options->name);
     set_limits(source->uri, options->connect_timeout_ms);
+    /* What fails is tried again by us: libmongoc would ask another server, which may be ahead. */
+    mongoc_uri_set_option_as_bool(source->uri, MONGOC_URI_RETRYREADS, false);
     return SP_OK;
 }
 

@@ -11,6 +11,8 @@
 
 #define MONGO_DOCUMENT "document" /* the name of the last column */
 
+#define MONGO_REACHED_MAX 64 /* a replica set has 50 members */
+
 struct source {
     const struct source_options *options;
     mongoc_uri_t *uri;
@@ -24,10 +26,12 @@ struct source {
     bool broken;          /* a call failed in the middle: of no more use */
     bool probing;         /* no document is looked at: what fails is what was asked for */
     bool has_sessions;
-    bool is_cluster;    /* a replica set or a sharded cluster: knows majority */
-    bool is_sharded;    /* the latter */
-    bool has_snapshots; /* and can read several collections as of one moment */
-    char set_name[128]; /* of the replica set, or "" */
+    bool is_cluster;                     /* a replica set or a sharded cluster: knows majority */
+    bool is_sharded;                     /* the latter */
+    bool has_snapshots;                  /* and can read several collections as of one moment */
+    char set_name[128];                  /* of the replica set, or "" */
+    uint64_t reached[MONGO_REACHED_MAX]; /* hosts, each a hash, to which there was a connection */
+    unsigned reached_count;
 };
 
 /* --- mongodb.c -------------------------------------------------------------------------------- */
