@@ -183,28 +183,37 @@ class Model:
         """The oplog begins with what happens next."""
         self.commit([["forget", "", None, None]], False)
 
-    def elect(self, _order):
-        """What only the old primary had may be rolled back. It stays a member, and its streams too."""
-        if self.random.random() < 0.5:
+    def elect(self, order):
+        """What only the old primary had may be rolled back. It stays a member, and its streams go on
+        unless they are killed; "quietly": neither."""
+        quietly = order.get("quietly")
+        if not quietly and self.random.random() < 0.5:
             self.tail = self.tail[:self.random.randint(0, len(self.tail))]
         for commit in self.tail:
             commit.ready = 0.0
         self.advance()
         self.term += 1
         self.primary = self.random.choice([i for i in range(len(self.ports)) if i != self.primary])
-        if self.random.random() < 0.5:
+        if not quietly and self.random.random() < 0.5:
             self.kill_cursors({})
 
     def kill_cursors(self, _order):
         self.cursors.clear()
         self.changed.notify_all()
 
+    def close_cursors(self, _member, command):
+        for number in command["cursors"]:
+            self.cursors.pop(number, None)
+        return {}
+
     def set_images(self, order):
         """As collMod does, for updates from then on."""
         self.images = order["images"]
 
     def state(self, _order):
-        return {"number": self.latest().number, "waiting": len(self.tail)}
+        last = self.cursors.get(self.next_cursor - 1)
+        return {"number": self.latest().number, "waiting": len(self.tail),
+                "at_primary": bool(last) and last["member"] == self.primary}
 
     ORDERS = {"transact": transact, "take_away": take_away, "forget": forget, "elect": elect,
               "kill_cursors": kill_cursors, "images": set_images, "state": state}
@@ -389,8 +398,8 @@ class Model:
 
     COMMANDS = {"ismaster": hello, "isMaster": hello, "hello": hello, "find": find,
                 "listCollections": list_collections, "collStats": collection_stats,
-                "aggregate": aggregate, "getMore": get_more}
-    IDLE = ("ping", "endSessions", "killCursors")
+                "aggregate": aggregate, "getMore": get_more, "killCursors": close_cursors}
+    IDLE = ("ping", "endSessions")
 
     def answer(self, member, command):
         name = next(iter(command))
