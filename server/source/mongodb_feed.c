@@ -12,7 +12,7 @@
  * before it is begun, since rows are read as a majority has them; where the server does not tell
  * that time it is what it has applied, or its clock, of a replica set less some seconds. All are
  * early rather than late, and what was read already is delivered again. All is read from the
- * stream's own server, since another one may be behind, and while it is the primary. FEED_SNAPSHOT
+ * stream's own server, since another one may be behind. FEED_SNAPSHOT
  * is reached by the first event that is later than the end of the reading, or when the server has
  * nothing to send.
  *
@@ -329,13 +329,15 @@ static uint64_t timestamp_at(const bson_t *reply, const char *path)
     return (uint64_t)seconds << 32 | count;
 }
 
-static bool is_secondary(const bson_t *hello)
+/* A member that is the primary no longer goes on sending a stream, of which it may be cut off: then
+ * that nothing happens says nothing. */
+static bool is_deposed(const struct source *source, const bson_t *hello)
 {
     bson_iter_t at;
-    return bson_iter_init_find(&at, hello, "secondary") && bson_iter_as_bool(&at);
+    return source->set_name[0] && bson_iter_init_find(&at, hello, "ismaster") &&
+           !bson_iter_as_bool(&at);
 }
 
-/* Fails if it is no primary any more: its streams go on, but it may be behind without knowing. */
 static int ask_time(struct source *source, struct moment *out, struct source_error *error)
 {
     bson_error_t why = {0};
@@ -348,14 +350,14 @@ static int ask_time(struct source *source, struct moment *out, struct source_err
                            .applied = timestamp_at(&reply, "operationTime")};
     if (bson_iter_init_find(&at, &reply, "localTime") && BSON_ITER_HOLDS_DATE_TIME(&at))
         out->clock_ms = bson_iter_date_time(&at);
-    const bool lost_primary = done && is_secondary(&reply);
+    const bool deposed = is_deposed(source, &reply);
     bson_destroy(&reply);
     bson_destroy(hello);
     if (!done)
         return mongo_failed(source, NULL, &why, error);
-    source->broken |= lost_primary;
-    if (lost_primary)
-        return source_fail(error, SP_ESOURCE, true, "source %s: the server is a secondary now",
+    if (deposed)
+        return source_fail(error, SP_ESOURCE, true,
+                           "source %s: the server is not the primary of its set any more",
                            source->options->name);
     if (out->applied || out->clock_ms)
         return SP_OK;
