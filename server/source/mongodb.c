@@ -183,7 +183,8 @@ static void set_default_ms(mongoc_uri_t *uri, const char *option, int32_t value_
         mongoc_uri_set_option_as_int32(uri, option, value_ms);
 }
 
-/* libmongoc's limits; ours stand above them. Its own for a silent server is 5 minutes. */
+/* libmongoc's limits; ours stand above them. Its own for a silent server is 5 minutes. What fails
+ * is tried again by us: libmongoc would ask another server, which may be ahead of a stream. */
 static void set_limits(mongoc_uri_t *uri, uint32_t connect_ms)
 {
     if (connect_ms) {
@@ -193,6 +194,7 @@ static void set_limits(mongoc_uri_t *uri, uint32_t connect_ms)
                        (int32_t)(share < LEAST_HOST_MS ? LEAST_HOST_MS : share));
     }
     set_default_ms(uri, MONGOC_URI_SOCKETTIMEOUTMS, INT32_MAX);
+    mongoc_uri_set_option_as_bool(uri, MONGOC_URI_RETRYREADS, false);
 }
 
 /* What libmongoc says of a broken URI quotes pieces of it, which may be a misplaced password. */
@@ -217,8 +219,6 @@ static int read_uri(struct source *source, struct source_error *error)
         return source_fail(error, SP_ECONFIG, false, "source %s: its password is not UTF-8",
                            options->name);
     set_limits(source->uri, options->connect_timeout_ms);
-    /* What fails is tried again by us: libmongoc would ask another server, which may be ahead. */
-    mongoc_uri_set_option_as_bool(source->uri, MONGOC_URI_RETRYREADS, false);
     return SP_OK;
 }
 

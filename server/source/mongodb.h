@@ -26,11 +26,13 @@ struct source {
     bool broken;          /* a call failed in the middle: of no more use */
     bool probing;         /* no document is looked at: what fails is what was asked for */
     bool has_sessions;
-    bool is_cluster;                     /* a replica set or a sharded cluster: knows majority */
-    bool is_sharded;                     /* the latter */
-    bool has_snapshots;                  /* and can read several collections as of one moment */
-    char set_name[128];                  /* of the replica set, or "" */
-    uint64_t reached[MONGO_REACHED_MAX]; /* hosts, each a hash, to which there was a connection */
+    bool is_cluster;    /* a replica set or a sharded cluster: knows majority */
+    bool is_sharded;    /* the latter */
+    bool has_snapshots; /* and can read several collections as of one moment */
+    char set_name[128]; /* of the replica set, or "" */
+
+    /* Hosts, each a hash, to which there was a connection. */
+    uint64_t reached[MONGO_REACHED_MAX];
     unsigned reached_count;
 };
 

@@ -12,9 +12,8 @@
  * before it is begun, since rows are read as a majority has them; where the server does not tell
  * that time it is what it has applied, or its clock, of a replica set less some seconds. All are
  * early rather than late, and what was read already is delivered again. All is read from the
- * stream's own server, since another one may be behind. FEED_SNAPSHOT
- * is reached by the first event that is later than the end of the reading, or when the server has
- * nothing to send.
+ * stream's own server, since another one may be behind. FEED_SNAPSHOT is reached by the first event
+ * that is later than the end of the reading, or when the server has nothing to send.
  *
  * Costs: a connection, and at the server a cursor that looks at every entry of the oplog; while
  * nothing happens a getMore and a question for the time each second. Limits: the key is

@@ -384,7 +384,7 @@ static mongoc_stream_t *start_tls(const mongoc_uri_t *uri, const char *host,
 /* --- the whole ------------------------------------------------------------------------------ */
 
 static mongoc_stream_t *open_wire(const mongoc_uri_t *uri, const mongoc_host_list_t *host,
-                                  struct source *source, bson_error_t *error)
+                                  void *source, bson_error_t *error)
 {
     const int32_t limit_ms =
         mongoc_uri_get_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, 10000);
@@ -405,7 +405,7 @@ static mongoc_stream_t *open_wire(const mongoc_uri_t *uri, const mongoc_host_lis
     }
     if (mongoc_uri_get_tls(uri))
         stream = start_tls(uri, host->host, stream, until_ms, error);
-    return stream;
+    return stream ? mongoc_stream_buffered_new(stream, READ_AHEAD) : NULL;
 }
 
 /* Whether the host was reached before; from now on it was, if it is reached now. */
@@ -426,7 +426,8 @@ mongoc_stream_t *mongo_wire_open(const mongoc_uri_t *uri, const mongoc_host_list
                                  void *source, bson_error_t *error)
 {
     mongoc_stream_t *stream = open_wire(uri, host, source, error);
-    if (was_reached(source, host, stream) && !stream)
-        stream = wire_new(source, -1);
-    return stream ? mongoc_stream_buffered_new(stream, READ_AHEAD) : NULL;
+    if (!was_reached(source, host, stream) || stream)
+        return stream;
+    mongoc_stream_t *lost = wire_new(source, -1);
+    return lost ? mongoc_stream_buffered_new(lost, READ_AHEAD) : NULL;
 }
