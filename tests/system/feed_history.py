@@ -6,16 +6,21 @@ An event that carries its document shows that version. The event of an update ma
 (SOURCES.md, Change streams): what the server finds when it sends the event, and if it finds none, the
 document stays as it was until the event of its deletion. So a state is right if there is a number P,
 never less than that of the state before, such that each document is as the last event up to P says,
-or, if that is an update, as some later version. Without updates this is the state after commit P, and
-the judge knows no other one.
+or, if that is an update, as some later version. Without updates, and where updates carry the document
+of their own moment (images), this is the state after commit P, and the judge knows no other one.
 
-    history.record(number, [(row, digest or None, exact)...])
+How updates come is said by `updates`: IMAGES; NEWER, as above; or LOOKED_UP, where the daemon itself may
+look for the document, so that it also may be gone before its deletion is told.
+
+    history.record(number, [(row, digest or None, is_update)...])
     history.state(["a:KEY:DIGEST", ...])  -> (largest P, digest of all); AssertionError if there is no P
 """
 import bisect
 import hashlib
 
 import bson
+
+IMAGES, NEWER, LOOKED_UP = "images", "newer", "looked up"
 
 
 def row_name(letter, key):
@@ -37,34 +42,34 @@ class Versions:
     """What became of one row: the numbers, and what there was from each on."""
 
     def __init__(self):
-        self.numbers, self.digests, self.exact = [-1], [None], [True]
+        self.numbers, self.digests, self.is_update = [-1], [None], [False]
         self.places = {None: [0]}  # where what was committed is equal to it
 
-    def add(self, number, digest, exact):
+    def add(self, number, digest, is_update):
         if self.numbers[-1] == number:  # the version before was within a transaction only
             self.places[self.digests[-1]].pop()
         self.places.setdefault(digest, []).append(len(self.numbers))
         self.numbers.append(number)
         self.digests.append(digest)
-        self.exact.append(exact)
+        self.is_update.append(is_update)
 
-    def shows(self, place, digest):
+    def shows(self, place, digest, updates):
         """Whether a reader may see this, when the last event up to which it knows is that one."""
-        while not self.exact[place]:
+        while self.is_update[place] and updates != IMAGES:
             later, gone = self.places.get(digest), self.places[None]
-            if digest and later and later[-1] >= place:
+            if (digest or updates == LOOKED_UP) and later and later[-1] >= place:
                 return True
             if not gone or gone[-1] < place:  # it was there whenever the event was sent
                 return False
             place -= 1
         return self.digests[place] == digest
 
-    def numbers_of(self, digest, first, last):
+    def numbers_of(self, digest, first, last, updates):
         """The ranges of numbers within these two that may show it."""
         place = bisect.bisect_right(self.numbers, first) - 1
         while place < len(self.numbers) and self.numbers[place] <= last:
             after = self.numbers[place + 1] - 1 if place + 1 < len(self.numbers) else last
-            if after >= self.numbers[place] and self.shows(place, digest):
+            if after >= self.numbers[place] and self.shows(place, digest, updates):
                 yield max(first, self.numbers[place]), min(last, after)
             place += 1
 
@@ -78,12 +83,12 @@ def common(some, others):
 
 
 class History:
-    def __init__(self):
-        self.rows, self.last, self.least = {}, 0, 0
+    def __init__(self, updates=NEWER):
+        self.rows, self.last, self.least, self.updates = {}, 0, 0, updates
 
     def record(self, number, changes):
-        for row, digest, exact in changes:
-            self.rows.setdefault(row, Versions()).add(number, digest, exact)
+        for row, digest, is_update in changes:
+            self.rows.setdefault(row, Versions()).add(number, digest, is_update)
         self.last = number
 
     def committed(self):
@@ -100,7 +105,8 @@ class History:
         for row in self.rows.keys() | shown.keys():
             versions, digest = self.rows.get(row, Versions()), shown.get(row)
             before, possible = possible, common(
-                possible, versions.numbers_of(digest, possible[0][0], possible[-1][1]))
+                possible,
+                versions.numbers_of(digest, possible[0][0], possible[-1][1], self.updates))
             if not possible:
                 raise AssertionError(self.objection(row, digest, versions, before))
         self.least = possible[0][0]

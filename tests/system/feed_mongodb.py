@@ -62,8 +62,8 @@ class MongodbSession:
         for key in keys:
             row, digest = row_name("a", key), there.get(key)
             if was.get(row) != digest:
-                exact = digest is None or row not in was
-                self.judge.record(self.judge.last + 1, [(row, digest, exact)])
+                is_update = digest is not None and row in was
+                self.judge.record(self.judge.last + 1, [(row, digest, is_update)])
 
     def _update(self, condition, update):
         keys = [document["_id"] for document in self.collection.find(condition, {"_id": 1})]
@@ -200,7 +200,7 @@ class Mongodb:
         with self.judge.lock:
             rows = self.judge.committed()
             self.collection.drop()
-            self.judge.record(self.judge.last + 1, [(row, None, True) for row in rows])
+            self.judge.record(self.judge.last + 1, [(row, None, False) for row in rows])
         self.session().run(Transaction([("put", "account", 1, 1, "again", 1)], COMMIT))
         del writers
 

@@ -19,7 +19,7 @@ import bson
 
 from daemon_kit import wait_for
 from feed_databases import ALONE, COMMIT, ROLLBACK, Transaction
-from feed_history import History, document_digest, row_name
+from feed_history import IMAGES, LOOKED_UP, NEWER, History, document_digest, row_name
 from mongo_wire import Client
 from ports import free_ports
 
@@ -29,8 +29,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 class Judge(History):
     """Reads the journal."""
 
-    def __init__(self, path):
-        super().__init__()
+    def __init__(self, path, images):
+        super().__init__(IMAGES if images else NEWER)
         self.path, self.at = path, 0
         self.lock = threading.Lock()
 
@@ -45,18 +45,18 @@ class Judge(History):
             at += size
             self.at += size
 
-    def _versions(self, images, operation, name, key, document):
+    def _versions(self, operation, name, key, document):
         if key is not None:
             digest = document_digest(bson.encode(document)) if document else None
-            return [(row_name(name[0], key), digest, operation != "update" or images)]
+            return [(row_name(name[0], key), digest, operation == "update")]
         if operation not in ("drop", "rename"):
             return []
-        return [(row, None, True) for row in self.rows if row.startswith(name[0] + ":")]
+        return [(row, None, False) for row in self.rows if row.startswith(name[0] + ":")]
 
     def read(self):
         for record in self._records():
             self.record(record["n"], [version for change in record["changes"]
-                                      for version in self._versions(record["images"], *change)])
+                                      for version in self._versions(*change)])
 
     def state(self, words):
         with self.lock:
@@ -135,7 +135,7 @@ class MongodbSet:
     def fresh(self, seed):
         self._kill()
         self.ports = free_ports(4)
-        self.judge = Judge(os.path.join(self.directory, f"journal {seed}"))
+        self.judge = Judge(os.path.join(self.directory, f"journal {seed}"), self.IMAGES)
         self.control = self.session()
         self._start()
         self._fill(50)
@@ -225,6 +225,10 @@ class MongodbImages(MongodbSet):
     IMAGES = True
 
     def without_images(self, writers):
+        """From then on the daemon may take newer documents: that there are images again it sees with
+        the next connection or comparison."""
+        with self.judge.lock:
+            self.judge.updates = LOOKED_UP
         self.control.ask({"images": False})
         writers.await_more(10)
         self.control.ask({"images": True})

@@ -7,7 +7,7 @@ import unittest
 
 import bson
 
-from feed_history import History, digest_of, document_digest, row_name
+from feed_history import IMAGES, LOOKED_UP, History, digest_of, document_digest, row_name
 
 A, B = "a:0000000000000001", "e:0000000000000002"
 ROWS = {"a": A, "b": B}
@@ -29,8 +29,8 @@ class HistoryTest(unittest.TestCase):
         return told
 
     def exact(self):
-        return self.history([(A, D1, True)], [(A, D2, True), (B, D3, True)], [(A, None, True)],
-                            [(B, D4, True)])
+        return self.history([(A, D1, False)], [(A, D2, False), (B, D3, False)], [(A, None, False)],
+                            [(B, D4, False)])
 
     def objects(self, history, **rows):
         with self.assertRaises(AssertionError):
@@ -66,31 +66,44 @@ class HistoryTest(unittest.TestCase):
 
     def test_within_a_transaction(self):
         """What the transaction itself has changed once more nobody sees."""
-        history = self.history([(A, D1, True), (A, D2, True)], [(B, D3, True)])
+        history = self.history([(A, D1, False), (A, D2, False)], [(B, D3, False)])
         self.objects(history, a=D1)
         self.objects(history, a=D1, b=D3)
         self.assertEqual(history.sees(a=D2), 1)
 
     def test_newer_of_an_update(self):
         """The event of commit 2 may carry the document of 4, and then that of 3 has yet to come."""
-        history = self.history([(A, D1, True)], [(A, D2, False)], [(B, D3, True)], [(A, D4, False)])
+        history = self.history([(A, D1, False)], [(A, D2, True)], [(B, D3, False)], [(A, D4, True)])
         self.assertEqual(history.sees(a=D4), 2)
         self.assertEqual(history.sees(a=D4, b=D3), 4)
 
     def test_older_of_an_update(self):
-        history = self.history([(A, D1, True)], [(A, D2, False)], [(B, D3, True)])
+        history = self.history([(A, D1, False)], [(A, D2, True)], [(B, D3, False)])
         self.objects(history, a=D1, b=D3)
 
     def test_update_of_what_is_gone(self):
         """Nothing was found for the update, so the document stays until its deletion is told."""
-        history = self.history([(A, D1, True)], [(A, D2, False)], [(B, D3, True)], [(A, None, True)])
+        history = self.history([(A, D1, False)], [(A, D2, True)], [(B, D3, False)], [(A, None, False)])
         self.assertEqual(history.sees(a=D1, b=D3), 3)
         self.assertEqual(history.sees(b=D3), 4)
 
-    def test_update_that_is_exact(self):
-        history = self.history([(A, D1, True)], [(A, D2, True)], [(B, D3, True)], [(A, D4, True)])
+    def test_looked_up(self):
+        """What is gone by then is gone."""
+        history = self.history([(A, D1, False)], [(A, D2, True)], [(B, D3, False)], [(A, None, False)])
+        history.sees(a=D1)
+        self.objects(history)
+        history.updates = LOOKED_UP
+        self.assertEqual(history.sees(), 2)
+        self.assertEqual(history.sees(b=D3), 4)
+
+    def test_images(self):
+        """Updates carry the document of their moment, until it is said that they need not."""
+        history = self.history([(A, D1, False)], [(A, D2, True)], [(B, D3, False)], [(A, D4, True)])
+        history.updates = IMAGES
         self.objects(history, a=D4)
         self.assertEqual(history.sees(a=D2), 2)
+        history.updates = LOOKED_UP
+        self.assertEqual(history.sees(a=D4, b=D3), 4)
 
     def test_names(self):
         """As feed_watch prints them: keys that MongoDB takes for equal are one."""
