@@ -189,6 +189,12 @@ class MongodbSet:
         self.control.ask({"elect": 1})
         del writers
 
+    def member(self, writers):
+        """The primary is away for a while; then it is a secondary."""
+        self.control.ask({"leave": 1})
+        writers.await_more(10)
+        self.control.ask({"join": 1})
+
     def kill_cursors(self, writers):
         self.control.ask({"kill_cursors": 1})
         del writers
@@ -214,8 +220,9 @@ class MongodbSet:
         self._take_away("dropDatabase", "account", "entry")
         del writers
 
-    FAULTS = {"crash": crash, "hang": hang, "cut": cut, "elect": elect, "kill_cursors": kill_cursors,
-              "forget": forget, "drop": drop, "rename": rename, "drop_database": drop_database}
+    FAULTS = {"crash": crash, "hang": hang, "cut": cut, "elect": elect, "member": member,
+              "kill_cursors": kill_cursors, "forget": forget, "drop": drop, "rename": rename,
+              "drop_database": drop_database}
     LOST = {"lose": forget, "elect_unseen": elect, "drop_unseen": drop, "rename_unseen": rename,
             "drop_database_unseen": drop_database, "crash_unseen": crash}
 

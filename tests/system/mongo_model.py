@@ -21,7 +21,7 @@ Streams are of the database "shop". Batches are short and cut transactions in tw
 updateLookup gets the newest document that a majority has on that member, or null; one that asks for
 images gets the document as it was (--images), or null. An election makes another member the primary;
 streams go on at the old one, which is behind, unless their cursors are killed. Orders by the control
-port: see Model.ORDERS. It is strict where MongoDB is: sessions of cursors, read preference, positions
+port: see Model.ORDERS and Network.ORDERS. It is strict where MongoDB is: sessions of cursors, read preference, positions
 before the oplog, snapshots that are too old, streams that were invalidated.
 """
 import argparse
@@ -417,6 +417,28 @@ class Model:
             return {**reply, "operationTime": seen.time}
 
 
+class Network:
+    """The members' ports."""
+
+    def __init__(self, model, members):
+        self.model, self.members, self.gone = model, members, None
+
+    def cut(self, _order):
+        for member in self.members:
+            member.cut()
+
+    def leave(self, _order):
+        """The primary is gone, and another one is elected; what it alone had is rolled back."""
+        self.gone = self.members[self.model.primary]
+        self.gone.__exit__()
+        self.model.obey({"elect": 1})
+
+    def join(self, _order):
+        self.gone.__enter__()
+
+    ORDERS = {"cut": cut, "leave": leave, "join": join}
+
+
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("journal")
@@ -434,11 +456,12 @@ def main():
         members = [stack.enter_context(mongo_wire.Listener(
             port, functools.partial(model.answer, i))) for i, port in enumerate(options.members)]
 
+        network = Network(model, members)
+
         def obey(order):
-            if "cut" not in order:
+            if next(iter(order)) not in network.ORDERS:
                 return model.obey(order)
-            for member in members:
-                member.cut()
+            network.ORDERS[next(iter(order))](network, order)
             return {"ok": 1.0}
         stack.enter_context(mongo_wire.Listener(options.control, obey))
         threading.Event().wait()
