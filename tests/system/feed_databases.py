@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""feed_databases.py - the databases of feed_faults.py: how each is started, written and made to fail.
+"""feed_databases.py - the databases of feed_faults.py: how each is started, written, made to fail.
 
 A database has:
 
@@ -12,7 +12,8 @@ A database has:
     goal()                     (number, digest) of the last committed state
     watch()                    what feed_watch is told to look at
     judge                      who judges what feed_watch prints; None: feed_watch does
-    FAULTS                     {name: function(database, writers)}: what it can suffer while the daemon runs
+    FAULTS                     {name: function(database, writers)}: what it can suffer while the
+                               daemon runs
     LOST                       the same for while it does not
 
 A transaction is drawn by feed_faults.py, and said by each database in its own way:

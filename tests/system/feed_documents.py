@@ -82,4 +82,5 @@ def undo(_rows):
 
 
 KINDS = {"put": put, "move": move, "count": count, "text": text, "big": big, "widen": widen,
-         "narrow": narrow, "delete": delete, "clear": clear, "empty": empty, "many": many, "undo": undo}
+         "narrow": narrow, "delete": delete, "clear": clear, "empty": empty, "many": many,
+         "undo": undo}

@@ -2,18 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """feed_faults.py - Goal: a daemon that follows its database shows readers committed states only, one
 after the other, and in the end the same rows, whatever fails meanwhile. Method: writers whose
-transactions are drawn at random (rows, keys, truncates, rollbacks, savepoints, large ones, columns
-that come and go), a reader that judges every state it sees (feed_watch.c), and faults of the
-database and of the daemon, kill -9 of both included.
+transactions are drawn at random (rows, keys, tables emptied, rollbacks, savepoints, large ones,
+columns that come and go), a reader that looks all the time (feed_watch.c), and faults of the database
+and of the daemon, kill -9 of both included. What a database is, how it says a transaction, and how
+what was read is judged, is told in feed_databases.py.
 
     feed_faults.py [--source postgresql] [--runs N] [--seed S] [--fault NAME] [--program NAME]
                    [--broken] [--json FILE]
 
-Each transaction writes its number and the digest of all rows into the ledger, so that a state can be
-judged by itself. A run is right if the reader found nothing, if after the last fault the pond came to
-the database's last state, and if a comparison of all rows then found nothing to mend. Runs are drawn
-from the seed, which is printed; what the machine's scheduling decides, it does not repeat. With
---broken the program (one that is broken on purpose) is to be found in at least one run.
+A run is right if the reader's states were, if after the last fault the pond came to the database's
+last state, and if a comparison of all rows then found nothing to mend. Runs are drawn from the seed,
+which is printed; what the machine's scheduling decides, it does not repeat. With --broken the program
+(one that is broken on purpose) is to be found in at least one run.
 """
 import argparse
 import json
@@ -204,7 +204,8 @@ class Run:
         before = self.compared()
         wait_for(lambda: self.compare(before), "a comparison of all rows", SETTLE_SECONDS)
         self.watch.check()
-        assert self.daemon.table(self.database.GROUP)["feed"]["drift_rows"] == 0, "a comparison found drift"
+        drift = self.daemon.table(self.database.GROUP)["feed"]["drift_rows"]
+        assert drift == 0, f"a comparison found drift in {drift} rows"
         assert "differed from the database" not in self.daemon.log(), "a comparison found drift"
 
     def compared(self):

@@ -3,17 +3,20 @@
 whether what a reader saw is one of its states (see feed_databases.py).
 
 An event that carries its document shows that version. The event of an update may carry a newer one
-(SOURCES.md, Change streams): what the server finds when it sends the event, and if it finds none, the
-document stays as it was until the event of its deletion. So a state is right if there is a number P,
-never less than that of the state before, such that each document is as the last event up to P says,
-or, if that is an update, as some later version. Without updates, and where updates carry the document
-of their own moment (images), this is the state after commit P, and the judge knows no other one.
+(SOURCES.md, Change streams): what the server finds when it sends the event, and if it finds none,
+the document stays as it was until the event of its deletion. So a state is right if there is a
+number P, never less than that of the state before, such that each document is as the last event up
+to P says, or, if that is an update, as some later version. Without updates, and where updates carry
+the document of their own moment (images), this is the state after commit P, and the judge knows no
+other one.
 
-How updates come is said by `updates`: IMAGES; NEWER, as above; or LOOKED_UP, where the daemon itself may
-look for the document, so that it also may be gone before its deletion is told.
+How updates come is said by `updates`: IMAGES; NEWER, as above; or LOOKED_UP, where the daemon itself
+may look for the document, so that it also may be gone before its deletion is told.
 
     history.record(number, [(row, digest or None, is_update)...])
-    history.state(["a:KEY:DIGEST", ...])  -> (largest P, digest of all); AssertionError if there is no P
+    history.state(["a:KEY:DIGEST", ...])  -> (largest P, digest of all)
+
+state() raises an AssertionError if there is no P.
 """
 import bisect
 import hashlib
@@ -24,8 +27,8 @@ IMAGES, NEWER, LOOKED_UP = "images", "newer", "looked up"
 
 
 def row_name(letter, key):
-    """As feed_watch.c names a row: the first 64 bits of the MD5 of type byte and value. In a key each
-    integer is one of 64 bits."""
+    """As feed_watch.c names a row: the first 64 bits of the MD5 of type byte and value. In a key
+    each integer is one of 64 bits."""
     element = bson.encode({"": bson.Int64(key) if isinstance(key, int) else key})
     return f"{letter}:{hashlib.md5(element[4:5] + element[6:-1]).hexdigest()[:16]}"
 
@@ -116,6 +119,6 @@ class History:
     def objection(row, digest, versions, before):
         if digest and digest not in versions.digests:
             return f"row {row} is {digest}, which the database never had"
-        was = [number for number, there in zip(versions.numbers, versions.digests) if there == digest]
-        return (f"row {row} is {digest or 'absent'}, as in the states from {was[-5:]} on, while the "
+        was = [n for n, there in zip(versions.numbers, versions.digests) if there == digest]
+        return (f"row {row} is {digest or 'absent'}, as in the states from {was[-5:]} on, while "
                 f"others are of {before[:5]}")

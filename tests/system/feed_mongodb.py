@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""feed_mongodb.py - mongo-java-server for feed_faults.py (see feed_databases.py): real change streams of
-one collection, where each changed document is a commit of its own.
+"""feed_mongodb.py - mongo-java-server for feed_faults.py (see feed_databases.py): real change streams
+of one collection, where each changed document is a commit of its own.
 
 One session writes, so the order of its changes is known. After each it reads what became of the
 documents, and tells the history; nobody judges a state meanwhile. Updates and replacements are sent
@@ -76,7 +76,8 @@ class MongodbSession:
         self._note(keys)
 
     def put(self, key, number, text, big):
-        self.collection.replace_one({"_id": identity(key)}, filled(key, number, text, big), upsert=True)
+        self.collection.replace_one({"_id": identity(key)}, filled(key, number, text, big),
+                                    upsert=True)
         self._note([identity(key)])
 
     def move(self, key, other):
@@ -204,5 +205,6 @@ class Mongodb:
         self.session().run(Transaction([("put", "account", 1, 1, "again", 1)], COMMIT))
         del writers
 
-    FAULTS = {"hang": hang, "cut": cut, "unreachable": unreachable, "silence": silence, "drop": drop}
+    FAULTS = {"hang": hang, "cut": cut, "unreachable": unreachable, "silence": silence,
+              "drop": drop}
     LOST = {"drop_unseen": drop}

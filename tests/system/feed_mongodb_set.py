@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""feed_mongodb_set.py - the replica set of mongo_model.py for feed_faults.py (see feed_databases.py):
-transactions, snapshots, elections with rollbacks, kill -9, an oplog that ends. What was committed
-stands in the model's journal before anybody can read it, and that is the history that states are
-judged by. With images each update is told as it was, so there is one right state for each commit;
-without, it may be told as a newer one.
+"""feed_mongodb_set.py - the replica set of mongo_model.py for feed_faults.py (see
+feed_databases.py): transactions, snapshots, elections with rollbacks, kill -9, an oplog that ends.
+What was committed stands in the model's journal before anybody can read it, and that is the history
+that states are judged by. With images each update is told as it was, so there is one right state
+for each commit; without, it may be told as a newer one.
 """
 import os
 import shutil

@@ -5,24 +5,26 @@ what no server that can be had for the tests does, as far as Sidepond's source u
 
     mongo_model.py JOURNAL CONTROL MEMBER MEMBER MEMBER [--images]     ports on 127.0.0.1
 
-Writes come by the control port ({"transact": changes} as in feed_databases.py) to the primary. A commit
-is in memory until a majority has it, some milliseconds later; until then a crash or an election may
-roll it back. Then it is written to the journal, and only after that can it be read with the concerns
-"majority" and "snapshot", and be seen by change streams. The journal is read at the start, and by who
-wants to know what was committed (feed_mongodb_set.py): one BSON document for each commit,
+Writes come by the control port ({"transact": changes} as in feed_databases.py) to the primary. A
+commit is in memory until a majority has it, some milliseconds later; until then a crash or an
+election may roll it back. Then it is written to the journal, and only after that can it be read with
+the concerns "majority" and "snapshot", and be seen by change streams. The journal is read at the
+start, and by who wants to know what was committed (feed_mongodb_set.py): a BSON document for each
+commit,
 
     {"n": number, "t": clusterTime, "whole": it is a transaction, "images": they were kept,
      "changes": [[operation, collection, _id, document or None]...]}
 
-Operations are insert, replace, update, delete, and without _id drop, rename, dropDatabase, invalidate;
-"forget" as the only one says that the oplog begins with this commit.
+Operations are insert, replace, update, delete, and without _id drop, rename, dropDatabase,
+invalidate; "forget" as the only one says that the oplog begins with this commit.
 
-Streams are of the database "shop". Batches are short and cut transactions in two; a stream that asks for
-updateLookup gets the newest document that a majority has on that member, or null; one that asks for
-images gets the document as it was (--images), or null. An election makes another member the primary;
-streams go on at the old one, which is behind, unless their cursors are killed. Orders by the control
-port: see Model.ORDERS and Network.ORDERS. It is strict where MongoDB is: sessions of cursors, read preference, positions
-before the oplog, snapshots that are too old, streams that were invalidated.
+Streams are of the database "shop". Batches are short and cut transactions in two; a stream that asks
+for updateLookup gets the newest document that a majority has on that member, or null; one that asks
+for images gets the document as it was, or null where none was kept. An election makes another member
+the primary; streams go on at the old one, which is behind, unless their cursors are killed. Orders
+by the control port: see Model.ORDERS and Network.ORDERS. It is strict where MongoDB is: sessions of
+cursors, read preference, positions before the oplog, snapshots that are too old, streams that were
+invalidated.
 """
 import argparse
 import bisect
@@ -72,7 +74,7 @@ class Model:
         self.images, self.random = options.images, random.Random(options.seed)
         self.changed = threading.Condition()
         self.ports = options.members
-        self.primary, self.term = 0, int(time.time())
+        self.primary, self.term = 0, int(time.time() * 1000)
         self.behind = [self.random.uniform(0, BEHIND_SECONDS) for _ in self.ports]
         self.commits = [Commit({"n": 0, "t": bson.Timestamp(1, 1), "changes": []})]  # a majority has it
         self.reached = [0.0]  # when it had each
@@ -152,7 +154,8 @@ class Model:
 
     def transact(self, order):
         """One transaction; or, where it is none, each document for itself."""
-        made, collections = [], {name: dict(rows) for name, rows in self.latest().collections.items()}
+        made = []
+        collections = {name: dict(rows) for name, rows in self.latest().collections.items()}
         for kind, name, *what in order["transact"]:
             rows = collections.setdefault(name, {})
             for operation, key, document in list(feed_documents.KINDS[kind](rows, *what)):
@@ -184,8 +187,8 @@ class Model:
         self.commit([["forget", "", None, None]], False)
 
     def elect(self, order):
-        """What only the old primary had may be rolled back. It stays a member, and its streams go on
-        unless they are killed; "quietly": neither."""
+        """What only the old primary had may be rolled back. It stays a member, and its streams go
+        on unless they are killed; "quietly": neither."""
         quietly = order.get("quietly")
         if not quietly and self.random.random() < 0.5:
             self.tail = self.tail[:self.random.randint(0, len(self.tail))]
