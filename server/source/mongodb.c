@@ -43,6 +43,9 @@ enum server_code {
     CODE_OPTION_NOT_SUPPORTED = 115,
     CODE_UNKNOWN_STAGE = 40324,
     CODE_SNAPSHOT_TOO_OLD = 239,
+    CODE_SHUTDOWN_IN_PROGRESS = 91,
+    CODE_PRIMARY_STEPPED_DOWN = 189,
+    CODE_NOT_PRIMARY_OF_OLD = 10058,
     CODE_NOT_WRITABLE_PRIMARY = 10107,
     CODE_INTERRUPTED_AT_SHUTDOWN = 11600,
     CODE_INTERRUPTED = 11601,
@@ -78,9 +81,11 @@ static bool is_wrong_question(uint32_t code)
 /* Codes of a server that is about to become something else, or that was told to stop. */
 static bool is_state(uint32_t code)
 {
-    return code == CODE_NOT_WRITABLE_PRIMARY || code == CODE_INTERRUPTED_AT_SHUTDOWN ||
-           code == CODE_INTERRUPTED || code == CODE_INTERRUPTED_BY_ELECTION ||
-           code == CODE_NOT_PRIMARY_NO_SECONDARY || code == CODE_NOT_PRIMARY_OR_SECONDARY;
+    return code == CODE_SHUTDOWN_IN_PROGRESS || code == CODE_PRIMARY_STEPPED_DOWN ||
+           code == CODE_NOT_PRIMARY_OF_OLD || code == CODE_NOT_WRITABLE_PRIMARY ||
+           code == CODE_INTERRUPTED_AT_SHUTDOWN || code == CODE_INTERRUPTED ||
+           code == CODE_INTERRUPTED_BY_ELECTION || code == CODE_NOT_PRIMARY_NO_SECONDARY ||
+           code == CODE_NOT_PRIMARY_OR_SECONDARY;
 }
 
 static int server_failed(const struct source *source, const struct source_table *table,
