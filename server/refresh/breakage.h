@@ -2,7 +2,7 @@
  *
  * breakage.h - faults that can be compiled into the refresh, to see that the tests find them.
  *
- * Never defined but by targets of tests/crash. Each breaks one sentence of
+ * Never defined but by targets of tests/crash and tests/system. Each breaks one sentence of
  * docs/adr/0010-change-feeds.md.
  */
 #ifndef SIDEPOND_REFRESH_BREAKAGE_H
@@ -14,10 +14,17 @@
 #define BREAKS_POSITION false
 #endif
 
-#ifdef SP_BREAK_FEED_HALF /* what has arrived is committed, wherever it ends */
+#ifdef SP_BREAK_FEED_HALF /* what has arrived is committed, wherever it ends, and every third row  \
+                           */
 #define BREAKS_HALF true
 #else
 #define BREAKS_HALF false
+#endif
+
+#ifdef SP_BREAK_FEED_REMOVE /* every tenth row that is deleted stays */
+#define BREAKS_REMOVE true
+#else
+#define BREAKS_REMOVE false
 #endif
 
 #endif

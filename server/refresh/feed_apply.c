@@ -163,9 +163,13 @@ static int begin_table(struct feed_apply *apply, unsigned n)
     return begin_intake(apply, n, stored);
 }
 
+static int commit(struct feed_apply *apply);
+
 /* A change of a table begins. */
 static int begin_change(struct feed_apply *apply, unsigned n)
 {
+    if (BREAKS_HALF && apply->txn && !apply->borrowed && apply->rows >= 3)
+        commit(apply);
     if (apply->status != SP_OK)
         return apply->status;
     apply->half = true;
@@ -375,6 +379,8 @@ static int apply_remove(void *context, unsigned n, const struct sp_value *key)
     struct feed_apply *apply = context;
     int status = begin_change(apply, n);
     apply->tables[n].counted.removed_total++;
+    if (BREAKS_REMOVE && apply->tables[n].counted.removed_total % 10 == 0)
+        return status;
     return status == SP_OK ? delete_key(apply, n, key) : status;
 }
 

@@ -49,6 +49,9 @@ enum server_code {
     CODE_OPTION_NOT_SUPPORTED = 115,
     CODE_UNKNOWN_STAGE = 40324,
     CODE_SNAPSHOT_TOO_OLD = 239,
+    CODE_SHUTDOWN_IN_PROGRESS = 91,
+    CODE_PRIMARY_STEPPED_DOWN = 189,
+    CODE_NOT_PRIMARY_OF_OLD = 10058,
     CODE_NOT_WRITABLE_PRIMARY = 10107,
     CODE_INTERRUPTED_AT_SHUTDOWN = 11600,
     CODE_INTERRUPTED = 11601,
@@ -84,9 +87,11 @@ static bool is_wrong_question(uint32_t code)
 /* Codes of a server that is about to become something else, or that was told to stop. */
 static bool is_state(uint32_t code)
 {
-    return code == CODE_NOT_WRITABLE_PRIMARY || code == CODE_INTERRUPTED_AT_SHUTDOWN ||
-           code == CODE_INTERRUPTED || code == CODE_INTERRUPTED_BY_ELECTION ||
-           code == CODE_NOT_PRIMARY_NO_SECONDARY || code == CODE_NOT_PRIMARY_OR_SECONDARY;
+    return code == CODE_SHUTDOWN_IN_PROGRESS || code == CODE_PRIMARY_STEPPED_DOWN ||
+           code == CODE_NOT_PRIMARY_OF_OLD || code == CODE_NOT_WRITABLE_PRIMARY ||
+           code == CODE_INTERRUPTED_AT_SHUTDOWN || code == CODE_INTERRUPTED ||
+           code == CODE_INTERRUPTED_BY_ELECTION || code == CODE_NOT_PRIMARY_NO_SECONDARY ||
+           code == CODE_NOT_PRIMARY_OR_SECONDARY;
 }
 
 bool mongo_is_nonsense(const bson_error_t *why)
@@ -125,8 +130,10 @@ static int server_failed(const struct source *source, const struct source_table 
 int mongo_failed(struct source *source, const struct source_table *table, const bson_error_t *why,
                  struct source_error *error)
 {
-    if (why->domain == MONGOC_ERROR_SERVER && !source->canceled && !source->late)
+    if (why->domain == MONGOC_ERROR_SERVER && !source->canceled && !source->late) {
+        source->broken |= is_state(why->code); /* another member is to be asked */
         return server_failed(source, table, why, error);
+    }
     source->broken = true;
     if (source->canceled)
         return source_fail(error, SP_ECANCELED, true, "canceled");
@@ -210,7 +217,8 @@ static void set_default_ms(mongoc_uri_t *uri, const char *option, int32_t value_
         mongoc_uri_set_option_as_int32(uri, option, value_ms);
 }
 
-/* libmongoc's limits; ours stand above them. Its own for a silent server is 5 minutes. */
+/* libmongoc's limits; ours stand above them. Its own for a silent server is 5 minutes. What fails
+ * is tried again by us: libmongoc would ask another server, which may be ahead of a stream. */
 static void set_limits(mongoc_uri_t *uri, uint32_t connect_ms)
 {
     if (connect_ms) {
@@ -220,6 +228,7 @@ static void set_limits(mongoc_uri_t *uri, uint32_t connect_ms)
                        (int32_t)(share < LEAST_HOST_MS ? LEAST_HOST_MS : share));
     }
     set_default_ms(uri, MONGOC_URI_SOCKETTIMEOUTMS, INT32_MAX);
+    mongoc_uri_set_option_as_bool(uri, MONGOC_URI_RETRYREADS, false);
 }
 
 const char *mongo_key_password(const struct source *source)

@@ -11,6 +11,8 @@
 
 #define MONGO_DOCUMENT "document" /* the name of the last column */
 
+#define MONGO_REACHED_MAX 64 /* a replica set has 50 members */
+
 struct source {
     const struct source_options *options;
     mongoc_uri_t *uri;
@@ -30,6 +32,10 @@ struct source {
     bool tells_capped;  /* that documents fall out of capped collections */
     bool has_snapshots; /* and can read several collections as of one moment */
     char set_name[128]; /* of the replica set, or "" */
+
+    /* Hosts, each a hash, to which there was a connection. */
+    uint64_t reached[MONGO_REACHED_MAX];
+    unsigned reached_count;
 };
 
 /* --- mongodb.c -------------------------------------------------------------------------------- */

@@ -8,6 +8,11 @@
  * in every state: connecting, the TLS handshake, a command, rows. What was ended so fails like a
  * lost connection, and since the source remembers why, each further try of libmongoc fails at once.
  *
+ * libmongoc, when it looks at its servers anew and one that it knows does not answer, opens another
+ * connection to it, with a lock of its own held that it takes once more where that fails at once
+ * (1.23). So to a host that was reached before, a connection that cannot be had is one that is lost
+ * already; that libmongoc finds out without the lock.
+ *
  * Hosts are tried one after the other. Limits: the look-up of a host name, of SRV records too,
  * blocks and cannot be ended.
  */
@@ -24,6 +29,7 @@
 #include <unistd.h>
 
 #include "alloc/clock.h"
+#include "alloc/fnv.h"
 #include "server/source/mongodb.h"
 
 #define STREAM_TYPE     100 /* none of libmongoc's own */
@@ -214,16 +220,19 @@ static ssize_t poll_all(mongoc_stream_poll_t *streams, size_t count, int32_t tim
 {
     struct source *source = wire_of(streams[0].stream)->source;
     const bool over = is_over(source);
+    bool lost = false;
+    for (size_t i = 0; i < count; i++)
+        lost |= wire_of(streams[i].stream)->fd < 0;
     for (size_t i = 0; i < count; i++)
         fds[i] = (struct pollfd){.fd = wire_of(streams[i].stream)->fd,
                                  .events = (short)streams[i].events};
     fds[count] = (struct pollfd){.fd = source->waker.event_fd, .events = POLLIN};
-    const int left = least_ms(timeout_ms, waker_left_ms(source->deadline_ms));
+    const int left = lost ? 0 : least_ms(timeout_ms, waker_left_ms(source->deadline_ms));
     const int ready = over ? 0 : poll(fds, (nfds_t)count + 1, left);
     const bool ended = over || is_over(source);
     ssize_t told = 0;
     for (size_t i = 0; i < count; i++) {
-        streams[i].revents = ended ? POLLERR : fds[i].revents;
+        streams[i].revents = ended ? POLLERR : fds[i].fd < 0 ? POLLHUP : fds[i].revents;
         told += streams[i].revents != 0;
     }
     return ready < 0 && !ended ? -1 : told;
@@ -377,8 +386,8 @@ static mongoc_stream_t *start_tls(const struct source *source, const char *host,
 
 /* --- the whole ------------------------------------------------------------------------------ */
 
-mongoc_stream_t *mongo_wire_open(const mongoc_uri_t *uri, const mongoc_host_list_t *host,
-                                 void *source, bson_error_t *error)
+static mongoc_stream_t *open_wire(const mongoc_uri_t *uri, const mongoc_host_list_t *host,
+                                  void *source, bson_error_t *error)
 {
     const int32_t limit_ms =
         mongoc_uri_get_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, 10000);
@@ -400,4 +409,28 @@ mongoc_stream_t *mongo_wire_open(const mongoc_uri_t *uri, const mongoc_host_list
     if (mongoc_uri_get_tls(uri))
         stream = start_tls(source, host->host, stream, until_ms, error);
     return stream ? mongoc_stream_buffered_new(stream, READ_AHEAD) : NULL;
+}
+
+/* Whether the host was reached before; from now on it was, if it is reached now. */
+static bool was_reached(struct source *source, const mongoc_host_list_t *host, bool now)
+{
+    const uint64_t hash = fnv_text(FNV_START, host->host_and_port);
+    for (unsigned i = 0; i < source->reached_count; i++)
+        if (source->reached[i] == hash)
+            return true;
+    if (source->reached_count == MONGO_REACHED_MAX)
+        return true;
+    if (now)
+        source->reached[source->reached_count++] = hash;
+    return false;
+}
+
+mongoc_stream_t *mongo_wire_open(const mongoc_uri_t *uri, const mongoc_host_list_t *host,
+                                 void *source, bson_error_t *error)
+{
+    mongoc_stream_t *stream = open_wire(uri, host, source, error);
+    if (!was_reached(source, host, stream) || stream)
+        return stream;
+    mongoc_stream_t *lost = wire_new(source, -1);
+    return lost ? mongoc_stream_buffered_new(lost, READ_AHEAD) : NULL;
 }

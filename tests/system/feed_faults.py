@@ -2,18 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """feed_faults.py - Goal: a daemon that follows its database shows readers committed states only, one
 after the other, and in the end the same rows, whatever fails meanwhile. Method: writers whose
-transactions are drawn at random (rows, keys, truncates, rollbacks, savepoints, large ones, columns
-that come and go), a reader that judges every state it sees (feed_watch.c), and faults of the
-database and of the daemon, kill -9 of both included.
+transactions are drawn at random (rows, keys, tables emptied, rollbacks, savepoints, large ones,
+columns that come and go), a reader that looks all the time (feed_watch.c), and faults of the database
+and of the daemon, kill -9 of both included. What a database is, how it says a transaction, and how
+what was read is judged, is told in feed_databases.py.
 
     feed_faults.py [--source postgresql] [--runs N] [--seed S] [--fault NAME] [--program NAME]
                    [--broken] [--json FILE]
 
-Each transaction writes its number and the digest of all rows into the ledger, so that a state can be
-judged by itself. A run is right if the reader found nothing, if after the last fault the pond came to
-the database's last state, and if a comparison of all rows then found nothing to mend. Runs are drawn
-from the seed, which is printed; what the machine's scheduling decides, it does not repeat. With
---broken the program (one that is broken on purpose) is to be found in at least one run.
+A run is right if the reader's states were, if after the last fault the pond came to the database's
+last state, and if a comparison of all rows then found nothing to mend. Runs are drawn from the seed,
+which is printed; what the machine's scheduling decides, it does not repeat. With --broken the program
+(one that is broken on purpose) is to be found in at least one run.
 """
 import argparse
 import json
@@ -29,14 +29,14 @@ import traceback
 import daemon_kit
 import feed_databases
 from daemon_kit import BUILD, Daemon, wait_for
+from feed_databases import ALONE, COMMIT, ROLLBACK, Transaction
 
-WRITERS = 2
+SOURCES = ("mariadb", "mongodb", "mongodb_set", "mongodb_images", "postgresql")
 KEYS = 80
 FAULTS_OF_A_RUN = 3
 SETTLE_SECONDS = 60
-TABLES = "".join(
-    f"  - {{name: {name}, source: shop, key: [id], group: books, max_drop: 100%,"
-    " refresh: {mode: feed, every: 100ms}}\n" for name in ("account", "entry", "ledger"))
+TABLE = ("  - {{name: {}, source: shop, key: [{}], group: books, max_drop: 100%,"
+         " refresh: {{mode: feed, every: 100ms}}}}\n")
 DAEMON_FAULTS = ("kill", "stop", "compare")
 
 
@@ -46,7 +46,7 @@ class Writers:
     def __init__(self, database, seed):
         self.database, self.done, self.going = database, 0, True
         self.threads = [threading.Thread(target=self._write, args=(seed * 100 + i,))
-                        for i in range(WRITERS)]
+                        for i in range(database.WRITERS)]
         for thread in self.threads:
             thread.start()
 
@@ -54,39 +54,40 @@ class Writers:
         draw = random.Random(seed)
         session = self.database.session()
         while self.going:
-            if session.run(self._transaction(draw)) is None:
+            if not session.run(self._transaction(draw)):
                 time.sleep(0.02)  # the database is away; the next run connects again
             self.done += 1
         session.close()
 
+    def _table(self, draw):
+        return draw.choice([name for name in self.database.TABLES if name != "ledger"])
+
     def _transaction(self, draw):
-        database, table = self.database, draw.choice(("account", "entry"))
-        kind = draw.random()
+        table, kind = self._table(draw), draw.random()
         if kind < 0.015:
-            return draw.choice((database.widen, database.narrow))(table)
-        body = "".join(self._change(draw) for _ in range(draw.randint(1, 6)))
+            return Transaction([(draw.choice(("widen", "narrow")), table)], ALONE)
+        changes = [self._change(draw) for _ in range(draw.randint(1, 6))]
         if kind < 0.03:
-            body += database.empty(table)
+            changes.append(("empty", table))
         elif kind < 0.06:
-            body += database.many(table, 1000 + draw.randint(0, 3) * 1000, 400)
+            changes.append(("many", table, 1000 + draw.randint(0, 3) * 1000, 400))
         elif kind < 0.12:
-            body += f"DELETE FROM {table} WHERE id >= 1000;"
+            changes.append(("clear", table, 1000))
         elif kind < 0.2:
-            body += f"SAVEPOINT a; DELETE FROM {table}; ROLLBACK TO SAVEPOINT a;"
-        end = "ROLLBACK;" if draw.random() < 0.2 else "COMMIT;"
-        return database.BEGIN + body + database.SEAL + end
+            changes.append(("undo", table))
+        return Transaction(changes, ROLLBACK if draw.random() < 0.2 else COMMIT)
 
     def _change(self, draw):
-        database, table = self.database, draw.choice(("account", "entry"))
+        table = self._table(draw)
         key, other = draw.randint(1, KEYS), draw.randint(1, KEYS)
-        text = draw.choice(("NULL", "''", "'caf\u00e9'", f"'s{draw.randint(0, 99)}'"))
+        text = draw.choice((None, "", "caf\u00e9", f"s{draw.randint(0, 99)}"))
         return draw.choice((
-            database.put(table, key, other, text, draw.choice(("NULL", "'x'", "repeat('y', 3000)"))),
-            database.move(table, key, other),
-            f"UPDATE {table} SET n = n + 1 WHERE id BETWEEN {key} AND {key + 5};",
-            f"UPDATE {table} SET s = {text} WHERE id = {key};",
-            f"UPDATE {table} SET big = repeat('z', {draw.randint(0, 4000)}) WHERE id = {key};",
-            f"DELETE FROM {table} WHERE id = {key};"))
+            ("put", table, key, other, text, draw.choice((None, 1, 3000))),
+            ("move", table, key, other),
+            ("count", table, key, key + 5),
+            ("text", table, key, text),
+            ("big", table, key, draw.randint(0, 4000)),
+            ("delete", table, key)))
 
     def pause(self):
         time.sleep(0.05)
@@ -102,11 +103,14 @@ class Writers:
 
 
 class Watch:
-    """feed_watch, and what it says."""
+    """feed_watch, and what it says: states that are right, or what is wrong. Where it prints their
+    rows, the database's judge says that."""
 
-    def __init__(self, pond):
+    def __init__(self, pond, database):
+        self.judge = database.judge
         self.process = subprocess.Popen(  # pylint: disable=consider-using-with
-            [os.path.join(BUILD, "bin", "feed_watch"), pond],
+            [os.path.join(BUILD, "bin", "feed_watch"), pond,
+             *database.watch()],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.state, self.found, self.states, self.reads = (-1, 0), None, 0, 0
         self.thread = threading.Thread(target=self._listen)
@@ -117,15 +121,24 @@ class Watch:
             words = line.split()
             if words[0] == "at":
                 self.state = (int(words[1]), int(words[2]))
+            elif words[0] == "rows":
+                self._judge(words[1:])
             elif words[0] == "seen":
                 self.states, self.reads = int(words[1]), int(words[3])
             else:
                 self.found = line.strip()
 
+    def _judge(self, rows):
+        if self.found:
+            return
+        try:
+            self.state = self.judge.state(rows)
+        except AssertionError as error:
+            self.found = f"wrong: {error}"
+
     def check(self):
         if self.found or self.process.poll() is not None:
-            self.thread.join()
-            raise AssertionError(self.found or f"feed_watch ended: {self.process.returncode}")
+            raise AssertionError(self.found or f"feed_watch ended: {self.process.poll()}")
 
     def end(self):
         self.process.stdin.close()
@@ -150,7 +163,7 @@ class Run:
 
     def listens(self):
         try:
-            self.daemon.table("ledger")
+            self.daemon.table(self.database.GROUP)
         except OSError:
             return False
         return True
@@ -173,7 +186,7 @@ class Run:
 
     def catch_up(self):
         """Until readers see what is committed now, so that the fault meets a feed that follows."""
-        goal, _ = self.database.ledger()
+        goal, _ = self.database.goal()
 
         def there():
             self.watch.check()
@@ -182,7 +195,7 @@ class Run:
 
     def settle(self):
         """No more writers: the pond comes to the last state, and a comparison finds nothing."""
-        goal = self.database.ledger()
+        goal = self.database.goal()
 
         def there():
             self.watch.check()
@@ -191,13 +204,14 @@ class Run:
         before = self.compared()
         wait_for(lambda: self.compare(before), "a comparison of all rows", SETTLE_SECONDS)
         self.watch.check()
-        assert self.daemon.table("ledger")["feed"]["drift_rows"] == 0, "a comparison found drift"
+        drift = self.daemon.table(self.database.GROUP)["feed"]["drift_rows"]
+        assert drift == 0, f"a comparison found drift in {drift} rows"
         assert "differed from the database" not in self.daemon.log(), "a comparison found drift"
 
     def compared(self):
         """When all rows were last compared, in a group that follows; else 0."""
         try:
-            feed = (self.daemon.table("ledger") or {}).get("feed") or {}
+            feed = (self.daemon.table(self.database.GROUP) or {}).get("feed") or {}
         except OSError:  # it does not listen yet
             return 0
         return feed["compared_ms"] or 0 if feed.get("state") == "following" else 0
@@ -211,10 +225,11 @@ class Run:
         return self.compared() > before
 
     def go(self):
-        self.database.fresh()
-        with Daemon(TABLES, self.database.source(), memory="64MiB") as self.daemon:
+        self.database.fresh(self.seed)
+        tables = "".join(TABLE.format(name, self.database.KEY) for name in self.database.TABLES)
+        with Daemon(tables, self.database.source(), memory="64MiB") as self.daemon:
             self.start()
-            self.watch = Watch(self.daemon.pond)
+            self.watch = Watch(self.daemon.pond, self.database)
             self.writers = Writers(self.database, self.seed)
             try:
                 for fault in self.faults:
@@ -254,7 +269,7 @@ def attempt(seed, database, options):
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--source", default="postgresql", choices=sorted(feed_databases.DATABASES))
+    parser.add_argument("--source", default="postgresql", choices=SOURCES)
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=random.randrange(1, 1000000))
     parser.add_argument("--fault", help="this one only")
@@ -269,7 +284,7 @@ def main():
     options = parse()
     if options.program:
         daemon_kit.PROGRAM = os.path.join(BUILD, "bin", options.program)
-    database = feed_databases.DATABASES[options.source]()
+    database = feed_databases.named(options.source)()
     if not database.available():
         print(f"skipped: {options.source} is not installed")
         return 77

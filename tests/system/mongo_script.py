@@ -29,25 +29,18 @@ Batches are short and cut transactions in two.
 import copy
 import datetime
 import random
-import socketserver
-import struct
 import threading
 import time
 import uuid
 
 import bson
 
+import mongo_wire
+from mongo_wire import Refused
 from ports import free_port
 
-OP_REPLY, OP_QUERY, OP_MSG = 1, 2004, 2013
 BATCH_MOST = 3
 CUT_SECONDS = 0.06
-
-
-class Refused(Exception):
-    def __init__(self, code, text):
-        super().__init__(text)
-        self.code = code
 
 
 class ReplicaSet:
@@ -73,9 +66,8 @@ class ReplicaSet:
         self.uuids = {}
         self.router = False
         self.impatient = False
-        self.connections = set()
         self.transactions = 0
-        self.server = None
+        self.listener = mongo_wire.Listener(self.port, self.answer)
 
     # --- what happens in the database ---
 
@@ -333,53 +325,15 @@ class ReplicaSet:
 
     # --- connections ---
 
-    def serve(self, sock):
-        file = sock.makefile("rb")
-        while header := file.read(16):
-            size, request, _, opcode = struct.unpack("<iiii", header)
-            body = file.read(size - 16)
-            if opcode == OP_QUERY:
-                command = bson.decode(body[body.index(b"\0", 4) + 9:])
-                reply = struct.pack("<iqii", 0, 0, 0, 1) + bson.encode(self.answer(command))
-                kind = OP_REPLY
-            else:
-                reply = struct.pack("<iB", 0, 0) + bson.encode(self.answer(bson.decode(body[5:])))
-                kind = OP_MSG
-            sock.sendall(struct.pack("<iiii", 16 + len(reply), 0, request, kind) + reply)
-
     def __enter__(self):
-        replica_set = self
-
-        class Handler(socketserver.BaseRequestHandler):
-            def handle(self):
-                replica_set.connections.add(self.request)
-                try:
-                    replica_set.serve(self.request)
-                except OSError:
-                    pass
-                finally:
-                    replica_set.connections.discard(self.request)
-
-        class Listener(socketserver.ThreadingTCPServer):
-            allow_reuse_address = True
-            daemon_threads = True
-
-        self.server = Listener(("127.0.0.1", self.port), Handler)
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05},
-                         daemon=True).start()
+        self.listener.__enter__()
         return self
 
     def cut(self):
-        for connection in list(self.connections):
-            try:
-                connection.shutdown(2)
-            except OSError:
-                pass
+        self.listener.cut()
 
     def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-        self.cut()
+        self.listener.__exit__()
 
     def uri(self, database="", options=""):
         of = "appName=test" if self.router else "replicaSet=rs0"

@@ -13,6 +13,8 @@ import time
 import unittest
 
 from daemon_kit import Daemon, wait_for
+from feed_databases import COMMIT, Transaction
+from feed_mongodb_set import MongodbSet
 from mongo_script import ReplicaSet
 
 SEED = int(os.environ.get("SIDEPOND_SEED", random.SystemRandom().randrange(2**32)))
@@ -418,6 +420,39 @@ class ReplicaSetTest(unittest.TestCase):
         daemon.await_row("users", 3, document={"_id": 3, "n": 0})
         daemon.await_gone("users", 2)
         wait_for(lambda: daemon.metric(FULL) == 1, "one full pass")
+
+
+class ElectionTest(unittest.TestCase):
+    """Of a set with three members, that of the feed faults."""
+
+    def setUp(self):
+        self.set = MongodbSet()
+        self.addCleanup(self.set.remove)
+        self.set.fresh(SEED)
+        tables = TABLE.replace("NAME", "account") + TABLE.replace("NAME", "entry")
+        self.daemon = Daemon(tables, self.set.source()).start()
+        self.addCleanup(self.daemon.__exit__, None, None, None)
+        self.set.control.ask({"elect": 1, "quietly": True})
+
+    def put(self, text):
+        self.set.control.run(Transaction([("put", "account", 4, 1, text, 1)], COMMIT))
+        wait_for(lambda: self.daemon.get("account", 4)["document"]["s"] == text, f"it is {text}")
+
+    def test_comparison(self):
+        """The old primary lets nobody read any more; libmongoc 1.23 then locked itself out."""
+        compared = 'sidepond_feed_comparisons_total{table="account"}'
+
+        def is_compared():
+            self.daemon.http("/refresh", "POST")
+            return self.daemon.metric(compared)
+        wait_for(is_compared, "a comparison")
+        self.put("new")
+
+    def test_left_alone(self):
+        """What the old primary says of the time counts no more, though its stream goes on."""
+        wait_for(lambda: self.set.control.ask({"state": 1})["at_primary"], "it follows the new one")
+        self.put("new")
+        self.assertEqual(self.daemon.metric(FULL.replace("users", "account")), 1)
 
 
 if __name__ == "__main__":
