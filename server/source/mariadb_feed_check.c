@@ -32,7 +32,8 @@ enum {
     SETTING_LOGS_REPLICATED,
     SETTING_REPLICATED,
     SETTING_STRICT,
-    SETTING_STATE
+    SETTING_STATE,
+    SETTING_CLUSTER /* NULL in a build without Galera */
 };
 
 /* Of the catalog. */
@@ -82,6 +83,9 @@ static const char *wrong_setting(const MYSQL_ROW row)
     if (!is(row[SETTING_IMAGE], "FULL"))
         return "binlog_row_image is not FULL; SET GLOBAL binlog_row_image = 'FULL', also in its "
                "option file, and let its clients connect anew";
+    if (is(row[SETTING_LOGS_REPLICATED], "0") && is(row[SETTING_CLUSTER], "ON"))
+        return "the server is a node of a Galera cluster and does not log what other nodes write; "
+               "start it with log_slave_updates";
     if (is(row[SETTING_LOGS_REPLICATED], "0") && !is(row[SETTING_REPLICATED], ""))
         return "the server is a replica and does not log what it replicates; start it with "
                "log_slave_updates, or, if it is none any more, SET GLOBAL gtid_slave_pos = ''";
@@ -102,7 +106,9 @@ static int check_settings(struct source *source, uint64_t *hash, struct source_e
                              " @@GLOBAL.port, @@GLOBAL.datadir,"
                              " CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED),"
                              " @@GLOBAL.log_slave_updates, @@GLOBAL.gtid_slave_pos,"
-                             " @@GLOBAL.gtid_strict_mode, @@GLOBAL.gtid_binlog_state",
+                             " @@GLOBAL.gtid_strict_mode, @@GLOBAL.gtid_binlog_state,"
+                             " (SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES"
+                             " WHERE VARIABLE_NAME = 'WSREP_ON')",
                              &result, error);
     const MYSQL_ROW row = status == SP_OK && result ? mysql_fetch_row(result) : NULL;
     const char *why = row ? wrong_setting(row) : NULL;
@@ -261,6 +267,27 @@ static bool read_labels(const char *type, struct binlog_column *column)
     return at && *at == ')';
 }
 
+/* The catalog is in UTF-8 of three bytes, and has a question mark for what is beyond that. */
+static bool may_be_lost(const struct binlog_column *column, const char *charset)
+{
+    bool asks = false;
+    for (unsigned i = 0; i < column->label_count; i++)
+        asks = asks || strchr(column->labels[i], '?');
+    return asks && charset &&
+           (strcmp(charset, "utf8mb4") == 0 || strncmp(charset, "utf16", 5) == 0 ||
+            strcmp(charset, "utf32") == 0);
+}
+
+static const char *set_labels(const MYSQL_ROW row, struct binlog_column *column)
+{
+    if (!read_labels(row[COLUMN_TYPE], column))
+        return "has labels that cannot be read";
+    return may_be_lost(column, row[COLUMN_CHARSET]) ? "has labels with question marks, which may "
+                                                      "stand for characters beyond the BMP that "
+                                                      "the catalog does not tell"
+                                                    : NULL;
+}
+
 static const char *set_charset(const char *charset, struct binlog_column *column)
 {
     const char *name = charset_name(charset);
@@ -288,7 +315,7 @@ static const char *set_form(const MYSQL_ROW row, struct binlog_column *column)
         if (strcmp(row[COLUMN_DATA_TYPE], forms[i].type) == 0)
             column->form = forms[i].form;
     if (column->form == BINLOG_ENUM || column->form == BINLOG_SET)
-        return read_labels(row[COLUMN_TYPE], column) ? NULL : "has labels that cannot be read";
+        return set_labels(row, column);
     const bool is_text = column->type == SP_TYPE_TEXT || column->type == SP_TYPE_JSON;
     return is_text && row[COLUMN_CHARSET] ? set_charset(row[COLUMN_CHARSET], column) : NULL;
 }
@@ -296,10 +323,11 @@ static const char *set_form(const MYSQL_ROW row, struct binlog_column *column)
 static const char *set_column(const MYSQL_ROW row, const struct source_description *description,
                               struct binlog_column *column)
 {
+    const bool has_labels = is(row[COLUMN_DATA_TYPE], "enum") || is(row[COLUMN_DATA_TYPE], "set");
     column->at = -1;
-    if (row[COLUMN_TYPE] && strstr(row[COLUMN_TYPE], "COMPRESSED"))
+    if (!has_labels && strstr(row[COLUMN_TYPE], " COMPRESSED*/"))
         return "is COMPRESSED, which is not supported";
-    if (row[COLUMN_TYPE] && strstr(row[COLUMN_TYPE], "mariadb-5.3"))
+    if (!has_labels && strstr(row[COLUMN_TYPE], "/* mariadb-5.3 */"))
         return "has the format of times of before MariaDB 10.1; ALTER TABLE ... FORCE, with "
                "mysql56_temporal_format = ON";
     for (unsigned i = 0; i < description->column_count; i++)
@@ -378,7 +406,7 @@ static int check_shape(struct source *source, const struct source_table *table,
     MYSQL_RES *result = NULL;
     struct sql_text sql = {0};
     const char *why = NULL;
-    sql_put(&sql, "SHOW CREATE TABLE ");
+    sql_put(&sql, "SET STATEMENT sql_mode = '' FOR SHOW CREATE TABLE ");
     sql_put_name(&sql, about->database, '`');
     sql_put(&sql, ".");
     sql_put_name(&sql, about->name, '`');
