@@ -115,7 +115,7 @@ enum binlog_point {
     BINLOG_INSIDE,   /* nothing to say */
     BINLOG_READY,    /* the log's format is known: the position was accepted */
     BINLOG_GROUP,    /* the end of a transaction: `state` has it, `changes` counts ours */
-    BINLOG_HEARTBEAT /* nothing more is there */
+    BINLOG_HEARTBEAT /* nothing more is there, and no transaction is unfinished */
 };
 
 struct binlog_map;
@@ -133,7 +133,8 @@ struct binlog {
 
     struct gtid gtid; /* of the transaction that is being read */
     bool in_group, standalone, prepared, completed, has_checksum;
-    bool ready; /* the log's format is known */
+    bool no_change; /* the group is the beginning of an ALTER, or one that was rolled back */
+    bool ready;     /* the log's format is known */
     unsigned char xid[160];
     size_t xid_bytes;
     bool *touched; /* by the transaction: each table */

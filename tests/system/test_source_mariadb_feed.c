@@ -329,6 +329,12 @@ static void test_reshaped(void **state)
         {"SET binlog_format = 'STATEMENT';\nXA START 'x';\nUPDATE users SET age = 7;\n"
          "XA END 'x';\nXA PREPARE 'x';\nXA COMMIT 'x'",
          "an XA transaction was committed"},
+        {"SET binlog_alter_two_phase = 1;\nALTER TABLE users ADD COLUMN city text",
+         "a statement has changed it"},
+        {"UPDATE users SET age = 1;\nSET binlog_alter_two_phase = 1;\n"
+         "BEGIN NOT ATOMIC DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;"
+         " ALTER TABLE users ADD UNIQUE (age); END",
+         NULL},
         {"CREATE INDEX i ON users (age);\nCREATE TABLE users_2 (id int);\n"
          "INSERT INTO users_2 VALUES (1);\nDROP TABLE users_2;\nOPTIMIZE TABLE users",
          NULL},
