@@ -63,8 +63,6 @@ void binlog_table_free(struct binlog_table *table)
         for (unsigned k = 0; k < column->label_count; k++)
             free(column->labels[k]);
         free(column->labels);
-        if (column->converts)
-            iconv_close(column->conversion);
     }
     free(table->columns);
     free(table->key);

@@ -8,9 +8,9 @@
  * come from the catalog. What comes out is what mariadb_value.c makes of the same value as text.
  *
  * Nothing is read beyond a field, whatever the log holds (tests/fuzz/fuzz_binlog.c). Costs: some 10
- * ns a field; text of other character sets as iconv has it.
+ * ns a field; text of other character sets as
+ * mariadb_charset.c has it.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -388,33 +388,16 @@ static const char *value_time(const struct binlog_field *field, struct source_sc
 
 /* --- text ----------------------------------------------------------------------------------- */
 
-static const char *convert(const struct binlog_column *column, const struct binlog_field *field,
-                           struct source_scratch *scratch, struct sp_value *out)
-{
-    char *in = (char *)field->data;
-    size_t in_left = field->bytes;
-    if (!source_scratch_reserve(scratch, field->bytes * 4 + 4))
-        return no_memory;
-    char *at = scratch->text;
-    size_t left = scratch->cap;
-    iconv(column->conversion, NULL, NULL, NULL, NULL);
-    while (iconv(column->conversion, &in, &in_left, &at, &left) == (size_t)-1) {
-        if (errno != EILSEQ || !column->is_latin1)
-            return "text that is not of its character set";
-        *at++ = '\xc2'; /* U+0081 and so on, for which CP1252 has nothing */
-        *at++ = *in++;
-        in_left--;
-        left -= 2;
-    }
-    *out = sp_bytes(column->type, scratch->text, (size_t)(at - scratch->text));
-    return NULL;
-}
-
 static const char *value_text(const struct binlog_column *column, const struct binlog_field *field,
                               struct source_scratch *scratch, struct sp_value *out)
 {
-    if (column->converts)
-        return convert(column, field, scratch, out);
+    if (column->charset) {
+        size_t size = 0;
+        const char *why =
+            binlog_charset_text(column->charset, field->data, field->bytes, scratch, &size);
+        *out = sp_bytes(column->type, scratch->text, size);
+        return why;
+    }
     *out = sp_bytes(column->type, field->data, field->bytes);
     return row_utf8_valid(field->data, field->bytes) ? NULL : "text that is not UTF-8";
 }

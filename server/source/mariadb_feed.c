@@ -81,12 +81,21 @@ static void stop_log(struct source *source)
     feed->log_open = feed->running = false;
 }
 
+static void forget_charsets(struct maria_feed *feed)
+{
+    for (struct binlog_charset *next; feed->charsets; feed->charsets = next) {
+        next = feed->charsets->next;
+        binlog_charset_free(feed->charsets);
+    }
+}
+
 void maria_feed_close(struct source *source)
 {
     const int fd = atomic_exchange_explicit(&source->feed_fd, -1, memory_order_acq_rel);
     if (source->feed) {
         stop_log(source);
         maria_feed_forget_tables(source->feed);
+        forget_charsets(source->feed);
         free(source->feed);
         source->feed = NULL;
     }

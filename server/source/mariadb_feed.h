@@ -12,6 +12,7 @@ struct maria_feed {
     struct source follower; /* the connection on which the log is sent */
     struct binlog_table *tables;
     unsigned table_count;
+    struct binlog_charset *charsets; /* of their columns */
     struct binlog log;
     bool log_open, running;
     struct gtid_state target; /* of the snapshot that is open */

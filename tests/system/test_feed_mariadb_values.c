@@ -150,11 +150,77 @@ static void test_labels(void **state)
     free(w);
 }
 
+/* Each byte (but zero, which ends the model's lines) between two others. */
+static void test_charsets_of_one_byte(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const sets[] = {
+        "armscii8", "ascii",    "cp1250", "cp1251",  "cp1256", "cp1257", "cp850",
+        "cp852",    "cp866",    "dec8",   "geostd8", "greek",  "hebrew", "hp8",
+        "keybcs2",  "koi8r",    "koi8u",  "latin1",  "latin2", "latin5", "latin7",
+        "macce",    "macroman", "swe7",   "tis620",
+    };
+    const size_t count = sizeof(sets) / sizeof(*sets);
+    char create[4096] = "CREATE TABLE t (id int PRIMARY KEY";
+    char insert[4096] = "INSERT INTO t SELECT seq";
+    for (size_t i = 0; i < count; i++) {
+        size_t used = strlen(create);
+        snprintf(create + used, sizeof(create) - used, ", `%s` varchar(9) CHARACTER SET %s%s",
+                 sets[i], sets[i], i + 1 < count ? "" : ")");
+        used = strlen(insert);
+        snprintf(insert + used, sizeof(insert) - used, ", CONVERT(CHAR(120, seq, 121) USING %s)%s",
+                 sets[i], i + 1 < count ? "" : " FROM seq_1_to_255");
+    }
+    assert_int_equal(sql_long(f, "SELECT COUNT(*) FROM information_schema.CHARACTER_SETS WHERE"
+                                 " MAXLEN = 1 AND CHARACTER_SET_NAME <> 'binary'"),
+                     count);
+    follow(f, create, insert);
+}
+
+/* All characters of two and three bytes, and all that are none. */
+static void test_charsets_of_more_bytes(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const sets[] = {"big5",   "cp932", "eucjpms", "euckr",
+                                       "gb2312", "gbk",   "sjis",    "ujis"};
+    sql(f, "SET sql_mode = ''");
+    for (size_t i = 0; i < sizeof(sets) / sizeof(*sets); i++) {
+        char create[128], insert[512];
+        snprintf(create, sizeof(create),
+                 "CREATE TABLE t (id int PRIMARY KEY, a text CHARACTER SET %s)", sets[i]);
+        snprintf(insert, sizeof(insert),
+                 "INSERT INTO t SELECT f.seq, CONVERT(GROUP_CONCAT(CHAR(f.seq, s.seq) SEPARATOR"
+                 " '\n') USING %s) FROM seq_128_to_255 f, seq_1_to_255 s GROUP BY f.seq;\n"
+                 "INSERT INTO t SELECT 256 + f.seq, CONVERT(GROUP_CONCAT(CHAR(0x8f, f.seq, s.seq)"
+                 " SEPARATOR '\n') USING %s) FROM seq_128_to_255 f, seq_1_to_255 s GROUP BY f.seq",
+                 sets[i], sets[i]);
+        follow(f, create, insert);
+    }
+}
+
+static void test_charsets_of_units(void **state)
+{
+    struct fixture *f = *state;
+    follow(f,
+           "CREATE TABLE t (id int PRIMARY KEY, a varchar(9) CHARACTER SET ucs2, b varchar(9)"
+           " CHARACTER SET utf16, c varchar(9) CHARACTER SET utf16le, d varchar(9) CHARACTER SET"
+           " utf32, e varchar(9) CHARACTER SET utf8mb3)",
+           "INSERT INTO t SELECT seq, c, c, c, c, c FROM (SELECT seq, CONVERT(CONVERT(UNHEX(CONCAT("
+           "'0041', LPAD(HEX(seq * 61), 4, '0'), '20ac')) USING ucs2) USING utf8mb4) AS c FROM"
+           " seq_1_to_900) q;\n"
+           "INSERT INTO t SELECT seq, NULL, c, c, c, NULL FROM (SELECT seq, CONCAT('x', CONVERT("
+           "CONVERT(UNHEX(LPAD(HEX(0x10000 + seq % 1000 * 1048), 8, '0')) USING utf32) USING"
+           " utf8mb4), 'y') AS c FROM seq_1000_to_1999) q");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         MARIADB_TEST(test_addresses),
         MARIADB_TEST(test_labels),
+        MARIADB_TEST(test_charsets_of_one_byte),
+        MARIADB_TEST(test_charsets_of_more_bytes),
+        MARIADB_TEST(test_charsets_of_units),
     };
     return cmocka_run_group_tests_name("feed_mariadb_values", tests, NULL, NULL);
 }
