@@ -35,6 +35,10 @@
 #define PREPARED_MAX       1024
 #define US_PER_SECOND      INT64_C(1000000)
 
+/* Of the second flags in a GTID event, which MariaDB has from 10.8 on. */
+#define EXTRA_START_ALTER    2
+#define EXTRA_ROLLBACK_ALTER 8
+
 /* The TABLE_MAP that is in force for a table. */
 struct binlog_map {
     bool live;
@@ -59,8 +63,6 @@ void binlog_table_free(struct binlog_table *table)
         for (unsigned k = 0; k < column->label_count; k++)
             free(column->labels[k]);
         free(column->labels);
-        if (column->converts)
-            iconv_close(column->conversion);
     }
     free(table->columns);
     free(table->key);
@@ -205,13 +207,41 @@ static int end_group(struct binlog *log, enum binlog_point *point)
     return SP_OK;
 }
 
+/* A group that the server did not finish before it died: the log goes on in another file. */
+static int abandon_group(struct binlog *log, const struct source_feed_sink *sink)
+{
+    const bool in_group = log->in_group;
+    log->in_group = false;
+    return in_group
+               ? reshape_touched(log, log->touched, sink, "a transaction in the log has no end")
+               : SP_OK;
+}
+
+/* XA transactions are told by their ids, which stand here. */
+static bool take_xid(struct binlog *log, struct binlog_bytes *from)
+{
+    const unsigned char *xid = from->at;
+    uint64_t gtrid, bqual;
+    if (!skip(from, 4) || !take(from, 1, &gtrid) || !take(from, 1, &bqual) ||
+        !skip(from, gtrid + bqual) || (size_t)(from->at - xid) > sizeof(log->xid))
+        return false;
+    log->xid_bytes = (size_t)(from->at - xid);
+    memcpy(log->xid, xid, log->xid_bytes);
+    return true;
+}
+
+/* Of an ALTER that is logged when it begins and when it ends, only the latter counts. */
+static bool is_no_change(struct binlog_bytes from)
+{
+    uint64_t flags;
+    return take(&from, 1, &flags) && flags & (EXTRA_START_ALTER | EXTRA_ROLLBACK_ALTER);
+}
+
 static int on_gtid(struct binlog *log, uint32_t server, struct binlog_bytes from,
                    const struct source_feed_sink *sink)
 {
-    uint64_t sequence, domain, flags, gtrid, bqual;
-    int status = SP_OK;
-    if (log->in_group)
-        status = reshape_touched(log, log->touched, sink, "a transaction in the log has no end");
+    uint64_t sequence, domain, flags;
+    const int status = abandon_group(log, sink);
     if (status != SP_OK)
         return status;
     if (!take(&from, 8, &sequence) || !take(&from, 4, &domain) || !take(&from, 1, &flags))
@@ -226,14 +256,9 @@ static int on_gtid(struct binlog *log, uint32_t server, struct binlog_bytes from
     log->changes = 0;
     log->xid_bytes = 0;
     memset(log->touched, 0, log->table_count * sizeof(*log->touched));
-    if (!log->prepared && !log->completed)
-        return SP_OK;
-    const unsigned char *xid = from.at;
-    if (!skip(&from, 4) || !take(&from, 1, &gtrid) || !take(&from, 1, &bqual) ||
-        !skip(&from, gtrid + bqual) || (size_t)(from.at - xid) > sizeof(log->xid))
+    if ((log->prepared || log->completed) && !take_xid(log, &from))
         return broken(log, "a GTID event without its XA transaction");
-    log->xid_bytes = (size_t)(from.at - xid);
-    memcpy(log->xid, xid, log->xid_bytes);
+    log->no_change = is_no_change(from);
     return SP_OK;
 }
 
@@ -330,7 +355,9 @@ static int on_statement(struct binlog *log, const char *sql, size_t bytes, const
                         const struct source_feed_sink *sink, enum binlog_point *point)
 {
     int status = SP_OK;
-    if (log->completed)
+    if (log->no_change)
+        status = SP_OK;
+    else if (log->completed)
         status = complete_prepared(log, !memmem(sql, bytes, "ROLLBACK", 8), sink);
     else
         switch (binlog_statement(sql, bytes)) {
@@ -644,7 +671,8 @@ static int on_rows(struct binlog *log, const struct row_kind *kind, struct binlo
 
 /* The log's version and the server's, then for each type of event a byte; at the end whether the
  * events have a checksum. */
-static int on_format(struct binlog *log, struct binlog_bytes from, enum binlog_point *point)
+static int on_format(struct binlog *log, struct binlog_bytes from,
+                     const struct source_feed_sink *sink, enum binlog_point *point)
 {
     const size_t fixed = 2 + 50 + 4 + 1;
     if (from.left < fixed + 1 + CHECKSUM_BYTES)
@@ -652,10 +680,11 @@ static int on_format(struct binlog *log, struct binlog_bytes from, enum binlog_p
     log->has_checksum = from.at[from.left - 1 - CHECKSUM_BYTES] == 1;
     log->ready = true;
     *point = BINLOG_READY;
-    return SP_OK;
+    return abandon_group(log, sink);
 }
 
-static int on_rotate(struct binlog *log, struct binlog_bytes from)
+static int on_rotate(struct binlog *log, struct binlog_bytes from,
+                     const struct source_feed_sink *sink)
 {
     uint64_t offset;
     if (!take(&from, 8, &offset))
@@ -664,7 +693,7 @@ static int on_rotate(struct binlog *log, struct binlog_bytes from)
     memcpy(log->file, from.at, bytes);
     log->file[bytes] = 0;
     log->file_offset = offset;
-    return SP_OK;
+    return abandon_group(log, sink);
 }
 
 /* What changes nothing that is followed. */
@@ -706,9 +735,9 @@ static int on_event(struct binlog *log, const struct header *h, struct binlog_by
         return on_rows(log, &kind, body, sink);
     switch (h->type) {
     case FORMAT_DESCRIPTION_EVENT:
-        return on_format(log, body, point);
+        return on_format(log, body, sink, point);
     case ROTATE_EVENT:
-        return on_rotate(log, body);
+        return on_rotate(log, body, sink);
     case GTID_EVENT:
         return on_gtid(log, (uint32_t)h->server, body, sink);
     case TABLE_MAP_EVENT:
@@ -723,7 +752,7 @@ static int on_event(struct binlog *log, const struct header *h, struct binlog_by
             keep_prepared(log);
         return end_group(log, point);
     case HEARTBEAT_LOG_EVENT:
-        *point = BINLOG_HEARTBEAT;
+        *point = log->in_group ? BINLOG_INSIDE : BINLOG_HEARTBEAT;
         return SP_OK;
     default:
         return on_other(log, (unsigned)h->type, (unsigned)h->flags, sink);

@@ -7,8 +7,6 @@
 #ifndef SIDEPOND_SOURCE_MARIADB_BINLOG_H
 #define SIDEPOND_SOURCE_MARIADB_BINLOG_H
 
-#include <iconv.h>
-
 #include "server/source/source_internal.h"
 #include "sidepond/source_feed.h"
 
@@ -49,6 +47,35 @@ bool gtid_covers(const struct gtid_state *state, const struct gtid_state *other)
 /* Whether both have the same transactions, wherever they are. */
 bool gtid_same(const struct gtid_state *state, const struct gtid_state *other);
 
+/* --- mariadb_charset.c: text of other character sets ------------------------------------------ */
+
+struct binlog_charset {
+    struct binlog_charset *next; /* of those in use, for who keeps them */
+    char name[64];               /* as the server calls it */
+    unsigned unit_bytes;         /* of UCS-2, UTF-16 and UTF-32; else 0, and tables: */
+    bool little;
+    uint16_t bytes[256];
+    uint16_t *pairs[2]; /* characters of two bytes and of three, or NULL */
+};
+
+bool binlog_charset_is_utf8(const char *name);
+
+/* NULL: no memory. */
+struct binlog_charset *binlog_charset_new(const char *name);
+void binlog_charset_free(struct binlog_charset *set);
+
+/* What the tables are made of: a SELECT of one value for each part, and what the server answers.
+ * False: that is nothing to make a table of. */
+enum binlog_charset_part { CHARSET_BYTES, CHARSET_PAIRS, CHARSET_TRIPLES };
+void binlog_charset_ask(const struct binlog_charset *set, enum binlog_charset_part part,
+                        struct sql_text *sql);
+bool binlog_charset_answer(struct binlog_charset *set, enum binlog_charset_part part,
+                           const char *text, size_t bytes);
+
+/* Writes a text into the scratch, as UTF-8 of so many bytes. Returns NULL, or why it cannot. */
+const char *binlog_charset_text(const struct binlog_charset *set, const unsigned char *data,
+                                size_t bytes, struct source_scratch *scratch, size_t *size);
+
 /* --- what a table has ------------------------------------------------------------------------- */
 
 enum binlog_form { BINLOG_PLAIN, BINLOG_UUID, BINLOG_INET4, BINLOG_INET6, BINLOG_ENUM, BINLOG_SET };
@@ -59,12 +86,10 @@ struct binlog_column {
     enum binlog_form form;
     bool nullable;
     bool is_unsigned;
-    bool is_boolean;    /* TINYINT(1), BIT(1): 0 or 1 */
-    bool is_binary;     /* BINARY(n), without the zeros at its end in the log */
-    bool converts;      /* its text is of another character set */
-    bool is_latin1;     /* MariaDB's: CP1252, with a control character for each unused byte */
-    iconv_t conversion; /* to UTF-8 */
-    char **labels;      /* of ENUM and SET */
+    bool is_boolean;                      /* TINYINT(1), BIT(1): 0 or 1 */
+    bool is_binary;                       /* BINARY(n), without the zeros at its end in the log */
+    const struct binlog_charset *charset; /* of its text; NULL: UTF-8 */
+    char **labels;                        /* of ENUM and SET */
     unsigned label_count;
 };
 
@@ -115,7 +140,7 @@ enum binlog_point {
     BINLOG_INSIDE,   /* nothing to say */
     BINLOG_READY,    /* the log's format is known: the position was accepted */
     BINLOG_GROUP,    /* the end of a transaction: `state` has it, `changes` counts ours */
-    BINLOG_HEARTBEAT /* nothing more is there */
+    BINLOG_HEARTBEAT /* nothing more is there, and no transaction is unfinished */
 };
 
 struct binlog_map;
@@ -133,7 +158,8 @@ struct binlog {
 
     struct gtid gtid; /* of the transaction that is being read */
     bool in_group, standalone, prepared, completed, has_checksum;
-    bool ready; /* the log's format is known */
+    bool no_change; /* the group is the beginning of an ALTER, or one that was rolled back */
+    bool ready;     /* the log's format is known */
     unsigned char xid[160];
     size_t xid_bytes;
     bool *touched; /* by the transaction: each table */

@@ -8,10 +8,9 @@
  * come from the catalog. What comes out is what mariadb_value.c makes of the same value as text.
  *
  * Nothing is read beyond a field, whatever the log holds (tests/fuzz/fuzz_binlog.c). Costs: some 10
- * ns a field; text of other character sets as iconv has it.
+ * ns a field; text of other character sets as
+ * mariadb_charset.c has it.
  */
-#include <arpa/inet.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +24,7 @@
 #define US_PER_DAY     (86400 * US_PER_SECOND)
 #define DECIMAL_GROUP  9 /* digits in four bytes */
 #define DECIMAL_DIGITS 65
+#define ADDRESS_BYTES  48 /* of the longest INET6, and its zero */
 
 static const char no_memory[] = "no memory for a value";
 static const char no_date[] = "a date that is not in the calendar";
@@ -388,33 +388,16 @@ static const char *value_time(const struct binlog_field *field, struct source_sc
 
 /* --- text ----------------------------------------------------------------------------------- */
 
-static const char *convert(const struct binlog_column *column, const struct binlog_field *field,
-                           struct source_scratch *scratch, struct sp_value *out)
-{
-    char *in = (char *)field->data;
-    size_t in_left = field->bytes;
-    if (!source_scratch_reserve(scratch, field->bytes * 4 + 4))
-        return no_memory;
-    char *at = scratch->text;
-    size_t left = scratch->cap;
-    iconv(column->conversion, NULL, NULL, NULL, NULL);
-    while (iconv(column->conversion, &in, &in_left, &at, &left) == (size_t)-1) {
-        if (errno != EILSEQ || !column->is_latin1)
-            return "text that is not of its character set";
-        *at++ = '\xc2'; /* U+0081 and so on, for which CP1252 has nothing */
-        *at++ = *in++;
-        in_left--;
-        left -= 2;
-    }
-    *out = sp_bytes(column->type, scratch->text, (size_t)(at - scratch->text));
-    return NULL;
-}
-
 static const char *value_text(const struct binlog_column *column, const struct binlog_field *field,
                               struct source_scratch *scratch, struct sp_value *out)
 {
-    if (column->converts)
-        return convert(column, field, scratch, out);
+    if (column->charset) {
+        size_t size = 0;
+        const char *why =
+            binlog_charset_text(column->charset, field->data, field->bytes, scratch, &size);
+        *out = sp_bytes(column->type, scratch->text, size);
+        return why;
+    }
     *out = sp_bytes(column->type, field->data, field->bytes);
     return row_utf8_valid(field->data, field->bytes) ? NULL : "text that is not UTF-8";
 }
@@ -470,6 +453,38 @@ static const char *value_set(const struct binlog_column *column, const struct bi
 
 /* --- UUID and addresses: bytes of fixed length, without zeros at the end --------------------- */
 
+/* As the server prints it: the first of the longest runs of zero words is left out, even if it is
+ * of one word, which inet_ntop() prints. */
+static size_t print_inet6(const unsigned char *bytes, char *out)
+{
+    unsigned words[8], gap = 8, gap_words = 0;
+    for (unsigned i = 0; i < 8; i++)
+        words[i] = (unsigned)bytes[2 * i] << 8 | bytes[2 * i + 1];
+    for (unsigned i = 0, run = 0; i < 8; i++) {
+        run = words[i] == 0 ? run + 1 : 0;
+        if (run > gap_words) {
+            gap_words = run;
+            gap = i + 1 - run;
+        }
+    }
+    const bool has_inet4 = gap == 0 && (gap_words == 6 || (gap_words == 5 && words[5] == 0xffff));
+    char *at = out;
+    const char *end = out + ADDRESS_BYTES;
+    for (unsigned i = 0; i < (has_inet4 ? 6 : 8);) {
+        if (i == gap) {
+            at += snprintf(at, (size_t)(end - at), i == 0 ? "::" : ":");
+            i += gap_words;
+        } else {
+            at += snprintf(at, (size_t)(end - at), i < 7 ? "%x:" : "%x", words[i]);
+            i++;
+        }
+    }
+    if (has_inet4)
+        at += snprintf(at, (size_t)(end - at), "%u.%u.%u.%u", bytes[12], bytes[13], bytes[14],
+                       bytes[15]);
+    return (size_t)(at - out);
+}
+
 static const char *value_address(const struct binlog_column *column,
                                  const struct binlog_field *field, struct source_scratch *scratch,
                                  struct sp_value *out)
@@ -478,16 +493,18 @@ static const char *value_address(const struct binlog_column *column,
     if (field->bytes > sizeof(bytes))
         return "more bytes than its type has";
     memcpy(bytes, field->data, field->bytes);
-    if (!source_scratch_reserve(scratch, INET6_ADDRSTRLEN))
+    if (!source_scratch_reserve(scratch, ADDRESS_BYTES))
         return no_memory;
     if (column->form == BINLOG_UUID) {
         memcpy(scratch->text, bytes, sizeof(bytes));
         *out = sp_bytes(SP_TYPE_UUID, scratch->text, 16);
         return NULL;
     }
-    inet_ntop(column->form == BINLOG_INET6 ? AF_INET6 : AF_INET, bytes, scratch->text,
-              INET6_ADDRSTRLEN);
-    *out = sp_text(scratch->text, strlen(scratch->text));
+    const size_t size = column->form == BINLOG_INET6
+                            ? print_inet6(bytes, scratch->text)
+                            : (size_t)snprintf(scratch->text, ADDRESS_BYTES, "%u.%u.%u.%u",
+                                               bytes[0], bytes[1], bytes[2], bytes[3]);
+    *out = sp_text(scratch->text, size);
     return NULL;
 }
 

@@ -46,7 +46,7 @@ typedef unsigned char uchar; /* the next header uses it before it says so itself
 
 #define HEARTBEAT_NS   "1000000000"
 #define SILENCE_MS     10000
-#define SKIP_MS        600000 /* instead of that, while the server looks for the position */
+#define SKIP_MS        600000 /* so long the server may look for the position */
 #define SLICE_MS       100    /* so long next() goes on with what arrives without a break */
 #define SNAPSHOT_TRIES 200
 #define SNAPSHOT_MS    5 /* between two tries */
@@ -81,12 +81,21 @@ static void stop_log(struct source *source)
     feed->log_open = feed->running = false;
 }
 
+static void forget_charsets(struct maria_feed *feed)
+{
+    for (struct binlog_charset *next; feed->charsets; feed->charsets = next) {
+        next = feed->charsets->next;
+        binlog_charset_free(feed->charsets);
+    }
+}
+
 void maria_feed_close(struct source *source)
 {
     const int fd = atomic_exchange_explicit(&source->feed_fd, -1, memory_order_acq_rel);
     if (source->feed) {
         stop_log(source);
         maria_feed_forget_tables(source->feed);
+        forget_charsets(source->feed);
         free(source->feed);
         source->feed = NULL;
     }
@@ -273,28 +282,46 @@ static int ask_for_log(struct source *source, struct source_error *error)
     return failed ? lost(source, error) : SP_OK;
 }
 
+/* A question on the other connection. */
+static int ask_alive(struct source *source, uint32_t limit_ms, struct source_error *error)
+{
+    source->deadline_ms = clock_ms() + limit_ms;
+    const int status = maria_query(source, NULL, "DO 1", NULL, error);
+    return status == SP_ESOURCE
+               ? source_fail(error, SP_ESOURCE, true,
+                             "source %s: the server has not sent its binary log within "
+                             "connect_timeout, nor answered",
+                             source->options->name)
+               : status;
+}
+
+/* The server says nothing before it has found the position, which takes as long as reading a log
+ * file does. So it is waited for as long as it answers otherwise. */
 static int await_ready(struct source *source, struct source_error *error)
 {
     const struct source_feed_sink sink = {0}; /* nothing can come before the log's format */
-    const uint32_t limit = source->options->connect_timeout_ms;
-    const uint64_t deadline = clock_ms() + (limit ? limit : SILENCE_MS);
+    const uint32_t asked_ms = source->options->connect_timeout_ms;
+    const uint32_t limit_ms = asked_ms ? asked_ms : SILENCE_MS;
+    const uint64_t begun = clock_ms();
+    uint64_t deadline = begun + limit_ms;
     enum binlog_point point = BINLOG_INSIDE;
-    while (point != BINLOG_READY) {
-        const int left = waker_left_ms(deadline);
-        if (waker_take(source->wake) || left == 0) {
-            source->broken = true;
-            return left ? source_fail(error, SP_ECANCELED, true, "canceled")
-                        : source_fail(error, SP_ESOURCE, true,
-                                      "source %s: the server does not send its binary log",
-                                      source->options->name);
+    int status = SP_OK;
+    while (status == SP_OK && point != BINLOG_READY) {
+        const bool arrived = wait_event(source, waker_left_ms(deadline));
+        if (waker_take(source->wake))
+            return source_fail(error, SP_ECANCELED, true, "canceled");
+        if (arrived) {
+            status = read_event(source, &sink, &point, error);
+        } else if (clock_ms() - begun > SKIP_MS) {
+            return source_fail(error, SP_ESOURCE, true,
+                               "source %s: the server does not find the position in its binary log",
+                               source->options->name);
+        } else if (waker_left_ms(deadline) == 0) {
+            status = ask_alive(source, limit_ms, error);
+            deadline = clock_ms() + limit_ms;
         }
-        if (!wait_event(source, left))
-            continue;
-        const int status = read_event(source, &sink, &point, error);
-        if (status != SP_OK)
-            return status;
     }
-    return SP_OK;
+    return status;
 }
 
 static int feed_start(struct source *source, const char *position, struct source_error *error)
@@ -324,7 +351,6 @@ static int feed_start(struct source *source, const char *position, struct source
         status = ask_for_log(source, error);
     if (status == SP_OK)
         status = await_ready(source, error);
-    feed->found = false;
     feed->running = feed->moved = status == SP_OK; /* moved: next() tells the position soon */
     source->broken = source->broken || status != SP_OK;
     return status;
@@ -383,7 +409,6 @@ static int deliver(struct source *source, uint32_t timeout_ms, const struct sour
         const int status = read_event(source, sink, &point, error);
         if (status != SP_OK)
             return status;
-        source->feed->found = true;
         if (on_point(source, sink, point))
             return SP_OK;
         if (clock_ms() - begun > timeout_ms + SLICE_MS)
@@ -410,7 +435,7 @@ static int feed_next(struct source *source, uint32_t timeout_ms,
         source->broken = true;
         return source_fail(error, SP_ECANCELED, true, "canceled");
     }
-    if (clock_ms() - feed->heard_ms > (feed->found ? SILENCE_MS : SKIP_MS)) {
+    if (clock_ms() - feed->heard_ms > SILENCE_MS) {
         source->broken = true;
         return source_fail(error, SP_ESOURCE, true, "source %s: the server is silent",
                            source->options->name);

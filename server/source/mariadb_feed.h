@@ -12,12 +12,12 @@ struct maria_feed {
     struct source follower; /* the connection on which the log is sent */
     struct binlog_table *tables;
     unsigned table_count;
+    struct binlog_charset *charsets; /* of their columns */
     struct binlog log;
     bool log_open, running;
     struct gtid_state target; /* of the snapshot that is open */
     bool has_target, holds;   /* holds: everything up to there has been delivered */
     bool moved;               /* the position has gone on since it was told */
-    bool found;               /* the server has found the position in its log */
     uint64_t heard_ms;        /* when the server said something */
     int64_t clock_us;         /* the database's clock less ours */
 };

@@ -9,9 +9,10 @@
  * says what to do, if possible as the statement to give.
  *
  * Row images have all columns in the order of the table, so all of them must be known, and with
- * them what the log leaves out: character sets, and the labels of ENUM and SET.
+ * them what the log leaves out: character sets (mariadb_charset.c), and the labels of ENUM and SET.
  *
- * Costs: five round trips, and two for each table.
+ * Costs: five round trips, two for each table, and up to four for each character set other than
+ * UTF-8 in them.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -32,7 +33,8 @@ enum {
     SETTING_LOGS_REPLICATED,
     SETTING_REPLICATED,
     SETTING_STRICT,
-    SETTING_STATE
+    SETTING_STATE,
+    SETTING_CLUSTER /* NULL in a build without Galera */
 };
 
 /* Of the catalog. */
@@ -82,6 +84,9 @@ static const char *wrong_setting(const MYSQL_ROW row)
     if (!is(row[SETTING_IMAGE], "FULL"))
         return "binlog_row_image is not FULL; SET GLOBAL binlog_row_image = 'FULL', also in its "
                "option file, and let its clients connect anew";
+    if (is(row[SETTING_LOGS_REPLICATED], "0") && is(row[SETTING_CLUSTER], "ON"))
+        return "the server is a node of a Galera cluster and does not log what other nodes write; "
+               "start it with log_slave_updates";
     if (is(row[SETTING_LOGS_REPLICATED], "0") && !is(row[SETTING_REPLICATED], ""))
         return "the server is a replica and does not log what it replicates; start it with "
                "log_slave_updates, or, if it is none any more, SET GLOBAL gtid_slave_pos = ''";
@@ -102,7 +107,9 @@ static int check_settings(struct source *source, uint64_t *hash, struct source_e
                              " @@GLOBAL.port, @@GLOBAL.datadir,"
                              " CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS SIGNED),"
                              " @@GLOBAL.log_slave_updates, @@GLOBAL.gtid_slave_pos,"
-                             " @@GLOBAL.gtid_strict_mode, @@GLOBAL.gtid_binlog_state",
+                             " @@GLOBAL.gtid_strict_mode, @@GLOBAL.gtid_binlog_state,"
+                             " (SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES"
+                             " WHERE VARIABLE_NAME = 'WSREP_ON')",
                              &result, error);
     const MYSQL_ROW row = status == SP_OK && result ? mysql_fetch_row(result) : NULL;
     const char *why = row ? wrong_setting(row) : NULL;
@@ -173,49 +180,80 @@ static int check_filters(struct source *source, struct source_error *error)
 
 /* --- columns -------------------------------------------------------------------------------- */
 
-/* What iconv calls MariaDB's character sets; "" for those that are UTF-8 already. */
-static const char *charset_name(const char *charset)
+/* Bytes of its longest character; 0: the server does not know it. */
+static int ask_longest(struct source *source, const char *name, unsigned long *bytes,
+                       struct source_error *error)
 {
-    static const struct {
-        const char *name, *iconv;
-    } names[] = {
-        {"utf8mb4", ""},
-        {"utf8mb3", ""},
-        {"utf8", ""},
-        {"ascii", ""},
-        {"latin1", "CP1252"},
-        {"latin2", "ISO-8859-2"},
-        {"latin5", "ISO-8859-9"},
-        {"latin7", "ISO-8859-13"},
-        {"greek", "ISO-8859-7"},
-        {"hebrew", "ISO-8859-8"},
-        {"cp1250", "CP1250"},
-        {"cp1251", "CP1251"},
-        {"cp1256", "CP1256"},
-        {"cp1257", "CP1257"},
-        {"cp850", "CP850"},
-        {"cp852", "CP852"},
-        {"cp866", "CP866"},
-        {"koi8r", "KOI8-R"},
-        {"koi8u", "KOI8-U"},
-        {"tis620", "TIS-620"},
-        {"ujis", "EUC-JP"},
-        {"eucjpms", "EUC-JP-MS"},
-        {"sjis", "SHIFT_JIS"},
-        {"cp932", "CP932"},
-        {"euckr", "CP949"},
-        {"gb2312", "EUC-CN"},
-        {"gbk", "GBK"},
-        {"big5", "BIG5"},
-        {"ucs2", "UCS-2BE"},
-        {"utf16", "UTF-16BE"},
-        {"utf16le", "UTF-16LE"},
-        {"utf32", "UTF-32BE"},
-    };
-    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-        if (strcmp(names[i].name, charset) == 0)
-            return names[i].iconv;
-    return NULL;
+    MYSQL_RES *result = NULL;
+    struct sql_text sql = {0};
+    sql_put(&sql, "SELECT MAXLEN FROM information_schema.CHARACTER_SETS"
+                  " WHERE CHARACTER_SET_NAME = ");
+    maria_put_string(source, &sql, name, strlen(name));
+    const int status = sql_failed(&sql) ? source_no_memory(error)
+                                        : maria_query(source, NULL, sql.text, &result, error);
+    const MYSQL_ROW row = status == SP_OK && result ? mysql_fetch_row(result) : NULL;
+    *bytes = row && row[0] ? strtoul(row[0], NULL, 10) : 0;
+    mysql_free_result(result);
+    sql_free(&sql);
+    return status;
+}
+
+static int ask_part(struct source *source, struct binlog_charset *set,
+                    enum binlog_charset_part part, bool *known, struct source_error *error)
+{
+    MYSQL_RES *result = NULL;
+    struct sql_text sql = {0};
+    binlog_charset_ask(set, part, &sql);
+    const int status = sql_failed(&sql) ? source_no_memory(error)
+                                        : maria_query(source, NULL, sql.text, &result, error);
+    const MYSQL_ROW row = status == SP_OK && result ? mysql_fetch_row(result) : NULL;
+    *known =
+        row && row[0] && binlog_charset_answer(set, part, row[0], mysql_fetch_lengths(result)[0]);
+    mysql_free_result(result);
+    sql_free(&sql);
+    return status;
+}
+
+static int ask_charset(struct source *source, struct binlog_charset *set, bool *known,
+                       struct source_error *error)
+{
+    unsigned long longest = 0;
+    *known = true;
+    if (set->unit_bytes)
+        return SP_OK;
+    int status = ask_longest(source, set->name, &longest, error);
+    *known = longest >= 1 && longest <= CHARSET_TRIPLES + 1;
+    for (unsigned part = 0; status == SP_OK && *known && part < longest; part++)
+        status = ask_part(source, set, (enum binlog_charset_part)part, known, error);
+    return status;
+}
+
+/* The set of that name; NULL: it is UTF-8, or `*known` says that it cannot be converted. */
+static int find_charset(struct source *source, const char *name, const struct binlog_charset **out,
+                        bool *known, struct source_error *error)
+{
+    struct maria_feed *feed = source->feed;
+    *known = true;
+    *out = NULL;
+    if (binlog_charset_is_utf8(name))
+        return SP_OK;
+    for (struct binlog_charset *set = feed->charsets; set; set = set->next)
+        if (strcmp(set->name, name) == 0)
+            *out = set;
+    if (*out)
+        return SP_OK;
+    struct binlog_charset *set = binlog_charset_new(name);
+    if (!set)
+        return source_no_memory(error);
+    const int status = ask_charset(source, set, known, error);
+    if (status != SP_OK || !*known) {
+        binlog_charset_free(set);
+        return status;
+    }
+    set->next = feed->charsets;
+    feed->charsets = set;
+    *out = set;
+    return SP_OK;
 }
 
 /* What the catalog writes after a backslash. */
@@ -264,17 +302,25 @@ static bool read_labels(const char *type, struct binlog_column *column)
     return at && *at == ')';
 }
 
-static const char *set_charset(const char *charset, struct binlog_column *column)
+/* The catalog is in UTF-8 of three bytes, and has a question mark for what is beyond that. */
+static bool may_be_lost(const struct binlog_column *column, const char *charset)
 {
-    const char *name = charset_name(charset);
-    if (!name)
-        return "is of a character set that cannot be converted";
-    if (!*name)
-        return NULL;
-    column->conversion = iconv_open("UTF-8", name);
-    column->converts = column->conversion != (iconv_t)-1;
-    column->is_latin1 = strcmp(charset, "latin1") == 0;
-    return column->converts ? NULL : "is of a character set that cannot be converted";
+    bool asks = false;
+    for (unsigned i = 0; i < column->label_count; i++)
+        asks = asks || strchr(column->labels[i], '?');
+    return asks && charset &&
+           (strcmp(charset, "utf8mb4") == 0 || strncmp(charset, "utf16", 5) == 0 ||
+            strcmp(charset, "utf32") == 0);
+}
+
+static const char *set_labels(const MYSQL_ROW row, struct binlog_column *column)
+{
+    if (!read_labels(row[COLUMN_TYPE], column))
+        return "has labels that cannot be read";
+    return may_be_lost(column, row[COLUMN_CHARSET]) ? "has labels with question marks, which may "
+                                                      "stand for characters beyond the BMP that "
+                                                      "the catalog does not tell"
+                                                    : NULL;
 }
 
 static const char *set_form(const MYSQL_ROW row, struct binlog_column *column)
@@ -291,18 +337,18 @@ static const char *set_form(const MYSQL_ROW row, struct binlog_column *column)
         if (strcmp(row[COLUMN_DATA_TYPE], forms[i].type) == 0)
             column->form = forms[i].form;
     if (column->form == BINLOG_ENUM || column->form == BINLOG_SET)
-        return read_labels(row[COLUMN_TYPE], column) ? NULL : "has labels that cannot be read";
-    const bool is_text = column->type == SP_TYPE_TEXT || column->type == SP_TYPE_JSON;
-    return is_text && row[COLUMN_CHARSET] ? set_charset(row[COLUMN_CHARSET], column) : NULL;
+        return set_labels(row, column);
+    return NULL;
 }
 
 static const char *set_column(const MYSQL_ROW row, const struct source_description *description,
                               struct binlog_column *column)
 {
+    const bool has_labels = is(row[COLUMN_DATA_TYPE], "enum") || is(row[COLUMN_DATA_TYPE], "set");
     column->at = -1;
-    if (row[COLUMN_TYPE] && strstr(row[COLUMN_TYPE], "COMPRESSED"))
+    if (!has_labels && strstr(row[COLUMN_TYPE], " COMPRESSED*/"))
         return "is COMPRESSED, which is not supported";
-    if (row[COLUMN_TYPE] && strstr(row[COLUMN_TYPE], "mariadb-5.3"))
+    if (!has_labels && strstr(row[COLUMN_TYPE], "/* mariadb-5.3 */"))
         return "has the format of times of before MariaDB 10.1; ALTER TABLE ... FORCE, with "
                "mysql56_temporal_format = ON";
     for (unsigned i = 0; i < description->column_count; i++)
@@ -381,7 +427,7 @@ static int check_shape(struct source *source, const struct source_table *table,
     MYSQL_RES *result = NULL;
     struct sql_text sql = {0};
     const char *why = NULL;
-    sql_put(&sql, "SHOW CREATE TABLE ");
+    sql_put(&sql, "SET STATEMENT sql_mode = '' FOR SHOW CREATE TABLE ");
     sql_put_name(&sql, about->database, '`');
     sql_put(&sql, ".");
     sql_put_name(&sql, about->name, '`');
@@ -400,6 +446,20 @@ static int check_shape(struct source *source, const struct source_table *table,
     return status;
 }
 
+static int set_charset(struct source *source, const struct source_table *table, const MYSQL_ROW row,
+                       struct binlog_column *column, struct source_error *error)
+{
+    const bool is_text = column->type == SP_TYPE_TEXT || column->type == SP_TYPE_JSON;
+    bool known;
+    if (column->at < 0 || !is_text || column->form != BINLOG_PLAIN || !row[COLUMN_CHARSET])
+        return SP_OK;
+    const int status = find_charset(source, row[COLUMN_CHARSET], &column->charset, &known, error);
+    return status != SP_OK || known
+               ? status
+               : refuse_table(table, row[COLUMN_NAME],
+                              "is of a character set that cannot be converted", error);
+}
+
 /* As the server writes them, also where it does not tell upper from lower case. */
 static int take_names(const MYSQL_ROW row, struct binlog_table *about, struct source_error *error)
 {
@@ -410,7 +470,7 @@ static int take_names(const MYSQL_ROW row, struct binlog_table *about, struct so
     return about->database && about->name ? SP_OK : source_no_memory(error);
 }
 
-static int read_columns(const struct source_table *table,
+static int read_columns(struct source *source, const struct source_table *table,
                         const struct source_description *description, MYSQL_RES *result,
                         struct binlog_table *about, struct source_error *error)
 {
@@ -434,6 +494,9 @@ static int read_columns(const struct source_table *table,
         const char *why = set_column(row, description, &about->columns[i]);
         if (why)
             return refuse_table(table, row[COLUMN_NAME], why, error);
+        const int status = set_charset(source, table, row, &about->columns[i], error);
+        if (status != SP_OK)
+            return status;
     }
     about->described_count = description->column_count;
     return SP_OK;
@@ -520,7 +583,7 @@ static int check_table(struct source *source, const struct source_table *table,
     if (status == SP_OK)
         status = ask_columns(source, table, about, &result, &about->columns_hash, error);
     if (status == SP_OK)
-        status = read_columns(table, description, result, about, error);
+        status = read_columns(source, table, description, result, about, error);
     mysql_free_result(result);
     if (status == SP_OK)
         status = find_key(table, description, about, error);

@@ -152,6 +152,12 @@ static void test_reshaped(void **state)
         {"SET binlog_format = 'STATEMENT';\nXA START 'x';\nUPDATE users SET age = 7;\n"
          "XA END 'x';\nXA PREPARE 'x';\nXA COMMIT 'x'",
          "an XA transaction was committed"},
+        {"SET binlog_alter_two_phase = 1;\nALTER TABLE users ADD COLUMN city text",
+         "a statement has changed it"},
+        {"UPDATE users SET age = 1;\nSET binlog_alter_two_phase = 1;\n"
+         "BEGIN NOT ATOMIC DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;"
+         " ALTER TABLE users ADD UNIQUE (age); END",
+         NULL},
         {"CREATE INDEX i ON users (age);\nCREATE TABLE users_2 (id int);\n"
          "INSERT INTO users_2 VALUES (1);\nDROP TABLE users_2;\nOPTIMIZE TABLE users",
          NULL},
@@ -345,7 +351,10 @@ static void expect_tables_refused(struct feed_fixture *x)
         const char *made, *said;
     } cases[] = {
         {"CREATE TABLE odd (id int PRIMARY KEY, t text UNIQUE)", "it has a UNIQUE key on a column"},
-        {"CREATE TABLE odd (id int PRIMARY KEY, t text COMPRESSED)", "t is COMPRESSED"},
+        {"SET GLOBAL sql_mode = 'ANSI';\nCREATE TABLE odd (id int PRIMARY KEY, t text UNIQUE)",
+         "it has a UNIQUE key on a column"},
+        {"SET GLOBAL sql_mode = DEFAULT;\nCREATE TABLE odd (id int PRIMARY KEY, t text COMPRESSED)",
+         "t is COMPRESSED"},
         {"SET GLOBAL mysql56_temporal_format = 0;\n"
          "CREATE TABLE odd (id int PRIMARY KEY, t datetime(3));\n"
          "SET GLOBAL mysql56_temporal_format = 1",

@@ -98,6 +98,8 @@ static void at_point(void *context, enum binlog_point point)
         gtid_print_ids(&r->log.state, position);
         note(r, "commit %s\n", position);
     }
+    if (point == BINLOG_HEARTBEAT)
+        note(r, "idle\n");
 }
 
 static unsigned char *read_file(const char *name, size_t *size)
@@ -114,15 +116,13 @@ static unsigned char *read_file(const char *name, size_t *size)
     return data;
 }
 
-/* What a file of the corpus says. */
-static void expect_file(const char *name, const char *text)
+/* What a log says. */
+static void expect_log(const char *name, const unsigned char *data, size_t size, const char *text)
 {
     struct reader *r = calloc(1, sizeof(*r));
     const struct gtid_state start = {0};
     const struct source_feed_sink sink = {r,          on_put,      on_remove, on_truncate,
                                           on_bad_row, on_reshaped, NULL};
-    size_t size;
-    unsigned char *data = read_file(name, &size);
     assert_true(sample_table(&r->table));
     assert_int_equal(binlog_open(&r->log, &r->table, 1, &start), SP_OK);
     if (sample_read(&r->log, data, size, &sink, at_point) != SP_OK)
@@ -130,8 +130,16 @@ static void expect_file(const char *name, const char *text)
     assert_string_equal(r->text, text);
     binlog_close(&r->log);
     binlog_table_free(&r->table);
-    free(data);
     free(r);
+}
+
+/* What a file of the corpus says. */
+static void expect_file(const char *name, const char *text)
+{
+    size_t size;
+    unsigned char *data = read_file(name, &size);
+    expect_log(name, data, size, text);
+    free(data);
 }
 
 /* --- files ---------------------------------------------------------------------------------- */
@@ -196,6 +204,38 @@ static void test_no_checksum(void **state)
     (void)state;
     expect_file("no_checksum", "put 1" NULLS_25 "\n"
                                "commit 0-1-29\n");
+}
+
+/* The place of the first event of a type, or of what follows it. */
+static size_t place_of(const unsigned char *data, unsigned char type, bool behind)
+{
+    size_t at = 4, size = 0;
+    do {
+        at += size;
+        size = data[at + 9] + ((size_t)data[at + 10] << 8);
+    } while (data[at + 4] != type);
+    return behind ? at + size : at;
+}
+
+/* The server died while it wrote a transaction, and goes on in another file: what was read of it is
+ * no transaction, and not what a heartbeat speaks of. */
+static void test_unfinished(void **state)
+{
+    (void)state;
+    static const unsigned char rotate[19 + 8 + 7 + 4] = {[4] = 4, [9] = 38, [27] = 'b'};
+    static const unsigned char heartbeat[19 + 4] = {[4] = 27, [9] = 23};
+    size_t size;
+    unsigned char *data = read_file("types", &size);
+    const size_t format = place_of(data, 15, true); /* with what marks the file */
+    size = place_of(data, 16, false);               /* XID */
+    memcpy(data + size, heartbeat, sizeof(heartbeat));
+    expect_log("in a transaction", data, size + sizeof(heartbeat), FULL_ROW);
+    memcpy(data + size, rotate, sizeof(rotate));
+    memcpy(data + size + sizeof(rotate), data + 4, format - 4);
+    memcpy(data + size + sizeof(rotate) + format - 4, heartbeat, sizeof(heartbeat));
+    expect_log("no end", data, size + sizeof(rotate) + format - 4 + sizeof(heartbeat),
+               FULL_ROW "reshaped: a transaction in the log has no end\nidle\n");
+    free(data);
 }
 
 /* Before the format is known nothing is taken from a server, so the sink may be empty. */
@@ -350,8 +390,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_types),      cmocka_unit_test(test_statements),
         cmocka_unit_test(test_compressed), cmocka_unit_test(test_no_checksum),
-        cmocka_unit_test(test_too_early),  cmocka_unit_test(test_touch),
-        cmocka_unit_test(test_effects),    cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_unfinished), cmocka_unit_test(test_too_early),
+        cmocka_unit_test(test_touch),      cmocka_unit_test(test_effects),
+        cmocka_unit_test(test_positions),
     };
     return cmocka_run_group_tests_name("binlog", tests, NULL, NULL);
 }
