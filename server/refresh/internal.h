@@ -24,6 +24,7 @@
 #include "server/refresh/batch.h"
 #include "server/refresh/refresh.h"
 #include "server/refresh/watermark.h"
+#include "server/source/sources.h"
 
 typedef const struct source_class *source_finder(const char *type);
 

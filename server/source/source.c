@@ -10,16 +10,10 @@
 
 #include "server/source/source_internal.h"
 
-static const struct source_class *const classes[] = {
-    &source_sqlite, &source_postgresql, &source_mariadb, &source_mysql, &source_mongodb, NULL};
-
-const struct source_class *const *source_classes(void)
-{
-    return classes;
-}
-
 const struct source_class *source_find(const char *type)
 {
+    static const struct source_class *const classes[] = {
+        &source_sqlite, &source_postgresql, &source_mariadb, &source_mysql, &source_mongodb, NULL};
     for (const struct source_class *const *c = classes; *c; c++)
         if (strcmp((*c)->type, type) == 0)
             return *c;

@@ -7,7 +7,7 @@
 
 #include <stdatomic.h>
 
-#include "sidepond/source.h"
+#include "server/source/sources.h"
 
 extern const struct source_class source_mongodb;
 extern const struct source_class source_sqlite;

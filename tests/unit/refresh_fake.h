@@ -12,7 +12,7 @@
 
 #include <pthread.h>
 
-#include "sidepond/source.h"
+#include "server/source/sources.h"
 
 enum { FAKE_TABLES = 4, FAKE_ROWS = 4096 };
 

@@ -9,7 +9,7 @@
 
 #include <pthread.h>
 
-#include "sidepond/source.h"
+#include "server/source/sources.h"
 
 struct source_record {
     char *text; /* zero-terminated once there is a row */

@@ -601,10 +601,10 @@ static void test_memory(void **state)
 static void test_registry(void **state)
 {
     (void)state;
+    static const char *const types[] = {"sqlite", "postgresql", "mariadb", "mysql", "mongodb"};
+    for (unsigned i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+        assert_string_equal(source_find(types[i])->type, types[i]);
     assert_null(source_find("oracle"));
-    assert_non_null(source_find("postgresql"));
-    for (const struct source_class *const *c = source_classes(); *c; c++)
-        assert_ptr_equal(source_find((*c)->type), *c);
 }
 
 int main(void)

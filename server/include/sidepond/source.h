@@ -79,11 +79,10 @@ struct source_column {
 /* The outcome of describe: columns in the order in which stream delivers their values. */
 struct source_description {
     unsigned column_count;
-    struct source_column *columns; /* freed by source_description_free */
+    struct source_column *columns; /* from malloc: the caller frees them */
     int64_t row_estimate;          /* -1 if unknown */
     int64_t byte_estimate;         /* of the values, -1 if unknown */
 };
-void source_description_free(struct source_description *description);
 
 /* Who takes the rows. `row` gets one value for each column described, exactly of the described type
  * or, in a nullable column, NULL; borrowed until it returns. Anything but SP_OK stops the stream,
@@ -166,9 +165,8 @@ struct source_class {
  *     const struct source_module sidepond_source = {SOURCE_INTERFACE, &my_class};
  *
  * is a source, for which the configuration says `type: module` and `module: PATH`. It needs this
- * header and what it includes, and nothing of the daemon: none of the functions below can be
- * linked. Its threads, signals and output are the daemon's own affair no more than those of a
- * library. */
+ * header and what it includes; functions of the daemon cannot be linked. Its threads, signals and
+ * output are the daemon's own affair no more than those of a library. */
 #define SOURCE_INTERFACE     1 /* changes when a module would have to be built anew */
 #define SOURCE_MODULE_SYMBOL "sidepond_source"
 
@@ -176,20 +174,5 @@ struct source_module {
     unsigned interface;
     const struct source_class *class;
 };
-
-/* Loads a module, once; any thread. SP_ECONFIG with a sentence in why. */
-int source_load(const char *path, const struct source_class **out, char *why, size_t why_bytes);
-
-/* --- those that are --------------------------------------------------------------------------- */
-
-/* The class of a type, or NULL. */
-const struct source_class *source_find(const char *type);
-
-/* All of them, NULL-terminated, for help and docs. */
-const struct source_class *const *source_classes(void);
-
-/* Fills an error; returns `status`, so that `return source_fail(...)` reads well. */
-int source_fail(struct source_error *error, int status, bool transient, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
 
 #endif
