@@ -27,19 +27,6 @@ enum { CATALOG_NAME, CATALOG_TYPE, CATALOG_KIND, CATALOG_ROWS, CATALOG_BYTES };
 
 /* --- names ---------------------------------------------------------------------------------- */
 
-/* The end of one part of a name: `a part in quotes` or up to the next point. */
-static const char *part_end(const char *at)
-{
-    if (*at != '`')
-        return at + strcspn(at, ".");
-    for (at++; *at; at++) {
-        if (*at == '`' && at[1] != '`')
-            return at + 1;
-        at += *at == '`';
-    }
-    return at;
-}
-
 /* A part without its quotes; for a part of any length. */
 static void put_plain(struct sql_text *plain, const char *at, const char *end)
 {
@@ -56,7 +43,7 @@ static void put_plain(struct sql_text *plain, const char *at, const char *end)
 
 void maria_split_relation(const char *relation, struct sql_text *database, struct sql_text *table)
 {
-    const char *end = part_end(relation);
+    const char *end = sql_part_end(relation, '`');
     sql_put(database, "");
     sql_put(table, "");
     if (*end == '.') {
@@ -64,7 +51,7 @@ void maria_split_relation(const char *relation, struct sql_text *database, struc
         relation = end + 1;
         end = relation + strlen(relation);
         if (*relation == '`')
-            end = part_end(relation);
+            end = sql_part_end(relation, '`');
     }
     put_plain(table, relation, end);
 }
@@ -101,15 +88,6 @@ static void put_from(struct sql_text *sql, const struct source_table *table)
         sql_put_name(sql, name.text, '`');
     sql_free(&database);
     sql_free(&name);
-}
-
-static void put_where(struct sql_text *sql, const struct source_table *table)
-{
-    if (!table->where || !table->where[0])
-        return;
-    sql_put(sql, " WHERE (");
-    sql_put(sql, table->where);
-    sql_put(sql, "\n)");
 }
 
 /* --- the catalog ---------------------------------------------------------------------------- */
@@ -233,7 +211,7 @@ static int ask_fields(struct source *source, const struct source_table *table, M
         sql_put_name(&sql, table->columns[i], '`');
     }
     put_from(&sql, table);
-    put_where(&sql, table);
+    sql_put_where(&sql, table);
     sql_put(&sql, " LIMIT 0");
     int status = sql_failed(&sql) ? source_no_memory(error)
                                   : maria_query(source, table, sql.text, out, error);
@@ -303,8 +281,7 @@ static int select_columns(struct maria_select *select, const struct source_table
         }
     }
     put_from(&select->sql, table);
-    put_where(&select->sql, table);
-    select->has_where = table->where && table->where[0];
+    select->has_where = sql_put_where(&select->sql, table);
     read_estimate(table, catalog, &select->description);
     return sql_failed(&select->sql) ? source_no_memory(error) : SP_OK;
 }

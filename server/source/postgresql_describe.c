@@ -32,25 +32,12 @@ enum form { FORM_PLAIN, FORM_TEXT, FORM_XML, FORM_JSON }; /* how a column is sel
 
 /* --- names ---------------------------------------------------------------------------------- */
 
-/* The end of one part of a name: "a part in quotes" or up to the next point. */
-static const char *part_end(const char *at)
-{
-    if (*at != '"')
-        return at + strcspn(at, ".");
-    for (at++; *at; at++) {
-        if (*at == '"' && at[1] != '"')
-            return at + 1;
-        at += *at == '"';
-    }
-    return at;
-}
-
 /* schema.table, each part in quotes, as it is written; a part that has quotes already keeps them.
  */
 void pg_put_relation(struct sql_text *sql, const char *relation)
 {
     for (;;) {
-        const char *end = part_end(relation);
+        const char *end = sql_part_end(relation, '"');
         if (*relation == '"') {
             sql_put_bytes(sql, relation, (size_t)(end - relation));
         } else {
@@ -186,12 +173,7 @@ static int select_finish(struct pg_select *select, const struct source_table *ta
                          struct source_error *error)
 {
     put_from(&select->sql, table);
-    select->has_where = table->where && table->where[0];
-    if (select->has_where) {
-        sql_put(&select->sql, " WHERE (");
-        sql_put(&select->sql, table->where);
-        sql_put(&select->sql, "\n)");
-    }
+    select->has_where = sql_put_where(&select->sql, table);
     return sql_failed(&select->sql) ? source_no_memory(error) : SP_OK;
 }
 

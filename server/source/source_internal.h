@@ -33,6 +33,12 @@ void sql_put_name(struct sql_text *sql, const char *name, char quote);
 /* A SELECT as a subquery: "(query\n) AS q", without the semicolons at its end. */
 void sql_put_subquery(struct sql_text *sql, const char *query);
 
+/* " WHERE (condition\n)", if the table has one; whether it has. */
+bool sql_put_where(struct sql_text *sql, const struct source_table *table);
+
+/* The end of one part of a relation's name: a part in quotes, or up to the next point. */
+const char *sql_part_end(const char *at, char quote);
+
 static inline bool sql_failed(const struct sql_text *sql)
 {
     return sql->failed || !sql->text;

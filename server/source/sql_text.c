@@ -63,6 +63,28 @@ void sql_put_subquery(struct sql_text *sql, const char *query)
     sql_put(sql, "\n) AS q"); /* a new line: the query may end in a comment */
 }
 
+bool sql_put_where(struct sql_text *sql, const struct source_table *table)
+{
+    if (!table->where || !table->where[0])
+        return false;
+    sql_put(sql, " WHERE (");
+    sql_put(sql, table->where);
+    sql_put(sql, "\n)"); /* likewise */
+    return true;
+}
+
+const char *sql_part_end(const char *at, char quote)
+{
+    if (*at != quote)
+        return at + strcspn(at, ".");
+    for (at++; *at; at++) {
+        if (*at == quote && at[1] != quote)
+            return at + 1;
+        at += *at == quote;
+    }
+    return at;
+}
+
 void sql_free(struct sql_text *sql)
 {
     free(sql->text);

@@ -204,12 +204,7 @@ static int select_finish(struct sqlite_select *select, const struct source_table
                          struct source_error *error)
 {
     put_from(&select->sql, table);
-    select->has_where = table->where && table->where[0];
-    if (select->has_where) {
-        sql_put(&select->sql, " WHERE (");
-        sql_put(&select->sql, table->where);
-        sql_put(&select->sql, "\n)");
-    }
+    select->has_where = sql_put_where(&select->sql, table);
     return sql_failed(&select->sql) ? source_no_memory(error) : SP_OK;
 }
 

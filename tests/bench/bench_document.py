@@ -17,27 +17,19 @@ by processor time, and the median of the rounds counts; that they give the same 
 Options: --json, --quick (few documents).
 """
 import json
-import os
 import random
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
-import python_package
+import python_bench
 
+PROGRAM = python_bench.BIN / "bench_document_c"
 ROUNDS = 9
 READS = 20_000
 DOCUMENTS = 20_000
 FIELDS = 50
 REACH = 5.0
-
-
-def note(text):
-    print(f"document: {text}", file=sys.stderr, flush=True)
 
 
 # --- in the virtual environment ---
@@ -56,7 +48,7 @@ def ways_of(table):
     raw = table.raw  # the only column beside the key is the document: a row is its bytes
     decode = bson.decode if hasattr(bson, "decode") else bson.BSON.decode
     if not bson.has_c():
-        note("pymongo's C extension is not there")
+        BENCH.note("pymongo's C extension is not there")
     return {
         "getter": lambda key, path: getters[path](key),
         "field": lambda key, path: table[key].field(path),
@@ -79,17 +71,13 @@ def measure(directory, reads):
     ways = ways_of(table)
     draw = random.Random(1)
     keys = list(table)
-    requests = [(draw.choice(keys), f"field_{draw.randrange(FIELDS):02}") for _ in range(reads)]
+    requests = [(draw.choice(keys), f"field_{draw.randrange(FIELDS):02}") for _ in range(int(reads))]
     for key, path in requests[:2000]:
         values = [plain(get(key, path)) for get in ways.values()]
         if any(value != values[0] for value in values):
             sys.exit(f"{path} of {key}: {values}")
-    taken = {way: [] for way in ways}
-    for _ in range(ROUNDS):
-        for way, get in ways.items():
-            taken[way].append(nanoseconds(get, requests))
-    medians = {way: statistics.median(values) for way, values in taken.items()}
-    note(", ".join(f"{way} {ns:.0f} ns" for way, ns in medians.items()))
+    medians = python_bench.medians(ways, ROUNDS, lambda way: nanoseconds(ways[way], requests))
+    BENCH.note(", ".join(f"{way} {ns:.0f} ns" for way, ns in medians.items()))
     return rows_of(medians)
 
 
@@ -113,44 +101,22 @@ def rows_of(ns):
 # --- around it ---
 
 
-def run(quick):
-    tree = Path(__file__).resolve().parents[2]
-    build = Path(os.environ.get("SIDEPOND_BUILD_DIR", tree / "build/release"))
-    program = build / "bin/bench_document_c"
-    done = subprocess.run([program, "--json", *(["--quick"] if quick else [])],
-                          stdout=subprocess.PIPE, text=True)
+def rows_of_c(quick):
+    done = subprocess.run([PROGRAM, "--json", *(["--quick"] if quick else [])],
+                          stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode not in (0, 1):
         sys.exit(f"bench_document_c ended with status {done.returncode}")
-    rows = json.loads(done.stdout)["rows"]
-    with tempfile.TemporaryDirectory(prefix="sidepond-bench.", dir="/dev/shm") as directory:
-        work = Path(directory)
-        count = DOCUMENTS // 10 if quick else DOCUMENTS
-        subprocess.run([program, "--pond", work / "pond", str(count)], check=True)
-        note("pip install ./client/python")
-        python = python_package.install(work, tree)
-        done = subprocess.run([python, __file__, "--measure", f"{directory}/pond/",
-                               str(READS // 10 if quick else READS)],
-                              check=True, stdout=subprocess.PIPE, text=True)
-    return {"bench": "document", "rows": rows + json.loads(done.stdout)}
+    return json.loads(done.stdout)["rows"]
 
 
-def main():
-    if sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(measure(sys.argv[2], int(sys.argv[3]))))
-        return 0
-    try:
-        __import__("bson")
-    except ImportError:
-        note("skipped: python3-bson is not installed")
-        return 77
-    result = run("--quick" in sys.argv)
-    if "--json" in sys.argv:
-        print(json.dumps(result))
-    else:
-        for line in result["rows"]:
-            print("  ".join(str(value) for value in line.values()))
-    return 0 if all(line["ok"] for line in result["rows"]) else 1
+def make(work, quick):
+    rows = rows_of_c(quick)
+    count = DOCUMENTS // 10 if quick else DOCUMENTS
+    subprocess.run([PROGRAM, "--pond", work / "pond", str(count)], check=True)
+    return [f"{work}/pond/", READS // 10 if quick else READS], rows
 
+
+BENCH = python_bench.Bench("document", __file__, "bson", measure, make)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BENCH.main())

@@ -17,13 +17,13 @@ pg_recvlogical into /dev/null. They take turns, and the median of the rounds cou
 
 Options: --json, --quick (seconds, not to be quoted).
 """
-import json
 import statistics
 import subprocess
 import sys
 import time
 
 import feed_bench
+from bench_result import finish
 from feed_bench import following, pg_server, probe, row, start, wait_for
 
 RATE = 1000
@@ -133,12 +133,7 @@ def main():
         ]
     if not result:
         return 77
-    if "--json" in sys.argv:
-        print(json.dumps({"bench": "feed", "rows": result}))
-    else:
-        for line in result:
-            print(line)
-    return 0 if all(line["ok"] for line in result) else 1
+    return finish("feed", result, "--json" in sys.argv)
 
 
 if __name__ == "__main__":

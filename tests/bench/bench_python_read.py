@@ -17,17 +17,12 @@ counts.
 Options: --json, --quick (small data).
 """
 import json
-import os
 import random
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "system"))
-import python_package
+import python_bench
 
 ROUNDS = 9
 READS = 300_000
@@ -36,10 +31,6 @@ TABLES = {"A": 1_000_000, "B": 10_000}
 QUICK_TABLES = {"A": 50_000, "B": 5_000}
 REACH = {"A": 2.5, "B": 5.0}
 REACH_COLUMN = 1.5
-
-
-def note(text):
-    print(f"python-read: {text}", file=sys.stderr, flush=True)
 
 
 # --- in the virtual environment ---
@@ -96,12 +87,9 @@ def measure_table(name, directory, rows):
     keys = [key_of(number) for number in numbers]
     encoded = [key.encode() for key in keys]
     check(ways, keys)
-    taken = {way: [] for way in ways}
-    for _ in range(ROUNDS):
-        for way, get in ways.items():
-            taken[way].append(nanoseconds(get, encoded if way == "py-lmdb" else keys))
-    medians = {way: statistics.median(values) for way, values in taken.items()}
-    note(f"{name}: " + ", ".join(f"{way} {ns:.0f} ns" for way, ns in medians.items()))
+    medians = python_bench.medians(
+        ways, ROUNDS, lambda way: nanoseconds(ways[way], encoded if way == "py-lmdb" else keys))
+    BENCH.note(f"{name}: " + ", ".join(f"{way} {ns:.0f} ns" for way, ns in medians.items()))
     return medians
 
 
@@ -127,46 +115,22 @@ def rows_of(name, ns):
 
 def measure(directory, tables):
     rows = []
-    for name, count in tables.items():
+    for name, count in json.loads(tables).items():
         rows += rows_of(name, measure_table(name, directory, count))
-    return {"bench": "python-read", "rows": rows}
+    return rows
 
 
 # --- around it ---
 
 
-def run(quick):
-    tree = Path(__file__).resolve().parents[2]
-    build = Path(os.environ.get("SIDEPOND_BUILD_DIR", tree / "build/release"))
+def make(work, quick):
     tables = QUICK_TABLES if quick else TABLES
-    with tempfile.TemporaryDirectory(prefix="sidepond-bench.", dir="/dev/shm") as directory:
-        work = Path(directory)
-        for name, count in tables.items():
-            subprocess.run([build / "bin/bench_pond", work / name, str(count)], check=True)
-        note("pip install ./client/python")
-        python = python_package.install(work, tree)
-        done = subprocess.run([python, __file__, "--measure", directory, json.dumps(tables)],
-                              check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
+    for name, count in tables.items():
+        subprocess.run([python_bench.BIN / "bench_pond", work / name, str(count)], check=True)
+    return [work, json.dumps(tables)], []
 
 
-def main():
-    if sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(measure(sys.argv[2], json.loads(sys.argv[3]))))
-        return 0
-    try:
-        __import__("lmdb")
-    except ImportError:
-        note("skipped: python3-lmdb is not installed")
-        return 77
-    result = run("--quick" in sys.argv)
-    if "--json" in sys.argv:
-        print(json.dumps(result))
-    else:
-        for line in result["rows"]:
-            print("  ".join(str(value) for value in line.values()))
-    return 0 if all(line["ok"] for line in result["rows"]) else 1
-
+BENCH = python_bench.Bench("python-read", __file__, "lmdb", measure, make)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(BENCH.main())

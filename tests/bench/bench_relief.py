@@ -11,12 +11,12 @@ of a web application.
 
 Options: --json, --quick (seconds, not to be quoted).
 """
-import json
 import sys
 import threading
 import time
 
 import feed_bench
+from bench_result import finish
 from feed_bench import following, pg_server, probe, row, start, wait_for
 
 WORKERS = 8
@@ -70,12 +70,7 @@ def main():
         row("queries a second: with the pond, beside without", after, "queries/s", 1 / 1000, False, before),
         row("reads a second: with the pond, beside without", read, "reads/s", None, True, asked),
     ]
-    if "--json" in sys.argv:
-        print(json.dumps({"bench": "relief", "rows": result}))
-    else:
-        for line in result:
-            print(line)
-    return 0 if all(line["ok"] for line in result) else 1
+    return finish("relief", result, "--json" in sys.argv)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ring_bench.py - options and rows of the ring's benchmarks that are scripts."""
 import argparse
-import json
+
+import bench_result
 
 
 def options():
@@ -26,10 +27,4 @@ def row(what, ours, peer, unit, reach=None, at_least=False):
 
 
 def finish(name, rows, given):
-    """Prints the rows; the exit status."""
-    if given.json:
-        print(json.dumps({"bench": name, "rows": rows}))
-    else:
-        for line in rows:
-            print("\t".join(str(value) for value in line.values()))
-    return 0 if all(line["ok"] for line in rows) else 1
+    return bench_result.finish(name, rows, given.json)

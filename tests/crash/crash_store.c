@@ -92,21 +92,6 @@ static void find_names(struct crash *crash)
 
 /* --- processes ------------------------------------------------------------------------------ */
 
-static pid_t start(struct crash *crash, const char *failpoint, bool writer)
-{
-    struct kit_random random = {kit_random(&crash->t.random)};
-    pid_t parent = getpid(), child = fork();
-    if (child != 0)
-        return child;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(3);
-    crash->t.random = random;
-    if (failpoint)
-        setenv("SIDEPOND_FAILPOINT", failpoint, 1);
-    _exit((writer ? torture_write(&crash->t) : torture_read(&crash->t, NULL)) ? 0 : 1);
-}
-
 /* Waits until the writer has died at its failpoint; false if it lives on, and is killed then. */
 static bool await_death(struct crash *crash, pid_t writer, uint64_t wait_ms)
 {
@@ -148,17 +133,17 @@ static bool die_at(struct crash *crash, const char *failpoint, bool must_reach)
 {
     char in_recovery[64];
     for (unsigned i = 0; i < READERS; i++)
-        crash->reader[i] = start(crash, NULL, false);
-    bool died = await_death(crash, start(crash, failpoint, true), LIFE_MS);
+        crash->reader[i] = torture_start(&crash->t, false, NULL);
+    bool died = await_death(crash, torture_start(&crash->t, true, failpoint), LIFE_MS);
     if (must_reach && !died && !failed(crash))
         torture_fail(&crash->t, "failpoint %s is not reached", failpoint);
     snprintf(in_recovery, sizeof(in_recovery), "recover_slot:%u",
              1 + (unsigned)kit_below(&crash->t.random, 2000));
     if (!failed(crash))
-        await_death(crash, start(crash, in_recovery, true), LIFE_MS);
+        await_death(crash, torture_start(&crash->t, true, in_recovery), LIFE_MS);
     /* One that lives, so that readers see the memory in use again. */
     if (!failed(crash))
-        await_death(crash, start(crash, NULL, true), 60);
+        await_death(crash, torture_start(&crash->t, true, NULL), 60);
     stop_readers(crash);
     if (!failed(crash))
         torture_examine(&crash->t);
@@ -170,7 +155,7 @@ static bool die_at(struct crash *crash, const char *failpoint, bool must_reach)
 /* A pond with the first commit in it, which makes the rows that are never absent. */
 static bool prepare(struct crash *crash)
 {
-    pid_t writer = start(crash, NULL, true);
+    pid_t writer = torture_start(&crash->t, true, NULL);
     uint64_t end = kit_now_ms() + 20000;
     while (atomic_load(&crash->t.shared->serial) < 3 && kit_now_ms() < end && !failed(crash))
         usleep(500);

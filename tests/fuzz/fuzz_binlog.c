@@ -8,31 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc/row.h"
+#include "fuzz_value.h"
 #include "tests/unit/binlog_sample.h"
-
-static void check_value(const struct sp_value *value)
-{
-    struct sp_value parsed;
-    char scratch[16], text[64];
-    row_value_text(value, text, sizeof(text));
-    if (value->is_null || sp_type_width(value->type) > 0 || value->type == SP_TYPE_BYTES)
-        return;
-    if (!row_utf8_valid(value->bytes.data, value->bytes.size))
-        abort();
-    if (value->type == SP_TYPE_NUMERIC &&
-        row_value_parse(SP_TYPE_NUMERIC, value->bytes.data, value->bytes.size, scratch, &parsed) !=
-            SP_OK)
-        abort();
-}
 
 static void check_values(const struct binlog_table *table, const struct sp_value *values)
 {
-    for (unsigned i = 0; i < SAMPLE_COLUMNS; i++) {
-        if (values[i].type != table->columns[i].type)
-            abort();
-        check_value(&values[i]);
-    }
+    for (unsigned i = 0; i < SAMPLE_COLUMNS; i++)
+        fuzz_check_value(&values[i], table->columns[i].type);
 }
 
 static int on_put(void *context, unsigned table, const struct sp_value *old_key,

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc/row.h"
+#include "fuzz_value.h"
 #include "server/source/postgresql.h"
 
 static const Oid types[] = {PG_BOOL,        PG_BYTEA,   PG_INT8,   PG_INT2,   PG_INT4, PG_TEXT,
@@ -16,34 +16,13 @@ static const Oid types[] = {PG_BOOL,        PG_BYTEA,   PG_INT8,   PG_INT2,   PG
 
 #define COLUMN_COUNT (sizeof(types) / sizeof(*types))
 
-static void check_value(const struct sp_value *value)
-{
-    struct sp_value parsed;
-    char scratch[16];
-    if (value->is_null || sp_type_width(value->type) > 0)
-        return;
-    if (value->type == SP_TYPE_BYTES)
-        return;
-    if (!row_utf8_valid(value->bytes.data, value->bytes.size))
-        abort();
-    if (value->type == SP_TYPE_NUMERIC &&
-        row_value_parse(SP_TYPE_NUMERIC, value->bytes.data, value->bytes.size, scratch, &parsed) !=
-            SP_OK)
-        abort();
-}
-
 static int check_row(void *context, const struct sp_value *values, unsigned count)
 {
     const struct source_description *description = context;
-    char text[64];
     if (count != COLUMN_COUNT)
         abort();
-    for (unsigned i = 0; i < count; i++) {
-        if (values[i].type != description->columns[i].type)
-            abort();
-        check_value(&values[i]);
-        row_value_text(&values[i], text, sizeof(text));
-    }
+    for (unsigned i = 0; i < count; i++)
+        fuzz_check_value(&values[i], description->columns[i].type);
     return SP_OK;
 }
 

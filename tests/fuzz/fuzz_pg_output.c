@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc/row.h"
+#include "fuzz_value.h"
 #include "server/source/postgresql_feed.h"
 
 static const struct {
@@ -35,15 +35,9 @@ static const struct {
 
 static void check_value(const struct sp_value *value, size_t i)
 {
-    char text[64];
-    if (value->type != forms[i].arrives)
-        abort();
-    row_value_text(value, text, sizeof(text));
-    if (value->is_null || sp_type_width(value->type) > 0 || value->type == SP_TYPE_BYTES)
-        return;
-    if (!row_utf8_valid(value->bytes.data, value->bytes.size))
-        abort();
-    if (forms[i].is_array && (forms[i].type == PG_TEXT || forms[i].type == PG_BOOL) &&
+    fuzz_check_value(value, forms[i].arrives);
+    if (!value->is_null && forms[i].is_array &&
+        (forms[i].type == PG_TEXT || forms[i].type == PG_BOOL) &&
         !row_json_valid(value->bytes.data, value->bytes.size))
         abort();
 }

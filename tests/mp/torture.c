@@ -56,19 +56,6 @@ bool torture_fail(struct torture *t, const char *format, ...)
 
 /* --- processes ------------------------------------------------------------------------------ */
 
-static pid_t start(struct run *run, bool writer)
-{
-    struct kit_random random = {kit_random(&run->t.random)};
-    pid_t parent = getpid(), child = fork();
-    if (child != 0)
-        return child;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(3);
-    run->t.random = random;
-    _exit((writer ? torture_write(&run->t) : torture_read(&run->t, NULL)) ? 0 : 1);
-}
-
 /* Waits for a child's end, which is right if it was killed or had been told to stop. */
 static void reap(struct run *run, pid_t *child, const char *who)
 {
@@ -94,7 +81,7 @@ static void kill_writer(struct run *run)
     kill(run->writer, SIGKILL);
     reap(run, &run->writer, "writer");
     run->writer_kills++;
-    run->writer = start(run, true);
+    run->writer = torture_start(&run->t, true, NULL);
 }
 
 static void kill_reader(struct run *run, unsigned i)
@@ -103,7 +90,7 @@ static void kill_reader(struct run *run, unsigned i)
     reap(run, &run->reader[i], "reader");
     run->reader_kills++;
     run->resume_ms[i] = 0;
-    run->reader[i] = start(run, false);
+    run->reader[i] = torture_start(&run->t, false, NULL);
 }
 
 static void disturb(struct run *run, uint64_t now_ms)
@@ -150,9 +137,9 @@ static void torment_processes(struct run *run)
 {
     uint64_t start_ms = kit_now_ms(), now = start_ms, alive_ms = start_ms;
     uint32_t ready = 0;
-    run->writer = start(run, true);
+    run->writer = torture_start(&run->t, true, NULL);
     for (unsigned i = 0; i < run->readers; i++)
-        run->reader[i] = start(run, false);
+        run->reader[i] = torture_start(&run->t, false, NULL);
     while (!enough(run, now - start_ms) && !atomic_load(&run->t.shared->failed)) {
         usleep(STEP_US);
         now = kit_now_ms();

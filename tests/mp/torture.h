@@ -13,6 +13,7 @@
 #define SIDEPOND_TESTS_TORTURE_H
 
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include "tests/mp/pond_kit.h"
 
@@ -71,6 +72,10 @@ bool torture_write(struct torture *t);
 bool torture_examine(struct torture *t);
 /* One life of a reader. `pond` NULL: opens one. */
 bool torture_read(struct torture *t, struct sp_pond *pond);
+
+/* One life of a writer, or of a reader, in a child that ends with this process; its exit status is
+ * 0 if nothing was wrong. `failpoint` NULL: none. */
+pid_t torture_start(struct torture *t, bool writer, const char *failpoint);
 
 /* The cache: opening it, some writes, some reads; and whether all is there that was acknowledged.
  */

@@ -12,15 +12,6 @@
 
 #define ARGUMENTS_MAX 16
 
-void assert_status_at(int expected, int status, const char *call, const char *file, int line)
-{
-    if (status == expected)
-        return;
-    print_error("%s:%d: %s: %s (%s), not %s\n", file, line, call, sp_status_name(status),
-                sp_error_detail(), sp_status_name(expected));
-    _fail(file, line);
-}
-
 static void make_directory(struct cache_server *server)
 {
     char folder[] = "/dev/shm/sidepond-test-client.XXXXXX";

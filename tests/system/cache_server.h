@@ -18,9 +18,7 @@
 #include <cmocka.h>
 
 #include "sidepond/cache.h"
-
-#define assert_status(expected, call) assert_status_at(expected, call, #call, __FILE__, __LINE__)
-#define assert_ok(call)               assert_status(SP_OK, call)
+#include "tests/system/client_asserts.h"
 
 struct cache_server {
     char directory[64]; /* of the pond, and its socket */
@@ -29,8 +27,6 @@ struct cache_server {
     struct sp_pond *pond;
     struct sp_cache *cache;
 };
-
-void assert_status_at(int expected, int status, const char *call, const char *file, int line);
 
 /* Starts the server, and returns when it serves. `options` (NULL at the end) go after directory and
  * address. Again after cache_server_end: on what is in the directory. */

@@ -15,23 +15,12 @@ import urllib.error
 import urllib.request
 
 from ports import free_port
+from process_kit import wait_for
 
 BUILD = os.environ.get("SIDEPOND_BUILD_DIR", "build/dev")
 PROGRAM = os.path.join(BUILD, "bin", "sidepondd")
 TOOL = os.path.join(BUILD, "bin", "sidepond")
 AWAIT_SECONDS = 30
-
-
-def wait_for(condition, what, seconds=AWAIT_SECONDS):
-    """Returns the condition's first true value."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds} s for: {what}")
-        time.sleep(0.005)
 
 
 class Daemon:

@@ -16,21 +16,14 @@
 
 #define SYNC_MS 20000.0
 
-const char *const feed_key_id[] = {"id", NULL};
-
 int feed_pg_group_setup(void **state)
 {
-    struct fixture f = {0};
-    (void)state;
-    if (!getenv("SIDEPOND_PG_DSN"))
-        return -1;
-    snprintf(f.dsn, sizeof(f.dsn), "%s", getenv("SIDEPOND_PG_DSN"));
-    admin_connect(&f);
-    sql(&f, "CREATE ROLE reader LOGIN");
-    sql(&f, "ALTER SYSTEM SET wal_level = 'logical'");
-    PQfinish(f.admin);
-    server("restart");
-    return 0;
+    int status = pg_make_reader(state);
+    if (status == 0)
+        status = pg_run("ALTER SYSTEM SET wal_level = 'logical'");
+    if (status == 0)
+        server("restart");
+    return status;
 }
 
 struct source_table *feed_table(struct feed_fixture *x, const char *name, const char *const *key)
@@ -46,11 +39,10 @@ struct source_table *feed_table(struct feed_fixture *x, const char *name, const 
 int feed_pg_setup(void **state)
 {
     struct feed_fixture *x = calloc(1, sizeof(*x));
-    if (!x || pg_setup((void **)&x->f) != 0)
+    struct fixture *f;
+    if (!x || pg_setup((void **)&f) != 0)
         return -1;
-    x->class = x->f->class->feed;
-    x->options = (struct source_feed_options){.name = "pond_a"};
-    x->sink = feed_model_sink(&x->model);
+    feed_init(x, f, "pond_a");
     feed_table(x, "marker", feed_key_id);
     sql(x->f, "DROP PUBLICATION IF EXISTS sidepond;"
               "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots;"
@@ -58,14 +50,6 @@ int feed_pg_setup(void **state)
               "INSERT INTO marker VALUES (1, 0)");
     *state = x;
     return 0;
-}
-
-static void forget(struct feed_fixture *x)
-{
-    feed_model_free(&x->model);
-    for (unsigned i = 0; i < x->count; i++)
-        source_description_free(&x->descriptions[i]);
-    x->model.table_count = 0;
 }
 
 int feed_pg_teardown(void **state)
@@ -79,85 +63,10 @@ int feed_pg_teardown(void **state)
         while (sql_long(x->f, "SELECT count(active_pid) FROM pg_replication_slots") > 0)
             sleep_ms(5);
     }
-    forget(x);
+    feed_end(x);
     pg_teardown((void **)&x->f);
     free(x);
     return 0;
-}
-
-static int describe(struct feed_fixture *x)
-{
-    int status = SP_OK;
-    forget(x);
-    for (unsigned i = 0; i < x->count && status == SP_OK; i++) {
-        status =
-            x->f->class->describe(x->f->source, &x->tables[i], &x->descriptions[i], &x->f->error);
-        x->model.tables[i] =
-            (struct feed_model_table){.table = &x->tables[i], .description = &x->descriptions[i]};
-    }
-    x->model.table_count = x->count;
-    return status;
-}
-
-static int check(struct feed_fixture *x)
-{
-    const struct source_description *descriptions[FEED_MODEL_TABLES];
-    for (unsigned i = 0; i < x->count; i++)
-        descriptions[i] = &x->descriptions[i];
-    return x->class->check(x->f->source, &x->options, x->tables, descriptions, x->count, x->stream,
-                           &x->f->error);
-}
-
-int feed_check(struct feed_fixture *x)
-{
-    open_source(x->f);
-    must(x->f, describe(x));
-    return check(x);
-}
-
-void feed_expect_refusal(struct feed_fixture *x, const char *text)
-{
-    assert_int_equal(feed_check(x), SP_ECONFIG);
-    assert_string_equal(x->f->error.text, text);
-}
-
-void feed_snapshot(struct feed_fixture *x)
-{
-    struct source_sink sink = feed_model_stream_sink(&x->model);
-    must(x->f, x->class->snapshot(x->f->source, x->position, &x->f->error));
-    for (unsigned i = 0; i < x->count; i++) {
-        feed_model_clear(&x->model, i);
-        x->model.streaming = i;
-        must(x->f, x->f->class->stream(x->f->source, &x->tables[i], &x->descriptions[i], NULL,
-                                       &sink, &x->f->error));
-    }
-    must(x->f, x->f->class->end(x->f->source, &x->f->error));
-}
-
-void feed_start(struct feed_fixture *x)
-{
-    must(x->f, x->class->start(x->f->source, x->position, &x->f->error));
-}
-
-void feed_begin(struct feed_fixture *x)
-{
-    must(x->f, feed_check(x));
-    feed_snapshot(x);
-    feed_start(x);
-}
-
-void feed_reopen(struct feed_fixture *x)
-{
-    close_source(x->f);
-    open_source(x->f);
-    must(x->f, check(x));
-    memcpy(x->position, x->model.position, sizeof(x->position));
-    must(x->f, x->class->start(x->f->source, x->position, &x->f->error));
-}
-
-int feed_next(struct feed_fixture *x, uint32_t timeout_ms)
-{
-    return x->class->next(x->f->source, timeout_ms, &x->sink, &x->f->error);
 }
 
 static bool marker_is(const struct feed_fixture *x, long n)
@@ -176,22 +85,5 @@ void feed_sync(struct feed_fixture *x)
         must(x->f, feed_next(x, 100));
         if (source_now_ms() > deadline)
             fail_msg("the feed has not told of a commit within %.0f s", SYNC_MS / 1000);
-    }
-}
-
-void feed_expect_same(struct feed_fixture *x)
-{
-    for (unsigned i = 0; i < x->count; i++) {
-        struct fixture other = {.class = x->f->class, .options = x->f->options};
-        must(&other, read_table(&other, &x->tables[i], NULL));
-        char *ours = feed_model_text(&x->model, i);
-        char *theirs = strdup(other.record.text ? other.record.text : "");
-        feed_model_sort_lines(theirs);
-        assert_string_equal(ours, theirs);
-        assert_int_equal(x->model.tables[i].odd_count, 0);
-        free(ours);
-        free(theirs);
-        source_record_free(&other.record);
-        close_source(&other);
     }
 }

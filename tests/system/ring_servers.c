@@ -17,15 +17,6 @@
 
 #define STARTS_WITHIN_MS 10000
 
-void assert_status_at(int expected, int status, const char *call, const char *file, int line)
-{
-    if (status == expected)
-        return;
-    print_error("%s:%d: %s: %s (%s), not %s\n", file, line, call, sp_status_name(status),
-                sp_error_detail(), sp_status_name(expected));
-    _fail(file, line);
-}
-
 static int free_port(void)
 {
     struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

@@ -18,6 +18,7 @@
 #include <hiredis/hiredis.h>
 
 #include "sidepond/ring.h"
+#include "tests/system/client_asserts.h"
 
 #define SERVERS 3u
 
@@ -45,9 +46,5 @@ void ring_servers_key(const struct ring_servers *servers, unsigned owner, unsign
 /* What GET of this one server says, for comparison; "" if it is not there. */
 void ring_servers_get(const struct ring_servers *servers, unsigned which, const char *key,
                       char out[64]);
-
-#define assert_status(expected, call) assert_status_at(expected, call, #call, __FILE__, __LINE__)
-#define assert_ok(call)               assert_status(SP_OK, call)
-void assert_status_at(int expected, int status, const char *call, const char *file, int line);
 
 #endif

@@ -5,11 +5,9 @@ says that it is whole.
 Rows come and go at random and are of random lengths, but in such a way that on the average there are
 as many, and as long ones, as at the first moment: about half of the keys below 2 * ROWS.
 """
-import ctypes
 import os
 import random
 import shutil
-import signal
 import sqlite3
 import zlib
 
@@ -39,10 +37,6 @@ TABLES = """
 EXTRA_TABLE = """
   - {name: extra, source: app, key: [id], refresh: {every: 300ms}}
 """
-
-
-def end_with_parent():
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def copy_of(path):

@@ -19,6 +19,7 @@ import time
 import zlib
 from collections import Counter
 
+import process_kit
 import soak_abuse
 import soak_database
 from resp_wire import Closed, Connection, request
@@ -438,7 +439,7 @@ def run(load, role, seconds):
 
 def main():
     role, places, seed, seconds = sys.argv[1:]
-    soak_database.end_with_parent()
+    process_kit.end_with_parent()
     load = Load(places, seed)
     with load.connect() as load.connection:
         run(load, role, float(seconds))

@@ -12,16 +12,16 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
-void server(const char *verb)
-{
-    char command[1024];
-    snprintf(command, sizeof(command), "'%s' %s '%s' >&2", getenv("SIDEPOND_PG_SERVER"), verb,
-             getenv("SIDEPOND_PG_DIR"));
-    assert_int_equal(system(command), 0);
-}
+const char server_variables[] = "SIDEPOND_PG";
+const char server_endless[] = "SELECT generate_series(1, 2000000000) AS i";
+const char server_sleepy[] = "SELECT 1 AS id, pg_sleep(1000)::text AS s";
+/* Before PostgreSQL 14 a server that computes does not look whether its client is still there. */
+const char server_sessions[] =
+    "SELECT count(CASE WHEN current_setting('server_version_num')::int < 140000"
+    " THEN pg_terminate_backend(pid) ELSE true END) FROM pg_stat_activity"
+    " WHERE application_name LIKE 'sidepond/%'";
+const char server_is_gone[] = "source shop: cannot connect: connection to server";
 
 void admin_connect(struct fixture *f)
 {
@@ -50,13 +50,30 @@ long sql_long(struct fixture *f, const char *query)
     return number;
 }
 
+void make_big(struct fixture *f, long rows, bool is_lasting)
+{
+    char make[256];
+    snprintf(make, sizeof(make),
+             "CREATE %s TABLE big AS SELECT i::int8 AS id, repeat('x', 100) AS s FROM"
+             " generate_series(1, %ld) i",
+             is_lasting ? "" : "UNLOGGED", rows);
+    sql(f, make);
+}
+
+static bool find_server(struct fixture *f)
+{
+    const char *dsn = getenv("SIDEPOND_PG_DSN");
+    if (dsn)
+        snprintf(f->dsn, sizeof(f->dsn), "%s", dsn);
+    return dsn;
+}
+
 int pg_setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    const char *dsn = getenv("SIDEPOND_PG_DSN");
-    if (!f || !dsn)
+    if (!f || !find_server(f))
         return -1;
-    snprintf(f->dsn, sizeof(f->dsn), "%s", dsn);
+    snprintf(f->reader, sizeof(f->reader), "%s user=reader", f->dsn);
     f->class = source_find("postgresql");
     f->options = (struct source_options){
         .name = "shop", .type = "postgresql", .dsn = f->dsn, .connect_timeout_ms = 5000};
@@ -65,13 +82,6 @@ int pg_setup(void **state)
         "DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO public");
     *state = f;
     return 0;
-}
-
-void close_source(struct fixture *f)
-{
-    if (f->source)
-        f->class->close(f->source);
-    f->source = NULL;
 }
 
 int pg_teardown(void **state)
@@ -84,82 +94,19 @@ int pg_teardown(void **state)
     return 0;
 }
 
-void must(struct fixture *f, int status)
+int pg_run(const char *statements)
 {
-    if (status != SP_OK)
-        fail_msg("%s: %s", sp_status_name(status), f->error.text);
-}
-
-void open_source(struct fixture *f)
-{
-    if (!f->source)
-        must(f, f->class->open(&f->options, &f->source, &f->error));
-}
-
-int read_table(struct fixture *f, const struct source_table *table, const struct sp_value *since)
-{
-    open_source(f);
-    source_record_free(&f->record);
-    return source_record_read(f->class, f->source, table, since, &f->record, &f->error);
-}
-
-void expect_since(struct fixture *f, const struct source_table *table, const struct sp_value *since,
-                  const char *rows)
-{
-    must(f, read_table(f, table, since));
-    assert_string_equal(f->record.text ? f->record.text : "", rows);
-}
-
-void expect_rows(struct fixture *f, const struct source_table *table, const char *rows)
-{
-    expect_since(f, table, NULL, rows);
-}
-
-void expect_description(struct fixture *f, const struct source_table *table, const char *text)
-{
-    struct source_description description;
-    open_source(f);
-    must(f, f->class->describe(f->source, table, &description, &f->error));
-    assert_string_equal(source_record_description(&description), text);
-    source_description_free(&description);
-}
-
-void expect_error(struct fixture *f, const struct source_table *table, int status, const char *text)
-{
-    struct source_description description;
-    open_source(f);
-    assert_int_equal(f->class->describe(f->source, table, &description, &f->error), status);
-    assert_string_equal(f->error.text, text);
-}
-
-void expect_open_error(struct fixture *f, const char *dsn, const char *password, const char *text)
-{
-    struct source_options options = f->options;
-    struct source *source = NULL;
-    options.dsn = dsn;
-    options.password = password;
-    assert_int_equal(f->class->open(&options, &source, &f->error), SP_ESOURCE);
-    assert_null(source);
-    assert_true(f->error.transient);
-    if (!strstr(f->error.text, text))
-        fail_msg("no \"%s\" in: %s", text, f->error.text);
-}
-
-void sleep_ms(long ms)
-{
-    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-    nanosleep(&time, NULL);
+    struct fixture f = {0};
+    if (!find_server(&f))
+        return -1;
+    admin_connect(&f);
+    sql(&f, statements);
+    PQfinish(f.admin);
+    return 0;
 }
 
 int pg_make_reader(void **state)
 {
-    struct fixture f = {0};
     (void)state;
-    if (!getenv("SIDEPOND_PG_DSN"))
-        return -1;
-    snprintf(f.dsn, sizeof(f.dsn), "%s", getenv("SIDEPOND_PG_DSN"));
-    admin_connect(&f);
-    sql(&f, "CREATE ROLE reader LOGIN");
-    PQfinish(f.admin);
-    return 0;
+    return pg_run("CREATE ROLE reader LOGIN");
 }

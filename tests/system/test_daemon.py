@@ -9,13 +9,13 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 import unittest
 
-from daemon_kit import PROGRAM, TOOL, Daemon, wait_for
+from daemon_kit import PROGRAM, TOOL, wait_for
+from sqlite_daemon import SqliteDaemon
 
 FAST = "refresh: {every: 20ms}"
 USERS = "  - {name: users, source: app, key: [id], " + FAST + "}\n"
@@ -23,28 +23,21 @@ USERS = "  - {name: users, source: app, key: [id], " + FAST + "}\n"
 
 class DaemonTest(unittest.TestCase):
     def setUp(self):
-        self.path = None
+        self.path = self.made = None
 
     def database(self, daemon_tables=USERS, rows=100, **options):
         """A daemon over a database with a table `users` of so many rows."""
-        daemon = Daemon(daemon_tables, "", **options)
+        daemon = self.made = SqliteDaemon(daemon_tables, **options)
         self.addCleanup(daemon.__exit__, None, None, None)
-        self.path = os.path.join(daemon.directory, "app.db")
-        daemon.sources = f"  - {{name: app, type: sqlite, path: {self.path}}}"
-        daemon.configure(daemon_tables)
-        self.sql("create table users (id integer primary key, email text not null, age integer)")
-        with sqlite3.connect(self.path) as db:
-            db.executemany("insert into users values (?, ?, ?)",
-                           [(i, f"u{i}@example.org", i % 90) for i in range(1, rows + 1)])
-        db.close()
+        self.path = daemon.database
+        self.sql("create table users (id integer primary key, email text not null, age integer)",
+                 *(f"insert into users values ({i}, 'u{i}@example.org', {i % 90})"
+                   for i in range(1, rows + 1)))
         return daemon
 
     def sql(self, *statements):
-        db = sqlite3.connect(self.path, timeout=20)
-        with db:
-            for statement in statements:
-                db.execute(statement)
-        db.close()
+        """In the database that was made last."""
+        self.made.execute(*statements)
 
     # --- the main job ---
 

@@ -15,10 +15,10 @@ import threading
 import time
 import unittest
 
-from daemon_kit import Daemon, wait_for
+import database_tests
+from daemon_kit import wait_for
 from mariadb_server import Server
 
-SERVER = None
 SEED = int(os.environ.get("SIDEPOND_SEED") or random.SystemRandom().getrandbits(32))
 GROUP = ("  - {name: accounts, source: shop, key: [id], group: g, refresh: {mode: feed, every: 1s}}\n"
          "  - {name: moves, source: shop, key: [id], group: g, max_drop: 100%, refresh: {mode: feed, "
@@ -27,26 +27,12 @@ ACCOUNTS = 50
 CENTS = 100
 
 
-def setUpModule():
-    global SERVER  # pylint: disable=global-statement
-    if not Server.available():
-        print("skipped: MariaDB is not installed")
-        sys.exit(77)
-    print(f"seed {SEED}")
-    SERVER = Server()
-    SERVER.start()
-
-
-def tearDownModule():
-    SERVER.remove()
-
-
 class Writer(threading.Thread):
     """Moves money until it is told to stop; a lost connection is made anew."""
 
-    def __init__(self, database, seed, pause=0.0):
+    def __init__(self, connect, seed, pause=0.0):
         super().__init__()
-        self.database, self.random, self.pause = database, random.Random(seed), pause
+        self.connect, self.random, self.pause = connect, random.Random(seed), pause
         self.stopping = threading.Event()
 
     def move(self, connection):
@@ -70,7 +56,7 @@ class Writer(threading.Thread):
     def run(self):
         while not self.stopping.is_set():
             try:
-                with SERVER.connect(self.database) as connection:
+                with self.connect() as connection:
                     while not self.stopping.is_set():
                         self.move(connection)
                         time.sleep(self.pause)
@@ -82,30 +68,27 @@ class Writer(threading.Thread):
         self.join()
 
 
-class FeedTest(unittest.TestCase):
-    count = 0
+class FeedTest(database_tests.DatabaseCase):
+    server_class = Server
+    kind = "mariadb"
 
-    def setUp(self):
-        SERVER.start()
-        FeedTest.count += 1
-        self.name = f"shop{self.count}"
-        SERVER.sql(f"create database {self.name}", database="")
+    def fill(self):
+        self.server.sql(f"create database {self.name}", database="")
         self.sql("create table accounts (id integer primary key, cents bigint not null)",
                  "create table moves (id integer primary key, cents integer)",
                  f"insert into accounts select seq, {CENTS} from seq_1_to_{ACCOUNTS}")
 
-    def sql(self, *statements):
-        return SERVER.sql(*statements, database=self.name)
+    def address(self, user, kind):
+        return self.server.uri(self.name, user or "root")
 
-    def daemon(self, tables=GROUP, user="root", **options):
-        uri = SERVER.uri(self.name, user)
-        daemon = Daemon(tables, f'  - {{name: shop, type: mariadb, dsn: "{uri}", '
-                                "connect_timeout: 2s}", **options)
-        self.addCleanup(daemon.__exit__, None, None, None)
-        return daemon
+    def sql(self, *statements):
+        return self.server.sql(*statements, database=self.name)
+
+    def daemon(self, tables=GROUP, **options):
+        return super().daemon(tables, **options)
 
     def writer(self, number=0, pause=0.0):
-        writer = Writer(self.name, SEED + number, pause)
+        writer = Writer(lambda: self.server.connect(self.name), SEED + number, pause)
         self.addCleanup(writer.stop)
         writer.start()
         return writer
@@ -184,10 +167,10 @@ class FeedTest(unittest.TestCase):
         writer = self.writer(pause=0.001)
         loads = self.loads(daemon)
         for _ in range(2):
-            SERVER.crash()
+            self.server.crash()
             daemon.await_state("accounts", "failing")
             self.check_sum(daemon)
-            SERVER.start()
+            self.server.start()
             daemon.await_state("accounts", "fresh")
         writer.stop()
         self.await_same(daemon)
@@ -236,4 +219,5 @@ class FeedTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    print(f"seed {SEED}")
     sys.exit(unittest.main(verbosity=2))

@@ -280,11 +280,9 @@ static void test_refusals(void **state)
 static void test_refusals_of_server(void **state)
 {
     struct feed_fixture *x = *state;
-    char dsn[600];
     sql(x->f, PUBLISH);
     sql(x->f, "GRANT SELECT ON marker TO reader");
-    snprintf(dsn, sizeof(dsn), "%s user=reader", x->f->dsn);
-    x->f->options.dsn = dsn;
+    x->f->options.dsn = x->f->reader;
     feed_expect_refusal(x, "source shop: the role may not follow changes: ALTER ROLE \"reader\""
                            " REPLICATION");
     sql(x->f, "ALTER ROLE reader REPLICATION");
@@ -575,34 +573,6 @@ static void check_sum(struct feed_model *model)
         fail_msg("at %s the sum is %ld", model->position, sum_of(model));
 }
 
-/* A comparison: up to the snapshot's place, there the model must be what the snapshot holds. */
-static void compare(struct feed_fixture *x)
-{
-    struct feed_model read = {.table_count = x->count};
-    struct source_sink sink = feed_model_stream_sink(&read);
-    const unsigned long before = x->model.snapshot_count;
-    must(x->f, x->class->snapshot(x->f->source, x->position, &x->f->error));
-    while (x->model.snapshot_count == before)
-        must(x->f, feed_next(x, 1000));
-    assert_string_equal(x->model.snapshot, x->position);
-    assert_string_equal(x->model.position, x->position);
-    must(x->f, feed_next(x, 5)); /* nothing more */
-    assert_string_equal(x->model.position, x->position);
-    for (unsigned i = 0; i < x->count; i++) {
-        read.tables[i] =
-            (struct feed_model_table){.table = &x->tables[i], .description = &x->descriptions[i]};
-        read.streaming = i;
-        must(x->f, x->f->class->stream(x->f->source, &x->tables[i], &x->descriptions[i], NULL,
-                                       &sink, &x->f->error));
-        char *ours = feed_model_text(&x->model, i), *theirs = feed_model_text(&read, i);
-        assert_string_equal(ours, theirs);
-        free(ours);
-        free(theirs);
-    }
-    must(x->f, x->f->class->end(x->f->source, &x->f->error));
-    feed_model_free(&read);
-}
-
 static void run_under_writers(struct feed_fixture *x, unsigned rounds)
 {
     for (unsigned i = 0; i < rounds; i++) {
@@ -613,8 +583,8 @@ static void run_under_writers(struct feed_fixture *x, unsigned rounds)
         feed_start(x);
         for (int k = 0; k < 20; k++)
             must(x->f, feed_next(x, 20));
-        compare(x);
-        compare(x);
+        feed_compare(x);
+        feed_compare(x);
         for (int k = 0; k < 10 || x->model.inside; k++) /* a model cannot give up a half */
             must(x->f, feed_next(x, 20));
         feed_reopen(x);
@@ -780,7 +750,7 @@ static void test_no_snapshot_now(void **state)
             fail_msg("the server still makes the slot");
     PQclear(PQexec(writer, "COMMIT"));
     PQfinish(writer);
-    compare(x);
+    feed_compare(x);
     feed_sync(x);
 }
 
@@ -788,11 +758,9 @@ static void test_no_snapshot_now(void **state)
 static void test_no_connection_for_a_snapshot(void **state)
 {
     struct feed_fixture *x = *state;
-    char dsn[600];
     sql(x->f, PUBLISH);
     sql(x->f, "GRANT SELECT ON marker TO reader; ALTER ROLE reader REPLICATION");
-    snprintf(dsn, sizeof(dsn), "%s user=reader", x->f->dsn);
-    x->f->options.dsn = dsn;
+    x->f->options.dsn = x->f->reader;
     feed_begin(x);
     feed_sync(x);
     sql(x->f, "ALTER ROLE reader NOLOGIN");
@@ -801,7 +769,7 @@ static void test_no_connection_for_a_snapshot(void **state)
     assert_int_equal(status, SP_ESOURCE);
     assert_non_null(strstr(x->f->error.text, "\"reader\" is not permitted to log in"));
     feed_sync(x);
-    compare(x);
+    feed_compare(x);
     feed_sync(x);
     sql(x->f, "ALTER ROLE reader NOREPLICATION");
 }

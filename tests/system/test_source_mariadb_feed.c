@@ -17,236 +17,59 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alloc/row.h"
-#include "sidepond/source_feed.h"
+#include "source_feed_fixture.h"
 #include "source_mariadb_fixture.h"
 
-#define TABLES_MAX 3
-#define KEYS       64
-
-/* --- what is delivered ---------------------------------------------------------------------- */
-
-struct follower {
-    struct fixture *f;
-    struct source_feed_options options;
-    struct source_table tables[TABLES_MAX];
-    struct source_description descriptions[TABLES_MAX];
-    unsigned count;
-    char stream[FEED_STREAM_BYTES];
-    char position[FEED_POSITION_BYTES]; /* of the last transaction told */
-    char log[16384];                    /* "put users 1|a", one a line */
-    bool quiet;                         /* nothing is written down */
-    char *rows[TABLES_MAX][KEYS]; /* of the model: the line of each key, which is an integer */
-    unsigned transactions, snapshots, idles, reshaped;
-};
-
-static void note(struct follower *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void note(struct follower *w, const char *format, ...)
-{
-    const size_t used = strlen(w->log);
-    va_list arguments;
-    va_start(arguments, format);
-    if (!w->quiet)
-        vsnprintf(w->log + used, sizeof(w->log) - used, format, arguments);
-    va_end(arguments);
-}
-
-/* The values as a line of source_record, without its end. */
-static char *line_of(const struct sp_value *values, unsigned count)
-{
-    struct source_record record = {0};
-    const struct source_sink sink = source_record_sink(&record);
-    assert_int_equal(sink.row(sink.context, values, count), SP_OK);
-    record.text[strcspn(record.text, "\n")] = 0;
-    return record.text;
-}
-
-static char **row_of(struct follower *w, unsigned table, const struct sp_value *key)
-{
-    assert_in_range(key->i, 0, KEYS - 1);
-    return &w->rows[table][key->i];
-}
-
-static int on_put(void *context, unsigned table, const struct sp_value *old_key,
-                  const struct sp_value *values, const bool *absent)
-{
-    struct follower *w = context;
-    assert_null(absent);
-    if (old_key) {
-        char **old = row_of(w, table, old_key);
-        note(w, "from %lld ", (long long)old_key->i);
-        free(*old);
-        *old = NULL;
-    }
-    char **row = row_of(w, table, values); /* the key is the first column */
-    free(*row);
-    *row = line_of(values, w->descriptions[table].column_count);
-    note(w, "put %s %s\n", w->tables[table].name, *row);
-    return SP_OK;
-}
-
-static int on_remove(void *context, unsigned table, const struct sp_value *key)
-{
-    struct follower *w = context;
-    char **row = row_of(w, table, key);
-    note(w, "remove %s %lld\n", w->tables[table].name, (long long)key->i);
-    free(*row);
-    *row = NULL;
-    return SP_OK;
-}
-
-static int on_truncate(void *context, unsigned table)
-{
-    struct follower *w = context;
-    for (unsigned i = 0; i < KEYS; i++) {
-        free(w->rows[table][i]);
-        w->rows[table][i] = NULL;
-    }
-    note(w, "truncate %s\n", w->tables[table].name);
-    return SP_OK;
-}
-
-static int on_bad_row(void *context, unsigned table, const struct sp_value *values, unsigned column,
-                      const char *why)
-{
-    struct follower *w = context;
-    assert_true(values[column].is_null);
-    note(w, "bad %s %lld %s: %s\n", w->tables[table].name, (long long)values[0].i,
-         w->descriptions[table].columns[column].name, why);
-    return SP_OK;
-}
-
-static int on_reshaped(void *context, unsigned table, const char *why)
-{
-    struct follower *w = context;
-    note(w, "reshaped %s: %s\n", w->tables[table].name, why);
-    w->reshaped++;
-    return SP_OK;
-}
-
-static bool on_reached(void *context, enum feed_mark mark, const char *position, int64_t at_us)
-{
-    struct follower *w = context;
-    (void)at_us;
-    snprintf(w->position, sizeof(w->position), "%s", position);
-    w->transactions += mark == FEED_TRANSACTION;
-    w->snapshots += mark == FEED_SNAPSHOT;
-    w->idles += mark == FEED_IDLE;
-    if (mark == FEED_TRANSACTION)
-        note(w, "commit\n");
-    return true;
-}
-
-static const struct source_feed_class *feed_class(void)
-{
-    return source_find("mariadb")->feed;
-}
-
-static struct source_feed_sink sink_of(struct follower *w)
-{
-    return (struct source_feed_sink){.context = w,
-                                     .put = on_put,
-                                     .remove = on_remove,
-                                     .truncate = on_truncate,
-                                     .bad_row = on_bad_row,
-                                     .reshaped = on_reshaped,
-                                     .reached = on_reached};
-}
+#define KEYS 64
 
 /* --- following ------------------------------------------------------------------------------ */
 
-static const char *const key_id[] = {"id", NULL};
-
-static struct follower *follow(struct fixture *f, const char *const *names)
+static struct feed_fixture *follow(struct fixture *f, const char *const *names)
 {
-    struct follower *w = calloc(1, sizeof(*w));
-    assert_non_null(w);
-    w->f = f;
-    w->options.name = "test";
-    for (; names[w->count]; w->count++)
-        w->tables[w->count] = (struct source_table){
-            .name = names[w->count], .relation = names[w->count], .key = key_id};
-    return w;
+    struct feed_fixture *x = calloc(1, sizeof(*x));
+    assert_non_null(x);
+    feed_init(x, f, "test");
+    x->model.logs = true;
+    for (; names[x->count]; x->count++)
+        x->tables[x->count] = (struct source_table){
+            .name = names[x->count], .relation = names[x->count], .key = feed_key_id};
+    return x;
 }
 
-/* Opens, describes and checks; the status of the check. */
-static int prepare(struct follower *w)
+static void unfollow(struct feed_fixture *x)
 {
-    struct fixture *f = w->f;
-    const struct source_description *described[TABLES_MAX];
-    open_source(f);
-    for (unsigned i = 0; i < w->count; i++) {
-        source_description_free(&w->descriptions[i]);
-        must(f, f->class->describe(f->source, &w->tables[i], &w->descriptions[i], &f->error));
-        described[i] = &w->descriptions[i];
-    }
-    return feed_class()->check(f->source, &w->options, w->tables, described, w->count, w->stream,
-                               &f->error);
+    for (unsigned i = 0; i < x->count; i++)
+        assert_int_equal(x->model.tables[i].absent_count, 0);
+    feed_end(x);
+    free(x);
 }
 
-/* Everything read into the model, as the first load does; the feed then runs. */
-static int read_model(void *context, const struct sp_value *values, unsigned count)
+/* As the first load does; the feed then runs. */
+static void load(struct feed_fixture *x)
 {
-    struct follower *w = context;
-    (void)count;
-    return on_put(w, w->snapshots, NULL, values, NULL);
-}
-
-static void load(struct follower *w)
-{
-    struct fixture *f = w->f;
-    const bool quiet = w->quiet;
-    const struct source_sink sink = {.context = w, .row = read_model};
-    must(f, prepare(w));
-    must(f, feed_class()->snapshot(f->source, w->position, &f->error));
-    w->quiet = true;
-    for (unsigned i = 0; i < w->count; i++) {
-        w->snapshots = i; /* for read_model: which table */
-        must(f, f->class->stream(f->source, &w->tables[i], &w->descriptions[i], NULL, &sink,
-                                 &f->error));
-    }
-    w->snapshots = 0;
-    w->quiet = quiet;
-    must(f, f->class->end(f->source, &f->error));
-    must(f, feed_class()->start(f->source, w->position, &f->error));
-}
-
-static void unfollow(struct follower *w)
-{
-    close_source(w->f);
-    for (unsigned i = 0; i < w->count; i++) {
-        source_description_free(&w->descriptions[i]);
-        for (unsigned k = 0; k < KEYS; k++)
-            free(w->rows[i][k]);
-    }
-    free(w);
+    feed_begin(x);
+    memcpy(x->model.position, x->position, sizeof(x->position));
 }
 
 /* Until the feed has gone on to where the log is now. */
-static void catch_up(struct follower *w)
+static void catch_up(struct feed_fixture *x)
 {
-    struct fixture *f = w->f;
-    const struct source_feed_sink sink = sink_of(w);
     char wanted[FEED_POSITION_BYTES];
     const double begun = source_now_ms();
-    if (mysql_query(f->admin, "SELECT @@GLOBAL.gtid_binlog_pos") != 0)
-        fail_msg("%s", mysql_error(f->admin));
-    MYSQL_RES *result = mysql_store_result(f->admin);
-    snprintf(wanted, sizeof(wanted), "%s", mysql_fetch_row(result)[0]);
-    mysql_free_result(result);
+    sql_text(x->f, "SELECT @@GLOBAL.gtid_binlog_pos", wanted, sizeof(wanted));
     const size_t bytes = strlen(wanted);
-    while (strncmp(w->position, wanted, bytes) != 0 || w->position[bytes] != '@') {
-        must(f, feed_class()->next(f->source, 100, &sink, &f->error));
+    while (strncmp(x->model.position, wanted, bytes) != 0 || x->model.position[bytes] != '@') {
+        must(x->f, feed_next(x, 100));
         if (source_now_ms() - begun > 10000)
-            fail_msg("at %s, not at %s", w->position, wanted);
+            fail_msg("at %s, not at %s", x->model.position, wanted);
     }
 }
 
-static void expect_log(struct follower *w, const char *text)
+static void expect_log(struct feed_fixture *x, const char *text)
 {
-    catch_up(w);
-    assert_string_equal(w->log, text);
-    w->log[0] = 0;
+    catch_up(x);
+    assert_string_equal(x->model.log, text);
+    x->model.log[0] = 0;
 }
 
 static const char *const users[] = {"users", NULL};
@@ -264,8 +87,8 @@ static void test_changes(void **state)
 {
     struct fixture *f = *state;
     make_users(f);
-    struct follower *w = follow(f, users);
-    load(w);
+    struct feed_fixture *x = follow(f, users);
+    load(x);
     sql(f, "INSERT INTO users VALUES (3, 'three', 3);\nUPDATE users SET age = NULL WHERE id < 3;\n"
            "UPDATE users SET id = 9 WHERE id = 3;\nDELETE FROM users WHERE id = 1;\n"
            "START TRANSACTION;\nDELETE FROM users;\nROLLBACK;\n"
@@ -275,7 +98,7 @@ static void test_changes(void **state)
            "CREATE TABLE other (id int);\nINSERT INTO other VALUES (1);\n"
            "ANALYZE TABLE users;\nCREATE VIEW users_view AS SELECT * FROM users;\n"
            "TRUNCATE TABLE other;\nTRUNCATE users;\nINSERT INTO users VALUES (6, 'six', 6)");
-    expect_log(w, "put users 3|three|3\ncommit\n"
+    expect_log(x, "put users 3|three|3\ncommit\n"
                   "put users 1|one|<null>\nput users 2|two|<null>\ncommit\n"
                   "from 3 put users 9|three|3\ncommit\n"
                   "remove users 1\ncommit\n"
@@ -283,9 +106,9 @@ static void test_changes(void **state)
                   "truncate users\ncommit\n"
                   "put users 6|six|6\ncommit\n");
     uint64_t lag = 1;
-    must(f, feed_class()->lag(f->source, &lag, &f->error));
+    must(f, x->class->lag(f->source, &lag, &f->error));
     assert_int_equal(lag, 0);
-    unfollow(w);
+    unfollow(x);
 }
 
 /* Where the log does not tell a change row by row, it is said. */
@@ -337,13 +160,14 @@ static void test_reshaped(void **state)
         sql(f, "DROP DATABASE shop;\nCREATE DATABASE shop;\nUSE shop;\n"
                "SET binlog_format = 'ROW', binlog_row_image = 'FULL'");
         make_users(f);
-        struct follower *w = follow(f, users);
-        load(w);
+        struct feed_fixture *x = follow(f, users);
+        load(x);
         sql(f, cases[i].statements);
-        catch_up(w);
-        if (cases[i].said ? !strstr(w->log, cases[i].said) : w->reshaped != 0)
-            fail_msg("%s: %s", cases[i].statements, w->log);
-        unfollow(w);
+        catch_up(x);
+        if (cases[i].said ? !strstr(x->model.log, cases[i].said)
+                          : x->model.tables[0].reshape_count != 0)
+            fail_msg("%s: %s", cases[i].statements, x->model.log);
+        unfollow(x);
     }
 }
 
@@ -353,18 +177,18 @@ static void test_twice(void **state)
     struct fixture *f = *state;
     static const char *const few[] = {"id", "age", NULL};
     make_users(f);
-    struct follower *w = follow(f, users_twice);
-    w->tables[1].name = "ages";
-    w->tables[1].columns = few;
-    load(w);
+    struct feed_fixture *x = follow(f, users_twice);
+    x->tables[1].name = "ages";
+    x->tables[1].columns = few;
+    load(x);
     sql(f, "UPDATE users SET age = 7 WHERE id = 1;\nDELETE FROM users WHERE id = 2;\n"
            "TRUNCATE users;\nALTER TABLE users ADD x int");
-    expect_log(w, "put users 1|one|7\nput ages 1|7\ncommit\n"
+    expect_log(x, "put users 1|one|7\nput ages 1|7\ncommit\n"
                   "remove users 2\nremove ages 2\ncommit\n"
                   "truncate users\ntruncate ages\ncommit\n"
                   "reshaped users: a statement has changed it\n"
                   "reshaped ages: a statement has changed it\ncommit\n");
-    unfollow(w);
+    unfollow(x);
 }
 
 static void test_two_tables(void **state)
@@ -373,23 +197,23 @@ static void test_two_tables(void **state)
     static const char *const names[] = {"users", "orders", NULL};
     make_users(f);
     sql(f, "CREATE TABLE orders (id bigint PRIMARY KEY, total decimal(9,2))");
-    struct follower *w = follow(f, names);
-    load(w);
+    struct feed_fixture *x = follow(f, names);
+    load(x);
     sql(f, "START TRANSACTION;\nINSERT INTO orders VALUES (1, 1.50);\n"
            "UPDATE users SET age = 3 WHERE id = 1;\nDELETE FROM orders;\nCOMMIT;\n"
            "UPDATE users, orders SET users.age = 1;\n"
            "INSERT INTO orders VALUES (2, -2.25), (3, 0)");
-    expect_log(w, "put orders 1|1.50\nput users 1|one|3\nremove orders 1\ncommit\n"
+    expect_log(x, "put orders 1|1.50\nput users 1|one|3\nremove orders 1\ncommit\n"
                   "put orders 2|-2.25\nput orders 3|0.00\ncommit\n");
-    unfollow(w);
+    unfollow(x);
 }
 
-static void expect_start(struct follower *w, const char *position, int status)
+static void expect_start(struct feed_fixture *x, const char *position, int status)
 {
-    struct fixture *f = w->f;
+    struct fixture *f = x->f;
     close_source(f);
-    must(f, prepare(w));
-    const int got = feed_class()->start(f->source, position, &f->error);
+    must(f, feed_check(x));
+    const int got = x->class->start(f->source, position, &f->error);
     if (got != status)
         fail_msg("%s: %s", sp_status_name(got), f->error.text);
 }
@@ -399,40 +223,37 @@ static void test_resume(void **state)
     struct fixture *f = *state;
     char position[FEED_POSITION_BYTES], stream[FEED_STREAM_BYTES];
     make_users(f);
-    struct follower *w = follow(f, users);
-    load(w);
+    struct feed_fixture *x = follow(f, users);
+    load(x);
     sql(f, "UPDATE users SET age = 10 WHERE id = 1;\nUPDATE users SET age = 20 WHERE id = 2");
-    expect_log(w, "put users 1|one|10\ncommit\nput users 2|two|20\ncommit\n");
-    snprintf(position, sizeof(position), "%s", w->position);
-    snprintf(stream, sizeof(stream), "%s", w->stream);
+    expect_log(x, "put users 1|one|10\ncommit\nput users 2|two|20\ncommit\n");
+    snprintf(position, sizeof(position), "%s", x->model.position);
+    snprintf(stream, sizeof(stream), "%s", x->stream);
     close_source(f);
     sql(f, "UPDATE users SET age = 11 WHERE id = 1");
     server("crash");
     server("start");
     admin_connect(f);
     sql(f, "USE shop;\nUPDATE users SET age = 21 WHERE id = 2");
-    expect_start(w, position, SP_OK);
-    assert_string_equal(w->stream, stream);
-    expect_log(w, "put users 1|one|11\ncommit\nput users 2|two|21\ncommit\n");
-    expect_start(w, "0-1-999999", SP_ENOTFOUND);
-    expect_start(w, "nonsense", SP_ENOTFOUND);
+    expect_start(x, position, SP_OK);
+    assert_string_equal(x->stream, stream);
+    expect_log(x, "put users 1|one|11\ncommit\nput users 2|two|21\ncommit\n");
+    expect_start(x, "0-1-999999", SP_ENOTFOUND);
+    expect_start(x, "nonsense", SP_ENOTFOUND);
     sql(f, "FLUSH BINARY LOGS;\nUPDATE users SET age = 22 WHERE id = 2;\nFLUSH BINARY LOGS");
     const long last = sql_long(f, "SELECT SUBSTRING_INDEX(@@gtid_binlog_pos, '-', -1)");
-    char purge[100];
-    if (mysql_query(f->admin, "SHOW MASTER STATUS") != 0)
-        fail_msg("%s", mysql_error(f->admin));
-    MYSQL_RES *result = mysql_store_result(f->admin);
-    snprintf(purge, sizeof(purge), "PURGE BINARY LOGS TO '%s'", mysql_fetch_row(result)[0]);
-    mysql_free_result(result);
+    char file[64], purge[100];
+    sql_text(f, "SHOW MASTER STATUS", file, sizeof(file));
+    snprintf(purge, sizeof(purge), "PURGE BINARY LOGS TO '%s'", file);
     sql(f, purge);
-    expect_start(w, position, SP_ENOTFOUND);
+    expect_start(x, position, SP_ENOTFOUND);
     snprintf(position, sizeof(position), "0-1-%ld", last);
-    expect_start(w, position, SP_ENOTFOUND); /* without its place it is no proof */
+    expect_start(x, position, SP_ENOTFOUND); /* without its place it is no proof */
     close_source(f);
-    load(w);
+    load(x);
     sql(f, "UPDATE users SET age = 23 WHERE id = 2");
-    expect_log(w, "put users 2|two|23\ncommit\n");
-    unfollow(w);
+    expect_log(x, "put users 2|two|23\ncommit\n");
+    unfollow(x);
 }
 
 /* The same GTID in the same place, but of another history; and a place that is no more. */
@@ -442,21 +263,21 @@ static void test_begun_anew(void **state)
     char position[FEED_POSITION_BYTES];
     make_users(f);
     sql(f, "RESET MASTER;\nUPDATE users SET age = 7 WHERE id = 1");
-    struct follower *w = follow(f, users);
-    load(w);
+    struct feed_fixture *x = follow(f, users);
+    load(x);
     sql(f, "UPDATE users SET age = 8 WHERE id = 1");
-    expect_log(w, "put users 1|one|8\ncommit\n");
-    snprintf(position, sizeof(position), "%s", w->position);
-    expect_start(w, position, SP_OK);
+    expect_log(x, "put users 1|one|8\ncommit\n");
+    snprintf(position, sizeof(position), "%s", x->model.position);
+    expect_start(x, position, SP_OK);
     close_source(f);
     sql(f, "RESET MASTER;\nCREATE TABLE other (id int);\nINSERT INTO other VALUES (1), (2), (3);\n"
            "INSERT INTO other VALUES (1), (2), (3)");
-    expect_start(w, position, SP_ENOTFOUND);
+    expect_start(x, position, SP_ENOTFOUND);
     print_message("%s\n", f->error.text);
     sql(f, "RESET MASTER;\nUPDATE users SET age = 7 WHERE id = 1");
-    expect_start(w, position, SP_ENOTFOUND);
+    expect_start(x, position, SP_ENOTFOUND);
     print_message("%s\n", f->error.text);
-    unfollow(w);
+    unfollow(x);
 }
 
 /* The same types in the log mean other values after an ALTER: a position of before it is of another
@@ -474,19 +295,19 @@ static void test_altered(void **state)
     sql(f, "ALTER TABLE users ADD kind enum('a', 'b') DEFAULT 'b',"
            " MODIFY name varchar(20) CHARACTER SET latin1,"
            " ADD other varchar(20) CHARACTER SET latin1");
-    struct follower *w = follow(f, users);
+    struct feed_fixture *x = follow(f, users);
     for (size_t i = 0; i < sizeof(alters) / sizeof(*alters); i++) {
         close_source(f);
-        must(f, prepare(w));
-        snprintf(stream, sizeof(stream), "%s", w->stream);
+        must(f, feed_check(x));
+        snprintf(stream, sizeof(stream), "%s", x->stream);
         sql(f, alters[i]);
-        assert_int_equal(feed_class()->snapshot(f->source, position, &f->error), SP_ESOURCE);
+        assert_int_equal(x->class->snapshot(f->source, position, &f->error), SP_ESOURCE);
         close_source(f);
-        must(f, prepare(w));
-        assert_string_not_equal(w->stream, stream);
-        must(f, feed_class()->snapshot(f->source, position, &f->error));
+        must(f, feed_check(x));
+        assert_string_not_equal(x->stream, stream);
+        must(f, x->class->snapshot(f->source, position, &f->error));
     }
-    unfollow(w);
+    unfollow(x);
 }
 
 /* What is logged right after a new log file was begun, and the position before anything is. */
@@ -496,29 +317,29 @@ static void test_rotated(void **state)
     char position[FEED_POSITION_BYTES];
     make_users(f);
     sql(f, "FLUSH BINARY LOGS");
-    struct follower *w = follow(f, users);
-    load(w);
-    snprintf(position, sizeof(position), "%s", w->position);
-    expect_start(w, position, SP_OK);
+    struct feed_fixture *x = follow(f, users);
+    load(x);
+    snprintf(position, sizeof(position), "%s", x->model.position);
+    expect_start(x, position, SP_OK);
     sql(f, "FLUSH BINARY LOGS;\nUPDATE users SET age = 8 WHERE id = 1;\nFLUSH BINARY LOGS");
-    expect_log(w, "put users 1|one|8\ncommit\n");
-    snprintf(position, sizeof(position), "%s", w->position);
-    expect_start(w, position, SP_OK);
-    catch_up(w);
-    unfollow(w);
+    expect_log(x, "put users 1|one|8\ncommit\n");
+    snprintf(position, sizeof(position), "%s", x->model.position);
+    expect_start(x, position, SP_OK);
+    catch_up(x);
+    unfollow(x);
 }
 
-static void expect_refused(struct follower *w, const char *text)
+static void expect_refused(struct feed_fixture *x, const char *text)
 {
-    struct fixture *f = w->f;
+    struct fixture *f = x->f;
     close_source(f);
-    assert_int_equal(prepare(w), SP_ECONFIG);
+    assert_int_equal(feed_check(x), SP_ECONFIG);
     if (!strstr(f->error.text, text))
         fail_msg("no \"%s\" in: %s", text, f->error.text);
 }
 
 /* Tables whose rows in the log are not what the catalog says, or not in the log. */
-static void expect_tables_refused(struct follower *w)
+static void expect_tables_refused(struct feed_fixture *x)
 {
     static const struct {
         const char *made, *said;
@@ -532,14 +353,14 @@ static void expect_tables_refused(struct follower *w)
         {"CREATE TABLE odd (id int PRIMARY KEY, t int) ENGINE = Aria", "its engine is not InnoDB"},
     };
     static const char *const id_only[] = {"id", NULL};
-    w->tables[0].relation = "odd";
-    w->tables[0].columns = id_only;
+    x->tables[0].relation = "odd";
+    x->tables[0].columns = id_only;
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        sql(w->f, "DROP TABLE IF EXISTS odd");
-        sql(w->f, cases[i].made);
-        expect_refused(w, cases[i].said);
+        sql(x->f, "DROP TABLE IF EXISTS odd");
+        sql(x->f, cases[i].made);
+        expect_refused(x, cases[i].said);
     }
-    w->tables[0].columns = NULL;
+    x->tables[0].columns = NULL;
 }
 
 static void test_refused(void **state)
@@ -548,42 +369,42 @@ static void test_refused(void **state)
     make_users(f);
     sql(f, "CREATE TABLE child (id int PRIMARY KEY, u int, FOREIGN KEY (u) REFERENCES users (id)"
            " ON DELETE CASCADE);\nCREATE VIEW v AS SELECT * FROM users");
-    struct follower *w = follow(f, users);
+    struct feed_fixture *x = follow(f, users);
     sql(f, "SET GLOBAL binlog_format = 'MIXED'");
-    expect_refused(w, "SET GLOBAL binlog_format = 'ROW'");
+    expect_refused(x, "SET GLOBAL binlog_format = 'ROW'");
     sql(f, "SET GLOBAL binlog_format = 'ROW', GLOBAL binlog_row_image = 'MINIMAL'");
-    expect_refused(w, "SET GLOBAL binlog_row_image = 'FULL'");
+    expect_refused(x, "SET GLOBAL binlog_row_image = 'FULL'");
     sql(f, "SET GLOBAL binlog_row_image = 'FULL'");
-    w->tables[0].where = "id > 1";
-    expect_refused(w, "table users: no change feed: it is a query or has `where`");
-    w->tables[0].where = NULL;
-    w->tables[0].relation = "v";
-    expect_refused(w, "it is not a plain table");
-    w->tables[0].relation = "child";
-    expect_refused(w, "it has a foreign key that changes rows by itself");
-    expect_tables_refused(w);
+    x->tables[0].where = "id > 1";
+    expect_refused(x, "table users: no change feed: it is a query or has `where`");
+    x->tables[0].where = NULL;
+    x->tables[0].relation = "v";
+    expect_refused(x, "it is not a plain table");
+    x->tables[0].relation = "child";
+    expect_refused(x, "it has a foreign key that changes rows by itself");
+    expect_tables_refused(x);
     sql(f, "SET GLOBAL gtid_slave_pos = '9-9-9', GLOBAL gtid_strict_mode = 0");
-    expect_refused(w, "start it with log_slave_updates");
+    expect_refused(x, "start it with log_slave_updates");
     sql(f, "SET GLOBAL gtid_slave_pos = ''");
     sql(f, "SET server_id = 77;\nINSERT INTO users VALUES (3, 'three', 3);\nSET server_id = 1");
-    expect_refused(w, "SET GLOBAL gtid_strict_mode = 1");
+    expect_refused(x, "SET GLOBAL gtid_strict_mode = 1");
     sql(f, "RESET MASTER;\nSET GLOBAL gtid_strict_mode = 0");
-    w->tables[0].relation = "users";
+    x->tables[0].relation = "users";
     f->options.dsn = f->reader;
     f->options.password = "open sesame";
     sql(f, "GRANT SELECT ON shop.users TO reader");
-    expect_refused(w, "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO");
+    expect_refused(x, "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO");
     sql(f, "GRANT REPLICATION SLAVE ADMIN, BINLOG MONITOR ON *.* TO reader");
-    expect_refused(w, "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO");
+    expect_refused(x, "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO");
     sql(f, "GRANT REPLICATION SLAVE ON *.* TO reader;\nGRANT SELECT ON shop.child TO reader;\n"
            "GRANT SELECT ON shop.odd TO reader");
-    w->tables[0].relation = "child"; /* also with no more than these rights */
-    expect_refused(w, "it has a foreign key that changes rows by itself");
-    expect_tables_refused(w);
-    w->tables[0].relation = "users";
+    x->tables[0].relation = "child"; /* also with no more than these rights */
+    expect_refused(x, "it has a foreign key that changes rows by itself");
+    expect_tables_refused(x);
+    x->tables[0].relation = "users";
     close_source(f);
-    load(w);
-    unfollow(w);
+    load(x);
+    unfollow(x);
 }
 
 static void test_cancel(void **state)
@@ -591,31 +412,30 @@ static void test_cancel(void **state)
     struct fixture *f = *state;
     struct source_canceler canceler;
     make_users(f);
-    struct follower *w = follow(f, users);
-    const struct source_feed_sink sink = sink_of(w);
-    load(w);
+    struct feed_fixture *x = follow(f, users);
+    load(x);
     const double begun = source_now_ms();
-    while (w->idles < 3) /* a heartbeat a second, or the position of others' changes */
-        must(f, feed_class()->next(f->source, 2000, &sink, &f->error));
+    while (x->model.idle_count < 3) /* a heartbeat a second, or the position of others' changes */
+        must(f, feed_next(x, 2000));
     assert_true(source_now_ms() - begun < 10000);
     source_canceler_start(&canceler, f->class, f->source, 100);
     int status = SP_OK;
     while (status == SP_OK)
-        status = feed_class()->next(f->source, 60000, &sink, &f->error);
+        status = feed_next(x, 60000);
     source_canceler_join(&canceler);
     assert_int_equal(status, SP_ECANCELED);
-    assert_int_equal(feed_class()->next(f->source, 1, &sink, &f->error), SP_ESOURCE);
+    assert_int_equal(feed_next(x, 1), SP_ESOURCE);
     close_source(f);
-    load(w);
+    load(x);
     server("crash");
     status = SP_OK;
     while (status == SP_OK)
-        status = feed_class()->next(f->source, 60000, &sink, &f->error);
+        status = feed_next(x, 60000);
     assert_int_equal(status, SP_ESOURCE);
     print_message("%s\n", f->error.text);
     server("start");
     admin_connect(f);
-    unfollow(w);
+    unfollow(x);
 }
 
 /* --- every type as a stream has it ---------------------------------------------------------- */
@@ -674,57 +494,6 @@ static void insert_types(struct fixture *f)
         " '12:13:14.151617', '-00:59:59.999', 999.99)");
 }
 
-static void compare(struct follower *w, unsigned table, char **rows)
-{
-    for (unsigned i = 0; i < KEYS; i++) {
-        const char *ours = w->rows[table][i] ? w->rows[table][i] : "";
-        const char *theirs = rows[i] ? rows[i] : "";
-        size_t same = 0;
-        while (ours[same] && ours[same] == theirs[same])
-            same++;
-        if (ours[same] != theirs[same])
-            fail_msg("table %s, row %u, from the %zuth byte on: delivered\n%.200s\nbut there is\n"
-                     "%.200s",
-                     w->tables[table].name, i, same, ours + same, theirs + same);
-    }
-}
-
-/* The rows of one table, by key, as a second reader has them. */
-struct reading {
-    char *rows[KEYS];
-};
-
-static int keep_row(void *context, const struct sp_value *values, unsigned count)
-{
-    struct reading *reading = context;
-    assert_in_range(values[0].i, 0, KEYS - 1);
-    reading->rows[values[0].i] = line_of(values, count);
-    return SP_OK;
-}
-
-static void free_reading(struct reading *reading)
-{
-    for (unsigned i = 0; i < KEYS; i++)
-        free(reading->rows[i]);
-}
-
-static void compare_with_database(struct follower *w)
-{
-    struct fixture *f = w->f;
-    struct source *reader = NULL;
-    must(f, f->class->open(&f->options, &reader, &f->error));
-    must(f, f->class->begin(reader, &f->error));
-    for (unsigned i = 0; i < w->count; i++) {
-        struct reading reading = {{NULL}};
-        const struct source_sink sink = {.context = &reading, .row = keep_row};
-        must(f,
-             f->class->stream(reader, &w->tables[i], &w->descriptions[i], NULL, &sink, &f->error));
-        compare(w, i, reading.rows);
-        free_reading(&reading);
-    }
-    f->class->close(reader);
-}
-
 static void test_types(void **state)
 {
     struct fixture *f = *state;
@@ -733,19 +502,19 @@ static void test_types(void **state)
                           : "SET GLOBAL log_bin_compress = OFF");
         admin_connect(f);
         sql(f, "USE shop;\nDROP TABLE IF EXISTS types;\n" TYPES_SQL);
-        struct follower *w = follow(f, types);
-        w->quiet = true;
-        load(w);
+        struct feed_fixture *x = follow(f, types);
+        x->model.logs = false;
+        load(x);
         insert_types(f);
-        catch_up(w);
-        assert_int_equal(w->reshaped, 0);
-        assert_non_null(w->rows[0][9]);
-        compare_with_database(w);
+        catch_up(x);
+        assert_int_equal(x->model.tables[0].reshape_count, 0);
+        assert_non_null(feed_model_find(&x->model, 0, "9"));
+        feed_expect_same(x);
         sql(f,
             "UPDATE types SET id = id + 20, a = 1 WHERE id > 2;\nDELETE FROM types WHERE id < 3");
-        catch_up(w);
-        compare_with_database(w);
-        unfollow(w);
+        catch_up(x);
+        feed_expect_same(x);
+        unfollow(x);
     }
     sql(f, "SET GLOBAL log_bin_compress = OFF");
 }
@@ -756,15 +525,15 @@ static void test_bad_rows(void **state)
     make_users(f);
     sql(f, "SET sql_mode = 'ALLOW_INVALID_DATES';\n"
            "CREATE TABLE types (id int PRIMARY KEY, flag bool, made date)");
-    struct follower *w = follow(f, types);
-    load(w);
+    struct feed_fixture *x = follow(f, types);
+    load(x);
     sql(f, "INSERT INTO types VALUES (1, 2, '2026-01-01'), (2, 1, '2026-02-31');\n"
            "UPDATE types SET id = 3 WHERE id = 1;\nUPDATE types SET flag = 1 WHERE id = 3");
-    expect_log(w, "bad types 1 flag: not 0 or 1 in a column of booleans\n"
+    expect_log(x, "bad types 1 flag: not 0 or 1 in a column of booleans\n"
                   "bad types 2 made: a date that is not in the calendar\ncommit\n"
                   "remove types 1\nbad types 3 flag: not 0 or 1 in a column of booleans\ncommit\n"
                   "put types 3|true|2026-01-01\ncommit\n");
-    unfollow(w);
+    unfollow(x);
 }
 
 /* --- snapshots while others write ----------------------------------------------------------- */
@@ -781,7 +550,7 @@ static void *write_at_random(void *context)
     struct writer *writer = context;
     struct fixture f = {0};
     char statement[256];
-    snprintf(f.uri, sizeof(f.uri), "%s", writer->uri);
+    snprintf(f.dsn, sizeof(f.dsn), "%s", writer->uri);
     admin_connect(&f);
     sql(&f, "USE shop");
     while (!atomic_load_explicit(&writer->stop, memory_order_relaxed)) {
@@ -804,28 +573,6 @@ static void *write_at_random(void *context)
     return NULL;
 }
 
-/* At the place of the snapshot, what was delivered is exactly what the snapshot has. */
-static void compare_with_snapshot(struct follower *w)
-{
-    struct fixture *f = w->f;
-    const struct source_feed_sink feed_sink = sink_of(w);
-    char position[FEED_POSITION_BYTES];
-    const unsigned before = w->snapshots;
-    must(f, feed_class()->snapshot(f->source, position, &f->error));
-    while (w->snapshots == before)
-        must(f, feed_class()->next(f->source, 1000, &feed_sink, &f->error));
-    assert_string_equal(w->position, position);
-    for (unsigned i = 0; i < w->count; i++) {
-        struct reading reading = {{NULL}};
-        const struct source_sink sink = {.context = &reading, .row = keep_row};
-        must(f, f->class->stream(f->source, &w->tables[i], &w->descriptions[i], NULL, &sink,
-                                 &f->error));
-        compare(w, i, reading.rows);
-        free_reading(&reading);
-    }
-    must(f, f->class->end(f->source, &f->error));
-}
-
 static void test_exact_snapshots(void **state)
 {
     struct fixture *f = *state;
@@ -838,25 +585,25 @@ static void test_exact_snapshots(void **state)
     sql(f, "CREATE TABLE accounts (id int PRIMARY KEY, cents bigint);\n"
            "CREATE TABLE notes (id int PRIMARY KEY, text varchar(20));\n"
            "INSERT INTO accounts SELECT seq, 100 FROM seq_1_to_30");
-    struct follower *w = follow(f, names);
-    w->quiet = true;
+    struct feed_fixture *x = follow(f, names);
+    x->model.logs = false;
     for (unsigned i = 0; i < 3; i++) {
-        snprintf(writers[i].uri, sizeof(writers[i].uri), "%s", f->uri);
+        snprintf(writers[i].uri, sizeof(writers[i].uri), "%s", f->dsn);
         assert_int_equal(pthread_create(&threads[i], NULL, write_at_random, &writers[i]), 0);
     }
-    load(w);
+    load(x);
     for (unsigned i = 0; i < 30; i++)
-        compare_with_snapshot(w);
+        feed_compare(x);
     for (unsigned i = 0; i < 3; i++) {
         atomic_store_explicit(&writers[i].stop, true, memory_order_relaxed);
         pthread_join(threads[i], NULL);
     }
-    catch_up(w);
-    compare_with_database(w);
-    assert_int_equal(w->reshaped, 0);
-    print_message("%u transactions delivered, %u written\n", w->transactions,
+    catch_up(x);
+    feed_expect_same(x);
+    assert_int_equal(x->model.tables[0].reshape_count, 0);
+    print_message("%lu transactions delivered, %u written\n", x->model.transaction_count,
                   writers[0].transactions + writers[1].transactions + writers[2].transactions);
-    unfollow(w);
+    unfollow(x);
 }
 
 int main(void)

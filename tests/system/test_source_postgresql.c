@@ -11,11 +11,13 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "source_pg_fixture.h"
+#include "source_server_tests.h"
 
 /* --- what is asked for ---------------------------------------------------------------------- */
 
@@ -50,24 +52,10 @@ static void test_names(void **state)
 static void test_wrong_names(void **state)
 {
     struct fixture *f = *state;
-    const char *const columns[] = {"id", "emial", NULL}, *const id[] = {"id", NULL};
-    const char *const email[] = {"email", NULL}, *const wrong[] = {"ID", NULL};
     sql(f, "CREATE TABLE users (id int, email text, name text)");
+    expect_unknown_columns(f, "id, email, name");
     struct source_table table = {.name = "users", .relation = "public.usersx"};
     expect_error(f, &table, SP_ECONFIG, "table users: relation \"public.usersx\" does not exist");
-    table = (struct source_table){.name = "users", .relation = "users", .columns = columns};
-    expect_error(f, &table, SP_ECONFIG,
-                 "table users: column emial does not exist; there are: id, email, name");
-    table = (struct source_table){.name = "users", .relation = "users", .key = wrong};
-    expect_error(f, &table, SP_ECONFIG,
-                 "table users: key column ID does not exist; there are: id, email, name");
-    table =
-        (struct source_table){.name = "users", .relation = "users", .columns = email, .key = id};
-    expect_error(f, &table, SP_ECONFIG, "table users: key column id is not among its columns");
-    table = (struct source_table){.name = "users", .relation = "users", .watermark = "changed"};
-    expect_error(
-        f, &table, SP_ECONFIG,
-        "table users: watermark column changed does not exist; there are: id, email, name");
     table = (struct source_table){.name = "users", .relation = "users", .where = "nope = 1"};
     expect_error(f, &table, SP_ECONFIG, "table users: column \"nope\" does not exist");
     table = (struct source_table){.name = "users", .query = "SELECT 1 AS a, 2 AS a"};
@@ -100,21 +88,14 @@ static void test_not_null_and_estimates(void **state)
 
 /* --- rights --------------------------------------------------------------------------------- */
 
-static void reader_dsn(struct fixture *f, char *dsn, size_t cap)
-{
-    sql(f, "DROP OWNED BY reader");
-    snprintf(dsn, cap, "%s user=reader", f->dsn);
-    f->options.dsn = dsn;
-}
-
 static void test_rights(void **state)
 {
     struct fixture *f = *state;
-    char dsn[600];
     const char *const id[] = {"id", NULL};
     struct source_table table = {.name = "users", .relation = "users"};
     sql(f, "CREATE TABLE users (id int, secret text); INSERT INTO users VALUES (1, 'x')");
-    reader_dsn(f, dsn, sizeof(dsn));
+    sql(f, "DROP OWNED BY reader");
+    f->options.dsn = f->reader;
     expect_error(f, &table, SP_ECONFIG, "table users: permission denied for table users");
     sql(f, "GRANT SELECT (id) ON users TO reader");
     expect_error(f, &table, SP_ECONFIG, "table users: permission denied for table users");
@@ -172,74 +153,7 @@ static void test_no_server(void **state)
     assert_string_equal(f->error.text, "source shop: dsn is not a connection string");
 }
 
-/* A server that hangs: connecting ends by its time limit and by cancel, whichever is first. */
-static void test_connect_hangs(void **state)
-{
-    struct fixture *f = *state;
-    f->options.connect_timeout_ms = 200;
-    server("pause");
-    struct source *source = NULL;
-    const double begun = source_now_ms();
-    const int status = f->class->open(&f->options, &source, &f->error);
-    const double took = source_now_ms() - begun;
-    server("resume");
-    assert_int_equal(status, SP_ESOURCE);
-    assert_string_equal(f->error.text,
-                        "source shop: no connection within connect_timeout (200 ms)");
-    assert_true(took < 3000);
-}
-
-static void cancel_when_announced(void *context, struct source *source)
-{
-    struct source_canceler *canceler = context;
-    if (source)
-        source_canceler_start(canceler, source_find("postgresql"), source, 100);
-    else
-        source_canceler_join(canceler);
-}
-
-static void test_cancel_connecting(void **state)
-{
-    struct fixture *f = *state;
-    struct source_canceler canceler;
-    struct source *source = NULL;
-    f->options.connect_timeout_ms = 60000;
-    f->options.cancelable = cancel_when_announced;
-    f->options.cancelable_context = &canceler;
-    server("pause");
-    const double begun = source_now_ms();
-    const int status = f->class->open(&f->options, &source, &f->error);
-    const double took = source_now_ms() - begun;
-    server("resume");
-    assert_int_equal(status, SP_ECANCELED);
-    assert_true(took < 3000);
-}
-
-/* --- snapshots, changes --------------------------------------------------------------------- */
-
-static void test_snapshot(void **state)
-{
-    struct fixture *f = *state;
-    const struct source_table a = {.name = "a", .relation = "a"};
-    const struct source_table b = {.name = "b", .relation = "b"};
-    struct source_description da, db;
-    sql(f, "CREATE TABLE a (x int); CREATE TABLE b (x int); INSERT INTO a VALUES (1);"
-           "INSERT INTO b VALUES (1)");
-    open_source(f);
-    must(f, f->class->describe(f->source, &a, &da, &f->error));
-    must(f, f->class->describe(f->source, &b, &db, &f->error));
-    const struct source_sink sink = source_record_sink(&f->record);
-    must(f, f->class->begin(f->source, &f->error));
-    must(f, f->class->stream(f->source, &a, &da, NULL, &sink, &f->error));
-    sql(f, "UPDATE a SET x = 2; UPDATE b SET x = 2");
-    must(f, f->class->stream(f->source, &b, &db, NULL, &sink, &f->error));
-    must(f, f->class->stream(f->source, &a, &da, NULL, &sink, &f->error));
-    must(f, f->class->end(f->source, &f->error));
-    assert_string_equal(f->record.text, "1\n1\n1\n");
-    source_description_free(&da);
-    source_description_free(&db);
-    expect_rows(f, &b, "2\n");
-}
+/* --- changes while it is read ----------------------------------------------------------------- */
 
 /* What no snapshot protects from: a table that is emptied, or written anew, or gets a part. */
 static void expect_rewritten(struct fixture *f, const char *statement)
@@ -317,29 +231,14 @@ static void test_schema_change(void **state)
         "DROP TABLE t",
     };
     sql(f, "CREATE TABLE t (a int, b text)");
-    const struct source_sink sink = source_record_sink(&f->record);
     for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++) {
-        struct source_description d;
-        open_source(f);
-        must(f, f->class->describe(f->source, &table, &d, &f->error));
-        sql(f, changes[i]);
-        must(f, f->class->begin(f->source, &f->error));
-        assert_int_equal(f->class->stream(f->source, &table, &d, NULL, &sink, &f->error),
-                         SP_ECONFIG);
-        source_description_free(&d);
+        expect_schema_change(f, &table, changes[i]);
         close_source(f);
     }
     assert_string_equal(f->error.text, "table t: relation \"t\" does not exist");
 }
 
 /* --- watermarks ----------------------------------------------------------------------------- */
-
-static struct sp_value of_type(enum sp_type type, int64_t i)
-{
-    struct sp_value value = sp_int(i);
-    value.type = type;
-    return value;
-}
 
 static void test_watermark(void **state)
 {
@@ -351,10 +250,7 @@ static void test_watermark(void **state)
            "(2, '2026-11-20 12:00:00+00', '2026-11-20 12:00:00', '2026-11-20', 1.5, 'b''\\', 5,"
            " '0/A', 0.30000000000000004, '00000000-0000-0000-0000-0000000000ff');"
            "INSERT INTO t DEFAULT VALUES");
-    const struct {
-        const char *column;
-        struct sp_value since;
-    } cases[] = {
+    const struct watermark_case cases[] = {
         {"id", of_type(SP_TYPE_INT32, 2)},
         {"z", of_type(SP_TYPE_TIMESTAMP, INT64_C(1795176000) * 1000000)},
         {"l", of_type(SP_TYPE_DATETIME, INT64_C(1795176000) * 1000000)},
@@ -365,81 +261,38 @@ static void test_watermark(void **state)
         {"r", sp_float(0.30000000000000004)},
         {"u", sp_bytes(SP_TYPE_UUID, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xff", 16)},
     };
-    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        const char *const columns[] = {"id", cases[i].column, NULL};
-        const struct source_table table = {.name = "t",
-                                           .relation = "t",
-                                           .columns = i ? columns : columns + 1,
-                                           .where = "id < 100 OR id IS NULL",
-                                           .watermark = cases[i].column};
-        must(f, read_table(f, &table, &cases[i].since));
-        assert_int_equal(f->record.row_count, 1);
-        assert_int_equal(f->record.text[0], '2');
-    }
-    const struct source_table table = {.name = "t", .relation = "t", .watermark = "id"};
-    const struct sp_value low = of_type(SP_TYPE_INT32, -40000), none = sp_null(SP_TYPE_INT32);
-    must(f, read_table(f, &table, &low)); /* below int2: the overlap can get there */
-    assert_int_equal(f->record.row_count, 2);
-    assert_int_equal(read_table(f, &table, &none), SP_EINVAL);
-    const struct source_table time = {.name = "t", .relation = "t", .watermark = "z"};
-    const struct sp_value ancient = of_type(SP_TYPE_TIMESTAMP, INT64_MIN / 100);
-    const struct sp_value future = of_type(SP_TYPE_TIMESTAMP, INT64_MAX / 4);
+    expect_watermarks(f, cases, sizeof(cases) / sizeof(*cases));
+    expect_far_watermarks(f, "z", SP_TYPE_TIMESTAMP);
     const struct source_table unordered = {.name = "t", .relation = "t", .watermark = "g"};
     expect_error(f, &unordered, SP_ECONFIG,
                  "table t: column g of type pg_lsn cannot be a watermark");
-    close_source(f);
-    must(f, read_table(f, &time, &ancient));
-    assert_int_equal(f->record.row_count, 2);
-    must(f, read_table(f, &time, &future));
-    assert_int_equal(f->record.row_count, 0);
 }
 
-/* Text is compared byte by byte, whatever the collation of the column. */
 static void test_watermark_collation(void **state)
 {
-    struct fixture *f = *state;
-    const struct source_table table = {.name = "t", .relation = "t", .watermark = "s"};
-    const struct sp_value since = sp_text("a", 1);
-    sql(f,
-        "CREATE COLLATION IF NOT EXISTS public.words (provider = icu, locale = 'en');"
-        "CREATE TABLE t (s text COLLATE public.words); INSERT INTO t VALUES ('B'), ('b'), ('A')");
-    expect_since(f, &table, &since, "b\n");
+    expect_watermark_by_bytes(
+        *state, "CREATE COLLATION IF NOT EXISTS public.words (provider = icu, locale = 'en');"
+                "CREATE TABLE t (s text COLLATE public.words)");
 }
 
 /* --- being told ----------------------------------------------------------------------------- */
-
-struct later {
-    struct fixture *f;
-    const char *statements;
-    double done_ms;
-};
-
-static void *sql_later(void *context)
-{
-    struct later *later = context;
-    sleep_ms(50);
-    sql(later->f, later->statements);
-    later->done_ms = source_now_ms();
-    return NULL;
-}
 
 static void test_notify(void **state)
 {
     struct fixture *f = *state;
     const struct source_table tables[] = {{.name = "a", .relation = "a"},
                                           {.name = "b", .relation = "a", .channel = "Odd \"one"}};
-    struct later later = {.f = f, .statements = "NOTIFY sidepond_a"};
-    pthread_t thread;
+    struct later later = {.f = f, .statements = "NOTIFY sidepond_a", .delay_ms = 50};
     bool changed = true;
     sql(f, "CREATE TABLE a (x int)");
     open_source(f);
     must(f, f->class->listen(f->source, tables, 2, &f->error));
     must(f, f->class->wait(f->source, 1, &changed, &f->error));
     assert_false(changed);
-    assert_int_equal(pthread_create(&thread, NULL, sql_later, &later), 0);
+    later_start(&later);
     must(f, f->class->wait(f->source, 10000, &changed, &f->error));
     const double woken = source_now_ms();
-    pthread_join(thread, NULL);
+    later_join(&later);
     assert_true(changed);
     print_message("awake %.2f ms after the notification\n", woken - later.done_ms);
     sql(f, "SELECT pg_notify('Odd \"one', i::text) FROM generate_series(1, 1000) i");
@@ -464,64 +317,24 @@ static void test_connection_lost(void **state)
     struct later later = {.f = f,
                           .statements = "SELECT pg_terminate_backend(pid) FROM"
                                         " pg_stat_activity WHERE application_name LIKE"
-                                        " 'sidepond/%'"};
-    pthread_t thread;
+                                        " 'sidepond/%'",
+                          .delay_ms = 50};
     open_source(f);
-    assert_int_equal(pthread_create(&thread, NULL, sql_later, &later), 0);
+    later_start(&later);
     int status = SP_OK;
     while (status == SP_OK)
         status = f->class->wait(f->source, 10000, &changed, &f->error);
-    pthread_join(thread, NULL);
+    later_join(&later);
     assert_int_equal(status, SP_ESOURCE);
     assert_true(f->error.transient);
     print_message("%s\n", f->error.text);
     assert_int_equal(f->class->begin(f->source, &f->error), SP_ESOURCE);
 }
 
-static void big_table(struct fixture *f, long rows)
-{
-    char make[256];
-    snprintf(make, sizeof(make),
-             "CREATE UNLOGGED TABLE big AS SELECT i::int8 AS id, repeat('x', 100) AS s FROM"
-             " generate_series(1, %ld) i",
-             rows);
-    sql(f, make);
-}
-
-static void crash_at_1000(struct source_record *record)
-{
-    if (record->row_count == 1000)
-        server("crash");
-}
-
-static void test_server_killed(void **state)
-{
-    struct fixture *f = *state;
-    const struct source_table table = {.name = "big", .relation = "kept"};
-    sql(f, "CREATE TABLE kept AS SELECT i AS id, repeat('x', 100) AS s FROM"
-           " generate_series(1, 200000) i");
-    open_source(f);
-    f->record = (struct source_record){.count_only = true, .at_row = crash_at_1000};
-    assert_int_equal(source_record_read(f->class, f->source, &table, NULL, &f->record, &f->error),
-                     SP_ESOURCE);
-    assert_true(f->error.transient);
-    print_message("%s\n", f->error.text);
-    expect_open_error(f, f->dsn, NULL, "source shop: cannot connect: connection to server");
-    server("start");
-    close_source(f);
-    admin_connect(f);
-    f->record = (struct source_record){.count_only = true};
-    open_source(f);
-    must(f, source_record_read(f->class, f->source, &table, NULL, &f->record, &f->error));
-    assert_int_equal(f->record.row_count, 200000);
-}
-
-static const char sleepy[] = "SELECT 1 AS id, pg_sleep(1000)::text AS s";
-
 static void test_statement_timeout(void **state)
 {
     struct fixture *f = *state;
-    const struct source_table table = {.name = "t", .query = sleepy};
+    const struct source_table table = {.name = "t", .query = server_sleepy};
     f->options.statement_timeout_ms = 100;
     assert_int_equal(read_table(f, &table, NULL), SP_ESOURCE);
     assert_string_equal(f->error.text,
@@ -529,82 +342,19 @@ static void test_statement_timeout(void **state)
     assert_true(f->error.transient);
 }
 
-static void pause_at_1000(struct source_record *record)
-{
-    if (record->row_count == 1000)
-        server("pause");
-}
-
-/* A server that hangs in the middle of the rows: our own clock ends it. */
-static void test_server_hangs(void **state)
-{
-    struct fixture *f = *state;
-    const struct source_table table = {.name = "big", .relation = "big"};
-    big_table(f, 200000);
-    f->options.statement_timeout_ms = 1000;
-    open_source(f);
-    f->record = (struct source_record){.count_only = true, .at_row = pause_at_1000};
-    const double begun = source_now_ms();
-    const int status = source_record_read(f->class, f->source, &table, NULL, &f->record, &f->error);
-    server("resume");
-    assert_int_equal(status, SP_ESOURCE);
-    assert_string_equal(f->error.text,
-                        "source shop: the server has not answered within statement_timeout");
-    assert_in_range((long)(source_now_ms() - begun), 1000, 15000);
-}
-
-/* What the server ran for us is gone soon after the connection is closed. */
-static void expect_no_backend(struct fixture *f)
-{
-    const double begun = source_now_ms();
-    while (sql_long(f, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE"
-                       " 'sidepond/%'") > 0) {
-        assert_true(source_now_ms() - begun < 10000);
-        sleep_ms(20);
-    }
-}
-
 static void test_cancel(void **state)
 {
     struct fixture *f = *state;
     struct source_canceler canceler;
-    const struct source_table rows = {.name = "t",
-                                      .query = "SELECT generate_series(1, 2000000000) AS i"};
-    const struct source_table silent = {.name = "t", .query = sleepy};
-    const struct source_table *const tables[] = {&rows, &silent};
     bool changed;
-    for (size_t i = 0; i < 2; i++) {
-        open_source(f);
-        f->record = (struct source_record){.count_only = true};
-        source_canceler_start(&canceler, f->class, f->source, 100);
-        assert_int_equal(
-            source_record_read(f->class, f->source, tables[i], NULL, &f->record, &f->error),
-            SP_ECANCELED);
-        source_canceler_join(&canceler);
-        assert_int_equal(f->class->begin(f->source, &f->error), SP_ESOURCE);
-        close_source(f);
-        expect_no_backend(f);
-    }
+    expect_canceled(f, server_endless);
+    expect_canceled(f, server_sleepy);
     open_source(f);
     source_canceler_start(&canceler, f->class, f->source, 50);
     assert_int_equal(f->class->wait(f->source, 60000, &changed, &f->error), SP_ECANCELED);
     source_canceler_join(&canceler);
     must(f, f->class->wait(f->source, 1, &changed, &f->error)); /* waiting does no harm */
-    must(f, f->class->begin(f->source, &f->error));
-    f->class->cancel(f->source); /* nothing runs: ends the next call */
-    assert_int_equal(f->class->end(f->source, &f->error), SP_ECANCELED);
-}
-
-static void test_sink_stops(void **state)
-{
-    struct fixture *f = *state;
-    const struct source_table table = {.name = "t",
-                                       .query = "SELECT generate_series(1, 2000000000) AS i"};
-    open_source(f);
-    f->record = (struct source_record){.count_only = true, .stop_at = 10, .stop_status = SP_ENOSPC};
-    assert_int_equal(source_record_read(f->class, f->source, &table, NULL, &f->record, &f->error),
-                     SP_ENOSPC);
-    assert_int_equal(f->record.row_count, 10);
+    expect_next_canceled(f);
 }
 
 /* A text of the database's error may quote a row: it is not passed on. */
@@ -621,21 +371,10 @@ static void test_error_without_data(void **state)
 static void test_memory(void **state)
 {
     struct fixture *f = *state;
-    const bool sanitized = getenv("SIDEPOND_SANITIZE") && getenv("SIDEPOND_SANITIZE")[0];
     const struct source_table table = {.name = "big", .relation = "big"};
-    const long rows = sanitized ? 100000 : 1000000;
-    big_table(f, rows);
-    open_source(f);
-    f->record = (struct source_record){.count_only = true};
-    const long before = source_rss_kib();
-    const double begun = source_now_ms();
-    must(f, source_record_read(f->class, f->source, &table, NULL, &f->record, &f->error));
-    print_message("%ld rows in %.0f ms, grown by %ld KiB\n", rows, source_now_ms() - begun,
-                  source_rss_kib() - before);
-    assert_int_equal(f->record.row_count, rows);
-    assert_int_equal(f->record.bytes, rows * 100);
-    if (!sanitized) /* whose allocator keeps what was freed */
-        assert_true(source_rss_kib() - before < 4096);
+    const long rows = is_sanitized() ? 100000 : 1000000;
+    make_big(f, rows, false);
+    expect_steady_memory(f, &table, rows, is_sanitized() ? LONG_MAX : 4096);
 }
 
 int main(void)

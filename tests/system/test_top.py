@@ -13,43 +13,27 @@ import pty
 import re
 import select
 import signal
-import sqlite3
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
 import unittest
 
-from daemon_kit import BUILD, TOOL, Daemon, wait_for
+from daemon_kit import BUILD, TOOL, wait_for
+from sqlite_daemon import SqliteDaemon
 from test_daemon_cache import Client
 
-SOURCES = "  - {{name: app, type: sqlite, path: {path}}}"
 TABLES = "  - {name: users, source: app, key: [id], refresh: {every: 50ms}, max_drop: 100%}"
 
 
-class TopDaemon(Daemon):
+class TopDaemon(SqliteDaemon):
     """A daemon with a table of ten users, and a cache unless its section is None."""
 
     def __init__(self, cache="{}"):
-        folder = tempfile.mkdtemp(prefix="sidepond-test-top.", dir="/dev/shm")
-        self.database = os.path.join(folder, "app.db")
+        super().__init__(TABLES, extra=f"cache: {cache}" if cache is not None else "",
+                         memory="32MiB")
         self.execute("CREATE TABLE users (id INTEGER PRIMARY KEY NOT NULL, name TEXT)",
                      *[f"INSERT INTO users VALUES ({i}, 'user {i}')" for i in range(10)])
-        super().__init__(TABLES, SOURCES.format(path=self.database),
-                         extra=f"cache: {cache}" if cache is not None else "", memory="32MiB")
-
-    def execute(self, *statements):
-        with sqlite3.connect(self.database, timeout=20) as connection:
-            for statement in statements:
-                connection.execute(statement)
-        connection.close()
-
-    def __exit__(self, kind, value, trace):
-        super().__exit__(kind, value, trace)
-        for name in os.listdir(os.path.dirname(self.database)):
-            os.unlink(os.path.join(os.path.dirname(self.database), name))
-        os.rmdir(os.path.dirname(self.database))
 
     @property
     def socket_path(self):

@@ -18,9 +18,10 @@ import threading
 import time
 import unittest
 
-from daemon_kit import PROGRAM, Daemon, free_port, wait_for
+from daemon_kit import PROGRAM, free_port, wait_for
 from resp_servers import Ours, Redis, have_ours, have_redis
 from resp_wire import Connection, request, text
+from sqlite_daemon import SqliteDaemon
 
 SECONDS = 30 if os.environ.get("SIDEPOND_LONG") else 4
 SEED = os.environ.get("SIDEPOND_SEED") or str(random.SystemRandom().randrange(1 << 32))
@@ -700,12 +701,9 @@ PAIRS = "  - {name: pairs, source: app, key: [a, b], " + FAST + "}\n"
 class TablesTest(unittest.TestCase):
     def setUp(self):
         self.port = free_port()
-        self.daemon = Daemon(USERS, "", extra=f'cache: {{listen: ["127.0.0.1:{self.port}"], '
+        self.daemon = SqliteDaemon(USERS, extra=f'cache: {{listen: ["127.0.0.1:{self.port}"], '
                              "output_limit: 1MiB}")
         self.addCleanup(self.daemon.__exit__, None, None, None)
-        self.path = os.path.join(self.daemon.directory, "app.db")
-        self.daemon.sources = f"  - {{name: app, type: sqlite, path: {self.path}}}"
-        self.daemon.configure(USERS)
         self.sql("create table users (id integer primary key, name text)",
                  "create table pairs (a text, b integer, c integer, primary key (a, b))",
                  *(f"insert into users values ({i}, 'name {i}')" for i in range(1, 101)))
@@ -713,11 +711,7 @@ class TablesTest(unittest.TestCase):
         time.sleep(0.5)  # that there is a table now is told twice, within four ticks
 
     def sql(self, *statements):
-        db = sqlite3.connect(self.path, timeout=20)
-        with db:
-            for statement in statements:
-                db.execute(statement)
-        db.close()
+        self.daemon.execute(*statements)
 
     def client(self, *tracking):
         client = Client(("127.0.0.1", self.port))
@@ -850,7 +844,7 @@ class TablesTest(unittest.TestCase):
     def stale(self, clients, caches, checker):
         for client in clients:
             self.hear(client, caches[client])
-        with sqlite3.connect(self.path) as db:
+        with sqlite3.connect(self.daemon.database) as db:
             names = dict(db.execute("select id, name from users"))
         db.close()
         return [key for cache in caches.values() for key, row in cache.items()

@@ -4,53 +4,30 @@
  */
 #include "bson_random.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "random_numbers.h"
 
 #define FIELDS_MAX 10
 #define DEPTH_MAX  4
 #define DATES      INT64_C(253402300800000) /* to 9999: what is later, libbson writes as a string */
 
-static uint64_t random_state;
-
-void bson_random_start(void)
-{
-    const char *given = getenv("SIDEPOND_SEED");
-    random_state = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
-    printf("SIDEPOND_SEED=%" PRIu64 "\n", random_state);
-}
-
-uint64_t bson_random_next(void)
-{
-    random_state += UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t z = random_state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return z ^ (z >> 31);
-}
-
-unsigned bson_random_below(unsigned limit)
-{
-    return (unsigned)(bson_random_next() % limit);
-}
-
 static int64_t random_int(void)
 {
-    return (int64_t)bson_random_next() >> bson_random_below(64);
+    return (int64_t)random_next() >> random_below(64);
 }
 
 static double random_double(void)
 {
     static const double some[] = {0.0, -0.0, 1.0, 0.1, 1e300, 0x1p63, -0x1p63, 1e-320, 1.5};
     double f;
-    uint64_t bits = bson_random_next();
-    if (bson_random_below(2))
-        return some[bson_random_below(sizeof(some) / sizeof(*some))];
-    if (bson_random_below(2))
-        return (double)random_int() / (double)(1u << bson_random_below(20));
+    uint64_t bits = random_next();
+    if (random_below(2))
+        return some[random_below(sizeof(some) / sizeof(*some))];
+    if (random_below(2))
+        return (double)random_int() / (double)(1u << random_below(20));
     memcpy(&f, &bits, sizeof(f));
     return f != f ? 0.25 : f;
 }
@@ -73,11 +50,11 @@ static size_t random_text(char *out, bool zeros)
                                         "{",
                                         "$oid"};
     size_t size = 0;
-    for (unsigned i = bson_random_below(30); i > 0; i--) {
-        const char *part = parts[bson_random_below(sizeof(parts) / sizeof(*parts))];
+    for (unsigned i = random_below(30); i > 0; i--) {
+        const char *part = parts[random_below(sizeof(parts) / sizeof(*parts))];
         memcpy(out + size, part, strlen(part));
         size += strlen(part);
-        if (zeros && bson_random_below(20) == 0)
+        if (zeros && random_below(20) == 0)
             out[size++] = 0;
     }
     out[size] = 0;
@@ -87,20 +64,20 @@ static size_t random_text(char *out, bool zeros)
 bson_decimal128_t bson_random_decimal(void)
 {
     bson_decimal128_t decimal;
-    const unsigned digits = bson_random_below(35);
-    const int spread = bson_random_below(4) ? 60 : 12287;
+    const unsigned digits = random_below(35);
+    const int spread = random_below(4) ? 60 : 12287;
     char text[64];
-    int size = snprintf(text, sizeof(text), "%s", bson_random_below(2) ? "-" : "");
-    if (bson_random_below(50) == 0) {
+    int size = snprintf(text, sizeof(text), "%s", random_below(2) ? "-" : "");
+    if (random_below(50) == 0) {
         snprintf(text + size, sizeof(text) - (size_t)size, "%s",
-                 bson_random_below(2) ? "Infinity" : "NaN");
+                 random_below(2) ? "Infinity" : "NaN");
         if (text[size] == 'N')
             memmove(text, text + size, 4);
     } else {
         for (unsigned i = 0; i < (digits ? digits : 1); i++)
-            text[size++] = (char)('0' + (bson_random_below(2) ? bson_random_below(10) : 0));
+            text[size++] = (char)('0' + (random_below(2) ? random_below(10) : 0));
         snprintf(text + size, sizeof(text) - (size_t)size, "E%d",
-                 (int)bson_random_below((unsigned)spread) - spread / 2);
+                 (int)random_below((unsigned)spread) - spread / 2);
     }
     if (!bson_decimal128_from_string(text, &decimal))
         bson_decimal128_from_string("1", &decimal);
@@ -112,7 +89,7 @@ static void append_fields(bson_t *document, unsigned depth, bool array);
 static void append_nested(bson_t *document, const char *name, unsigned depth)
 {
     bson_t inner;
-    if (bson_random_below(2)) {
+    if (random_below(2)) {
         bson_append_document_begin(document, name, -1, &inner);
         append_fields(&inner, depth + 1, false);
         bson_append_document_end(document, &inner);
@@ -129,10 +106,10 @@ static void append_binary(bson_t *document, const char *name)
                                               BSON_SUBTYPE_UUID, BSON_SUBTYPE_MD5,
                                               BSON_SUBTYPE_USER};
     uint8_t bytes[64];
-    const bson_subtype_t subtype = subtypes[bson_random_below(5)];
+    const bson_subtype_t subtype = subtypes[random_below(5)];
     for (size_t i = 0; i < sizeof(bytes); i++)
-        bytes[i] = (uint8_t)bson_random_next();
-    const unsigned size = subtype == BSON_SUBTYPE_UUID ? 16 : bson_random_below(sizeof(bytes));
+        bytes[i] = (uint8_t)random_next();
+    const unsigned size = subtype == BSON_SUBTYPE_UUID ? 16 : random_below(sizeof(bytes));
     bson_append_binary(document, name, -1, subtype, bytes, size);
 }
 
@@ -148,7 +125,7 @@ static void append_rare(bson_t *document, const char *name, unsigned depth)
 {
     bson_oid_t id;
     bson_oid_init(&id, NULL);
-    switch (bson_random_below(10)) {
+    switch (random_below(10)) {
     case 0:
         bson_append_regex(document, name, -1, "^a\"b$", "im");
         return;
@@ -165,8 +142,7 @@ static void append_rare(bson_t *document, const char *name, unsigned depth)
         append_scope(document, name, depth);
         return;
     case 5:
-        bson_append_timestamp(document, name, -1, (uint32_t)bson_random_next(),
-                              (uint32_t)bson_random_next());
+        bson_append_timestamp(document, name, -1, (uint32_t)random_next(), (uint32_t)random_next());
         return;
     case 6:
         bson_append_minkey(document, name, -1);
@@ -188,7 +164,7 @@ static void append_scalar(bson_t *document, const char *name)
     char text[256];
     size_t size;
     bson_decimal128_t decimal;
-    switch (bson_random_below(9)) {
+    switch (random_below(9)) {
     case 0:
         bson_append_double(document, name, -1, random_double());
         return;
@@ -201,7 +177,7 @@ static void append_scalar(bson_t *document, const char *name)
         bson_append_oid(document, name, -1, &id);
         return;
     case 3:
-        bson_append_bool(document, name, -1, bson_random_below(2));
+        bson_append_bool(document, name, -1, random_below(2));
         return;
     case 4:
         bson_append_date_time(document, name, -1, random_int() % DATES);
@@ -223,11 +199,11 @@ static void append_scalar(bson_t *document, const char *name)
 
 static void append_fields(bson_t *document, unsigned depth, bool array)
 {
-    const unsigned count = bson_random_below(FIELDS_MAX);
+    const unsigned count = random_below(FIELDS_MAX);
     for (unsigned i = 0; i < count; i++) {
         char name[300];
         char text[256];
-        const unsigned kind = bson_random_below(10);
+        const unsigned kind = random_below(10);
         random_text(text, false);
         for (char *at = text; *at; at++) /* a dot divides paths, and a dollar sign is not ours */
             if (*at == '.' || *at == '$')

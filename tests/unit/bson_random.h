@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * bson_random.h - random documents, made by libbson, of all types. The seed is printed, and taken
- * from SIDEPOND_SEED.
+ * bson_random.h - random documents, made by libbson, of all types, from the numbers of
+ * random_numbers.h.
  */
 #ifndef SIDEPOND_TESTS_BSON_RANDOM_H
 #define SIDEPOND_TESTS_BSON_RANDOM_H
 
 #include <bson/bson.h>
-
-void bson_random_start(void);
-uint64_t bson_random_next(void);
-unsigned bson_random_below(unsigned limit);
 
 /* To be destroyed. Names are unique within a document; text is UTF-8. */
 bson_t *bson_random(void);

@@ -4,6 +4,7 @@
  */
 #include "feed_model.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,6 +125,7 @@ static void set_cells(struct feed_model_table *table, struct feed_model_row *row
                       const struct sp_value *values, const bool *absent)
 {
     for (unsigned i = 0; i < table->description->column_count; i++) {
+        table->absent_count += absent && absent[i];
         if (absent && absent[i] && row->cells[i])
             continue;
         table->odd_count += absent && absent[i];
@@ -132,7 +134,49 @@ static void set_cells(struct feed_model_table *table, struct feed_model_row *row
     }
 }
 
+/* --- the log --------------------------------------------------------------------------------- */
+
+static void note(struct feed_model *model, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static void note(struct feed_model *model, const char *format, ...)
+{
+    const size_t used = strlen(model->log);
+    va_list arguments;
+    va_start(arguments, format);
+    if (model->logs)
+        vsnprintf(model->log + used, sizeof(model->log) - used, format, arguments);
+    va_end(arguments);
+}
+
+static void note_row(struct feed_model *model, unsigned t, const char *old_key,
+                     const struct feed_model_row *row)
+{
+    const struct feed_model_table *table = &model->tables[t];
+    if (!model->logs)
+        return;
+    char *line = join(row->cells, table->description->column_count);
+    if (old_key)
+        note(model, "from %s ", old_key);
+    note(model, "put %s %s\n", table->table->name, line);
+    free(line);
+}
+
 /* --- the sinks ------------------------------------------------------------------------------ */
+
+/* The row of the old key takes the new one, with what it holds. */
+static void move_row(struct feed_model_table *table, const char *old, const char *key)
+{
+    struct feed_model_row *row = take(table, old);
+    table->odd_count += !row || strcmp(old, key) == 0;
+    struct feed_model_row *moved = add(table, must_have(strdup(key)));
+    for (unsigned i = 0; row && i < table->description->column_count; i++) {
+        char *cell = moved->cells[i];
+        moved->cells[i] = row->cells[i];
+        row->cells[i] = cell;
+    }
+    if (row)
+        row_free(table, row);
+}
 
 static int on_put(void *context, unsigned t, const struct sp_value *old_key,
                   const struct sp_value *values, const bool *absent)
@@ -140,23 +184,15 @@ static int on_put(void *context, unsigned t, const struct sp_value *old_key,
     struct feed_model *model = context;
     struct feed_model_table *table = &model->tables[t];
     char *key = key_text(table, values, true);
+    char *old = old_key ? key_text(table, old_key, false) : NULL;
     model->inside = true;
     table->put_count++;
-    if (old_key) {
-        char *old = key_text(table, old_key, false);
-        struct feed_model_row *row = take(table, old);
-        table->odd_count += !row || strcmp(old, key) == 0;
-        struct feed_model_row *moved = add(table, must_have(strdup(key)));
-        for (unsigned i = 0; row && i < table->description->column_count; i++) {
-            char *cell = moved->cells[i];
-            moved->cells[i] = row->cells[i];
-            row->cells[i] = cell;
-        }
-        if (row)
-            row_free(table, row);
-        free(old);
-    }
-    set_cells(table, add(table, key), values, absent);
+    if (old)
+        move_row(table, old, key);
+    struct feed_model_row *row = add(table, key);
+    set_cells(table, row, values, absent);
+    note_row(model, t, old, row);
+    free(old);
     return model->status;
 }
 
@@ -169,6 +205,7 @@ static int on_remove(void *context, unsigned t, const struct sp_value *key)
     model->inside = true;
     table->remove_count++;
     table->odd_count += !row;
+    note(model, "remove %s %s\n", table->table->name, text);
     if (row)
         row_free(table, row);
     free(text);
@@ -181,6 +218,7 @@ static int on_truncate(void *context, unsigned t)
     feed_model_clear(model, t);
     model->inside = true;
     model->tables[t].truncate_count++;
+    note(model, "truncate %s\n", model->tables[t].table->name);
     return model->status;
 }
 
@@ -188,18 +226,24 @@ static int on_bad_row(void *context, unsigned t, const struct sp_value *values, 
                       const char *why)
 {
     struct feed_model *model = context;
-    (void)values;
-    model->tables[t].bad_count++;
-    snprintf(model->tables[t].last_bad, sizeof(model->tables[t].last_bad), "%s: %s",
-             model->tables[t].description->columns[column].name, why);
+    struct feed_model_table *table = &model->tables[t];
+    char *key = key_text(table, values, true);
+    table->bad_count++;
+    table->odd_count += !values[column].is_null;
+    snprintf(table->last_bad, sizeof(table->last_bad), "%s: %s",
+             table->description->columns[column].name, why);
+    note(model, "bad %s %s %s\n", table->table->name, key, table->last_bad);
+    free(key);
     return model->status;
 }
 
 static int on_reshaped(void *context, unsigned t, const char *why)
 {
     struct feed_model *model = context;
-    model->tables[t].reshape_count++;
-    snprintf(model->tables[t].last_reshape, sizeof(model->tables[t].last_reshape), "%s", why);
+    struct feed_model_table *table = &model->tables[t];
+    table->reshape_count++;
+    snprintf(table->last_reshape, sizeof(table->last_reshape), "%s", why);
+    note(model, "reshaped %s: %s\n", table->table->name, why);
     return model->status;
 }
 
@@ -214,6 +258,8 @@ static bool on_reached(void *context, enum feed_mark mark, const char *position,
     model->snapshot_count += mark == FEED_SNAPSHOT;
     if (mark == FEED_SNAPSHOT)
         memcpy(model->snapshot, model->position, sizeof(model->snapshot));
+    if (mark == FEED_TRANSACTION)
+        note(model, "commit\n");
     if (mark == FEED_TRANSACTION && model->at_commit)
         model->at_commit(model);
     return !model->stop_at_each;

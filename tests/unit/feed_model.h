@@ -2,8 +2,9 @@
  *
  * feed_model.h - tables as a change feed makes them, in memory, for tests to compare.
  *
- * Each row is a line as source_record.h writes it. What a feed should not do is counted: a row
- * removed that is not there, a value left out of a row that is not there.
+ * Each row is a line as source_record.h writes it. What was told can be written down, too. What a
+ * feed should not do is counted: a row removed that is not there, a value left out of a row that is
+ * not there.
  */
 #ifndef SIDEPOND_TESTS_FEED_MODEL_H
 #define SIDEPOND_TESTS_FEED_MODEL_H
@@ -23,8 +24,9 @@ struct feed_model_table {
     const struct source_description *description;
     struct feed_model_row *buckets[1024];
     unsigned long row_count, put_count, remove_count, truncate_count, bad_count, reshape_count;
-    unsigned long odd_count; /* of what a feed should not do */
-    char last_bad[256];      /* "column: why" */
+    unsigned long odd_count;    /* of what a feed should not do */
+    unsigned long absent_count; /* values that were left out */
+    char last_bad[256];         /* "column: why" */
     char last_reshape[256];
 };
 
@@ -39,6 +41,8 @@ struct feed_model {
     bool stop_at_each; /* reached() says false */
     bool inside;       /* of a transaction: a row was put, and its end not yet reached */
     int status;        /* what the sink returns */
+    bool logs;         /* what is told is written down: "put users 1|a", one a line */
+    char log[16384];
     void (*at_commit)(struct feed_model *model);
     void *context;
 };

@@ -17,6 +17,7 @@
 #include "alloc/region.h"
 #include "server/store/store.h"
 #include "sidepond/sidepond.h"
+#include "tests/unit/status_asserts.h"
 
 /* Columns of "people": id TEXT (key), name TEXT, age INT64, city TEXT NULL, photo BYTES NULL.
  * Indexes: 0 "by_name" (name), 1 "by_city" (city). */
@@ -30,10 +31,6 @@ struct pond_fixture {
     struct sp_pond *pond;
     struct sp_table *people;
 };
-
-#define assert_ok(status) assert_string_equal(sp_status_name(status), "SP_OK")
-#define assert_status(status, expected)                                                            \
-    assert_string_equal(sp_status_name(status), sp_status_name(expected))
 
 /* cmocka's setup and teardown: a store without tables. */
 int people_setup(void **state);

@@ -80,6 +80,17 @@ void fixture_restart(struct fixture *f)
     assert_int_equal(open_store(f), SP_OK);
 }
 
+void start_users(struct fixture *f)
+{
+    fixture_start(f, USERS(FAST));
+    AWAIT(f, passes(f, "users") > 0);
+}
+
+void confirm(struct fixture *f)
+{
+    assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_OK);
+}
+
 void pause_ms(unsigned ms)
 {
     struct timespec pause = {.tv_nsec = (long)ms * 1000000};

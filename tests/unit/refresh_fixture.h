@@ -29,11 +29,13 @@ void fixture_start(struct fixture *f, const char *tables);
 /* Ends the refresh and the store, and opens the store again: as the next daemon would. */
 void fixture_restart(struct fixture *f);
 struct config *fixture_load(const struct fixture *f, const char *tables);
+/* Of users alone, refreshed all the time; ends when they are there. */
+void start_users(struct fixture *f);
 
 #define USERS(rest) "  - {name: users, source: db, key: [id], " rest "}\n"
 #define FAST        "refresh: {every: 10ms}"
 
-/* A field of the fake database, while a refresh runs. */
+/* A field of the fake database, read and written while a refresh runs. */
 #define SEEN(field)                                                                                \
     (__extension__({                                                                               \
         fake_lock();                                                                               \
@@ -41,6 +43,13 @@ struct config *fixture_load(const struct fixture *f, const char *tables);
         fake_unlock();                                                                             \
         seen_value;                                                                                \
     }))
+
+#define SET(field, value)                                                                          \
+    do {                                                                                           \
+        fake_lock();                                                                               \
+        (field) = (value);                                                                         \
+        fake_unlock();                                                                             \
+    } while (0)
 
 /* Waits until a condition holds, turning the refresh as the daemon's loop does. */
 #define AWAIT(f, condition)                                                                        \
@@ -58,6 +67,8 @@ void pause_ms(unsigned ms);
 struct refresh_status status_of(struct fixture *f, const char *table);
 uint64_t passes(struct fixture *f, const char *table);
 uint64_t failures(struct fixture *f, const char *table); /* in a row */
+/* What is held back of users is let go. */
+void confirm(struct fixture *f);
 /* Two more passes: the second began after the first ended, so it saw what was put in before. */
 void await_pass(struct fixture *f, const char *table);
 

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "tests/mp/pond_kit.h"
+#include "tests/unit/status_asserts.h"
 
 struct fixture {
     char directory[256];
@@ -27,10 +28,6 @@ struct fixture {
     struct store_txn *txn;
     struct store_table *table; /* "t" in txn */
 };
-
-#define assert_ok(status) assert_string_equal(sp_status_name(status), "SP_OK")
-#define assert_status(status, expected)                                                            \
-    assert_string_equal(sp_status_name(status), sp_status_name(expected))
 
 /* cmocka's setup and teardown. The latter closes, recovers and checks that nothing is lost. */
 int fixture_setup(void **state);

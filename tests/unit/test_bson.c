@@ -23,6 +23,7 @@
 
 #include "alloc/bson.h"
 #include "alloc/row.h"
+#include "random_numbers.h"
 
 #define RANDOM_DOCUMENTS 1000
 
@@ -556,6 +557,6 @@ int main(void)
         cmocka_unit_test(documents_are_libbsons),    cmocka_unit_test(decimals_are_libbsons),
         cmocka_unit_test(rows_hold_documents),
     };
-    bson_random_start();
+    random_start();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,6 +21,7 @@
 
 #include "alloc/bson_number.h"
 #include "alloc/row.h"
+#include "random_numbers.h"
 
 #define RANDOM_DOCUMENTS 1500
 #define RANDOM_NUMBERS   20000
@@ -440,12 +441,12 @@ static void expanded(const char *plain, char *out)
 /* A decimal with few places, close to a double in half of the cases. */
 static void random_plain(char *out, size_t cap)
 {
-    const unsigned places = bson_random_below(12);
-    const int64_t digits = (int64_t)bson_random_next() >> bson_random_below(64);
-    if (bson_random_below(2))
+    const unsigned places = random_below(12);
+    const int64_t digits = (int64_t)random_next() >> random_below(64);
+    if (random_below(2))
         snprintf(out, cap, "%.*f", (int)places, (double)digits / (double)(1u << places));
     else if (places)
-        snprintf(out, cap, "%" PRId64 ".%0*u", digits / 1000, (int)places, bson_random_below(1000));
+        snprintf(out, cap, "%" PRId64 ".%0*u", digits / 1000, (int)places, random_below(1000));
     else
         snprintf(out, cap, "%" PRId64, digits);
 }
@@ -532,7 +533,7 @@ int main(void)
         cmocka_unit_test(keys_have_several_columns),
     };
     const struct row_column id = {.name = "_id", .type = SP_TYPE_BSON_VALUE};
-    bson_random_start();
+    random_start();
     if (schema_build(&id, 1, NULL, 0, &schema, NULL, 0) != SP_OK)
         return 1;
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,6 +23,7 @@
 
 #include "alloc/buddy.h"
 #include "alloc/buddy_layout.h"
+#include "random_numbers.h"
 #include "sidepond/status.h"
 
 #define MAX_UNITS (1ULL << 24)
@@ -74,25 +75,6 @@ static void assert_sound(void)
     if (buddy_check(&buddy, why, sizeof why) != SP_OK)
         fail_msg("%s", why);
     assert_string_equal(why, "");
-}
-
-static uint64_t random_state;
-
-static uint64_t random_next(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
-
-static void seed_random(void)
-{
-    const char *given = getenv("SIDEPOND_SEED");
-    uint64_t seed = given ? strtoull(given, NULL, 10) : (uint64_t)getpid();
-
-    print_message("seed %llu\n", (unsigned long long)seed);
-    random_state = seed * 0x9e3779b97f4a7c15ULL + 1;
 }
 
 /* ---- size and layout ---------------------------------------------------------------------- */
@@ -614,7 +596,7 @@ static void test_garbage_is_survived(void **state)
     char why[64];
 
     (void)state;
-    seed_random();
+    random_start();
     for (unsigned round = 0; round < 40; round++) {
         uint64_t usable = 1 + random_next() % 60000;
         uint64_t mask = round % 3 == 0 ? UINT64_MAX : random_next();

@@ -10,32 +10,22 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <setjmp.h>
 
 #include <cmocka.h>
 
 #include "alloc/hash.h"
+#include "random_numbers.h"
 #include "server/command/dump.h"
 #include "sidepond/status.h"
-
-static uint64_t random_state;
-
-static uint64_t next_random(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
 
 static uint8_t *random_bytes(size_t bytes)
 {
     uint8_t *out = malloc(bytes ? bytes : 1);
     assert_non_null(out);
     for (size_t i = 0; i < bytes; i++)
-        out[i] = (uint8_t)next_random();
+        out[i] = (uint8_t)random_next();
     return out;
 }
 
@@ -104,7 +94,7 @@ static void test_random_bytes(void **state)
 {
     (void)state;
     for (unsigned i = 0; i < 20000; i++) {
-        size_t bytes = next_random() % 40;
+        size_t bytes = random_next() % 40;
         uint8_t *payload = random_bytes(bytes);
         if (bytes >= DUMP_HEAD_BYTES && i % 2 == 0)
             memcpy(payload, "SP\1", 4);
@@ -130,14 +120,11 @@ static void test_other_kinds_and_versions(void **state)
 
 int main(void)
 {
-    const char *seed = getenv("SIDEPOND_SEED");
-    random_state = (seed ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL)) | 1;
-    print_message("SIDEPOND_SEED=%llu\n", (unsigned long long)random_state);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_random_bytes),
         cmocka_unit_test(test_other_kinds_and_versions),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, random_setup, NULL);
 }

@@ -99,19 +99,13 @@ static void test_only_whole_transactions(void **state)
 static void test_coalesces(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
-    script_lock();
-    script.hold = script.count;
-    script_unlock();
+    start_following(f, 10, ALONE);
+    hold_delivery(script.count);
     for (unsigned i = 0; i < 500; i++) {
         script_put(USERS_T, 1 + i % 10, i, i);
         script_commit();
     }
-    script_lock();
-    script.hold = 0;
-    script_unlock();
+    hold_delivery(0);
     AWAIT_END(f, 1);
     AWAIT(f, feed_of(f, "users").transactions_total == 500);
     assert_true(feed_of(f, "users").commits_total < 100);
@@ -237,19 +231,14 @@ static struct sp_table_info info_of(struct fixture *f)
 static void test_quiet_is_fresh(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, FEED("users", "max_stale: 400ms, on_stale: fail"));
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, FEED("users", "max_stale: 400ms, on_stale: fail"));
     for (unsigned i = 0; i < 60; i++) {
         pause_ms(10);
         assert_false(info_of(f).stale);
     }
-    script_lock();
-    script.silent = true;
-    script_unlock();
+    SET(script.silent, true);
     AWAIT(f, info_of(f).stale);
-    script_put(USERS_T, 1, 1, 1);
-    script_commit();
+    put_one(1);
     AWAIT(f, !info_of(f).stale);
     assert_int_equal(failures(f, "users"), 0);
 }
@@ -258,9 +247,7 @@ static void test_quiet_is_fresh(void **state)
 static void test_age_is_the_databases(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, ALONE);
     AWAIT(f, status_of(f, "users").feed.at_ms > 0);
     pause_ms(150); /* until it has been told that nothing is missing */
     script_lock();
@@ -283,9 +270,7 @@ static void test_hold_and_refresh(void **state)
     struct fixture *f = *state;
     uint64_t ticket;
     struct refresh_status status;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, ALONE);
     assert_int_equal(refresh_hold(f->refresh, "users"), SP_OK);
     AWAIT(f, SEEN(script.open_now) == 0);
     script_remove(USERS_T, 1);
@@ -303,9 +288,7 @@ static void check_drift(struct fixture *f)
 {
     struct refresh_status status;
     uint64_t ticket;
-    fill(USERS_T, 100);
-    fixture_start(f, FEED("users", "max_row: 4KiB"));
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 100, FEED("users", "max_row: 4KiB"));
     for (unsigned i = 0; i < 6; i++) {
         if (i < 3)
             script_put(USERS_T, 150 + i, i, i);
@@ -315,8 +298,7 @@ static void check_drift(struct fixture *f)
             script_remove(USERS_T, 50);
         script.changes[script.count - 1].hidden = true;
     }
-    script_put(USERS_T, 1, 5, 5);
-    script_commit();
+    put_one(5);
     AWAIT(f, row_is(f, "users", 1, "name", "n5"));
     assert_int_equal(rows_of(f, "users"), 100);
     assert_int_equal(refresh_now(f->refresh, "users", &ticket), SP_OK);
@@ -350,12 +332,10 @@ static void test_drift_is_mended_inexactly(void **state)
 static void test_compares_by_itself(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, "  - {name: users, source: db, key: [id], refresh: {mode: feed, full_every: "
-                     "1s}}\n");
-    AWAIT(f, follows(f, "users"));
-    script_put(USERS_T, 20, 1, 1);
-    script.changes[script.count - 1].hidden = true;
+    start_following(f, 10,
+                    "  - {name: users, source: db, key: [id], refresh: {mode: feed, full_every: "
+                    "1s}}\n");
+    put_hidden(20);
     script_commit();
     AWAIT(f, feed_of(f, "users").rows.drift_inserted_total == 1);
     AWAIT_END(f, 1);

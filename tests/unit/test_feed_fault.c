@@ -28,9 +28,7 @@ static void put_long(int64_t id, unsigned bytes, bool unfit)
 static void test_another_row_is_refused(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, FEED("users", "max_row: 128KiB, indexes: [{name: n, columns: [name]}]"));
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, FEED("users", "max_row: 128KiB, indexes: [{name: n, columns: [name]}]"));
     put_long(1, 70000, true); /* too long for an index */
     for (int64_t id = 2; id <= 5; id++)
         put_long(id, 60000, false);
@@ -54,20 +52,12 @@ static void break_next(enum script_breakage breakage, bool at_once)
     script_unlock();
 }
 
-static void put_one(int64_t name)
-{
-    script_put(USERS_T, 1, name, name);
-    script_commit();
-}
-
 /* It starts each time, says that nothing is missing, and then the connection is lost: that is told,
  * and the pauses grow. */
 static void test_is_lost_after_each_start(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, ALONE);
     break_next(SCRIPT_LOSES, false);
     put_one(50);
     AWAIT(f, status_of(f, "users").failures_total[REFRESH_FAILURE_SOURCE] >= 2);
@@ -82,12 +72,8 @@ static void test_is_lost_after_each_start(void **state)
 static void test_is_lost_and_lags(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
-    script_lock();
-    script.lag = UINT64_C(5) << 30;
-    script_unlock();
+    start_following(f, 10, ALONE);
+    SET(script.lag, UINT64_C(5) << 30);
     break_next(SCRIPT_LOSES, true);
     AWAIT(f, SEEN(script.drops) == 1 || reloads(f, REFRESH_RELOAD_LAG) == 1);
 }
@@ -96,9 +82,7 @@ static void test_is_lost_and_lags(void **state)
 static void test_is_not_understood(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, ALONE);
     put_one(49);
     AWAIT_END(f, 1);
     break_next(SCRIPT_MISREADS, false);
@@ -117,9 +101,7 @@ static void test_is_not_understood(void **state)
 static void test_fails_silently(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, ALONE);
     break_next(SCRIPT_SILENT, false);
     put_one(50);
     AWAIT(f, failures(f, "users") > 0);
@@ -142,14 +124,12 @@ static void break_reading(bool describe, bool stream)
 static void test_table_is_gone(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, ALONE);
     break_reading(true, false);
     AWAIT(f, SEEN(script.drops) == 1 && rows_of(f, "_feeds") == 0);
     assert_int_equal(status_of(f, "users").state, SP_TABLE_FAILING);
     break_reading(false, false);
-    assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK); /* ends the pause */
+    refresh_users(f);
     AWAIT(f, follows(f, "users"));
     AWAIT_END(f, 1);
 }
@@ -158,16 +138,14 @@ static void test_table_is_gone(void **state)
 static void test_nothing_is_kept_while_held_back(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f,
-                  "  - {name: users, source: db, key: [id], refresh: {mode: feed, every: 1h}}\n");
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10,
+                    "  - {name: users, source: db, key: [id], refresh: {mode: feed, every: 1h}}\n");
     script_truncate(USERS_T);
     script_commit();
     AWAIT(f, status_of(f, "users").state == SP_TABLE_HELD);
     AWAIT(f, SEEN(script.drops) == 1 && rows_of(f, "_feeds") == 0);
     assert_int_equal(rows_of(f, "users"), 10);
-    assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_OK);
+    confirm(f);
     AWAIT_END(f, 1);
     AWAIT(f, follows(f, "users"));
     assert_int_equal(rows_of(f, "users"), 0);
@@ -177,15 +155,13 @@ static void test_nothing_is_kept_while_held_back(void **state)
 static void test_nothing_is_kept_unmeasured(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, ALONE);
     assert_int_equal(refresh_hold(f->refresh, "users"), SP_OK);
     AWAIT(f, SEEN(script.open_now) == 0);
     break_reading(true, false);
     AWAIT(f, SEEN(script.drops) == 1 && rows_of(f, "_feeds") == 0);
     break_reading(false, false);
-    assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK);
+    refresh_users(f);
     AWAIT(f, follows(f, "users"));
     AWAIT_END(f, 1);
 }
@@ -213,9 +189,7 @@ static void test_owes_a_reload(void **state)
     fixture_start(f, ALONE);
     AWAIT_END(f, 1);
     AWAIT(f, follows(f, "users"));
-    script_lock();
-    script.stream_fails = true;
-    script_unlock();
+    SET(script.stream_fails, true);
     script_add(SCRIPT_RESHAPE, USERS_T, 0);
     script_commit();
     AWAIT(f, failures(f, "users") > 0);
@@ -242,9 +216,7 @@ static void refuse(const char *why, bool for_now)
 static void test_no_for_now(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, ALONE);
     refuse("the slot is active", true);
     AWAIT(f, status_of(f, "users").failures_total[REFRESH_FAILURE_CONFIG] > 0);
     put_one(50);
@@ -280,21 +252,15 @@ static void test_comparison_fails(void **state)
     struct fixture *f = *state;
     struct refresh_status status;
     uint64_t ticket;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
-    script_lock();
-    script.stream_fails = true;
-    script_unlock();
+    start_following(f, 10, ALONE);
+    SET(script.stream_fails, true);
     assert_int_equal(refresh_now(f->refresh, "users", &ticket), SP_OK);
     AWAIT(f, refresh_ended(f->refresh, "users", ticket, &status) == SP_OK);
     assert_true(status.failures_in_a_row > 0);
     put_one(50);
     AWAIT_END(f, 1);
     AWAIT(f, status_of(f, "users").state == SP_TABLE_FRESH);
-    script_lock();
-    script.stream_fails = false;
-    script_unlock();
+    SET(script.stream_fails, false);
     assert_int_equal(refresh_now(f->refresh, "users", &ticket), SP_OK);
     AWAIT(f, refresh_ended(f->refresh, "users", ticket, &status) == SP_OK);
     assert_int_equal(status.feed.comparisons_total, 1);
@@ -308,16 +274,14 @@ static void test_load_reads_all(void **state)
     script.unchanged = true;
     fixture_start(f, ALONE);
     AWAIT(f, follows(f, "users"));
-    script_put(USERS_T, 20, 1, 1);
-    script.changes[script.count - 1].hidden = true;
+    put_hidden(20);
     script_commit();
     AWAIT(f, SEEN(script.confirmed) > 0);
     script_lock();
     script.floor = script.count + 1;
     script.next_fails = true;
     script_unlock();
-    script_put(USERS_T, 1, 2, 2);
-    script_commit();
+    put_one(2);
     AWAIT(f, row_is(f, "users", 20, "name", "n1"));
     AWAIT_END(f, 1);
     assert_int_equal(reloads(f, REFRESH_RELOAD_LOST), 1);
@@ -331,8 +295,7 @@ static void test_rows_that_were_damaged(void **state)
     fixture_start(f, ALONE);
     AWAIT_END(f, 1);
     AWAIT(f, follows(f, "users"));
-    script_put(USERS_T, 20, 1, 1);
-    script.changes[script.count - 1].hidden = true; /* so that it is not in the pond */
+    put_hidden(20);
     script_commit();
     fixture_restart(f);
     f->damaged = true;
@@ -367,20 +330,11 @@ static void test_idle_without_a_time(void **state)
 
 /* --- too much would go ------------------------------------------------------------------------ */
 
-static void hold_delivery(unsigned from)
-{
-    script_lock();
-    script.hold = from;
-    script_unlock();
-}
-
 /* What one transaction puts in does not make up for what the next one takes. */
 static void test_drop_after_inserts(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 100);
-    fixture_start(f, FEED("users", "max_drop: 30%"));
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 100, FEED("users", "max_drop: 30%"));
     hold_delivery(script.count);
     for (int64_t id = 101; id <= 200; id++)
         script_put(USERS_T, id, id, id);
@@ -393,7 +347,7 @@ static void test_drop_after_inserts(void **state)
     AWAIT(f, status_of(f, "users").state == SP_TABLE_HELD);
     assert_int_equal(rows_of(f, "users"), 100);
     assert_non_null(strstr(status_of(f, "users").error, " of "));
-    assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_OK);
+    confirm(f);
     AWAIT_END(f, 1);
     AWAIT(f, follows(f, "users"));
 }
@@ -402,9 +356,7 @@ static void test_drop_after_inserts(void **state)
 static void test_drops_do_not_add_up(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 100);
-    fixture_start(f, FEED("users", "max_drop: 30%"));
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 100, FEED("users", "max_drop: 30%"));
     hold_delivery(script.count);
     for (int64_t id = 1; id <= 80; id++) {
         script_move(USERS_T, 250, 240, id, id); /* from a key that is not there */
@@ -424,9 +376,7 @@ static void test_drops_do_not_add_up(void **state)
 
 static void truncate_once(void)
 {
-    script_lock();
-    script.on_begin = NULL;
-    script_unlock();
+    SET(script.on_begin, NULL);
     script_truncate(USERS_T);
     script_commit();
 }
@@ -441,13 +391,11 @@ static void test_drop_while_comparing(void **state)
     fixture_start(f, FEED("users", "group: g") FEED("orders", "group: g"));
     AWAIT(f, follows(f, "users"));
     AWAIT_END(f, 2);
-    script_lock();
-    script.on_begin = truncate_once;
-    script_unlock();
-    assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK);
+    SET(script.on_begin, truncate_once);
+    refresh_users(f);
     AWAIT(f, status_of(f, "users").state == SP_TABLE_HELD);
     assert_int_equal(rows_of(f, "users"), 50);
-    assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_OK);
+    confirm(f);
     AWAIT_END(f, 2);
     AWAIT(f, follows(f, "users"));
     assert_int_equal(rows_of(f, "users"), 0);

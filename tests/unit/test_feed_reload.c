@@ -27,21 +27,14 @@ static void raise_floor(void)
 static void test_lost_once(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
-    script_put(USERS_T, 1, 5, 5);
-    script_commit();
+    start_following(f, 10, ALONE);
+    put_one(5);
     AWAIT_END(f, 1);
-    script_lock();
-    script.hold = script.count;
-    script_unlock();
+    hold_delivery(script.count);
     script_put(USERS_T, 2, 5, 5);
     script_commit();
     raise_floor();
-    script_lock();
-    script.hold = 0;
-    script_unlock();
+    hold_delivery(0);
     AWAIT_END(f, 1);
     AWAIT(f, reloads(f, REFRESH_RELOAD_LOST) == 1 && follows(f, "users"));
     script_put(USERS_T, 3, 5, 5);
@@ -64,9 +57,7 @@ static void test_lost_again_and_again(void **state)
     pause_ms(200);
     assert_true(SEEN(script.snapshots) <= before + 5);
     assert_non_null(strstr(status_of(f, "users").error, "no longer has the position"));
-    script_lock();
-    script.always_lost = false;
-    script_unlock();
+    SET(script.always_lost, false);
     AWAIT(f, follows(f, "users"));
     AWAIT(f, failures(f, "users") == 0);
     AWAIT_END(f, 1);
@@ -75,15 +66,11 @@ static void test_lost_again_and_again(void **state)
 static void test_reshaped(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, ALONE);
     assert_false(row_is(f, "users", 4, "extra", "8"));
     script_put(USERS_T, 1, 5, 5);
     script_add(SCRIPT_RESHAPE, USERS_T, 0);
-    script_lock();
-    script.extra = true;
-    script_unlock();
+    SET(script.extra, true);
     script_commit();
     AWAIT_END(f, 1);
     assert_true(row_is(f, "users", 4, "extra", "8"));
@@ -116,11 +103,8 @@ static void test_changed(void **state)
 static void test_missing_row(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
-    script_put(USERS_T, 20, 1, 1);
-    script.changes[script.count - 1].hidden = true;
+    start_following(f, 10, ALONE);
+    put_hidden(20);
     script_touch(USERS_T, 20, 3);
     script_commit();
     AWAIT_END(f, 1);
@@ -131,16 +115,10 @@ static void test_missing_row(void **state)
 static void test_max_lag(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
-    script_lock();
-    script.lag = UINT64_C(5) << 30;
-    script_unlock();
+    start_following(f, 10, ALONE);
+    SET(script.lag, UINT64_C(5) << 30);
     AWAIT(f, SEEN(script.drops) == 1);
-    script_lock();
-    script.lag = 1000;
-    script_unlock();
+    SET(script.lag, 1000);
     AWAIT(f, reloads(f, REFRESH_RELOAD_LAG) == 1 && follows(f, "users"));
     AWAIT(f, feed_of(f, "users").lag_bytes == 1000);
     assert_int_equal(SEEN(script.snapshots), 2);
@@ -151,21 +129,15 @@ static void test_max_lag(void **state)
 static void test_max_lag_while_held(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, ALONE);
     assert_int_equal(refresh_hold(f->refresh, "users"), SP_OK);
     AWAIT(f, SEEN(script.opens) > 2);
     assert_int_equal(SEEN(script.drops), 0);
-    script_lock();
-    script.lag = UINT64_C(5) << 30;
-    script_unlock();
+    SET(script.lag, UINT64_C(5) << 30);
     AWAIT(f, SEEN(script.drops) == 1);
     AWAIT(f, rows_of(f, "_feeds") == 0);
-    script_lock();
-    script.lag = 0;
-    script_unlock();
-    assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK);
+    SET(script.lag, 0);
+    refresh_users(f);
     AWAIT(f, follows(f, "users"));
     AWAIT_END(f, 1);
 }
@@ -173,9 +145,7 @@ static void test_max_lag_while_held(void **state)
 static void test_bad_row_fails(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, FEED("users", "on_bad_row: fail"));
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, FEED("users", "on_bad_row: fail"));
     script_add(SCRIPT_BAD, USERS_T, 1);
     script_commit();
     AWAIT(f, status_of(f, "users").failures_total[REFRESH_FAILURE_DATA] > 0);
@@ -189,9 +159,7 @@ static void test_bad_row_fails(void **state)
 static void test_does_not_fit(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, BOTH);
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, BOTH);
     AWAIT_END(f, 2);
     unsigned before = position_of(f, 2);
     for (unsigned i = 0; i < 400; i++) {
@@ -211,24 +179,21 @@ static void test_does_not_fit(void **state)
 static void test_max_drop_is_confirmed(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 100);
-    fixture_start(f, FEED("users", "max_drop: 30%"));
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 100, FEED("users", "max_drop: 30%"));
     for (unsigned i = 1; i <= 20; i++) { /* each one is small */
         script_remove(USERS_T, i);
         script_commit();
     }
     AWAIT_END(f, 1);
     script_truncate(USERS_T);
-    script_put(USERS_T, 1, 1, 1);
-    script_commit();
+    put_one(1);
     AWAIT(f, status_of(f, "users").state == SP_TABLE_HELD);
     assert_int_equal(rows_of(f, "users"), 80);
     assert_non_null(strstr(status_of(f, "users").error, "confirm/users"));
     struct sp_table_info info = SP_TABLE_INFO_INIT;
     assert_int_equal(sp_table_info(table_of(f, "users"), &info), SP_OK);
     assert_int_equal(info.state, SP_TABLE_HELD);
-    assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_OK);
+    confirm(f);
     AWAIT_END(f, 1);
     AWAIT(f, follows(f, "users") && status_of(f, "users").state == SP_TABLE_FRESH);
     assert_int_equal(rows_of(f, "users"), 1);
@@ -238,9 +203,7 @@ static void test_max_drop_is_confirmed(void **state)
 static void test_max_drop_heals(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 100);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 100, ALONE);
     script_truncate(USERS_T);
     script_commit();
     AWAIT(f, status_of(f, "users").state == SP_TABLE_HELD);
@@ -267,10 +230,8 @@ static void test_falls_back(void **state)
     script_commit();
     AWAIT(f, rows_of(f, "users") == 9);
     assert_int_equal(SEEN(script.checks), 1);
-    script_lock();
-    script.refuse[0] = '\0';
-    script_unlock();
-    assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK);
+    SET(script.refuse[0], '\0');
+    refresh_users(f);
     AWAIT(f, follows(f, "users"));
     AWAIT_END(f, 1);
     assert_string_equal(feed_of(f, "users").why, "");
@@ -280,23 +241,18 @@ static void test_falls_back(void **state)
 static void test_falls_back_and_comes_back(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, ALONE);
     script_lock();
     snprintf(script.refuse, sizeof(script.refuse), "max_wal_senders is 0");
     script.next_fails = true;
     script_unlock();
     AWAIT(f, feed_of(f, "users").state == REFRESH_FEED_FALLEN_BACK);
     AWAIT(f, SEEN(script.drops) == 1);
-    script_put(USERS_T, 1, 5, 5);
-    script_commit();
+    put_one(5);
     AWAIT(f, row_is(f, "users", 1, "name", "n5"));
     assert_int_equal(position_of(f, 0), 0);
-    script_lock();
-    script.refuse[0] = '\0';
-    script_unlock();
-    assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK);
+    SET(script.refuse[0], '\0');
+    refresh_users(f);
     AWAIT(f, follows(f, "users"));
     AWAIT_END(f, 1);
     assert_int_equal(SEEN(script.snapshots), 2);
@@ -344,9 +300,7 @@ static void test_leaves(void **state)
     AWAIT(f, follows(f, "users"));
     assert_int_equal(refresh_apply(f->refresh, fixture_load(f, OTHER)), SP_OK);
     AWAIT(f, position_of(f, 0) == 0 && rows_of(f, "_feeds") == 1); /* void, but not forgotten */
-    script_lock();
-    script.drop_fails = false;
-    script_unlock();
+    SET(script.drop_fails, false);
     AWAIT(f, rows_of(f, "_feeds") == 0);
     assert_int_equal(SEEN(script.drops), 1);
     assert_non_null(strstr(script.dropped, "sidepond_main_users_"));
@@ -359,9 +313,7 @@ static void test_leaves(void **state)
 static void test_left_while_away(void **state)
 {
     struct fixture *f = *state;
-    fill(USERS_T, 10);
-    fixture_start(f, ALONE);
-    AWAIT(f, follows(f, "users"));
+    start_following(f, 10, ALONE);
     fixture_restart(f);
     fixture_start(f, "  - {name: users, source: db, key: [id], " FAST "}\n");
     AWAIT(f, SEEN(script.drops) == 1);

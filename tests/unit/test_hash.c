@@ -15,19 +15,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
 #include "alloc/hash.h"
-
-static uint64_t random_state;
-
-static uint64_t random_next(void)
-{
-    random_state = random_state * UINT64_C(6364136223846793005) + 1442695040888963407u;
-    return random_state ^ random_state >> 33;
-}
+#include "random_numbers.h"
 
 /* Of docs/FORMAT.md; computed apart from this code. */
 static void known_values(void **state)
@@ -158,14 +150,11 @@ static void ordinary_keys_are_spread(void **state)
 
 int main(void)
 {
-    const char *text = getenv("SIDEPOND_SEED");
-    random_state = text != NULL ? strtoull(text, NULL, 0) : (uint64_t)time(NULL);
-    printf("SIDEPOND_SEED=%" PRIu64 "\n", random_state);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_values),
         cmocka_unit_test(every_bit_counts),
         cmocka_unit_test(the_length_counts),
         cmocka_unit_test(ordinary_keys_are_spread),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, random_setup, NULL);
 }

@@ -14,12 +14,12 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "alloc/clock.h"
 #include "alloc/hash.h"
 #include "cache_writer.h"
+#include "random_numbers.h"
 #include "read_everything.h"
 #include "reader_fixture.h"
 #include "server/store/cache_ring.h"
@@ -29,20 +29,10 @@
 static const struct reading reading = {
     .key_prefix = "person-", .key_count = 80, .index_key = "Rome"};
 
-static uint64_t seed, random_state;
-static unsigned share = 1;   /* one in so many random values is tried */
+static unsigned share = 1;   /* one in so many words is damaged */
 static struct region region; /* read-write, of the damaged pond */
 static struct sp_pond *opened_before;
 static unsigned sound_rows;
-
-static uint64_t random_next(void)
-{
-    random_state += UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t z = random_state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return z ^ (z >> 31);
-}
 
 /* As of a key that was deleted in a ring. */
 static void bury(struct cache *cache, const void *key, size_t key_bytes)
@@ -107,10 +97,7 @@ static void build(struct pond_fixture *f, struct sp_snapshot **held)
 
 static int setup(void **state)
 {
-    const char *given = getenv("SIDEPOND_SEED");
-    seed = given != NULL ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
-    random_state = seed;
-    print_message("SIDEPOND_SEED=%llu\n", (unsigned long long)seed);
+    random_start();
     const char *slow = getenv("SIDEPOND_SLOW");
     share = slow != NULL && *slow != '\0' && getenv("SIDEPOND_LONG") == NULL ? 2 : 1;
     people_setup(state);

@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +24,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
+#include "random_numbers.h"
 #include "server/log/line.h"
 #include "server/log/log.h"
 
@@ -122,16 +122,6 @@ static void test_long_line(void **state)
     free(large);
 }
 
-static uint64_t random_state;
-
-static uint64_t random_next(void)
-{
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
-
 static char *random_text(void)
 {
     static const char *const pieces[] = {
@@ -183,13 +173,7 @@ static void check_random_record(void)
 static void test_random_json(void **state)
 {
     (void)state;
-    const char *given = getenv("SIDEPOND_SEED");
-    if (given)
-        random_state = strtoull(given, NULL, 0);
-    else if (getrandom(&random_state, sizeof(random_state), 0) < 0)
-        random_state = 1;
-    random_state |= 1;
-    print_message("SIDEPOND_SEED=%llu\n", (unsigned long long)random_state);
+    random_start();
     for (int i = 0; i < 3000; i++)
         check_random_record();
 }

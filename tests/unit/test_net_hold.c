@@ -84,23 +84,35 @@ static bool is_silent(const struct client *client, const struct client *other)
     return poll(&poll_fd, 1, 0) == 0;
 }
 
+static void up_by_letter(void)
+{
+    f.input = by_letter;
+    up((struct net_output_limits){0});
+}
+
+/* On a connection that has said nothing yet; its session, once that has been taken in. */
+static struct session *say_anew(struct client *client, const char *letters)
+{
+    round_trip(client, "x");
+    struct session *session = f.last;
+    const uint64_t inputs = f.inputs;
+    say(client, letters, strlen(letters));
+    AWAIT(f.inputs > inputs);
+    return session;
+}
+
 static void test_hold(void **state)
 {
     (void)state;
-    f.input = by_letter;
-    up((struct net_output_limits){0});
+    up_by_letter();
     struct client other = client_at(TCP_AT);
     round_trip(&other, "hello");
     for (unsigned i = 0; i < TRANSPORTS; i++) {
         char back[8];
         struct client client = client_at(transport(i));
-        round_trip(&client, "x");
-        struct session *session = f.last;
-        uint64_t inputs = f.inputs;
-        say(&client, "12H34", 5);
-        AWAIT(f.inputs > inputs);
+        struct session *session = say_anew(&client, "12H34");
         assert_true(is_silent(&client, &other));
-        inputs = f.inputs;
+        const uint64_t inputs = f.inputs;
         say(&client, "56", 2); /* is not read meanwhile */
         on_thread_of(session, append_more);
         assert_true(is_silent(&client, &other));
@@ -122,8 +134,7 @@ static void test_hold_and_pause(void **state)
 {
     char back[4];
     (void)state;
-    f.input = by_letter;
-    up((struct net_output_limits){0});
+    up_by_letter();
     struct client other = client_at(TCP_AT), client = client_at(f.unix_at);
     round_trip(&other, "hello");
     round_trip(&client, "x");
@@ -161,18 +172,13 @@ static void test_hold_and_pause(void **state)
 static void test_ends(void **state)
 {
     (void)state;
-    f.input = by_letter;
-    up((struct net_output_limits){0});
+    up_by_letter();
     struct client other = client_at(TCP_AT);
     round_trip(&other, "hello");
     for (unsigned i = 0; i < TRANSPORTS; i++) {
         char back[4];
         struct client client = client_at(transport(i));
-        round_trip(&client, "x");
-        struct session *session = f.last;
-        uint64_t inputs = f.inputs;
-        say(&client, "12H", 3);
-        AWAIT(f.inputs > inputs);
+        struct session *session = say_anew(&client, "12H");
         on_thread_of(session, append_more);
         shutdown(client.fd, SHUT_WR);
         assert_true(is_silent(&client, &other));
@@ -185,11 +191,7 @@ static void test_ends(void **state)
         hang_up(&client);
         AWAIT(f.closed == 2 * i + 1);
         client = client_at(transport(i));
-        round_trip(&client, "x");
-        session = f.last;
-        inputs = f.inputs;
-        say(&client, "1H", 2);
-        AWAIT(f.inputs > inputs);
+        session = say_anew(&client, "1H");
         hang_up(&client);
         on_thread_of(session, release);
         AWAIT(f.closed == 2 * i + 2);
@@ -212,18 +214,13 @@ static void close_now(void *session)
 static void test_closes(void **state)
 {
     (void)state;
-    f.input = by_letter;
-    up((struct net_output_limits){0});
+    up_by_letter();
     struct client other = client_at(TCP_AT);
     round_trip(&other, "hello");
     for (unsigned i = 0; i < TRANSPORTS; i++) {
         char back[2];
         struct client client = client_at(transport(i));
-        round_trip(&client, "x");
-        struct session *session = f.last;
-        uint64_t inputs = f.inputs;
-        say(&client, "12H", 3);
-        AWAIT(f.inputs > inputs);
+        struct session *session = say_anew(&client, "12H");
         on_thread_of(session, i % 2 == 0 ? close_after_flush : close_now);
         if (i % 2 == 0) {
             assert_true(is_silent(&client, &other));
@@ -246,11 +243,7 @@ static void test_limit(void **state)
     f.input = by_letter;
     up((struct net_output_limits){.bytes_max = 2 << 20});
     struct client client = client_at(f.unix_at);
-    round_trip(&client, "x");
-    struct session *session = f.last;
-    uint64_t inputs = f.inputs;
-    say(&client, "H", 1);
-    AWAIT(f.inputs > inputs);
+    struct session *session = say_anew(&client, "H");
     on_thread_of(session, append_blocks);
     on_thread_of(session, append_blocks);
     assert_int_equal(stats().dropped[NET_DROP_OUTPUT_HARD], 0);
@@ -270,8 +263,7 @@ static void nothing(void *argument)
 static void test_end_in_two_steps(void **state)
 {
     (void)state;
-    f.input = by_letter;
-    up((struct net_output_limits){0});
+    up_by_letter();
     struct client client = client_at(f.unix_at);
     round_trip(&client, "x");
     uint64_t inputs = f.inputs, since = now_ms();

@@ -24,8 +24,7 @@ static void test_follows(void **state)
 {
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 1000);
-    fixture_start(f, USERS(FAST));
-    AWAIT(f, passes(f, "users") > 0);
+    start_users(f);
     assert_int_equal(rows_of(f, "users"), 1000);
     assert_true(row_is(f, "users", 7, "name", "n7"));
 
@@ -50,8 +49,7 @@ static void test_unchanged_writes_nothing(void **state)
 {
     struct fixture *f = *state;
     fake_add("users", 500);
-    fixture_start(f, USERS(FAST));
-    AWAIT(f, passes(f, "users") > 0);
+    start_users(f);
     uint64_t version = sp_pond_version(refresh_pond(f->refresh));
     uint64_t written = status_of(f, "users").written_bytes_total;
     await_pass(f, "users");
@@ -81,13 +79,9 @@ static void test_unchanged_is_not_read(void **state)
     orders->row_count = 50; /* the pass that reads the ten rows less is not committed */
     fake_unlock();
     AWAIT(f, status_of(f, "orders").state == SP_TABLE_HELD);
-    fake_lock();
-    users->unchanged = true;
-    fake_unlock();
+    SET(users->unchanged, true);
     assert_int_equal(rows_of(f, "users"), 100);
-    fake_lock();
-    orders->row_count = 100;
-    fake_unlock();
+    SET(orders->row_count, 100);
     AWAIT(f, rows_of(f, "users") == 90);
     unsigned streams = SEEN(users->streams);
     await_pass(f, "users");
@@ -138,9 +132,7 @@ static void test_bad_rows_fail(void **state)
     assert_int_equal(status.state, SP_TABLE_FAILING);
     assert_true(row_is(f, "users", 51, "name", "n51"));
 
-    fake_lock();
-    users->rows[2].id = 3;
-    fake_unlock();
+    SET(users->rows[2].id, 3);
     AWAIT(f, failures(f, "users") == 0);
     assert_true(row_is(f, "users", 51, "name", "xxx"));
 }
@@ -151,8 +143,7 @@ static void test_large_rows(void **state)
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 3);
     users->rows[1].name_bytes = 700000;
-    fixture_start(f, USERS(FAST));
-    AWAIT(f, passes(f, "users") > 0);
+    start_users(f);
     assert_int_equal(rows_of(f, "users"), 3);
     assert_int_equal(status_of(f, "users").skipped_total[REFRESH_SKIP_TOO_LARGE], 0);
 }
@@ -206,14 +197,10 @@ static void test_max_drop_holds_back(void **state)
     assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_EINVAL);
     assert_int_equal(refresh_confirm(f->refresh, "nobody", NULL), SP_ENOTABLE);
 
-    fake_lock();
-    users->row_count = 70; /* exactly what is allowed */
-    fake_unlock();
+    SET(users->row_count, 70); /* exactly what is allowed */
     AWAIT(f, rows_of(f, "users") == 70);
 
-    fake_lock();
-    users->row_count = 10;
-    fake_unlock();
+    SET(users->row_count, 10);
     AWAIT(f, status_of(f, "users").state == SP_TABLE_HELD);
     struct refresh_status status = status_of(f, "users");
     assert_int_equal(status.missing_rows, 60);
@@ -224,14 +211,12 @@ static void test_max_drop_holds_back(void **state)
     assert_int_equal(info.state, SP_TABLE_HELD);
     await_pass(f, "others"); /* who goes on */
 
-    assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_OK);
+    confirm(f);
     AWAIT(f, rows_of(f, "users") == 10);
     AWAIT(f, status_of(f, "users").state == SP_TABLE_FRESH);
     assert_int_equal(status_of(f, "users").missing_rows, 0);
 
-    fake_lock();
-    users->row_count = 0; /* a confirmation is for one time */
-    fake_unlock();
+    SET(users->row_count, 0); /* a confirmation is for one time */
     AWAIT(f, status_of(f, "users").state == SP_TABLE_HELD);
     assert_int_equal(rows_of(f, "users"), 10);
 }
@@ -257,9 +242,7 @@ static void test_does_not_fit(void **state)
     assert_int_equal(rows_of(f, "users"), 100);
     assert_true(row_is(f, "users", 1, "name", "n1"));
 
-    fake_lock();
-    users->row_count = 500;
-    fake_unlock();
+    SET(users->row_count, 500);
     AWAIT(f, failures(f, "users") == 0);
     assert_int_equal(rows_of(f, "users"), 500);
 }
@@ -275,9 +258,7 @@ static void test_database_down(void **state)
     AWAIT(f, failures(f, "users") > 1);
     assert_int_equal(status_of(f, "users").state, SP_TABLE_FAILING);
     assert_non_null(strstr(status_of(f, "users").error, "the database is down"));
-    fake_lock();
-    fake.refuse_open = false;
-    fake_unlock();
+    SET(fake.refuse_open, false);
     AWAIT(f, passes(f, "users") > 0);
 
     fake_lock();
@@ -302,11 +283,8 @@ static void test_idle_connection_lost(void **state)
 {
     struct fixture *f = *state;
     fake_add("users", 10);
-    fixture_start(f, USERS(FAST));
-    AWAIT(f, passes(f, "users") > 0);
-    fake_lock();
-    fake.begin_failures = 1;
-    fake_unlock();
+    start_users(f);
+    SET(fake.begin_failures, 1);
     AWAIT(f, SEEN(fake.begin_failures) == 0);
     await_pass(f, "users");
     assert_int_equal(status_of(f, "users").failures_total[REFRESH_FAILURE_SOURCE], 0);
@@ -328,8 +306,7 @@ static void test_column_added(void **state)
 {
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 100);
-    fixture_start(f, USERS(FAST));
-    AWAIT(f, passes(f, "users") > 0);
+    start_users(f);
     fake_lock();
     users->extra = true;
     users->odd_type = true;
@@ -337,9 +314,7 @@ static void test_column_added(void **state)
     AWAIT(f, row_is(f, "users", 4, "extra", "8"));
     assert_int_equal(rows_of(f, "users"), 100);
 
-    fake_lock(); /* in the middle of a pass: the stream is the first to notice */
-    users->extra = false;
-    fake_unlock();
+    SET(users->extra, false); /* in the middle of a pass: the stream is the first to notice */
     AWAIT(f, !row_is(f, "users", 4, "extra", "8"));
     assert_true(row_is(f, "users", 4, "name", "n4"));
     assert_int_equal(status_of(f, "users").failures_total[REFRESH_FAILURE_CONFIG], 0);
@@ -349,11 +324,8 @@ static void test_changed_while_streaming(void **state)
 {
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 100);
-    fixture_start(f, USERS(FAST));
-    AWAIT(f, passes(f, "users") > 0);
-    fake_lock();
-    users->stream_stale = true;
-    fake_unlock();
+    start_users(f);
+    SET(users->stream_stale, true);
     await_pass(f, "users");
     assert_int_equal(failures(f, "users"), 0);
     assert_int_equal(status_of(f, "users").failures_total[REFRESH_FAILURE_CONFIG], 0);
@@ -364,15 +336,14 @@ static void test_new_shape_keeps_max_drop(void **state)
 {
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 100);
-    fixture_start(f, USERS(FAST));
-    AWAIT(f, passes(f, "users") > 0);
+    start_users(f);
     fake_lock();
     users->extra = true;
     users->row_count = 1;
     fake_unlock();
     AWAIT(f, status_of(f, "users").state == SP_TABLE_HELD);
     assert_int_equal(rows_of(f, "users"), 100);
-    assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_OK);
+    confirm(f);
     AWAIT(f, rows_of(f, "users") == 1);
     assert_true(row_is(f, "users", 1, "extra", "2"));
 }
@@ -381,17 +352,12 @@ static void test_table_gone(void **state)
 {
     struct fixture *f = *state;
     struct fake_table *users = fake_add("users", 10);
-    fixture_start(f, USERS(FAST));
-    AWAIT(f, passes(f, "users") > 0);
-    fake_lock();
-    users->gone = true;
-    fake_unlock();
+    start_users(f);
+    SET(users->gone, true);
     AWAIT(f, failures(f, "users") > 0);
     assert_true(status_of(f, "users").failures_total[REFRESH_FAILURE_CONFIG] > 0);
     assert_int_equal(rows_of(f, "users"), 10);
-    fake_lock();
-    users->gone = false;
-    fake_unlock();
+    SET(users->gone, false);
     AWAIT(f, failures(f, "users") == 0);
 }
 
@@ -418,9 +384,7 @@ static void test_group_is_one(void **state)
     assert_true(row_is(f, "users", 1, "stamp", "1000"));
     assert_int_equal(rows_of(f, "orders"), 10);
 
-    fake_lock();
-    orders->row_count = 9;
-    fake_unlock();
+    SET(orders->row_count, 9);
     AWAIT(f, failures(f, "users") == 0);
     assert_true(row_is(f, "users", 1, "stamp", "5"));
     assert_int_equal(rows_of(f, "orders"), 9);
@@ -450,9 +414,7 @@ static void test_incremental(void **state)
     AWAIT(f, row_is(f, "users", 500, "stamp", "2000") && row_is(f, "users", 4, "stamp", "2001"));
     AWAIT(f, SEEN(users->last_since) == 2001 - 10);
 
-    fake_lock();
-    users->row_count = 100;
-    fake_unlock();
+    SET(users->row_count, 100);
     await_pass(f, "users"); /* incremental passes do not see deletes */
     assert_int_equal(rows_of(f, "users"), 101);
     assert_int_equal(refresh_now(f->refresh, "users", NULL), SP_OK);
@@ -467,9 +429,7 @@ static void test_incremental_goes_full(void **state)
     snprintf(tables, sizeof(tables), USERS(INCREMENTAL), "1s");
     fixture_start(f, tables);
     AWAIT(f, status_of(f, "users").incremental_total > 0);
-    fake_lock();
-    users->row_count = 99;
-    fake_unlock();
+    SET(users->row_count, 99);
     AWAIT(f, rows_of(f, "users") == 99);
     AWAIT(f, status_of(f, "users").full_total >= 2); /* counted after the commit is visible */
 }
@@ -517,9 +477,7 @@ static void test_notified_quiet(void **state)
     assert_int_equal(passes(f, "users"), 1);
     assert_int_equal(SEEN(fake.opens), 1);
     assert_true(SEEN(fake.checks) > 0);
-    fake_lock();
-    fake.check_fails = true;
-    fake_unlock();
+    SET(fake.check_fails, true);
     AWAIT(f, SEEN(fake.opens) > 1); /* it is found out without any pass */
     AWAIT(f, passes(f, "users") > 1);
 }
@@ -572,9 +530,7 @@ static void test_ready(void **state)
     AWAIT(f, SEEN(users->streams) > 0);
     assert_false(refresh_ready(f->refresh, why, sizeof(why)));
     assert_string_equal(why, "table users has not been loaded yet");
-    fake_lock();
-    users->stream_hangs = false;
-    fake_unlock();
+    SET(users->stream_hangs, false);
     refresh_stop(f->refresh); /* the one that hangs */
     AWAIT(f, refresh_tick(f->refresh));
     assert_int_equal(
@@ -582,9 +538,7 @@ static void test_ready(void **state)
                                                         "refresh: {every: 10ms}"))),
         SP_OK);
     AWAIT(f, refresh_ready(f->refresh, why, sizeof(why)));
-    fake_lock();
-    users->stream_hangs = true;
-    fake_unlock();
+    SET(users->stream_hangs, true);
     AWAIT(f, !refresh_ready(f->refresh, why, sizeof(why)));
     assert_string_equal(why, "table users is stale and its on_stale is fail");
 }
@@ -606,9 +560,7 @@ static void test_ready_needs_all(void **state)
     assert_string_equal(why, "table users has not been loaded yet");
     assert_true(refresh_table_loaded(refresh_pond(f->refresh), "others", &table));
     assert_false(refresh_table_loaded(refresh_pond(f->refresh), "users", &table));
-    fake_lock();
-    users->stream_fails = false;
-    fake_unlock();
+    SET(users->stream_fails, false);
     AWAIT(f, refresh_ready(f->refresh, why, sizeof(why)));
 }
 

@@ -42,9 +42,7 @@ static void test_tickets(void **state)
     assert_int_equal(status.last.inserted, 20);
     assert_int_equal(status.last.updated, 1);
     assert_int_equal(status.last.unchanged, 99);
-    fake_lock();
-    users->row_count = 1;
-    fake_unlock();
+    SET(users->row_count, 1);
     assert_int_equal(refresh_now(f->refresh, "users", &second), SP_OK);
     assert_true(second > first);
     AWAIT(f, ended(f, second, &status));
@@ -75,13 +73,11 @@ static void test_operator_holds(void **state)
     assert_int_equal(status_of(f, "users").state, SP_TABLE_HELD);
     assert_non_null(strstr(status_of(f, "users").error, "SIDEPOND REFRESH users"));
     AWAIT(f, sp_table_info(table_of(f, "users"), &info) == SP_OK && info.state == SP_TABLE_HELD);
-    fake_lock();
-    users->row_count = 20;
-    fake_unlock();
+    SET(users->row_count, 20);
     assert_int_equal(refresh_now(f->refresh, NULL, NULL), SP_OK); /* releases nothing */
     await_pass(f, "others");
     assert_int_equal(rows_of(f, "users"), 10);
-    assert_int_equal(refresh_confirm(f->refresh, "users", NULL), SP_OK);
+    confirm(f);
     AWAIT(f, rows_of(f, "users") == 20);
     AWAIT(f, status_of(f, "users").state == SP_TABLE_FRESH);
     assert_int_equal(status_of(f, "users").failures_total[REFRESH_FAILURE_INTERNAL], 0);

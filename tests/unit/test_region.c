@@ -19,16 +19,13 @@
 #include <cmocka.h>
 
 #include "alloc/region.h"
+#include "tests/unit/status_asserts.h"
 
 #define LIMIT (UINT64_C(8) << 20)
 
 static char top[64];
 static char directory[96];
 static char why[REGION_WHY_BYTES];
-
-#define assert_ok(status) assert_string_equal(sp_status_name(status), "SP_OK")
-#define assert_status(status, expected)                                                            \
-    assert_string_equal(sp_status_name(status), sp_status_name(expected))
 
 static int setup(void **state)
 {

@@ -16,23 +16,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
+#include "random_numbers.h"
 #include "server/resp/glob.h"
 #include "server/resp/reply.h"
-
-static uint64_t random_state;
-
-static uint64_t random_next(void)
-{
-    random_state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = random_state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
 
 /* --- replies --------------------------------------------------------------------------------- */
 
@@ -454,15 +443,6 @@ static void test_globs_are_bounded(void **state)
     assert_true(glob_match(pattern, 2000, string, sizeof(string), false));
 }
 
-static int set_seed(void **state)
-{
-    const char *given = getenv("SIDEPOND_SEED");
-    (void)state;
-    random_state = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
-    print_message("SIDEPOND_SEED=%" PRIu64 "\n", random_state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -477,5 +457,5 @@ int main(void)
         cmocka_unit_test(test_globs_equal_the_reference),
         cmocka_unit_test(test_globs_are_bounded),
     };
-    return cmocka_run_group_tests(tests, set_seed, NULL);
+    return cmocka_run_group_tests(tests, random_setup, NULL);
 }

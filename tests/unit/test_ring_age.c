@@ -6,7 +6,7 @@
  * clock that only the test moves.
  */
 #include "alloc/clock.h"
-#include "server/ring/internal.h"
+#include "ring_fixture.h"
 #include "tests/unit/store_fixture.h"
 
 enum { SLOTS = 16, SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE };
@@ -38,27 +38,13 @@ struct test {
     struct ring_clock clock;
 };
 
-static void init_locks(struct ring *ring)
-{
-    pthread_mutex_init(&ring->lock, NULL);
-    pthread_mutex_init(&ring->member_lock, NULL);
-    pthread_mutex_init(&ring->beat_lock, NULL);
-    pthread_mutex_init(&ring->lookups.lock, NULL);
-    pthread_cond_init(&ring->control_wake, NULL);
-    pthread_cond_init(&ring->repair_wake, NULL);
-}
-
 static struct ring *new_ring(struct cache *cache)
 {
-    struct ring *ring = calloc(1, sizeof(*ring));
-    ring->options.parameters = (struct ring_parameters){.slots = SLOTS, .replicas = 2};
-    snprintf(ring->options.node.name, sizeof(ring->options.node.name), "a");
+    struct ring *ring = ring_fixture_make(SLOTS);
     ring->cache = cache;
     ring->self = -1;
-    atomic_store(&ring->ack_timeout_ms, 20);
     atomic_store(&ring->clock_ahead_ms, MINUTE);
     atomic_store(&ring->tombstone_ms, HOUR);
-    init_locks(ring);
     return ring;
 }
 
@@ -95,21 +81,7 @@ static void begin(struct test *test, int64_t now_ms)
 
 static void end(struct test *test)
 {
-    struct ring *ring = test->ring;
-    for (unsigned i = 1; i < ring->map->node_count; i++) {
-        pthread_mutex_lock(&ring->lock);
-        peer_end(ring->peers[i]);
-        pthread_mutex_unlock(&ring->lock);
-        peer_free(ring->peers[i]);
-    }
-    ring_map_unref(ring->map);
-    lookups_free(&ring->lookups);
-    pthread_cond_destroy(&ring->control_wake);
-    pthread_cond_destroy(&ring->repair_wake);
-    pthread_mutex_destroy(&ring->member_lock);
-    pthread_mutex_destroy(&ring->beat_lock);
-    pthread_mutex_destroy(&ring->lock);
-    free(ring);
+    ring_fixture_free(test->ring);
 }
 
 static int setup(void **state)
@@ -172,6 +144,15 @@ static bool is_aged(const struct ring *ring, int64_t version_ms)
     return ring_clock_of(version_ms) <= ring->aged_version;
 }
 
+/* It begins, and is whole at ten o'clock. */
+static struct ring *begin_whole(struct test *test)
+{
+    begin(test, ten_ms - MINUTE);
+    trust(test->ring, 0);
+    tick_at(test->ring, ten_ms);
+    return test->ring;
+}
+
 /* --- when it was away ------------------------------------------------------------------------- */
 
 /* Its first start counts as a time when it was whole, for it had nothing. */
@@ -189,9 +170,7 @@ static void test_never_whole(void **state)
 static void test_before_the_start(void **state)
 {
     struct test *test = *state;
-    begin(test, ten_ms - MINUTE);
-    trust(test->ring, 0);
-    tick_at(test->ring, ten_ms);
+    begin_whole(test);
     end(test);
     begin(test, ten_ms + 100 * MINUTE);
     assert_false(gives(test->ring, 0));
@@ -204,11 +183,7 @@ static void test_before_the_start(void **state)
 static void test_suspended(void **state)
 {
     struct test *test = *state;
-    struct ring *ring;
-    begin(test, ten_ms - MINUTE);
-    ring = test->ring;
-    trust(ring, 0);
-    tick_at(ring, ten_ms);
+    struct ring *ring = begin_whole(test);
     trust(ring, 1);
     tick_at(ring, ten_ms + 20 * MINUTE);
     tick_at(ring, ten_ms + 100 * MINUTE);
@@ -221,11 +196,7 @@ static void test_suspended(void **state)
 static void test_suspended_twice(void **state)
 {
     struct test *test = *state;
-    struct ring *ring;
-    begin(test, ten_ms - MINUTE);
-    ring = test->ring;
-    trust(ring, 0);
-    tick_at(ring, ten_ms);
+    struct ring *ring = begin_whole(test);
     tick_at(ring, ten_ms + 2 * HOUR);
     assert_false(gives(ring, 0));
     judge(ring);
@@ -245,9 +216,7 @@ static void test_left(void **state)
 {
     struct test *test = *state;
     struct cache_life life;
-    begin(test, ten_ms - MINUTE);
-    trust(test->ring, 0);
-    tick_at(test->ring, ten_ms);
+    begin_whole(test);
     atomic_store(&test->ring->left, true);
     tick_at(test->ring, ten_ms + MINUTE);
     cache_life(test->cache, &life);
@@ -308,11 +277,7 @@ static void test_slots_of_others(void **state)
 static void test_not_whole(void **state)
 {
     struct test *test = *state;
-    struct ring *ring;
-    begin(test, ten_ms - MINUTE);
-    ring = test->ring;
-    trust(ring, 0);
-    tick_at(ring, ten_ms);
+    struct ring *ring = begin_whole(test);
     const int64_t since_ms = ring_since(ring);
     assert_int_not_equal(since_ms, 0);
     trust(ring, 2);
@@ -338,16 +303,15 @@ static void test_not_whole(void **state)
     assert_true(is_aged(ring, ten_ms + HOUR + 2 * MINUTE));
 }
 
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_never_whole, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_before_the_start, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_suspended, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_suspended_twice, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_left, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_slots_of_others, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_not_whole, setup, teardown),
+        TEST(test_never_whole), TEST(test_before_the_start),
+        TEST(test_suspended),   TEST(test_suspended_twice),
+        TEST(test_left),        TEST(test_slots_of_others),
+        TEST(test_not_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,6 @@
  * to 1000 nodes, where joining and leaving are compared with the least possible movement.
  */
 #include <fcntl.h>
-#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -25,16 +24,9 @@
 
 #include "client/ring/clock.h"
 #include "client/ring/map.h"
+#include "random_numbers.h"
 
 #define MEMBERS 40
-
-static uint64_t random_state;
-
-static unsigned random_below(unsigned limit)
-{
-    random_state = random_state * UINT64_C(6364136223846793005) + 1442695040888963407u;
-    return (unsigned)((random_state >> 33) % limit);
-}
 
 /* --- members --------------------------------------------------------------------------------- */
 
@@ -539,8 +531,5 @@ int main(void)
         cmocka_unit_test(damaged_bytes),    cmocka_unit_test(files),
         cmocka_unit_test(clock_goes_on),
     };
-    const char *seed = getenv("SIDEPOND_SEED");
-    random_state = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL) * 2654435761u;
-    printf("SIDEPOND_SEED=%" PRIu64 "\n", random_state);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, random_setup, NULL);
 }

@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "alloc/clock.h"
-#include "server/ring/internal.h"
+#include "ring_fixture.h"
 
 enum { SLOTS = 16, TARGETED = 3, HELD = 4 };
 
@@ -58,41 +58,16 @@ void *__wrap_realloc(void *old, size_t size)
 
 static int setup(void **state)
 {
-    struct ring *ring = calloc(1, sizeof(*ring));
-    ring->options.parameters = (struct ring_parameters){.slots = SLOTS, .replicas = 2};
-    snprintf(ring->options.node.name, sizeof(ring->options.node.name), "a");
+    struct ring *ring = ring_fixture_make(SLOTS);
     ring->in_zookeeper = true;
     ring->start = 7;
-    atomic_store(&ring->ack_timeout_ms, 20);
-    pthread_mutex_init(&ring->lock, NULL);
-    pthread_mutex_init(&ring->member_lock, NULL);
-    pthread_mutex_init(&ring->beat_lock, NULL);
-    pthread_mutex_init(&ring->lookups.lock, NULL);
-    pthread_cond_init(&ring->control_wake, NULL);
-    pthread_cond_init(&ring->repair_wake, NULL);
     *state = ring;
     return 0;
 }
 
 static int teardown(void **state)
 {
-    struct ring *ring = *state;
-    pthread_mutex_lock(&ring->lock);
-    for (uint32_t i = 0; i < ring->map->node_count; i++)
-        if (ring->peers[i])
-            peer_end(ring->peers[i]);
-    pthread_mutex_unlock(&ring->lock);
-    for (uint32_t i = 0; i < ring->map->node_count; i++)
-        if (ring->peers[i])
-            peer_free(ring->peers[i]);
-    ring_map_unref(ring->map);
-    pthread_cond_destroy(&ring->control_wake);
-    pthread_cond_destroy(&ring->repair_wake);
-    pthread_mutex_destroy(&ring->member_lock);
-    pthread_mutex_destroy(&ring->beat_lock);
-    lookups_free(&ring->lookups);
-    pthread_mutex_destroy(&ring->lock);
-    free(ring);
+    ring_fixture_free(*state);
     return 0;
 }
 
@@ -247,15 +222,13 @@ static void test_asking_without_memory(void **state)
     assert_in_range(asked, 8, 11);
 }
 
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_next_map, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_skipped_map, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_stopping, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_end_of_beats, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_peer_without_memory, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_asking_without_memory, setup, teardown),
+        TEST(test_next_map),     TEST(test_skipped_map),         TEST(test_stopping),
+        TEST(test_end_of_beats), TEST(test_peer_without_memory), TEST(test_asking_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,6 @@
  * end; a row that still passes row_validate must be what row_encode writes. One thread changes a
  * row while another reads it.
  */
-#include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -19,32 +18,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
 #include "alloc/row.h"
+#include "random_numbers.h"
 
 #define COLUMNS_MAX 24
 #define VALUE_CAP   (1u << 20)
 #define FIXED_BYTES 16 /* of the largest type that is not variable */
-
-static uint64_t seed;
-static uint64_t random_state;
-
-static uint64_t random_next(void)
-{
-    random_state += UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t z = random_state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return z ^ (z >> 31);
-}
-
-static unsigned random_below(unsigned limit)
-{
-    return (unsigned)(random_next() % limit);
-}
 
 /* --- random tables and rows ---------------------------------------------------------------- */
 
@@ -834,16 +816,6 @@ static void index_keys_take_any_columns(void **state)
     schema_free(schema);
 }
 
-static int print_seed(void **state)
-{
-    const char *given = getenv("SIDEPOND_SEED");
-    (void)state;
-    seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
-    random_state = seed;
-    print_message("SIDEPOND_SEED=%" PRIu64 "\n", seed);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -859,5 +831,5 @@ int main(void)
         cmocka_unit_test(keys_have_a_limit),
         cmocka_unit_test(index_keys_take_any_columns),
     };
-    return cmocka_run_group_tests(tests, print_seed, NULL);
+    return cmocka_run_group_tests(tests, random_setup, NULL);
 }

@@ -9,7 +9,6 @@
  * repeats), read back; the calendar is counted day by day over 800 years; JSON is read by jansson,
  * which also says what a checker of JSON has to take. Buffers have exactly the size needed.
  */
-#include <inttypes.h>
 #include <locale.h>
 #include <math.h>
 #include <setjmp.h>
@@ -17,29 +16,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 #include <jansson.h>
 
 #include "alloc/row.h"
-
-static uint64_t seed;
-static uint64_t random_state;
-
-static uint64_t random_next(void)
-{
-    random_state += UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t z = random_state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return z ^ (z >> 31);
-}
-
-static unsigned random_below(unsigned limit)
-{
-    return (unsigned)(random_next() % limit);
-}
+#include "random_numbers.h"
 
 static struct sp_value number(enum sp_type type, int64_t i)
 {
@@ -644,16 +626,6 @@ static void rows_have_json(void **state)
     schema_free(schema);
 }
 
-static int print_seed(void **state)
-{
-    const char *given = getenv("SIDEPOND_SEED");
-    (void)state;
-    seed = given ? strtoull(given, NULL, 0) : (uint64_t)time(NULL);
-    random_state = seed;
-    print_message("SIDEPOND_SEED=%" PRIu64 "\n", seed);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -675,5 +647,5 @@ int main(void)
         cmocka_unit_test(json_of_any_bytes_is_valid),
         cmocka_unit_test(rows_have_json),
     };
-    return cmocka_run_group_tests(tests, print_seed, NULL);
+    return cmocka_run_group_tests(tests, random_setup, NULL);
 }

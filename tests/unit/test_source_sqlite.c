@@ -10,7 +10,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,112 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sidepond/source.h"
-#include "source_record.h"
-
-struct fixture {
-    char directory[128];
-    char path[160];
-    sqlite3 *writer;
-    const struct source_class *class;
-    struct source_options options;
-    struct source *source;
-    struct source_error error;
-    struct source_record record;
-};
-
-static void sql(struct fixture *f, const char *statements)
-{
-    char *message = NULL;
-    if (sqlite3_exec(f->writer, statements, NULL, NULL, &message) != SQLITE_OK)
-        fail_msg("%s: %s", statements, message);
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    const char *tmp = getenv("TMPDIR");
-    snprintf(f->directory, sizeof(f->directory), "%s/sidepond-sqlite.XXXXXX", tmp ? tmp : "/tmp");
-    assert_non_null(mkdtemp(f->directory));
-    snprintf(f->path, sizeof(f->path), "%s/app.db", f->directory);
-    assert_int_equal(sqlite3_open(f->path, &f->writer), SQLITE_OK);
-    sqlite3_busy_timeout(f->writer, 5000);
-    sql(f, "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF");
-    f->class = source_find("sqlite");
-    assert_non_null(f->class);
-    f->options = (struct source_options){.name = "app", .type = "sqlite", .path = f->path};
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    if (f->source)
-        f->class->close(f->source);
-    sqlite3_close(f->writer);
-    source_record_free(&f->record);
-    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal", ".new"};
-    for (size_t i = 0; i < sizeof(suffixes) / sizeof(*suffixes); i++) {
-        char path[192];
-        snprintf(path, sizeof(path), "%s%s", f->path, suffixes[i]);
-        unlink(path);
-    }
-    rmdir(f->directory);
-    free(f);
-    return 0;
-}
-
-static void must(struct fixture *f, int status)
-{
-    if (status != SP_OK)
-        fail_msg("%s: %s", sp_status_name(status), f->error.text);
-}
-
-static void open_source(struct fixture *f)
-{
-    must(f, f->class->open(&f->options, &f->source, &f->error));
-}
-
-/* Reads a whole table and compares. */
-static void expect_rows(struct fixture *f, const struct source_table *table, const char *rows)
-{
-    if (!f->source)
-        open_source(f);
-    source_record_free(&f->record);
-    must(f, source_record_read(f->class, f->source, table, NULL, &f->record, &f->error));
-    assert_string_equal(f->record.text ? f->record.text : "", rows);
-}
-
-static void expect_since(struct fixture *f, const struct source_table *table,
-                         const struct sp_value *since, const char *rows)
-{
-    source_record_free(&f->record);
-    must(f, source_record_read(f->class, f->source, table, since, &f->record, &f->error));
-    assert_string_equal(f->record.text ? f->record.text : "", rows);
-}
-
-static void expect_description(struct fixture *f, const struct source_table *table,
-                               const char *text)
-{
-    struct source_description description;
-    if (!f->source)
-        open_source(f);
-    must(f, f->class->describe(f->source, table, &description, &f->error));
-    assert_string_equal(source_record_description(&description), text);
-    source_description_free(&description);
-}
-
-static void expect_error(struct fixture *f, const struct source_table *table, int status,
-                         const char *text)
-{
-    struct source_description description;
-    if (!f->source)
-        open_source(f);
-    assert_int_equal(f->class->describe(f->source, table, &description, &f->error), status);
-    assert_int_equal(f->error.status, status);
-    assert_string_equal(f->error.text, text);
-}
+#include "source_sqlite_fixture.h"
 
 /* --- types ---------------------------------------------------------------------------------- */
 
@@ -271,9 +165,8 @@ static void test_utf16_database(void **state)
 {
     struct fixture *f = *state;
     const struct source_table table = {.name = "t", .relation = "t"};
-    sqlite3_close(f->writer);
     unlink(f->path);
-    assert_int_equal(sqlite3_open(f->path, &f->writer), SQLITE_OK);
+    sqlite_connect(f);
     sql(f,
         "PRAGMA encoding = 'UTF-16be';"
         "CREATE TABLE t (id INTEGER PRIMARY KEY, s TEXT, u UUID, d DATE, y BLOB);"
@@ -348,25 +241,10 @@ static void test_query(void **state)
 static void test_wrong_names(void **state)
 {
     struct fixture *f = *state;
-    const char *const columns[] = {"id", "emial", NULL};
-    const char *const wrong_key[] = {"ID", NULL};
-    const char *const id[] = {"id", NULL};
-    const char *const email[] = {"email", NULL};
     sql(f, "CREATE TABLE users (id INTEGER PRIMARY KEY, email, name, ok BOOLEAN)");
+    expect_unknown_columns(f, "id, email, name, ok");
     struct source_table table = {.name = "u", .relation = "usersx"};
     expect_error(f, &table, SP_ECONFIG, "table u: no such table: usersx");
-    table = (struct source_table){.name = "u", .relation = "users", .columns = columns};
-    expect_error(f, &table, SP_ECONFIG,
-                 "table u: column emial does not exist; there are: id, email, name, ok");
-    table = (struct source_table){.name = "u", .relation = "users", .key = wrong_key};
-    expect_error(f, &table, SP_ECONFIG,
-                 "table u: key column ID does not exist; there are: id, email, name, ok");
-    table = (struct source_table){.name = "u", .relation = "users", .columns = email, .key = id};
-    expect_error(f, &table, SP_ECONFIG, "table u: key column id is not among its columns");
-    table = (struct source_table){.name = "u", .relation = "users", .watermark = "changed"};
-    expect_error(
-        f, &table, SP_ECONFIG,
-        "table u: watermark column changed does not exist; there are: id, email, name, ok");
     table = (struct source_table){.name = "u", .relation = "users", .watermark = "ok"};
     expect_error(f, &table, SP_ECONFIG, "table u: column ok of type BOOLEAN cannot be a watermark");
     table = (struct source_table){.name = "u", .relation = "users", .where = "nope = 1"};
@@ -400,7 +278,7 @@ static void test_estimates(void **state)
 
 /* --- files ---------------------------------------------------------------------------------- */
 
-static void expect_open_error(struct fixture *f, const char *path, const char *text)
+static void expect_file_error(struct fixture *f, const char *path, const char *text)
 {
     struct source_options options = f->options;
     struct source *source = NULL;
@@ -414,18 +292,18 @@ static void expect_open_error(struct fixture *f, const char *path, const char *t
 static void test_wrong_files(void **state)
 {
     struct fixture *f = *state;
-    char path[192], text[256];
+    char path[600], text[700];
     snprintf(path, sizeof(path), "%s.new", f->path);
     snprintf(text, sizeof(text), "source app: there is no file %s", path);
-    expect_open_error(f, path, text);
+    expect_file_error(f, path, text);
     assert_int_equal(access(path, F_OK), -1);
-    expect_open_error(f, ":memory:", "there is no file :memory:");
-    expect_open_error(f, f->directory, "is not a file");
+    expect_file_error(f, ":memory:", "there is no file :memory:");
+    expect_file_error(f, "/", "is not a file");
     FILE *file = fopen(path, "w");
     for (int i = 0; i < 1000; i++)
         fputs("not a database\n", file);
     fclose(file);
-    expect_open_error(f, path, "file is not a database");
+    expect_file_error(f, path, "file is not a database");
     assert_false(f->error.transient);
 }
 
@@ -448,7 +326,7 @@ static void test_file_replaced(void **state)
 {
     struct fixture *f = *state;
     const struct source_table table = {.name = "t", .relation = "t"};
-    char path[192];
+    char path[600];
     bool changed;
     sqlite3 *other;
     sql(f, "PRAGMA journal_mode = DELETE; CREATE TABLE t (a INT); INSERT INTO t VALUES (1)");
@@ -509,17 +387,9 @@ static void test_schema_change(void **state)
         "DROP TABLE t",
     };
     sql(f, "CREATE TABLE t (a INT, b TEXT)");
-    open_source(f);
-    const struct source_sink sink = source_record_sink(&f->record);
     for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++) {
-        struct source_description d;
-        must(f, f->class->describe(f->source, &table, &d, &f->error));
-        sql(f, changes[i]);
-        must(f, f->class->begin(f->source, &f->error));
-        assert_int_equal(f->class->stream(f->source, &table, &d, NULL, &sink, &f->error),
-                         SP_ECONFIG);
+        expect_schema_change(f, &table, changes[i]);
         must(f, f->class->end(f->source, &f->error));
-        source_description_free(&d);
     }
     assert_string_equal(f->error.text, "table t: no such table: t");
 }
@@ -545,13 +415,6 @@ static void test_locked(void **state)
 }
 
 /* --- watermarks ----------------------------------------------------------------------------- */
-
-static struct sp_value time_value(enum sp_type type, int64_t i)
-{
-    struct sp_value value = sp_int(i);
-    value.type = type;
-    return value;
-}
 
 static void test_watermark(void **state)
 {
@@ -590,7 +453,7 @@ static void test_watermark_time(void **state)
            "(11, julianday('2026-11-20 11:59:00')), (12, '2000-01-01'), (13, 'infinity'),"
            "(14, 1795176000.5), (15, 1795175999.5)");
     open_source(f);
-    const struct sp_value since = time_value(SP_TYPE_TIMESTAMP, INT64_C(1795176000) * 1000000);
+    const struct sp_value since = of_type(SP_TYPE_TIMESTAMP, INT64_C(1795176000) * 1000000);
     source_record_free(&f->record);
     must(f, source_record_read(f->class, f->source, &table, &since, &f->record, &f->error));
     /* the order is the plan's: compare what is there */
@@ -604,15 +467,9 @@ static void test_watermark_time(void **state)
     assert_int_equal(f->record.row_count, sizeof(there) / sizeof(*there));
 }
 
-/* Text is compared byte by byte, whatever the collation of the column. */
 static void test_watermark_collation(void **state)
 {
-    struct fixture *f = *state;
-    const struct source_table table = {.name = "t", .relation = "t", .watermark = "s"};
-    const struct sp_value since = sp_text("a", 1);
-    sql(f, "CREATE TABLE t (s TEXT COLLATE NOCASE); INSERT INTO t VALUES ('B'), ('b'), ('A')");
-    open_source(f);
-    expect_since(f, &table, &since, "b\n");
+    expect_watermark_by_bytes(*state, "CREATE TABLE t (s TEXT COLLATE NOCASE)");
 }
 
 static void test_watermark_missing(void **state)
@@ -628,35 +485,19 @@ static void test_watermark_missing(void **state)
 
 /* --- waiting, canceling --------------------------------------------------------------------- */
 
-struct later {
-    struct fixture *f;
-    double committed_ms;
-};
-
-static void *commit_later(void *context)
-{
-    struct later *later = context;
-    const struct timespec time = {.tv_nsec = 30 * 1000000L};
-    nanosleep(&time, NULL);
-    sql(later->f, "UPDATE t SET a = a + 1");
-    later->committed_ms = source_now_ms();
-    return NULL;
-}
-
 static void wait_for_commit(struct fixture *f, const char *mode)
 {
     double worst = 0;
     for (int i = 0; i < 5; i++) {
-        struct later later = {.f = f};
-        pthread_t thread;
+        struct later later = {.f = f, .statements = "UPDATE t SET a = a + 1", .delay_ms = 30};
         bool changed;
-        assert_int_equal(pthread_create(&thread, NULL, commit_later, &later), 0);
+        later_start(&later);
         must(f, f->class->wait(f->source, 10000, &changed, &f->error));
         const double woken = source_now_ms();
-        pthread_join(thread, NULL);
+        later_join(&later);
         assert_true(changed);
-        if (woken - later.committed_ms > worst)
-            worst = woken - later.committed_ms;
+        if (woken - later.done_ms > worst)
+            worst = woken - later.done_ms;
     }
     print_message("%s: awake %.2f ms after a commit, at worst\n", mode, worst);
     assert_true(worst < 500);
@@ -686,8 +527,7 @@ static void test_wait(void **state)
     must(f, f->class->listen(f->source, &table, 1, &f->error));
     wait_for_commit(f, "WAL");
     print_message("waiting takes %.3f %% of a processor\n", waiting_share(f));
-    f->class->close(f->source);
-    f->source = NULL;
+    close_source(f);
     sql(f, "PRAGMA journal_mode = DELETE");
     open_source(f);
     must(f, f->class->listen(f->source, &table, 1, &f->error));
@@ -708,16 +548,13 @@ static void test_cancel(void **state)
     struct source_canceler canceler;
     bool changed;
     open_source(f);
-    f->record.count_only = true;
     source_canceler_start(&canceler, f->class, f->source, 30);
-    assert_int_equal(source_record_read(f->class, f->source, &table, NULL, &f->record, &f->error),
-                     SP_ECANCELED);
+    assert_int_equal(count_rows(f, &table), SP_ECANCELED);
     source_canceler_join(&canceler);
     assert_true(f->record.row_count > 0);
     must(f, f->class->end(f->source, &f->error));
     source_canceler_start(&canceler, f->class, f->source, 30);
-    assert_int_equal(source_record_read(f->class, f->source, &silent, NULL, &f->record, &f->error),
-                     SP_ECANCELED);
+    assert_int_equal(count_rows(f, &silent), SP_ECANCELED);
     source_canceler_join(&canceler);
     source_canceler_start(&canceler, f->class, f->source, 30);
     assert_int_equal(f->class->wait(f->source, 60000, &changed, &f->error), SP_ECANCELED);
@@ -734,50 +571,30 @@ static void test_statement_timeout(void **state)
     const struct source_table table = {.name = "t", .query = endless};
     f->options.statement_timeout_ms = 50;
     open_source(f);
-    f->record.count_only = true;
-    assert_int_equal(source_record_read(f->class, f->source, &table, NULL, &f->record, &f->error),
-                     SP_ESOURCE);
+    assert_int_equal(count_rows(f, &table), SP_ESOURCE);
     assert_string_equal(f->error.text, "table t: took longer than statement_timeout");
     assert_true(f->error.transient);
 }
 
 static void test_sink_stops(void **state)
 {
-    struct fixture *f = *state;
-    const struct source_table table = {.name = "t", .query = endless};
-    open_source(f);
-    f->record.count_only = true;
-    f->record.stop_at = 10;
-    f->record.stop_status = SP_ENOSPC;
-    assert_int_equal(source_record_read(f->class, f->source, &table, NULL, &f->record, &f->error),
-                     SP_ENOSPC);
-    assert_int_equal(f->record.row_count, 10);
+    expect_sink_stops(*state, endless);
 }
 
 /* A million rows pass through without growing the process. */
 static void test_memory(void **state)
 {
     struct fixture *f = *state;
-    const bool sanitized = getenv("SIDEPOND_SANITIZE") && getenv("SIDEPOND_SANITIZE")[0];
     const struct source_table table = {.name = "t", .relation = "t"};
     char insert[256];
-    const long rows = sanitized ? 50000 : 1000000;
+    const long rows = is_sanitized() ? 50000 : 1000000;
     snprintf(insert, sizeof(insert),
              "CREATE TABLE t (id INTEGER PRIMARY KEY, v BLOB);"
              "WITH RECURSIVE c (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < %ld)"
              " INSERT INTO t SELECT i, zeroblob(100) FROM c",
              rows);
     sql(f, insert);
-    open_source(f);
-    f->record.count_only = true;
-    const long before = source_rss_kib();
-    const double begun = source_now_ms();
-    must(f, source_record_read(f->class, f->source, &table, NULL, &f->record, &f->error));
-    print_message("%ld rows in %.0f ms, grown by %ld KiB\n", rows, source_now_ms() - begun,
-                  source_rss_kib() - before);
-    assert_int_equal(f->record.row_count, rows);
-    assert_int_equal(f->record.bytes, rows * 100);
-    assert_true(source_rss_kib() - before < 16384);
+    expect_steady_memory(f, &table, rows, 16384);
 }
 
 static void test_registry(void **state)
@@ -789,38 +606,36 @@ static void test_registry(void **state)
         assert_ptr_equal(source_find((*c)->type), *c);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_declared_types),
-        TEST(test_values),
-        TEST(test_zero_in_text),
-        TEST(test_bad_rows),
-        TEST(test_null_in_not_null),
-        TEST(test_not_null),
-        TEST(test_utf16_database),
-        TEST(test_times),
-        TEST(test_columns_where_key),
-        TEST(test_query),
-        TEST(test_wrong_names),
-        TEST(test_estimates),
-        TEST(test_wrong_files),
-        TEST(test_nothing_is_written),
-        TEST(test_file_replaced),
-        TEST(test_snapshot),
-        TEST(test_schema_change),
-        TEST(test_locked),
-        TEST(test_watermark),
-        TEST(test_watermark_time),
-        TEST(test_watermark_collation),
-        TEST(test_watermark_missing),
-        TEST(test_wait),
-        TEST(test_cancel),
-        TEST(test_statement_timeout),
-        TEST(test_sink_stops),
-        TEST(test_memory),
+        SQLITE_TEST(test_declared_types),
+        SQLITE_TEST(test_values),
+        SQLITE_TEST(test_zero_in_text),
+        SQLITE_TEST(test_bad_rows),
+        SQLITE_TEST(test_null_in_not_null),
+        SQLITE_TEST(test_not_null),
+        SQLITE_TEST(test_utf16_database),
+        SQLITE_TEST(test_times),
+        SQLITE_TEST(test_columns_where_key),
+        SQLITE_TEST(test_query),
+        SQLITE_TEST(test_wrong_names),
+        SQLITE_TEST(test_estimates),
+        SQLITE_TEST(test_wrong_files),
+        SQLITE_TEST(test_nothing_is_written),
+        SQLITE_TEST(test_file_replaced),
+        SQLITE_TEST(test_snapshot),
+        SQLITE_TEST(test_schema_change),
+        SQLITE_TEST(test_locked),
+        SQLITE_TEST(test_watermark),
+        SQLITE_TEST(test_watermark_time),
+        SQLITE_TEST(test_watermark_collation),
+        SQLITE_TEST(test_watermark_missing),
+        SQLITE_TEST(test_wait),
+        SQLITE_TEST(test_cancel),
+        SQLITE_TEST(test_statement_timeout),
+        SQLITE_TEST(test_sink_stops),
+        SQLITE_TEST(test_memory),
         cmocka_unit_test(test_registry),
     };
     return cmocka_run_group_tests_name("source_sqlite", tests, NULL, NULL);

@@ -12,79 +12,13 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "sidepond/source.h"
-#include "source_record.h"
-
-struct fixture {
-    char directory[128];
-    char path[160];
-    sqlite3 *writer;
-    const struct source_class *class;
-    struct source_options options;
-    struct source *source;
-    struct source_error error;
-    struct source_record record;
-};
-
-static void sql(struct fixture *f, const char *statements)
-{
-    char *message = NULL;
-    if (sqlite3_exec(f->writer, statements, NULL, NULL, &message) != SQLITE_OK)
-        fail_msg("%s: %s", statements, message);
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    const char *tmp = getenv("TMPDIR");
-    snprintf(f->directory, sizeof(f->directory), "%s/sidepond-sqlite.XXXXXX", tmp ? tmp : "/tmp");
-    assert_non_null(mkdtemp(f->directory));
-    snprintf(f->path, sizeof(f->path), "%s/app.db", f->directory);
-    assert_int_equal(sqlite3_open(f->path, &f->writer), SQLITE_OK);
-    sqlite3_busy_timeout(f->writer, 5000);
-    sql(f, "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF");
-    f->class = source_find("sqlite");
-    assert_non_null(f->class);
-    f->options = (struct source_options){.name = "app", .type = "sqlite", .path = f->path};
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    if (f->source)
-        f->class->close(f->source);
-    sqlite3_close(f->writer);
-    source_record_free(&f->record);
-    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal", ".new"};
-    for (size_t i = 0; i < sizeof(suffixes) / sizeof(*suffixes); i++) {
-        char path[192];
-        snprintf(path, sizeof(path), "%s%s", f->path, suffixes[i]);
-        unlink(path);
-    }
-    rmdir(f->directory);
-    free(f);
-    return 0;
-}
-
-static void must(struct fixture *f, int status)
-{
-    if (status != SP_OK)
-        fail_msg("%s: %s", sp_status_name(status), f->error.text);
-}
-
-static void open_source(struct fixture *f)
-{
-    must(f, f->class->open(&f->options, &f->source, &f->error));
-}
+#include "source_sqlite_fixture.h"
 
 enum { WATCHED = 3 };
 static const struct source_table watched[WATCHED] = {
@@ -170,9 +104,9 @@ static void test_changed_unknown(void **state)
 static void test_changed_rollback_mode(void **state)
 {
     struct fixture *f = *state;
-    char path[192];
+    char path[600];
     make_watched(f);
-    f->class->close(f->source);
+    close_source(f);
     sql(f, "PRAGMA journal_mode = DELETE");
     open_source(f);
     for (unsigned i = 0; i < 3; i++)
@@ -285,10 +219,10 @@ static void test_changed_meanwhile(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_changed_tables), TEST(test_changed_unknown),   TEST(test_changed_rollback_mode),
-        TEST(test_changed_random), TEST(test_changed_meanwhile),
+        SQLITE_TEST(test_changed_tables),        SQLITE_TEST(test_changed_unknown),
+        SQLITE_TEST(test_changed_rollback_mode), SQLITE_TEST(test_changed_random),
+        SQLITE_TEST(test_changed_meanwhile),
     };
     return cmocka_run_group_tests_name("sqlite_changed", tests, NULL, NULL);
 }

@@ -15,7 +15,6 @@
 
 #include <cmocka.h>
 #include <pthread.h>
-#include <sqlite3.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +23,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "sidepond/source.h"
+#include "source_sqlite_fixture.h"
 
 enum { TABLES = 6 };
 
@@ -32,13 +31,8 @@ static unsigned turns, steps; /* of the two histories */
 
 static const char *const names[TABLES] = {"t0", "t1", "t2", "t3", "t4", "wide"};
 
-struct fixture {
-    char directory[128], path[160];
-    sqlite3 *writer;
-    const struct source_class *class;
-    struct source_options options;
-    struct source *source;
-    struct source_error error;
+struct history {
+    struct fixture base;
     uint64_t random;
     atomic_uint steps;     /* of the writer beside */
     atomic_uint rounds;    /* of the reader beside it */
@@ -46,97 +40,86 @@ struct fixture {
     unsigned kept, read;
 };
 
-static uint64_t draw(struct fixture *f, uint64_t bound)
+static uint64_t draw(struct history *h, uint64_t bound)
 {
-    f->random ^= f->random << 13;
-    f->random ^= f->random >> 7;
-    f->random ^= f->random << 17;
-    return f->random % bound;
+    h->random ^= h->random << 13;
+    h->random ^= h->random >> 7;
+    h->random ^= h->random << 17;
+    return h->random % bound;
 }
 
-static void run(struct fixture *f, const char *format, ...)
+static void run(struct history *h, const char *format, ...)
 {
     va_list list;
     char *message = NULL;
     va_start(list, format);
-    char *sql = sqlite3_vmprintf(format, list);
+    char *text = sqlite3_vmprintf(format, list);
     va_end(list);
-    const int rc = sqlite3_exec(f->writer, sql, NULL, NULL, &message);
+    const int rc = sqlite3_exec(h->base.admin, text, NULL, NULL, &message);
     if (rc != SQLITE_OK && rc != SQLITE_BUSY && rc != SQLITE_LOCKED)
-        fail_msg("%s: %s", sql, sqlite3_errstr(rc));
+        fail_msg("%s: %s", text, sqlite3_errstr(rc));
     sqlite3_free(message);
-    sqlite3_free(sql);
-}
-
-static void must(struct fixture *f, int status)
-{
-    if (status != SP_OK)
-        fail_msg("%s: %s", sp_status_name(status), f->error.text);
-}
-
-static void open_source(struct fixture *f)
-{
-    must(f, f->class->open(&f->options, &f->source, &f->error));
+    sqlite3_free(text);
 }
 
 /* --- the writer ----------------------------------------------------------------------------- */
 
-static void write_rows(struct fixture *f, const char *table)
+static void write_rows(struct history *h, const char *table)
 {
-    const unsigned bytes = draw(f, 4) ? (unsigned)draw(f, 200) : (unsigned)draw(f, 20000);
-    const unsigned id = (unsigned)draw(f, 2000);
-    switch (draw(f, 5)) {
+    const unsigned bytes = draw(h, 4) ? (unsigned)draw(h, 200) : (unsigned)draw(h, 20000);
+    const unsigned id = (unsigned)draw(h, 2000);
+    switch (draw(h, 5)) {
     case 0:
-        run(f, "INSERT OR REPLACE INTO %s (id, a) VALUES (%u, randomblob(%u))", table, id, bytes);
+        run(h, "INSERT OR REPLACE INTO %s (id, a) VALUES (%u, randomblob(%u))", table, id, bytes);
         break;
     case 1:
-        run(f, "UPDATE %s SET a = randomblob(%u) WHERE id BETWEEN %u AND %u", table, bytes, id,
+        run(h, "UPDATE %s SET a = randomblob(%u) WHERE id BETWEEN %u AND %u", table, bytes, id,
             id + 3);
         break;
     case 2:
-        run(f, "DELETE FROM %s WHERE id BETWEEN %u AND %u", table, id, id + (unsigned)draw(f, 300));
+        run(h, "DELETE FROM %s WHERE id BETWEEN %u AND %u", table, id, id + (unsigned)draw(h, 300));
         break;
     case 3:
-        run(f,
+        run(h,
             "WITH RECURSIVE c(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < %u)"
             " INSERT OR REPLACE INTO %s (id, a) SELECT %u + i, randomblob(%u) FROM c",
-            (unsigned)draw(f, 200), table, id, bytes % 500);
+            (unsigned)draw(h, 200), table, id, bytes % 500);
         break;
     default:
-        if (draw(f, 20) == 0)
-            run(f, "DELETE FROM %s", table);
+        if (draw(h, 20) == 0)
+            run(h, "DELETE FROM %s", table);
     }
 }
 
 /* Spills to the -wal, since the cache is small, and is taken back. */
-static void roll_back(struct fixture *f)
+static void roll_back(struct history *h)
 {
-    run(f, "BEGIN");
+    run(h, "BEGIN");
     for (unsigned i = 0; i < 5; i++)
-        write_rows(f, names[draw(f, TABLES)]);
-    run(f, draw(f, 2) ? "ROLLBACK" : "SAVEPOINT s; DELETE FROM t3; ROLLBACK TO s; COMMIT");
+        write_rows(h, names[draw(h, TABLES)]);
+    run(h, draw(h, 2) ? "ROLLBACK" : "SAVEPOINT s; DELETE FROM t3; ROLLBACK TO s; COMMIT");
 }
 
-static void change_file(struct fixture *f)
+static void change_file(struct history *h)
 {
     static const char *const ways[] = {"PASSIVE", "FULL", "RESTART", "TRUNCATE"};
-    switch (draw(f, 12)) {
+    switch (draw(h, 12)) {
     case 0:
-        run(f, "PRAGMA wal_checkpoint(%s)", ways[draw(f, 4)]);
+        run(h, "PRAGMA wal_checkpoint(%s)", ways[draw(h, 4)]);
         break;
     case 1:
-        run(f, "PRAGMA incremental_vacuum(%u)", (unsigned)draw(f, 50));
+        run(h, "PRAGMA incremental_vacuum(%u)", (unsigned)draw(h, 50));
         break;
     case 2:
-        if (draw(f, 10) == 0)
-            run(f, "VACUUM");
+        if (draw(h, 10) == 0)
+            run(h, "VACUUM");
         break;
     case 3:
-        if (draw(f, 20) == 0)
-            run(f, "ALTER TABLE t4 ADD COLUMN c%u INT DEFAULT 7", (unsigned)(f->random >> 40));
+        if (draw(h, 20) == 0)
+            run(h, "ALTER TABLE t4 ADD COLUMN c%u INT DEFAULT 7", (unsigned)(h->random >> 40));
         break;
     case 4:
-        run(f, "CREATE TABLE other AS SELECT * FROM t1 LIMIT 50; DROP TABLE other");
+        run(h, "CREATE TABLE other AS SELECT * FROM t1 LIMIT 50; DROP TABLE other");
         break;
     default:
         break;
@@ -144,13 +127,13 @@ static void change_file(struct fixture *f)
 }
 
 /* Mostly one or two of the tables, since all of them would prove nothing. */
-static void write_some(struct fixture *f)
+static void write_some(struct history *h)
 {
-    if (draw(f, 8) == 0)
-        roll_back(f);
+    if (draw(h, 8) == 0)
+        roll_back(h);
     else
-        write_rows(f, names[draw(f, TABLES)]);
-    change_file(f);
+        write_rows(h, names[draw(h, TABLES)]);
+    change_file(h);
 }
 
 static void pause_for(uint64_t ns)
@@ -159,10 +142,10 @@ static void pause_for(uint64_t ns)
     nanosleep(&pause, NULL);
 }
 
-static void await_rounds(struct fixture *f, unsigned count)
+static void await_rounds(struct history *h, unsigned count)
 {
-    const unsigned end = atomic_load(&f->rounds) + count;
-    while (atomic_load(&f->rounds) < end)
+    const unsigned end = atomic_load(&h->rounds) + count;
+    while (atomic_load(&h->rounds) < end)
         pause_for(100000);
 }
 
@@ -170,13 +153,13 @@ static void await_rounds(struct fixture *f, unsigned count)
  * is, it finds some tables as they were. */
 static void *write_on(void *context)
 {
-    struct fixture *f = context;
+    struct history *h = context;
     for (unsigned i = 0; i < steps; i++) {
-        write_some(f);
-        pause_for(draw(f, 1000000));
+        write_some(h);
+        pause_for(draw(h, 1000000));
         if (i % 16 == 15)
-            await_rounds(f, 3);
-        atomic_fetch_add(&f->steps, 1);
+            await_rounds(h, 3);
+        atomic_fetch_add(&h->steps, 1);
     }
     return NULL;
 }
@@ -208,7 +191,7 @@ static int hash_bad_row(void *context, const struct sp_value *values, unsigned c
     return hash_row(context, values, count);
 }
 
-static uint64_t read_table(struct fixture *f, const struct source_table *table)
+static uint64_t hash_table(struct fixture *f, const struct source_table *table)
 {
     uint64_t hash = 0;
     struct source_description description;
@@ -226,29 +209,31 @@ static bool changed(struct fixture *f, const struct source_table *table)
     return answer;
 }
 
-static void check_table(struct fixture *f, unsigned i)
+static void check_table(struct history *h, unsigned i)
 {
+    struct fixture *f = &h->base;
     const char *const key[] = {"id", NULL};
     const struct source_table table = {.name = names[i], .relation = names[i], .key = key};
     struct source_table aside = table;
     aside.where = "1";
-    const uint64_t now = read_table(f, &aside);
+    const uint64_t now = hash_table(f, &aside);
     if (!changed(f, &table)) {
-        if (now != f->hash[i])
+        if (now != h->hash[i])
             fail_msg("%s has changed", names[i]);
-        f->kept++;
+        h->kept++;
         return;
     }
-    f->hash[i] = read_table(f, &table);
-    assert_true(f->hash[i] == now);
-    f->read++;
+    h->hash[i] = hash_table(f, &table);
+    assert_true(h->hash[i] == now);
+    h->read++;
 }
 
-static void check_all(struct fixture *f)
+static void check_all(struct history *h)
 {
+    struct fixture *f = &h->base;
     must(f, f->class->begin(f->source, &f->error));
     for (unsigned i = 0; i < TABLES; i++)
-        check_table(f, i);
+        check_table(h, i);
     must(f, f->class->end(f->source, &f->error));
 }
 
@@ -256,36 +241,37 @@ static void check_all(struct fixture *f)
 
 static void test_in_turns(void **state)
 {
-    struct fixture *f = *state;
+    struct history *h = *state;
     for (unsigned i = 0; i < turns; i++) {
-        for (uint64_t n = draw(f, 3); n > 0; n--)
-            write_some(f);
-        check_all(f);
+        for (uint64_t n = draw(h, 3); n > 0; n--)
+            write_some(h);
+        check_all(h);
     }
-    print_message("in turns: %u kept, %u read\n", f->kept, f->read);
-    assert_true(f->kept > f->read / 2);
+    print_message("in turns: %u kept, %u read\n", h->kept, h->read);
+    assert_true(h->kept > h->read / 2);
 }
 
 static void test_at_once(void **state)
 {
-    struct fixture *f = *state;
+    struct history *h = *state;
     pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, write_on, f), 0);
-    while (atomic_load(&f->steps) < steps) {
-        check_all(f);
-        atomic_fetch_add(&f->rounds, 1);
+    assert_int_equal(pthread_create(&thread, NULL, write_on, h), 0);
+    while (atomic_load(&h->steps) < steps) {
+        check_all(h);
+        atomic_fetch_add(&h->rounds, 1);
         pause_for(500000); /* or the writer would not get on */
     }
     pthread_join(thread, NULL);
-    check_all(f);
-    print_message("at once: %u kept, %u read\n", f->kept, f->read);
-    assert_true(f->kept > 0);
+    check_all(h);
+    print_message("at once: %u kept, %u read\n", h->kept, h->read);
+    assert_true(h->kept > 0);
 }
 
 /* What is never called unchanged: nothing read yet, a condition, a query, a view, another mode. */
 static void test_never(void **state)
 {
-    struct fixture *f = *state;
+    struct history *h = *state;
+    struct fixture *f = &h->base;
     const char *const key[] = {"id", NULL};
     const struct source_table plain = {.name = "t0", .relation = "t0", .key = key};
     struct source_table others[] = {plain, plain, plain};
@@ -293,69 +279,55 @@ static void test_never(void **state)
     others[1].relation = NULL;
     others[1].query = "SELECT * FROM t0";
     others[2].relation = "v0";
-    run(f, "CREATE VIEW v0 AS SELECT * FROM t0; INSERT INTO t0 VALUES (1, 2)");
+    run(h, "CREATE VIEW v0 AS SELECT * FROM t0; INSERT INTO t0 VALUES (1, 2)");
     for (unsigned pass = 0; pass < 2; pass++) {
         must(f, f->class->begin(f->source, &f->error));
         assert_int_equal(changed(f, &plain), pass == 0);
-        read_table(f, &plain);
+        hash_table(f, &plain);
         for (unsigned i = 0; i < 3; i++) {
-            read_table(f, &others[i]);
+            hash_table(f, &others[i]);
             assert_true(changed(f, &others[i]));
         }
         must(f, f->class->end(f->source, &f->error));
     }
-    f->class->close(f->source);
-    run(f, "PRAGMA journal_mode = DELETE");
+    close_source(f);
+    run(h, "PRAGMA journal_mode = DELETE");
     open_source(f);
     for (unsigned pass = 0; pass < 2; pass++) {
         must(f, f->class->begin(f->source, &f->error));
         assert_true(changed(f, &plain));
-        read_table(f, &plain);
+        hash_table(f, &plain);
         must(f, f->class->end(f->source, &f->error));
     }
 }
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    const char *tmp = getenv("TMPDIR");
+    struct history *h = calloc(1, sizeof(*h));
     const char *seed = getenv("SIDEPOND_SEED");
-    snprintf(f->directory, sizeof(f->directory), "%s/sidepond-changed.XXXXXX", tmp ? tmp : "/tmp");
-    assert_non_null(mkdtemp(f->directory));
-    snprintf(f->path, sizeof(f->path), "%s/app.db", f->directory);
-    f->random =
+    assert_non_null(h);
+    sqlite_make(&h->base);
+    h->random =
         seed ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL) * 1000003 + (uint64_t)getpid();
-    print_message("SIDEPOND_SEED=%llu\n", (unsigned long long)f->random);
-    f->random |= 1;
-    assert_int_equal(sqlite3_open(f->path, &f->writer), SQLITE_OK);
-    sqlite3_busy_timeout(f->writer, 5000);
-    run(f,
+    print_message("SIDEPOND_SEED=%llu\n", (unsigned long long)h->random);
+    h->random |= 1;
+    run(h,
         "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA page_size = %u; PRAGMA journal_mode = WAL;"
         "PRAGMA synchronous = OFF; PRAGMA cache_size = 5; PRAGMA wal_autocheckpoint = 500",
-        512U << draw(f, 4));
+        512U << draw(h, 4));
     for (unsigned i = 0; i < TABLES; i++)
-        run(f, "CREATE TABLE %s (id INTEGER PRIMARY KEY NOT NULL, a BLOB)%s", names[i],
+        run(h, "CREATE TABLE %s (id INTEGER PRIMARY KEY NOT NULL, a BLOB)%s", names[i],
             i == TABLES - 1 ? " WITHOUT ROWID" : "");
-    f->class = source_find("sqlite");
-    f->options = (struct source_options){.name = "app", .type = "sqlite", .path = f->path};
-    open_source(f);
-    *state = f;
+    open_source(&h->base);
+    *state = h;
     return 0;
 }
 
 static int teardown(void **state)
 {
-    struct fixture *f = *state;
-    f->class->close(f->source);
-    sqlite3_close(f->writer);
-    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
-    for (size_t i = 0; i < sizeof(suffixes) / sizeof(*suffixes); i++) {
-        char path[192];
-        snprintf(path, sizeof(path), "%s%s", f->path, suffixes[i]);
-        unlink(path);
-    }
-    rmdir(f->directory);
-    free(f);
+    struct history *h = *state;
+    sqlite_remove(&h->base);
+    free(h);
     return 0;
 }
 

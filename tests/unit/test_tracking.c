@@ -7,7 +7,6 @@
  * Method: random operations beside plain arrays, from a printed seed (SIDEPOND_SEED repeats). Keys
  * share few hashes, so chains are long; prefixes are of two letters, so most lie on chains.
  */
-#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,10 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
+#include "random_numbers.h"
 #include "server/command/tracking_keys.h"
 #include "server/command/tracking_prefixes.h"
 #include "server/resp/reply.h"
@@ -27,26 +26,6 @@
 #define KEYS       500u
 #define CLIENTS    9u
 #define OPERATIONS 200000u
-
-static uint64_t random_state;
-
-static uint64_t random_below(uint64_t limit)
-{
-    random_state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = random_state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return (z ^ (z >> 31)) % limit;
-}
-
-static int set_seed(void **state)
-{
-    const char *given = getenv("SIDEPOND_SEED");
-    (void)state;
-    random_state = given ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
-    print_message("SIDEPOND_SEED=%" PRIu64 "\n", random_state);
-    return 0;
-}
 
 /* --- keys ------------------------------------------------------------------------------------- */
 
@@ -118,9 +97,9 @@ static void check_counts(const struct keys_model *model, struct tracked_keys *ke
 static void keys_step(struct keys_model *model, struct tracked_keys *keys)
 {
     char text[16];
-    unsigned key = (unsigned)random_below(KEYS), client = (unsigned)random_below(CLIENTS);
+    unsigned key = random_below(KEYS), client = random_below(CLIENTS);
     size_t bytes = key_text(key, text);
-    uint64_t sort = random_below(1000);
+    unsigned sort = random_below(1000);
     if (sort < 700) {
         assert_int_equal(tracked_keys_add(keys, key_hash(key), text, bytes, client + 1), SP_OK);
         model->readers[key] |= 1u << client;
@@ -262,8 +241,8 @@ static void check_overlap(const struct prefixes_model *model,
                           const struct tracked_prefixes *prefixes)
 {
     char text[LETTERS_MAX + 1], other[LETTERS_MAX + 1], first[LETTERS_MAX + 2] = "c";
-    unsigned client = (unsigned)random_below(CLIENTS);
-    size_t bytes = prefix_text((unsigned)random_below(PREFIXES), text);
+    unsigned client = random_below(CLIENTS);
+    size_t bytes = prefix_text(random_below(PREFIXES), text);
     for (unsigned p = 0; p < PREFIXES; p++) {
         size_t size = prefix_text(p, other);
         if (model->has[p][client] && memcmp(text, other, size < bytes ? size : bytes) == 0 &&
@@ -301,7 +280,7 @@ static void tell(struct prefixes_model *model, struct tracked_prefixes *prefixes
 static void join_or_leave(struct prefixes_model *model, struct tracked_prefixes *prefixes)
 {
     char text[LETTERS_MAX + 1];
-    unsigned client = (unsigned)random_below(CLIENTS), p = (unsigned)random_below(PREFIXES);
+    unsigned client = random_below(CLIENTS), p = random_below(PREFIXES);
     if (random_below(4) > 0) {
         size_t bytes = prefix_text(p, text);
         assert_int_equal(tracked_prefixes_add(prefixes, text, bytes, client + 1), SP_OK);
@@ -323,10 +302,10 @@ static void test_prefixes(void **state)
     (void)state;
     for (unsigned round = 0; round < 2000; round++) {
         join_or_leave(&model, &prefixes);
-        for (uint64_t i = random_below(CHANGES_MAX / 2); i > 0; i--)
+        for (unsigned i = random_below(CHANGES_MAX / 2); i > 0; i--)
             note_change(&model, &prefixes);
         join_or_leave(&model, &prefixes);
-        for (uint64_t i = random_below(CHANGES_MAX / 2); i > 0; i--)
+        for (unsigned i = random_below(CHANGES_MAX / 2); i > 0; i--)
             note_change(&model, &prefixes);
         check_overlap(&model, &prefixes);
         tell(&model, &prefixes);
@@ -340,5 +319,5 @@ int main(void)
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_prefixes),
     };
-    return cmocka_run_group_tests(tests, set_seed, NULL);
+    return cmocka_run_group_tests(tests, random_setup, NULL);
 }

@@ -106,6 +106,20 @@ void bench_must(int status, const char *what)
         bench_die("%s: %s", what, sp_status_text(status));
 }
 
+_Noreturn void bench_run_under(const char *script, const char *word, char **argv)
+{
+    const char *tree = getenv("SIDEPOND_SOURCE_DIR");
+    char path[512];
+    char *again[16] = {(char *)"python3", path, (char *)word};
+    if (!tree)
+        bench_die("SIDEPOND_SOURCE_DIR says where the source tree is");
+    snprintf(path, sizeof(path), "%s/tests/system/%s", tree, script);
+    for (unsigned i = 0; argv[i] && i + 4 < sizeof(again) / sizeof(*again); i++)
+        again[i + 3] = argv[i];
+    execv("/usr/bin/python3", again);
+    bench_die("%s cannot be run", path);
+}
+
 /* --- ponds ---------------------------------------------------------------------------------- */
 
 void bench_use_huge_pages(const char *pond_directory)

@@ -26,6 +26,10 @@ _Noreturn void bench_die(const char *format, ...) __attribute__((format(printf, 
 /* Dies if the status is not SP_OK. */
 void bench_must(int status, const char *what);
 
+/* Runs this program again under a script of tests/system, with a word before its own: a server is
+ * beside it then. Does not return. */
+_Noreturn void bench_run_under(const char *script, const char *word, char **argv);
+
 /* What sidepondd does with a pond in the seconds after a load, unless the configuration says
  * `huge_pages: false`. No writer may have the pond. */
 void bench_use_huge_pages(const char *pond_directory);

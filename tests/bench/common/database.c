@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bench.h"
 #include "rows.h"
@@ -92,19 +91,8 @@ const char *postgresql_dsn(void)
 
 void postgresql_need(char **argv)
 {
-    const char *tree = getenv("SIDEPOND_SOURCE_DIR");
-    char script[512];
-    char python[] = "python3", run[] = "run";
-    char *again[16] = {python, script, run};
-    if (postgresql_dsn())
-        return;
-    if (!tree)
-        bench_die("SIDEPOND_SOURCE_DIR says where the source tree is");
-    snprintf(script, sizeof(script), "%s/tests/system/pg_server.py", tree);
-    for (unsigned i = 0; argv[i] && i + 4 < sizeof(again) / sizeof(*again); i++)
-        again[i + 3] = argv[i];
-    execv("/usr/bin/python3", again);
-    bench_die("%s cannot be run", script);
+    if (!postgresql_dsn())
+        bench_run_under("pg_server.py", "run", argv);
 }
 
 PGconn *postgresql_connect(void)

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bench.h"
 #include "rows.h"
@@ -22,19 +21,8 @@ const char *mariadb_uri(void)
 
 void mariadb_need(char **argv)
 {
-    const char *tree = getenv("SIDEPOND_SOURCE_DIR");
-    char script[512];
-    char python[] = "python3", run[] = "run";
-    char *again[16] = {python, script, run};
-    if (mariadb_uri())
-        return;
-    if (!tree)
-        bench_die("SIDEPOND_SOURCE_DIR says where the source tree is");
-    snprintf(script, sizeof(script), "%s/tests/system/mariadb_server.py", tree);
-    for (unsigned i = 0; argv[i] && i + 4 < sizeof(again) / sizeof(*again); i++)
-        again[i + 3] = argv[i];
-    execv("/usr/bin/python3", again);
-    bench_die("%s cannot be run", script);
+    if (!mariadb_uri())
+        bench_run_under("mariadb_server.py", "run", argv);
 }
 
 MYSQL *mariadb_connect_root(void)

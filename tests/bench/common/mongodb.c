@@ -6,7 +6,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "bench.h"
 #include "rows.h"
@@ -21,19 +20,8 @@ const char *mongodb_uri(void)
 
 void mongodb_need(char **argv)
 {
-    const char *tree = getenv("SIDEPOND_SOURCE_DIR");
-    char script[512];
-    char python[] = "python3", bench[] = "bench";
-    char *again[16] = {python, script, bench};
-    if (mongodb_uri())
-        return;
-    if (!tree)
-        bench_die("SIDEPOND_SOURCE_DIR says where the source tree is");
-    snprintf(script, sizeof(script), "%s/tests/system/mongo_server.py", tree);
-    for (unsigned i = 0; argv[i] && i + 4 < sizeof(again) / sizeof(*again); i++)
-        again[i + 3] = argv[i];
-    execv("/usr/bin/python3", again);
-    bench_die("%s cannot be run", script);
+    if (!mongodb_uri())
+        bench_run_under("mongo_server.py", "bench", argv);
 }
 
 mongoc_client_t *mongodb_connect(void)

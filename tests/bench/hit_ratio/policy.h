@@ -51,8 +51,7 @@ extern const struct policy policy_redis_lru, policy_redis_lru_ms, policy_redis_l
 /* Memory for a policy, zeroed; ends the program where there is none. */
 void *policy_alloc(size_t count, size_t size);
 
-/* A hash of a key, and a sequence of random numbers (splitmix64). */
+/* A hash of a key. */
 uint64_t policy_hash(uint64_t key);
-uint64_t policy_random(uint64_t *state);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/rows.h"
 #include "policy.h"
 
 #define SAMPLES         5u
@@ -72,7 +73,7 @@ static void lfu_touch(struct redis *redis, uint32_t key, uint32_t now_ms)
     unsigned counter = decayed(redis, key, now_ms);
     unsigned above = counter > LFU_START ? counter - LFU_START : 0;
     uint64_t one_in = (uint64_t)above * LFU_LOG_FACTOR + 1;
-    if (counter < LFU_COUNTER_MAX && policy_random(&redis->random) % one_in == 0)
+    if (counter < LFU_COUNTER_MAX && rows_random(&redis->random) % one_in == 0)
         counter++;
     redis->counter[key] = (uint8_t)counter;
     redis->used[key] = now_ms / MINUTE_MS;
@@ -107,7 +108,7 @@ static void redis_evict(struct redis *redis, uint32_t now_ms)
 {
     for (;;) {
         for (unsigned i = 0; i < SAMPLES; i++) {
-            uint32_t key = redis->keys[policy_random(&redis->random) % redis->count];
+            uint32_t key = redis->keys[rows_random(&redis->random) % redis->count];
             pool_offer(redis, key, idle(redis, key, now_ms));
         }
         while (redis->pooled > 0) {

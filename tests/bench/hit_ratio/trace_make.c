@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/rows.h"
 #include "policy.h"
 #include "trace.h"
 
@@ -39,7 +40,7 @@ struct maker {
 
 static uint32_t rank_drawn(struct maker *maker)
 {
-    double at = (double)(policy_random(&maker->random) >> 11) * 0x1p-53;
+    double at = (double)(rows_random(&maker->random) >> 11) * 0x1p-53;
     uint32_t low = 0, high = maker->keys - 1;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -63,7 +64,7 @@ static void law(struct maker *maker, double exponent)
 static void deal(struct maker *maker)
 {
     for (uint32_t i = maker->keys; i > 1; i--) {
-        uint32_t other = (uint32_t)(policy_random(&maker->random) % i);
+        uint32_t other = (uint32_t)(rows_random(&maker->random) % i);
         uint32_t held = maker->ranked[i - 1];
         maker->ranked[i - 1] = maker->ranked[other];
         maker->ranked[other] = held;

@@ -23,7 +23,6 @@
 #include "sidepond/cache.h"
 
 #define ROUNDS_MAX  25
-#define BATCH       16u
 #define VALUE_BYTES 100u
 #define DAY_MS      INT64_C(86400000)
 
@@ -152,26 +151,6 @@ loop(void *from, get_function *get, bool chained, const char *keys, uint32_t cou
     return sum;
 }
 
-typedef int mget_function(void *from, struct sp_get *gets, size_t count);
-
-static uint64_t batches(void *from, mget_function *mget, const char *keys, uint32_t count)
-{
-    static uint8_t out[BATCH][128];
-    struct sp_get gets[BATCH];
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i + BATCH <= count; i += BATCH) {
-        for (uint32_t j = 0; j < BATCH; j++, keys += BENCH_KEY_BYTES)
-            gets[j] = (struct sp_get){
-                .key = keys, .key_bytes = BENCH_KEY_BYTES, .out = out[j], .cap = sizeof(out[j])};
-        bench_must(mget(from, gets, BATCH), "mget");
-        for (uint32_t j = 0; j < BATCH; j++) {
-            bench_must(gets[j].status, "mget");
-            sum += out[j][0];
-        }
-    }
-    return sum;
-}
-
 static int get_table(void *from, const void *key, size_t key_bytes, void *out, size_t cap,
                      size_t *size)
 {
@@ -200,8 +179,8 @@ static uint64_t run(const struct side *side, bool cache, enum way way, const cha
                     uint32_t count)
 {
     if (way == BATCHES)
-        return cache ? batches(side->cache, mget_cache, keys, count)
-                     : batches(side->table, mget_table, keys, count);
+        return cache ? data_batches(side->cache, mget_cache, keys, count)
+                     : data_batches(side->table, mget_table, keys, count);
     if (cache)
         return loop(side->cache, get_cache, way == ISOLATED, keys, count);
     return loop(side->table, get_table, way == ISOLATED, keys, count);

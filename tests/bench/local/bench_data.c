@@ -10,14 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-uint64_t random_next(uint64_t *state)
-{
-    *state += UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t z = *state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return z ^ (z >> 31);
-}
+#include "common/rows.h"
 
 void data_key(uint32_t i, char *out)
 {
@@ -65,7 +58,7 @@ char *data_draw(const struct data *data, double zipf, uint32_t count, uint64_t s
     if (keys == NULL || (zipf > 0 && sums == NULL))
         abort();
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t drawn = random_next(&seed);
+        uint64_t drawn = rows_random(&seed);
         uint64_t row = drawn % n;
         if (zipf > 0) {
             double at = (double)(drawn >> 11) * 0x1p-53 * sums[n - 1];

@@ -26,11 +26,11 @@
 #include "alloc/region.h"
 #include "bench_data.h"
 #include "common/bench.h"
+#include "common/rows.h"
 #include "private_table.h"
 #include "server/store/store.h"
 
 #define ROUNDS_MAX        25
-#define BATCH             16u
 #define WRITES_PER_SECOND 10000u
 #define WRITE_BATCH       100u
 
@@ -181,7 +181,9 @@ static uint64_t first_word(const uint8_t *value)
     return word;
 }
 
-static uint64_t loop_pond(const struct side *side, const char *keys, uint32_t count)
+/* `chained`: adds 0 to the position of the next key, but by way of the value just read. */
+__attribute__((always_inline)) static inline uint64_t
+gets_pond(const struct side *side, bool chained, const char *keys, uint32_t count)
 {
     uint8_t out[1024];
     uint64_t sum = 0;
@@ -189,11 +191,14 @@ static uint64_t loop_pond(const struct side *side, const char *keys, uint32_t co
     for (uint32_t i = 0; i < count; i++, keys += BENCH_KEY_BYTES) {
         bench_must(sp_get(side->table, keys, BENCH_KEY_BYTES, out, sizeof out, &size), "sp_get");
         sum += out[0];
+        if (chained)
+            keys += first_word(out) >> 63;
     }
     return sum;
 }
 
-static uint64_t loop_private(const struct side *side, const char *keys, uint32_t count)
+__attribute__((always_inline)) static inline uint64_t
+gets_private(const struct side *side, bool chained, const char *keys, uint32_t count)
 {
     uint8_t out[1024];
     uint64_t sum = 0;
@@ -202,8 +207,30 @@ static uint64_t loop_private(const struct side *side, const char *keys, uint32_t
         bench_must(private_get(side->private, keys, BENCH_KEY_BYTES, out, sizeof out, &size),
                    "private");
         sum += out[0];
+        if (chained)
+            keys += first_word(out) >> 63;
     }
     return sum;
+}
+
+static uint64_t loop_pond(const struct side *side, const char *keys, uint32_t count)
+{
+    return gets_pond(side, false, keys, count);
+}
+
+static uint64_t loop_private(const struct side *side, const char *keys, uint32_t count)
+{
+    return gets_private(side, false, keys, count);
+}
+
+static uint64_t isolated_pond(const struct side *side, const char *keys, uint32_t count)
+{
+    return gets_pond(side, true, keys, count);
+}
+
+static uint64_t isolated_private(const struct side *side, const char *keys, uint32_t count)
+{
+    return gets_private(side, true, keys, count);
 }
 
 static uint64_t loop_lmdb(const struct side *side, const char *keys, uint32_t count)
@@ -220,36 +247,6 @@ static uint64_t loop_lmdb(const struct side *side, const char *keys, uint32_t co
     return sum;
 }
 
-/* Adds 0 to the position of the next key, but by way of the value just read. */
-static uint64_t isolated_pond(const struct side *side, const char *keys, uint32_t count)
-{
-    uint8_t out[1024];
-    uint64_t sum = 0;
-    size_t size;
-    for (uint32_t i = 0; i < count; i++, keys += BENCH_KEY_BYTES) {
-        bench_must(sp_get(side->table, keys, BENCH_KEY_BYTES, out, sizeof out, &size), "sp_get");
-        sum += out[0];
-        keys += first_word(out) >> 63;
-    }
-    return sum;
-}
-
-static uint64_t isolated_private(const struct side *side, const char *keys, uint32_t count)
-{
-    uint8_t out[1024];
-    uint64_t sum = 0;
-    size_t size;
-    for (uint32_t i = 0; i < count; i++, keys += BENCH_KEY_BYTES) {
-        bench_must(private_get(side->private, keys, BENCH_KEY_BYTES, out, sizeof out, &size),
-                   "private");
-        sum += out[0];
-        keys += first_word(out) >> 63;
-    }
-    return sum;
-}
-
-typedef int mget_function(void *table, struct sp_get *gets, size_t count);
-
 static int mget_pond(void *table, struct sp_get *gets, size_t count)
 {
     return sp_mget(table, gets, count);
@@ -260,32 +257,14 @@ static int mget_private(void *table, struct sp_get *gets, size_t count)
     return private_mget(table, gets, count);
 }
 
-static uint64_t batches(void *table, mget_function *mget, const char *keys, uint32_t count)
-{
-    static uint8_t out[BATCH][128];
-    struct sp_get gets[BATCH];
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i + BATCH <= count; i += BATCH) {
-        for (uint32_t j = 0; j < BATCH; j++, keys += BENCH_KEY_BYTES)
-            gets[j] = (struct sp_get){
-                .key = keys, .key_bytes = BENCH_KEY_BYTES, .out = out[j], .cap = sizeof out[j]};
-        bench_must(mget(table, gets, BATCH), "mget");
-        for (uint32_t j = 0; j < BATCH; j++) {
-            bench_must(gets[j].status, "mget");
-            sum += out[j][0];
-        }
-    }
-    return sum;
-}
-
 static uint64_t batch_pond(const struct side *side, const char *keys, uint32_t count)
 {
-    return batches(side->table, mget_pond, keys, count);
+    return data_batches(side->table, mget_pond, keys, count);
 }
 
 static uint64_t batch_private(const struct side *side, const char *keys, uint32_t count)
 {
-    return batches(side->private, mget_private, keys, count);
+    return data_batches(side->private, mget_private, keys, count);
 }
 
 /* --- measuring -----------------------------------------------------------------------------------
@@ -477,7 +456,7 @@ static void writer(const struct side *side, struct meeting *meeting)
     clock_gettime(CLOCK_MONOTONIC, &at);
     for (uint32_t generation = 1; meeting->stop == 0; generation++) {
         for (unsigned i = 0; i < WRITE_BATCH; i++)
-            rows[i] = (uint32_t)(random_next(&random) % side->data.row_count);
+            rows[i] = (uint32_t)(rows_random(&random) % side->data.row_count);
         if (meeting->go != 0) {
             put_rows(side, store, rows, WRITE_BATCH, generation);
             store_tick(store);
