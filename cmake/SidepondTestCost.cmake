@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # What tests ask of the machine, as far as it is not the ordinary: a processor each, and a few
-# seconds. Measured with nothing else running; wrong values cost time, and nothing else.
+# seconds. As a run of all on two processors took; wrong values cost time, and nothing else.
 
 # They mostly wait, for pauses, time-outs and servers, and keep less than half a processor busy.
 set(sidepond_tests_waiting
