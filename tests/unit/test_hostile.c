@@ -29,7 +29,7 @@
 static const struct reading reading = {
     .key_prefix = "person-", .key_count = 80, .index_key = "Rome"};
 
-static unsigned share = 1;   /* one in so many random values is tried */
+static unsigned share = 1;   /* one in so many words is damaged */
 static struct region region; /* read-write, of the damaged pond */
 static struct sp_pond *opened_before;
 static unsigned sound_rows;
