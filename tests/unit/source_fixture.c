@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 void must(struct fixture *f, int status)
 {
@@ -197,10 +196,4 @@ void later_start(struct later *later)
 void later_join(struct later *later)
 {
     pthread_join(later->thread, NULL);
-}
-
-void sleep_ms(long ms)
-{
-    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
-    nanosleep(&time, NULL);
 }

@@ -90,6 +90,4 @@ struct later {
 void later_start(struct later *later);
 void later_join(struct later *later);
 
-void sleep_ms(long ms);
-
 #endif

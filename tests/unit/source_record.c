@@ -123,9 +123,9 @@ int source_record_read(const struct source_class *class, struct source *source,
     return status;
 }
 
-static void sleep_ms(unsigned ms)
+void sleep_ms(long ms)
 {
-    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
     nanosleep(&time, NULL);
 }
 

@@ -46,6 +46,7 @@ void source_canceler_start(struct source_canceler *canceler, const struct source
 void source_canceler_join(struct source_canceler *canceler);
 
 double source_now_ms(void);
+void sleep_ms(long ms);
 long source_rss_kib(void); /* of this process; -1 if it cannot be read */
 
 #endif

@@ -42,12 +42,23 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* A configuration of one table. */
+static void apply_users(void)
+{
+    char text[512];
+    struct config *config;
+    int size = snprintf(text, sizeof(text),
+                        "directory: %s\nsources: [{name: db, type: sqlite, path: /nowhere}]\n"
+                        "tables: [{name: users, source: db, key: [id], refresh: {every: 10ms}}]\n",
+                        f.directory);
+    assert_int_equal(config_load_buffer("t.yaml", text, (size_t)size, stderr, &config), SP_OK);
+    assert_int_equal(refresh_apply(f.refresh, config), SP_OK);
+}
+
 static int group_setup(void **state)
 {
     char why[STORE_WHY_BYTES];
-    char text[1024];
     struct store_opened opened;
-    struct config *config;
     (void)state;
     snprintf(f.directory, sizeof(f.directory), "/dev/shm/sidepond-test-http.XXXXXX");
     assert_non_null(mkdtemp(f.directory));
@@ -62,12 +73,7 @@ static int group_setup(void **state)
     struct refresh_options refresh = {
         .store = f.store, .directory = f.directory, .find_source = fake_find};
     assert_int_equal(refresh_new(&refresh, &f.refresh), SP_OK);
-    int size = snprintf(text, sizeof(text),
-                        "directory: %s\nsources: [{name: db, type: sqlite, path: /nowhere}]\n"
-                        "tables: [{name: users, source: db, key: [id], refresh: {every: 10ms}}]\n",
-                        f.directory);
-    assert_int_equal(config_load_buffer("t.yaml", text, (size_t)size, stderr, &config), SP_OK);
-    assert_int_equal(refresh_apply(f.refresh, config), SP_OK);
+    apply_users();
     refresh_tick(f.refresh);
     atomic_store(&f.counters.tick_ms, now_ms());
     f.options =
@@ -150,14 +156,7 @@ static void test_ready(void **state)
     refresh_stop(f.refresh);
     while (!refresh_tick(f.refresh))
         turn();
-    char text[512];
-    struct config *config;
-    int size = snprintf(text, sizeof(text),
-                        "directory: %s\nsources: [{name: db, type: sqlite, path: /nowhere}]\n"
-                        "tables: [{name: users, source: db, key: [id], refresh: {every: 10ms}}]\n",
-                        f.directory);
-    assert_int_equal(config_load_buffer("t.yaml", text, (size_t)size, stderr, &config), SP_OK);
-    assert_int_equal(refresh_apply(f.refresh, config), SP_OK);
+    apply_users();
     for (unsigned left = AWAIT_MS; get("/readyz") != 200; left--) {
         assert_int_not_equal(left, 0);
         turn();

@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -149,15 +150,21 @@ class Server:
         shutil.rmtree(self.folder)
 
 
+@contextmanager
+def running(**options):
+    own = Server(**options)
+    try:
+        own.start()
+        yield own
+    finally:
+        own.remove()
+
+
 @pytest.fixture(scope="session")
 def shared():
     """One server for all tests that only read."""
-    server = Server()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.remove()
+    with running() as own:
+        yield own
 
 
 @pytest.fixture
@@ -169,31 +176,19 @@ def pond(shared):
 @pytest.fixture
 def server():
     """A server of the test's own, which it may change."""
-    own = Server()
-    try:
-        own.start()
+    with running() as own:
         yield own
-    finally:
-        own.remove()
 
 
 @pytest.fixture
 def hasty():
     """A server that takes snapshots back after a moment."""
-    own = Server(lease_limit="1s")
-    try:
-        own.start()
+    with running(lease_limit="1s") as own:
         yield own
-    finally:
-        own.remove()
 
 
 @pytest.fixture
 def cached():
     """A server with a cache."""
-    own = Server(extra="cache: {memory: 16MiB}")
-    try:
-        own.start()
+    with running(extra="cache: {memory: 16MiB}") as own:
         yield own
-    finally:
-        own.remove()
