@@ -11,9 +11,11 @@ import re
 import shlex
 import subprocess
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -47,6 +49,25 @@ def headers():
     return [str(path) for folder in folders for path in folder.rglob("*.h")]
 
 
+class ParallelBuild(build_ext):
+    """Compiles as many sources at a time as there are processors. By itself setuptools builds only
+    several extensions so, and this is one of a hundred files."""
+
+    def build_extensions(self):
+        compile_one, link = self.compiler._compile, self.compiler.link_shared_object
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            jobs = []
+
+            def link_when_compiled(*arguments, **options):
+                for job in jobs:
+                    job.result()
+                link(*arguments, **options)
+
+            self.compiler._compile = lambda *a: jobs.append(pool.submit(compile_one, *a))
+            self.compiler.link_shared_object = link_when_compiled
+            super().build_extensions()
+
+
 def extension():
     sources = sorted(os.path.relpath(path, HERE) for path in (HERE / "src").glob("*.c"))
     macros = [("_GNU_SOURCE", None)]
@@ -77,5 +98,6 @@ def extension():
 setup(
     version=version(),
     ext_modules=[extension()],
+    cmdclass={"build_ext": ParallelBuild},
     options={} if FREE_THREADED else {"bdist_wheel": {"py_limited_api": "cp311"}},
 )
