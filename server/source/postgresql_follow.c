@@ -687,8 +687,10 @@ static int identify(struct checking *c, char *stream, struct source_error *error
     if (status == SP_OK)
         status = pg_demand(source, result, 1, 4, error);
     if (status == SP_OK)
-        snprintf(stream, FEED_STREAM_BYTES, "%s/%s/%s/%s/%s/%016" PRIx64, PQgetvalue(result, 0, 0),
-                 PQgetvalue(result, 0, 1), c->database, feed->name, feed->publication, c->hash);
+        snprintf(stream, FEED_STREAM_BYTES, "%s/%s/%s/%s/%016" PRIx64, PQgetvalue(result, 0, 0),
+                 c->database, feed->name, feed->publication, c->hash);
+    if (status == SP_OK)
+        feed->timeline = (uint32_t)strtoul(PQgetvalue(result, 0, 1), NULL, 10);
     PQclear(result);
     return status;
 }

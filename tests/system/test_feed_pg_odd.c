@@ -43,7 +43,8 @@ static void test_schemas(void **state)
 {
     struct feed_fixture *x = *state;
     sql(x->f, "DROP SCHEMA IF EXISTS a, \"B.b\" CASCADE; CREATE SCHEMA a; CREATE SCHEMA \"B.b\";"
-              "CREATE TABLE t (id int PRIMARY KEY, n int); CREATE TABLE a.t (id int CONSTRAINT k PRIMARY KEY);"
+              "CREATE TABLE t (id int PRIMARY KEY, n int); CREATE TABLE a.t (id int CONSTRAINT k "
+              "PRIMARY KEY);"
               "CREATE TABLE \"B.b\".t (id int PRIMARY KEY, s text)");
     feed_table(x, "here", feed_key_id)->relation = "t";
     feed_table(x, "there", feed_key_id)->relation = "a.t";
@@ -141,6 +142,29 @@ static void test_large_and_nested(void **state)
     close_source(x->f);
     sql(x->f, "ALTER SYSTEM RESET logical_decoding_work_mem");
     sql(x->f, "SELECT pg_reload_conf()");
+}
+
+/* Generated columns that are stored, published by PostgreSQL 18. */
+static void test_generated(void **state)
+{
+    struct feed_fixture *x = *state;
+    need_server(x->f, 180000);
+    feed_table(x, "t", feed_key_id);
+    sql(x->f, "CREATE TABLE t (id int PRIMARY KEY, a text, g text GENERATED ALWAYS AS (a || '!')"
+              " STORED); INSERT INTO t VALUES (1, 'x')");
+    sql(x->f, PUBLISH);
+    feed_expect_refusal(x, "table t: column g is generated, and not published: ALTER PUBLICATION"
+                           " ... SET (publish_generated_columns = stored)");
+    sql(x->f, "ALTER PUBLICATION sidepond SET (publish_generated_columns = stored)");
+    feed_begin(x);
+    sql(x->f, "INSERT INTO t VALUES (2, 'y'), (3, NULL); UPDATE t SET a = 'z' WHERE id = 1");
+    feed_sync(x);
+    feed_expect_same(x);
+    assert_string_equal(feed_model_find(&x->model, 0, "1")->cells[2], "z!");
+    sql(x->f, "ALTER TABLE t ADD v int GENERATED ALWAYS AS (id * 2) VIRTUAL");
+    close_source(x->f);
+    feed_expect_refusal(x, "table t: column v is generated, and so not in the stream: name the"
+                           " others by `columns`");
 }
 
 /* --- replica identity ----------------------------------------------------------------------- */
@@ -318,11 +342,17 @@ static void test_partition_alone(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FEED_TEST(test_schemas),           FEED_TEST(test_quoted_names),
-        FEED_TEST(test_ways_to_write),     FEED_TEST(test_large_and_nested),
-        FEED_TEST(test_other_primary_key), FEED_TEST(test_other_key_of_partition),
-        FEED_TEST(test_sequences_of_ddl),  FEED_TEST(test_enum_renamed),
-        FEED_TEST(test_inherited),         FEED_TEST(test_tree_of_partitions),
+        FEED_TEST(test_schemas),
+        FEED_TEST(test_quoted_names),
+        FEED_TEST(test_ways_to_write),
+        FEED_TEST(test_large_and_nested),
+        FEED_TEST(test_generated),
+        FEED_TEST(test_other_primary_key),
+        FEED_TEST(test_other_key_of_partition),
+        FEED_TEST(test_sequences_of_ddl),
+        FEED_TEST(test_enum_renamed),
+        FEED_TEST(test_inherited),
+        FEED_TEST(test_tree_of_partitions),
         FEED_TEST(test_partition_alone),
     };
     return cmocka_run_group_tests_name("feed_pg_odd", tests, feed_pg_group_setup, NULL);
