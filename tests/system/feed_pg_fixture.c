@@ -28,6 +28,7 @@ int feed_pg_group_setup(void **state)
     admin_connect(&f);
     sql(&f, "CREATE ROLE reader LOGIN");
     sql(&f, "ALTER SYSTEM SET wal_level = 'logical'");
+    sql(&f, "ALTER SYSTEM SET max_prepared_transactions = 4");
     PQfinish(f.admin);
     server("restart");
     return 0;
