@@ -18,6 +18,8 @@
 
 #include "server/source/postgresql.h"
 
+#define DESCRIBE_TRIES 5
+
 /* One row for each column asked about, in their order. */
 #define CATALOG_SQL                                                                                \
     "SELECT pg_catalog.format_type(c.type, c.mod), t.typtype, t.typcategory,"                      \
@@ -327,8 +329,8 @@ static int explain(struct source *source, const struct source_table *table,
     return status;
 }
 
-int pg_describe(struct source *source, const struct source_table *table,
-                struct source_description *out, struct source_error *error)
+static int describe_once(struct source *source, const struct source_table *table,
+                         struct source_description *out, struct source_error *error)
 {
     struct pg_select select = {0};
     int status = pg_call_begin(source, error);
@@ -348,5 +350,15 @@ int pg_describe(struct source *source, const struct source_table *table,
         select.description = (struct source_description){0};
     }
     pg_select_free(&select);
+    return status;
+}
+
+/* A column that comes or goes between two of the statements looks like a wrong configuration. */
+int pg_describe(struct source *source, const struct source_table *table,
+                struct source_description *out, struct source_error *error)
+{
+    int status = SP_ECONFIG;
+    for (unsigned i = 0; status == SP_ECONFIG && i < DESCRIBE_TRIES; i++)
+        status = describe_once(source, table, out, error);
     return status;
 }

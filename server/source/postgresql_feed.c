@@ -4,7 +4,9 @@
  *
  * A second connection speaks the replication protocol: the server decodes its log, and sends with
  * the plugin pgoutput each transaction as a whole, in the order of the commits. A position is the
- * end of a commit's record in the log ("16/B374D848"): the server skips what was committed before.
+ * end of a commit's record in the log, and the log's timeline ("16/B374D848@1"): the server skips
+ * what was committed before. On another timeline, as after a failover, it is the same position if
+ * that one branched off behind it.
  *
  *   begin, rows, rows, commit      delivered as they come; at the commit the position moves on
  *   keepalive                      all that was committed up to here has been sent
@@ -26,6 +28,7 @@
  * committed.
  */
 #include <endian.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,7 +131,8 @@ static int pg_feed_confirm(struct source *source, const char *position, struct s
 {
     struct pg_feed *feed = source->feed;
     uint64_t lsn;
-    if (!pg_lsn_read(position, &lsn))
+    uint32_t timeline;
+    if (!pg_position_read(position, &lsn, &timeline))
         return source_fail(error, SP_EINVAL, false, "not a position of PostgreSQL's log");
     if (feed && lsn > feed->confirmed_lsn)
         feed->confirmed_lsn = lsn;
@@ -138,9 +142,42 @@ static int pg_feed_confirm(struct source *source, const char *position, struct s
 
 /* --- beginning ------------------------------------------------------------------------------ */
 
-static int start_stream(struct source *source, const char *position, struct source_error *error)
+static int another_log(struct source *source, uint32_t timeline, struct source_error *error)
+{
+    return source_fail(error, SP_ENOTFOUND, true,
+                       "source %s: the server's log is another one since before the position"
+                       " (timeline %" PRIu32 " instead of %" PRIu32 ")",
+                       source->options->name, source->feed->timeline, timeline);
+}
+
+/* Whether the log has what it had on the timeline of the position. */
+static int check_timeline(struct source *source, uint64_t lsn, uint32_t timeline,
+                          struct source_error *error)
 {
     struct pg_feed *feed = source->feed;
+    char command[64];
+    PGresult *result = NULL;
+    if (timeline == feed->timeline)
+        return SP_OK;
+    if (timeline > feed->timeline)
+        return another_log(source, timeline, error);
+    snprintf(command, sizeof(command), "TIMELINE_HISTORY %" PRIu32, feed->timeline);
+    PGconn *before = pg_use(source, feed->stream);
+    int status = pg_query(source, NULL, command, NULL, 0, &result, error);
+    pg_use(source, before);
+    if (status == SP_OK)
+        status = pg_demand(source, result, 1, 2, error);
+    if (status == SP_OK && !pg_history_has(PQgetvalue(result, 0, 1), timeline, lsn))
+        status = another_log(source, timeline, error);
+    PQclear(result);
+    return status;
+}
+
+static int start_stream(struct source *source, uint64_t lsn, struct source_error *error)
+{
+    struct pg_feed *feed = source->feed;
+    char position[PG_LSN_BYTES];
+    pg_lsn_text(lsn, position);
     struct sql_text quoted = {0}, command = {0};
     sql_put_name(&quoted, feed->publication, '"');
     sql_put(&command, "START_REPLICATION SLOT ");
@@ -165,18 +202,21 @@ static int pg_feed_start(struct source *source, const char *position, struct sou
 {
     struct pg_feed *feed = source->feed;
     uint64_t lsn;
+    uint32_t timeline;
     int status = pg_call_begin(source, error);
     if (status != SP_OK)
         return status;
     if (!feed || !feed->changes.tables || feed->streaming)
         return source_fail(error, SP_EINVAL, false, "a feed of nothing, or one that runs");
-    if (!pg_lsn_read(position, &lsn))
+    if (!pg_position_read(position, &lsn, &timeline))
         return source_fail(error, SP_ENOTFOUND, true, "not a position of PostgreSQL's log");
     status = pg_stream_open(source, error);
     if (status == SP_OK)
+        status = check_timeline(source, lsn, timeline, error);
+    if (status == SP_OK)
         status = pg_slot_check(source, lsn, error);
     if (status == SP_OK)
-        status = start_stream(source, position, error);
+        status = start_stream(source, lsn, error);
     if (status != SP_OK)
         return status;
     feed->streaming = true;
@@ -233,14 +273,14 @@ static int judge_definition(struct pg_feed *feed, const struct source_feed_sink 
 /* The stream has come to where the database was when it was asked. */
 static int pass_asked(struct pg_feed *feed, const struct source_feed_sink *sink, bool *go_on)
 {
-    char position[PG_LSN_BYTES];
+    char position[PG_POSITION_BYTES];
     if (!feed->asked.lsn || feed->received_lsn < feed->asked.lsn)
         return SP_OK;
     feed->asked.lsn = 0;
     const int status = judge_definition(feed, sink);
     if (status != SP_OK)
         return status;
-    pg_lsn_text(feed->received_lsn, position);
+    pg_position_text(feed->received_lsn, feed->timeline, position);
     feed->delivered = true;
     *go_on = sink->reached(sink->context, FEED_IDLE, position, feed->asked.time_us);
     return SP_OK;
@@ -250,11 +290,11 @@ static int pass_asked(struct pg_feed *feed, const struct source_feed_sink *sink,
 
 static void reach_snapshot(struct pg_feed *feed, const struct source_feed_sink *sink, bool *go_on)
 {
-    char position[PG_LSN_BYTES];
+    char position[PG_POSITION_BYTES];
     feed->waiting = false;
     feed->paused = feed->delivered = true;
     feed->received_lsn = feed->snapshot_lsn;
-    pg_lsn_text(feed->snapshot_lsn, position);
+    pg_position_text(feed->snapshot_lsn, feed->timeline, position);
     sink->reached(sink->context, FEED_SNAPSHOT, position, 0);
     *go_on = false;
 }
@@ -276,13 +316,13 @@ static int on_keepalive(struct pg_feed *feed, const struct source_feed_sink *sin
 
 static int on_commit(struct pg_feed *feed, const struct source_feed_sink *sink, bool *go_on)
 {
-    char position[PG_LSN_BYTES];
+    char position[PG_POSITION_BYTES];
     feed->inside = false;
     feed->received_lsn = feed->message.lsn;
     if (!feed->any)
         return pass_asked(feed, sink, go_on);
     feed->delivered = true;
-    pg_lsn_text(feed->received_lsn, position);
+    pg_position_text(feed->received_lsn, feed->timeline, position);
     *go_on = sink->reached(sink->context, FEED_TRANSACTION, position, feed->message.time_us);
     if (!feed->asked.lsn || feed->received_lsn < feed->asked.lsn)
         return SP_OK;

@@ -91,6 +91,14 @@ uint32_t pg_output_truncated(const struct pg_output *output, unsigned i);
 void pg_lsn_text(uint64_t lsn, char out[PG_LSN_BYTES]);
 bool pg_lsn_read(const char *text, uint64_t *out);
 
+/* A position: "16/B374D848@1" is that place in the log of timeline 1. */
+#define PG_POSITION_BYTES 40
+void pg_position_text(uint64_t lsn, uint32_t timeline, char out[PG_POSITION_BYTES]);
+bool pg_position_read(const char *text, uint64_t *lsn, uint32_t *timeline);
+
+/* Whether a timeline with this history has in it what `timeline` had up to a place. */
+bool pg_history_has(const char *history, uint32_t timeline, uint64_t lsn);
+
 /* --- postgresql_text.c, postgresql_json.c ------------------------------------------------------
  */
 
@@ -179,15 +187,16 @@ struct pg_feed {
     bool claimed; /* the name is ours while source->conn is open */
     bool made;    /* a temporary slot, over `stream` */
     struct pg_changes changes;
-    PGconn *stream; /* replication=database */
-    bool streaming; /* START_REPLICATION was given */
-    bool open;      /* between snapshot() and end() */
-    bool waiting;   /* for the snapshot's position */
-    bool paused;    /* there, until end() */
-    bool inside;    /* of a transaction */
-    bool any;       /* of it concerned a table */
-    bool delivered; /* something, since next() began to */
-    bool answer;    /* the server wants to hear of us */
+    PGconn *stream;    /* replication=database */
+    bool streaming;    /* START_REPLICATION was given */
+    bool open;         /* between snapshot() and end() */
+    bool waiting;      /* for the snapshot's position */
+    bool paused;       /* there, until end() */
+    bool inside;       /* of a transaction */
+    bool any;          /* of it concerned a table */
+    bool delivered;    /* something, since next() began to */
+    bool answer;       /* the server wants to hear of us */
+    uint32_t timeline; /* of the server */
     uint64_t snapshot_lsn;
     uint64_t received_lsn;  /* all up to here was delivered */
     uint64_t confirmed_lsn; /* is safe */

@@ -112,8 +112,8 @@
 
 /* How a table is defined: what tells of it, and each column with the transaction that wrote its row
  * of the catalog last, which is another after ALTER TABLE ... USING; what identifies its rows; the
- * values of the enumerations among its types ($7). `NAMESPACES`: the rows by
- * which a publication has whole schemas.
+ * values and attributes of the enumerations and composite types among its types ($7). `NAMESPACES`:
+ * the rows by which a publication has whole schemas.
  *
  * How far the log is, is how far it has been flushed. That may be in the middle of a record, and
  * stay so while nobody commits. If it is where it was before ($4), and the server's process that
@@ -138,6 +138,10 @@
     " FROM tree t JOIN pg_catalog.pg_class l ON l.oid = t.oid),"                                   \
     " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', e.oid, e.enumlabel), ';'"            \
     " ORDER BY e.oid) FROM pg_catalog.pg_enum e WHERE e.enumtypid = ANY ($7::oid[])),"             \
+    " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(',', x.attrelid, x.attnum, x.atttypid,"   \
+    " x.attisdropped), ';' ORDER BY x.attrelid, x.attnum) FROM pg_catalog.pg_type y"               \
+    " JOIN pg_catalog.pg_attribute x ON x.attrelid = y.typrelid AND x.attnum > 0"                  \
+    " WHERE y.oid = ANY ($7::oid[]) AND y.typtype = 'c'),"                                         \
     " (SELECT pg_catalog.concat_ws(',', p.oid, p.pubinsert, p.pubupdate, p.pubdelete,"             \
     " p.pubtruncate, p.pubviaroot, pg_catalog.to_jsonb(p) ->> 'pubgencols', (SELECT "              \
     "pg_catalog.string_agg(pg_catalog.to_jsonb(r)::text,"                                          \
@@ -687,8 +691,10 @@ static int identify(struct checking *c, char *stream, struct source_error *error
     if (status == SP_OK)
         status = pg_demand(source, result, 1, 4, error);
     if (status == SP_OK)
-        snprintf(stream, FEED_STREAM_BYTES, "%s/%s/%s/%s/%s/%016" PRIx64, PQgetvalue(result, 0, 0),
-                 PQgetvalue(result, 0, 1), c->database, feed->name, feed->publication, c->hash);
+        snprintf(stream, FEED_STREAM_BYTES, "%s/%s/%s/%s/%016" PRIx64, PQgetvalue(result, 0, 0),
+                 c->database, feed->name, feed->publication, c->hash);
+    if (status == SP_OK)
+        feed->timeline = (uint32_t)strtoul(PQgetvalue(result, 0, 1), NULL, 10);
     PQclear(result);
     return status;
 }

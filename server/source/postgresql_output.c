@@ -270,19 +270,59 @@ void pg_lsn_text(uint64_t lsn, char out[PG_LSN_BYTES])
     snprintf(out, PG_LSN_BYTES, "%" PRIX32 "/%" PRIX32, (uint32_t)(lsn >> 32), (uint32_t)lsn);
 }
 
-static bool read_half(const char *text, char end, uint32_t *out)
+/* Up to eight hexadecimal digits; returns what follows them, or NULL. */
+static const char *read_half(const char *text, uint32_t *out)
 {
     const size_t digits = strspn(text, "0123456789ABCDEFabcdef");
     *out = (uint32_t)strtoul(text, NULL, 16);
-    return digits >= 1 && digits <= 8 && text[digits] == end;
+    return digits >= 1 && digits <= 8 ? text + digits : NULL;
+}
+
+static const char *read_lsn(const char *text, uint64_t *out)
+{
+    uint32_t high, low;
+    text = read_half(text, &high);
+    text = text && *text == '/' ? read_half(text + 1, &low) : NULL;
+    if (text)
+        *out = (uint64_t)high << 32 | low;
+    return text;
 }
 
 bool pg_lsn_read(const char *text, uint64_t *out)
 {
-    uint32_t high, low;
-    const char *slash = strchr(text, '/');
-    if (!slash || !read_half(text, '/', &high) || !read_half(slash + 1, 0, &low))
+    const char *end = read_lsn(text, out);
+    return end && *end == '\0';
+}
+
+void pg_position_text(uint64_t lsn, uint32_t timeline, char out[PG_POSITION_BYTES])
+{
+    char place[PG_LSN_BYTES];
+    pg_lsn_text(lsn, place);
+    snprintf(out, PG_POSITION_BYTES, "%s@%" PRIu32, place, timeline);
+}
+
+bool pg_position_read(const char *text, uint64_t *lsn, uint32_t *timeline)
+{
+    const char *end = read_lsn(text, lsn);
+    const size_t digits = end && *end == '@' ? strspn(end + 1, "0123456789") : 0;
+    if (digits < 1 || digits > 9 || end[1 + digits] != '\0')
         return false;
-    *out = (uint64_t)high << 32 | low;
+    *timeline = (uint32_t)strtoul(end + 1, NULL, 10);
     return true;
+}
+
+/* Each line has a timeline of before, and the place up to which it was taken over. */
+bool pg_history_has(const char *history, uint32_t timeline, uint64_t lsn)
+{
+    for (const char *line = history; *line; line += *line == '\n') {
+        char *end;
+        uint64_t until;
+        line += strspn(line, " \t");
+        const unsigned long number = strtoul(line, &end, 10);
+        end += strspn(end, " \t");
+        if (number == timeline && read_lsn(end, &until))
+            return lsn <= until;
+        line += strcspn(line, "\n");
+    }
+    return false;
 }

@@ -12,6 +12,9 @@
  * of the stream while the feed runs     a temporary slot is made on a connection of its own, for
  * its point and snapshot only, and is gone with that connection
  *
+ * A slot is one that the server also keeps on its standbys, if they ask for it (PostgreSQL 17), so
+ * that after a failover the feed goes on.
+ *
  * A server that is asked to begin before what the slot has confirmed begins later without a word;
  * so that is compared first.
  *
@@ -29,13 +32,16 @@
 #include "alloc/clock.h"
 #include "server/source/postgresql_feed.h"
 
+#define VERSION_FAILOVER 170000 /* slots can be kept on standbys too */
+
 #define SNAPSHOT_MS 5000 /* so long a snapshot is waited for while the feed runs */
 #define GIVE_UP_MS  1000 /* for the last word to the server */
 
 #define SLOT_SQL                                                                                   \
     "SELECT s.plugin, s.database, s.active_pid, s.wal_status, s.confirmed_flush_lsn,"              \
     " pg_catalog.pg_current_wal_flush_lsn(),"                                                      \
-    " s.database = pg_catalog.current_database() AND s.plugin = 'pgoutput'"                        \
+    " s.database = pg_catalog.current_database() AND s.plugin = 'pgoutput',"                       \
+    " coalesce(pg_catalog.to_jsonb(s) ->> 'invalidation_reason', '')"                              \
     " FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = $1"
 
 #define LAG_SQL                                                                                    \
@@ -45,6 +51,7 @@
 
 struct slot {
     bool exists, ours, lost;
+    bool idle; /* that is why it is lost */
     char plugin[64], database[64], active_pid[16];
     uint64_t confirmed_lsn;
     uint64_t server_lsn; /* how far the server itself is */
@@ -70,6 +77,7 @@ static void read_slot(const PGresult *result, struct slot *out)
                 !pg_lsn_read(PQgetvalue(result, 0, 4), &out->confirmed_lsn) ||
                 !pg_lsn_read(PQgetvalue(result, 0, 5), &out->server_lsn);
     out->ours = PQgetvalue(result, 0, 6)[0] == 't';
+    out->idle = strcmp(PQgetvalue(result, 0, 7), "idle_timeout") == 0;
 }
 
 static int look_at(struct source *source, const char *name, struct slot *out,
@@ -80,7 +88,7 @@ static int look_at(struct source *source, const char *name, struct slot *out,
     int status = pg_query(source, NULL, SLOT_SQL, params, 1, &result, error);
     *out = (struct slot){0};
     if (status == SP_OK && PQntuples(result) > 0)
-        status = pg_demand(source, result, 1, 7, error);
+        status = pg_demand(source, result, 1, 8, error);
     if (status == SP_OK && PQntuples(result) > 0)
         read_slot(result, out);
     PQclear(result);
@@ -151,7 +159,8 @@ int pg_slot_check(struct source *source, uint64_t lsn, struct source_error *erro
     if (!slot.exists)
         why = "is gone";
     else if (slot.lost)
-        why = "was given up by the server (max_slot_wal_keep_size)";
+        why = slot.idle ? "was given up by the server (idle_replication_slot_timeout)"
+                        : "was given up by the server (max_slot_wal_keep_size)";
     else if (slot.confirmed_lsn > lsn)
         why = "does not go back to the position that is asked for";
     else if (lsn > slot.server_lsn)
@@ -231,10 +240,10 @@ static int make_slot(struct source *source, PGconn *over, const char *name, bool
 {
     char command[256];
     PGresult *result = NULL;
-    snprintf(command, sizeof(command),
-             "CREATE_REPLICATION_SLOT \"%s\" %sLOGICAL pgoutput"
-             " EXPORT_SNAPSHOT",
-             name, temporary ? "TEMPORARY " : "");
+    const bool failover = !temporary && PQserverVersion(over) >= VERSION_FAILOVER;
+    snprintf(command, sizeof(command), "CREATE_REPLICATION_SLOT \"%s\" %sLOGICAL pgoutput %s", name,
+             temporary ? "TEMPORARY " : "",
+             failover ? "(SNAPSHOT 'export', FAILOVER)" : "EXPORT_SNAPSHOT");
     PGconn *before = pg_use(source, over);
     int status = pg_query(source, NULL, command, NULL, 0, &result, error);
     pg_use(source, before);
@@ -344,6 +353,6 @@ int pg_feed_snapshot(struct source *source, char *position, struct source_error 
     feed->open = true;
     feed->waiting = feed->streaming;
     feed->asked.lsn = 0;
-    pg_lsn_text(feed->snapshot_lsn, position);
+    pg_position_text(feed->snapshot_lsn, feed->timeline, position);
     return SP_OK;
 }

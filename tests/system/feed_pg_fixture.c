@@ -22,6 +22,8 @@ int feed_pg_group_setup(void **state)
     if (status == 0)
         status = pg_run("ALTER SYSTEM SET wal_level = 'logical'");
     if (status == 0)
+        status = pg_run("ALTER SYSTEM SET max_prepared_transactions = 4");
+    if (status == 0)
         server("restart");
     return status;
 }

@@ -4,7 +4,10 @@
 and the server, in peace: two that bear one name, and temporary ones that are killed. Method: a server
 for all tests, a database for each; daemons are seen from outside, as in test_daemon.py.
 """
+import os
+import subprocess
 import sys
+import tempfile
 import unittest
 
 from daemon_kit import Daemon, wait_for
@@ -27,6 +30,21 @@ def setUpModule():
 
 def tearDownModule():
     SERVER.remove()
+
+
+def standby_of(primary):
+    """A server that follows another one, made of a copy of it."""
+    primary.stop()
+    directory = tempfile.mkdtemp(prefix="sidepond-pg.")
+    subprocess.run(["cp", "-a", primary.directory + "/.", directory], check=True)
+    os.unlink(os.path.join(directory, "port"))
+    with open(os.path.join(directory, "data", "standby.signal"), "w", encoding="ascii"):
+        pass
+    primary.start()
+    dsn = primary.dsn().replace("'", "")
+    return Server(directory, database=primary.database, settings={
+        "wal_level": "logical", "hot_standby_feedback": "on", "sync_replication_slots": "on",
+        "primary_slot_name": "standby", "primary_conninfo": dsn})
 
 
 class FeedTest(unittest.TestCase):
@@ -108,6 +126,41 @@ class FeedTest(unittest.TestCase):
         self.await_follows(daemon)
         daemon.stop()
         self.await_slots(0)
+
+    def test_failover(self):
+        """A standby that keeps the slot becomes the primary: the daemon goes on there, and reads no row
+        again. PostgreSQL 17 and later."""
+        if int(self.sql("show server_version_num")) < 170000:
+            self.skipTest("before PostgreSQL 17 no standby has a slot")
+        settings = {"wal_level": "logical", "synchronized_standby_slots": "standby"}
+        with Server(settings=settings, database="shop") as primary:
+            primary.psql("select pg_create_physical_replication_slot('standby', true);"
+                         "create table users (id integer primary key, n integer);"
+                         "insert into users select i, i from generate_series(1, 100) i;"
+                         "create publication sidepond for table users")
+            with standby_of(primary) as standby:
+                self.fail_over(primary, standby)
+
+    def fail_over(self, primary, standby):
+        dsn = (f"host={primary.socket_directory},{standby.socket_directory} "
+               f"port={primary.port},{standby.port} dbname=shop user=postgres "
+               "target_session_attrs=read-write")
+        daemon = Daemon(USERS.replace("full_every: 1s", "full_every: 1h"),
+                        f'  - {{name: shop, type: postgresql, dsn: "{dsn}", connect_timeout: 2s}}')
+        self.addCleanup(daemon.__exit__, None, None, None)
+        daemon.start()
+        self.await_follows(daemon)
+        wait_for(lambda: standby.psql("select count(*) from pg_replication_slots where synced and not "
+                                      "temporary") == "1", "the standby has the slot")
+        primary.psql("update users set n = 7000 where id = 7")
+        daemon.await_row("users", 7, n=7000)
+        primary.crash()
+        standby.psql("select pg_promote()")
+        standby.psql("update users set n = 8000 where id = 8")
+        daemon.await_row("users", 8, n=8000)
+        self.await_follows(daemon)
+        self.assertEqual(daemon.metric('sidepond_refreshes_total{table="users",kind="full"}'), 1)
+        self.assertNotIn("all rows are read again", daemon.log())
 
     def test_permanent_becomes_temporary(self):
         daemon = self.daemon().start()

@@ -43,7 +43,8 @@ static void test_schemas(void **state)
 {
     struct feed_fixture *x = *state;
     sql(x->f, "DROP SCHEMA IF EXISTS a, \"B.b\" CASCADE; CREATE SCHEMA a; CREATE SCHEMA \"B.b\";"
-              "CREATE TABLE t (id int PRIMARY KEY, n int); CREATE TABLE a.t (id int CONSTRAINT k PRIMARY KEY);"
+              "CREATE TABLE t (id int PRIMARY KEY, n int); CREATE TABLE a.t (id int CONSTRAINT k "
+              "PRIMARY KEY);"
               "CREATE TABLE \"B.b\".t (id int PRIMARY KEY, s text)");
     feed_table(x, "here", feed_key_id)->relation = "t";
     feed_table(x, "there", feed_key_id)->relation = "a.t";
@@ -143,6 +144,53 @@ static void test_large_and_nested(void **state)
     sql(x->f, "SELECT pg_reload_conf()");
 }
 
+/* Generated columns that are stored, published by PostgreSQL 18. */
+static void test_generated(void **state)
+{
+    struct feed_fixture *x = *state;
+    need_server(x->f, 180000);
+    feed_table(x, "t", feed_key_id);
+    sql(x->f, "CREATE TABLE t (id int PRIMARY KEY, a text, g text GENERATED ALWAYS AS (a || '!')"
+              " STORED); INSERT INTO t VALUES (1, 'x')");
+    sql(x->f, PUBLISH);
+    feed_expect_refusal(x, "table t: column g is generated, and not published: ALTER PUBLICATION"
+                           " ... SET (publish_generated_columns = stored)");
+    sql(x->f, "ALTER PUBLICATION sidepond SET (publish_generated_columns = stored)");
+    feed_begin(x);
+    sql(x->f, "INSERT INTO t VALUES (2, 'y'), (3, NULL); UPDATE t SET a = 'z' WHERE id = 1");
+    feed_sync(x);
+    feed_expect_same(x);
+    assert_string_equal(feed_model_find(&x->model, 0, "1")->cells[2], "z!");
+    sql(x->f, "ALTER TABLE t ADD v int GENERATED ALWAYS AS (id * 2) VIRTUAL");
+    close_source(x->f);
+    feed_expect_refusal(x, "table t: column v is generated, and so not in the stream: name the"
+                           " others by `columns`");
+}
+
+/* A prepared transaction is one of the moment at which it is committed, wherever one began to read.
+ */
+static void test_prepared(void **state)
+{
+    struct feed_fixture *x = *state;
+    feed_table(x, "t", feed_key_id);
+    sql(x->f, "CREATE TABLE t (id int PRIMARY KEY, s text); INSERT INTO t VALUES (1, 'a')");
+    sql(x->f, PUBLISH);
+    feed_begin(x);
+    sql(x->f, "BEGIN; INSERT INTO t VALUES (2, 'kept'); DELETE FROM t WHERE id = 1");
+    sql(x->f, "PREPARE TRANSACTION 'kept'");
+    sql(x->f, "BEGIN; INSERT INTO t VALUES (3, 'not kept')");
+    sql(x->f, "PREPARE TRANSACTION 'not kept'");
+    feed_sync(x);
+    feed_expect_same(x);
+    feed_reopen(x);
+    sql(x->f, "INSERT INTO t VALUES (4, 'b')");
+    sql(x->f, "COMMIT PREPARED 'kept'");
+    sql(x->f, "ROLLBACK PREPARED 'not kept'");
+    feed_sync(x);
+    feed_expect_same(x);
+    assert_int_equal(x->model.tables[0].row_count, 2);
+}
+
 /* --- replica identity ----------------------------------------------------------------------- */
 
 /* The primary key becomes another one: then deleted rows are told by that. */
@@ -222,16 +270,17 @@ static void test_sequences_of_ddl(void **state)
     }
 }
 
-/* A value of an enumeration gets another name, and with it rows that nobody has written. */
-static void test_enum_renamed(void **state)
+/* A type changes, and with it the text of rows that nobody has written. */
+static void test_type_changed(void **state)
 {
     struct feed_fixture *x = *state;
     feed_table(x, "t", feed_key_id);
     feed_table(x, "u", feed_key_id);
     sql(x->f, "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TYPE hue AS ENUM ('red', 'blue');"
-              "CREATE DOMAIN shade AS hue; CREATE TABLE t (id int PRIMARY KEY, m mood, s shade[]);"
+              "CREATE DOMAIN shade AS hue; CREATE TYPE pair AS (a int, b text);"
+              "CREATE TABLE t (id int PRIMARY KEY, m mood, s shade[], p pair);"
               "CREATE TABLE u (id int PRIMARY KEY, n int);"
-              "INSERT INTO t VALUES (1, 'ok', '{red}'), (2, 'sad', NULL)");
+              "INSERT INTO t VALUES (1, 'ok', '{red}', '(1,b)'), (2, 'sad', NULL, NULL)");
     sql(x->f, PUBLISH);
     feed_begin(x);
     sql(x->f, "ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'");
@@ -239,6 +288,9 @@ static void test_enum_renamed(void **state)
     assert_int_equal(x->model.tables[1].reshape_count, 0);
     begin_anew(x);
     sql(x->f, "ALTER TYPE hue RENAME VALUE 'red' TO 'rose'");
+    await_reshape(x, 0, "its definition has changed");
+    begin_anew(x);
+    sql(x->f, "ALTER TYPE pair ADD ATTRIBUTE c int");
     await_reshape(x, 0, "its definition has changed");
     begin_anew(x);
 }
@@ -320,8 +372,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FEED_TEST(test_schemas),           FEED_TEST(test_quoted_names),
         FEED_TEST(test_ways_to_write),     FEED_TEST(test_large_and_nested),
+        FEED_TEST(test_prepared),          FEED_TEST(test_generated),
         FEED_TEST(test_other_primary_key), FEED_TEST(test_other_key_of_partition),
-        FEED_TEST(test_sequences_of_ddl),  FEED_TEST(test_enum_renamed),
+        FEED_TEST(test_sequences_of_ddl),  FEED_TEST(test_type_changed),
         FEED_TEST(test_inherited),         FEED_TEST(test_tree_of_partitions),
         FEED_TEST(test_partition_alone),
     };

@@ -190,6 +190,36 @@ static void test_becomes_temporary(void **state)
     feed_expect_same(x);
 }
 
+/* --- slots that the server lets go ---------------------------------------------------------- */
+
+/* PostgreSQL 18 gives up a slot that nobody uses, if it is told to: then all rows are read again.
+ */
+static void test_idle_slot(void **state)
+{
+    struct feed_fixture *x = *state;
+    need_server(x->f, 180000);
+    sql(x->f, PUBLISH);
+    feed_begin(x);
+    feed_sync(x);
+    close_source(x->f);
+    sql(x->f, "ALTER SYSTEM SET idle_replication_slot_timeout = '1s'");
+    sql(x->f, "SELECT pg_reload_conf()");
+    const double deadline = source_now_ms() + 15000;
+    while (sql_long(x->f, SLOTS " WHERE wal_status = 'lost'") == 0 && source_now_ms() < deadline) {
+        sql(x->f, "CHECKPOINT");
+        sleep_ms(100);
+    }
+    sql(x->f, "ALTER SYSTEM RESET idle_replication_slot_timeout");
+    sql(x->f, "SELECT pg_reload_conf()");
+    must(x->f, feed_check(x));
+    assert_int_equal(x->class->start(x->f->source, x->model.position, &x->f->error), SP_ENOTFOUND);
+    assert_string_equal(x->f->error.text, "source shop: the replication slot pond_a was given up by"
+                                          " the server (idle_replication_slot_timeout)");
+    close_source(x->f);
+    feed_begin(x);
+    feed_sync(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +229,7 @@ int main(void)
         FEED_TEST(test_temporary_compares),
         FEED_TEST(test_temporary_of_one_name),
         FEED_TEST(test_becomes_temporary),
+        FEED_TEST(test_idle_slot),
     };
     return cmocka_run_group_tests_name("feed_pg_slots", tests, feed_pg_group_setup, NULL);
 }

@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 #include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,6 +233,41 @@ static void test_detach_pending(void **state)
     expect_rows(f, &table, "7\n");
 }
 
+static void *come_and_go(void *context)
+{
+    atomic_bool *stop = context;
+    PGconn *writer = PQconnectdb(getenv("SIDEPOND_PG_DSN"));
+    while (!atomic_load(stop)) {
+        PQclear(PQexec(writer, "ALTER TABLE t ADD COLUMN extra int"));
+        PQclear(PQexec(writer, "ALTER TABLE t DROP COLUMN extra"));
+        sleep_ms(5); /* as rarely as need be: tries are few */
+    }
+    PQfinish(writer);
+    return NULL;
+}
+
+/* A column that comes or goes meanwhile is no error of the configuration, with which a daemon would
+ * not start. */
+static void test_described_while_columns_change(void **state)
+{
+    struct fixture *f = *state;
+    const struct source_table table = {.name = "t", .relation = "t"};
+    atomic_bool stop = false;
+    pthread_t writer;
+    int status = SP_OK;
+    sql(f, "CREATE TABLE t (id int PRIMARY KEY)");
+    open_source(f);
+    assert_int_equal(pthread_create(&writer, NULL, come_and_go, &stop), 0);
+    for (unsigned i = 0; i < 200 && status == SP_OK; i++) {
+        struct source_description description = {0};
+        status = f->class->describe(f->source, &table, &description, &f->error);
+        source_description_free(&description);
+    }
+    atomic_store(&stop, true);
+    pthread_join(writer, NULL);
+    must(f, status);
+}
+
 static void test_schema_change(void **state)
 {
     struct fixture *f = *state;
@@ -405,6 +442,7 @@ int main(void)
         PG_TEST(test_snapshot),
         PG_TEST(test_rewritten),
         PG_TEST(test_detach_pending),
+        PG_TEST(test_described_while_columns_change),
         PG_TEST(test_schema_change),
         PG_TEST(test_watermark),
         PG_TEST(test_watermark_collation),

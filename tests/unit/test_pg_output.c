@@ -125,6 +125,32 @@ static void test_positions(void **state)
     assert_false(pg_lsn_read("1/", &lsn));
     assert_false(pg_lsn_read("1/123456789", &lsn));
     assert_false(pg_lsn_read("1/2 ", &lsn));
+    char position[PG_POSITION_BYTES];
+    uint32_t timeline;
+    pg_position_text(UINT64_MAX, 999999999, position);
+    assert_string_equal(position, "FFFFFFFF/FFFFFFFF@999999999");
+    assert_true(pg_position_read(position, &lsn, &timeline));
+    assert_true(lsn == UINT64_MAX && timeline == 999999999);
+    assert_false(pg_position_read("1/2", &lsn, &timeline));
+    assert_false(pg_position_read("1/2@", &lsn, &timeline));
+    assert_false(pg_position_read("1/2@1 ", &lsn, &timeline));
+    assert_false(pg_position_read("1/2@1234567890", &lsn, &timeline));
+    assert_false(pg_position_read("", &lsn, &timeline));
+}
+
+/* A history as the server writes it: which timelines it came by, and where each of them ended. */
+static void test_history(void **state)
+{
+    static const char history[] = "1\t0/3000158\tno recovery target specified\n\n"
+                                  "2\t0/5000000\tbefore 2026-11-20 12:00:00+00\n";
+    (void)state;
+    assert_true(pg_history_has(history, 1, 0x3000158));
+    assert_false(pg_history_has(history, 1, 0x3000159));
+    assert_true(pg_history_has(history, 2, 0x4000000));
+    assert_false(pg_history_has(history, 3, 1));
+    assert_false(pg_history_has("", 1, 1));
+    assert_false(pg_history_has("1", 1, 1));
+    assert_false(pg_history_has("x\n1\tq\n", 1, 1));
 }
 
 /* The text as it comes, and what row_value_text makes of the value; NULL: it is none. */
@@ -257,8 +283,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_messages),  cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_positions), cmocka_unit_test(test_values),
-        cmocka_unit_test(test_arrays),    cmocka_unit_test(test_nan),
+        cmocka_unit_test(test_positions), cmocka_unit_test(test_history),
+        cmocka_unit_test(test_values),    cmocka_unit_test(test_arrays),
+        cmocka_unit_test(test_nan),
     };
     return cmocka_run_group_tests_name("pg_output", tests, NULL, NULL);
 }
