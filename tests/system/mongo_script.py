@@ -61,6 +61,7 @@ class ReplicaSet:
         self.capped = set()
         self.knows_images = True
         self.strange = -1
+        self.sent = bson.Timestamp(1, 0)              # the time of the last event of any stream
         self.primary = True
         self.wire = 17
         self.uuids = {}
@@ -161,8 +162,8 @@ class ReplicaSet:
     # --- commands ---
 
     def _majority(self):
-        """The last two transactions are not yet everywhere."""
-        return self.versions[max(-3, 1 - len(self.versions))][0]
+        """The last two transactions are not yet everywhere, but for what a stream has sent."""
+        return max(self.sent, self.versions[max(-3, 1 - len(self.versions))][0])
 
     def hello(self, *_):
         address = f"127.0.0.1:{self.port}"
@@ -275,6 +276,7 @@ class ReplicaSet:
             if "too large" in event:
                 raise Refused(10334, "BSONObj size is invalid")
             cursor["at"] += 1
+            self.sent = max(self.sent, event["clusterTime"])
             if self._is_of(cursor, event):
                 batch.append(self._as_sent(cursor, event))
         return batch
