@@ -10,8 +10,11 @@
  * The server may send a transaction a moment before it is visible to others. A snapshot that is
  * behind what was delivered is therefore taken again.
  *
+ * The log has the end of an XA transaction before InnoDB does it, so what is read right behind that
+ * may lack it. The reading that follows from it is put off a little.
+ *
  * While a snapshot is read nothing is taken from the connection: the server then waits in its
- * write, for which it is given a day.
+ * write, for which it is given an hour; as long a snapshot waits for the feed to catch up with it.
  *
  * Waiting is a poll on the socket and on the waker. While an event is read libmariadb can only
  * block; that ends after ten seconds in which nothing comes, or at once by cancel(), which shuts
@@ -47,7 +50,9 @@ typedef unsigned char uchar; /* the next header uses it before it says so itself
 #define HEARTBEAT_NS   "1000000000"
 #define SILENCE_MS     10000
 #define SKIP_MS        600000 /* so long the server may look for the position */
-#define SLICE_MS       100    /* so long next() goes on with what arrives without a break */
+#define BEHIND_S       "3600"
+#define XA_COMMIT_MS   100 /* from its place in the log to the rows */
+#define SLICE_MS       100 /* so long next() goes on with what arrives without a break */
 #define SNAPSHOT_TRIES 200
 #define SNAPSHOT_MS    5 /* between two tries */
 #define LOG_START      4 /* the first event in a file */
@@ -163,6 +168,8 @@ static int read_event(struct source *source, const struct source_feed_sink *sink
     if (status == SP_OK)
         return SP_OK;
     source->broken = true;
+    if (feed->log.completed)
+        waker_poll(source->wake, -1, 0, XA_COMMIT_MS);
     if (status == SP_ESOURCE && feed->log.why[0])
         return source_fail(error, SP_ESOURCE, false, "source %s: the binary log has %s",
                            source->options->name, feed->log.why);
@@ -252,7 +259,7 @@ static int set_up_follower(struct source *source, struct source_error *error)
     gtid_print_ids(&source->feed->log.state, state);
     sql_put(&sql, "SET @mariadb_slave_capability = 4, @master_binlog_checksum = 'NONE',"
                   " @slave_gtid_strict_mode = 1, @slave_gtid_ignore_duplicates = 0,"
-                  " max_statement_time = 0, net_write_timeout = 86400,"
+                  " max_statement_time = 0, net_write_timeout = " BEHIND_S ","
                   " @master_heartbeat_period = " HEARTBEAT_NS ", @slave_connect_state = ");
     maria_put_string(follower, &sql, state, strlen(state));
     const int status = sql_failed(&sql) ? source_no_memory(error)
@@ -489,6 +496,11 @@ static int feed_snapshot(struct source *source, char *position, struct source_er
     int status = maria_call_begin(source, error);
     if (!feed)
         return source_no_memory(error);
+    if (status == SP_OK)
+        status = maria_query(source, NULL,
+                             "SET SESSION idle_transaction_timeout = " BEHIND_S
+                             ", idle_readonly_transaction_timeout = 0",
+                             NULL, error);
     for (unsigned i = 0; status == SP_OK && i < SNAPSHOT_TRIES; i++) {
         status = try_snapshot(source, position, &state, error);
         if (status != SP_OK)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Goal: a value that comes from MariaDB's binary log is the one that reading its table gives, where
- * the server has ways of its own: addresses, character sets, labels.
+ * the server has ways of its own: addresses, character sets, labels. And what is followed beside
+ * plain changes: see the tests.
  * Method: runs under mariadb_server.py, which starts a server for it alone. Rows are written while
  * they are followed, and the model that comes of it is compared with a second reading. The random
  * addresses are the server's: a failure prints the rows.
@@ -213,6 +214,26 @@ static void test_charsets_of_units(void **state)
            " utf8mb4), 'y') AS c FROM seq_1000_to_1999) q");
 }
 
+/* A snapshot may have to wait until the feed has come to its place. */
+static void test_snapshot_waits(void **state)
+{
+    struct fixture *f = *state;
+    struct follower *w = calloc(1, sizeof(*w));
+    const struct source_sink sink = feed_model_stream_sink(&w->model);
+    char position[FEED_POSITION_BYTES];
+    sql(f, "CREATE TABLE t (id int PRIMARY KEY);\nINSERT INTO t VALUES (1);\n"
+           "SET GLOBAL idle_readonly_transaction_timeout = 1");
+    must(f, check(w, f));
+    sql(f, "SET GLOBAL idle_readonly_transaction_timeout = DEFAULT");
+    must(f, w->class->snapshot(f->source, position, &f->error));
+    sleep_ms(1500);
+    must(f, f->class->stream(f->source, &w->table, &w->description, NULL, &sink, &f->error));
+    must(f, f->class->end(f->source, &f->error));
+    assert_int_equal(w->model.tables[0].row_count, 1);
+    stop(w);
+    free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +242,7 @@ int main(void)
         MARIADB_TEST(test_charsets_of_one_byte),
         MARIADB_TEST(test_charsets_of_more_bytes),
         MARIADB_TEST(test_charsets_of_units),
+        MARIADB_TEST(test_snapshot_waits),
     };
     return cmocka_run_group_tests_name("feed_mariadb_values", tests, NULL, NULL);
 }
