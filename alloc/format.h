@@ -155,7 +155,7 @@ struct table_slot {
     _Atomic uint64_t refresh_count;
     _Atomic uint64_t failure_count;
     _Atomic uint32_t state; /* enum sp_table_state of sidepond/sidepond.h */
-    uint32_t reserved1;
+    _Atomic uint32_t feed;  /* enum sp_table_feed of it */
     /* line 2: sizes as of the last commit */
     _Atomic uint64_t rows;
     _Atomic uint64_t bytes;        /* keys and values */

@@ -36,6 +36,12 @@ const char *sp_table_state_text(enum sp_table_state state)
     return (unsigned)state < sizeof names / sizeof names[0] ? names[state] : "unknown";
 }
 
+const char *sp_table_feed_text(enum sp_table_feed feed)
+{
+    static const char *const names[] = {"none", "starting", "following", "fallen back"};
+    return (unsigned)feed < sizeof names / sizeof names[0] ? names[feed] : "unknown";
+}
+
 /* --- ponds --------------------------------------------------------------------------------------
  */
 
@@ -119,6 +125,7 @@ int sp_table_info(struct sp_table *table, struct sp_table_info *out)
     const struct table_slot *slot = binding->slot;
     uint32_t flags = atomic_load_explicit(&slot->flags, memory_order_relaxed);
     uint32_t state = atomic_load_explicit(&slot->state, memory_order_relaxed);
+    uint32_t feed = atomic_load_explicit(&slot->feed, memory_order_relaxed);
     uint64_t refreshed = load(&slot->refreshed_ms);
     struct sp_table_info info = {
         .struct_bytes = room,
@@ -135,6 +142,7 @@ int sp_table_info(struct sp_table *table, struct sp_table_info *out)
         .refresh_count = load(&slot->refresh_count),
         .failure_count = load(&slot->failure_count),
         .change_count = load(&slot->changes),
+        .feed = feed <= SP_FEED_FALLEN_BACK ? (enum sp_table_feed)feed : SP_FEED_NONE,
     };
     info.stale = info.max_stale_ms != 0 && info.age_ms > info.max_stale_ms;
     memcpy(out, &info, room < sizeof info ? room : sizeof info);

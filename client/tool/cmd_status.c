@@ -84,8 +84,7 @@ static void table_row(struct text_table *out, const char *name, const struct sp_
     char text[TEXT_BYTES];
     text_cell(out, TEXT_CYAN, "%s", name);
     text_cell(out, TEXT_PLAIN, "%s", text_count(out->tool, info->rows, text));
-    text_cell(out, state_color(info), "%s%s", sp_table_state_text(info->state),
-              info->stale ? ", stale" : "");
+    text_cell(out, state_color(info), "%s", text_table_state(info, text));
     text_cell(out, TEXT_PLAIN, "%s", text_age(info->age_ms, text));
     text_cell(out, TEXT_PLAIN, "%s", text_time(info->changed_at_ms, text));
     text_cell(out, TEXT_PLAIN, "%" PRIu64, info->version);

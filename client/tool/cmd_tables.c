@@ -110,7 +110,7 @@ static int one_print(struct tool *tool, const char *name)
     struct sp_table_info info = SP_TABLE_INFO_INIT;
     const struct sp_schema *schema;
     struct text_table out;
-    char rows[TEXT_BYTES], age[TEXT_BYTES], size[TEXT_BYTES];
+    char rows[TEXT_BYTES], age[TEXT_BYTES], size[TEXT_BYTES], state[TEXT_BYTES];
     int code = table_read(tool, name, &info, &schema);
     if (code != TOOL_OK)
         return code;
@@ -121,10 +121,10 @@ static int one_print(struct tool *tool, const char *name)
         json_decref(shape);
         return json_print(json);
     }
-    printf("table   %s%s%s: %s rows, %s, %s%s, age %s\n", text_color_on(tool, TEXT_BOLD), name,
+    printf("table   %s%s%s: %s rows, %s, %s, age %s\n", text_color_on(tool, TEXT_BOLD), name,
            text_color_off(tool), text_count(tool, info.rows, rows),
-           text_size(info.memory_bytes, size), sp_table_state_text(info.state),
-           info.stale ? " (stale)" : "", text_age(info.age_ms, age));
+           text_size(info.memory_bytes, size), text_table_state(&info, state),
+           text_age(info.age_ms, age));
     indexes_print(tool, schema);
     putchar('\n');
     text_table_init(&out, tool, 4, headers, NULL);

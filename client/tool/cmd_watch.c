@@ -55,10 +55,10 @@ static void change_json(const char *name, uint64_t pond_version, const struct sp
 static void change_text(const char *name, uint64_t pond_version, const struct sp_table_info *info,
                         int64_t rows_delta)
 {
-    char time[TEXT_BYTES];
-    printf("%s\tversion %" PRIu64 "\t%s\t%" PRIu64 " rows (%+" PRId64 ")\t%s%s\n",
+    char time[TEXT_BYTES], state[TEXT_BYTES];
+    printf("%s\tversion %" PRIu64 "\t%s\t%" PRIu64 " rows (%+" PRId64 ")\t%s\n",
            text_time(info->changed_at_ms, time), pond_version, name, info->rows, rows_delta,
-           sp_table_state_text(info->state), info->stale ? ", stale" : "");
+           text_table_state(info, state));
 }
 
 /* One line for each table that changed since it was looked at last. */
@@ -96,8 +96,7 @@ static void age_row(struct text_table *out, struct watch *watch, const char *nam
     int64_t delta = changed ? (int64_t)(info->rows - seen->rows) : 0;
     text_cell(out, changed ? TEXT_BOLD : TEXT_CYAN, "%s", name);
     text_cell(out, info->stale ? TEXT_RED : TEXT_GREEN, "%s", text_age(info->age_ms, text));
-    text_cell(out, TEXT_PLAIN, "%s%s", sp_table_state_text(info->state),
-              info->stale ? ", stale" : "");
+    text_cell(out, TEXT_PLAIN, "%s", text_table_state(info, text));
     text_cell(out, TEXT_PLAIN, "%s", text_count(out->tool, info->rows, text));
     text_cell(out, changed ? TEXT_YELLOW : TEXT_DIM, changed ? "%+" PRId64 : "", delta);
     text_cell(out, TEXT_PLAIN, "%" PRIu64, info->version);

@@ -33,13 +33,15 @@ json_t *json_seconds(uint64_t ms)
 
 json_t *json_table(const char *name, const struct sp_table_info *info)
 {
+    json_t *feed =
+        info->feed != SP_FEED_NONE ? json_string(sp_table_feed_text(info->feed)) : json_null();
     return json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:b, s:o, s:b, s:I, s:I, s:I}", "name", name,
-        "state", sp_table_state_text(info->state), "version", (json_int_t)info->version, "rows",
-        (json_int_t)info->rows, "bytes", (json_int_t)info->bytes, "memory_bytes",
-        (json_int_t)info->memory_bytes, "age_seconds", json_seconds(info->age_ms), "loaded_at",
-        json_time(info->loaded_at_ms), "changed_at", json_time(info->changed_at_ms), "stale",
-        info->stale, "max_stale_seconds",
+        "{s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:b, s:o, s:b, s:I, s:I, s:I}", "name",
+        name, "state", sp_table_state_text(info->state), "feed", feed, "version",
+        (json_int_t)info->version, "rows", (json_int_t)info->rows, "bytes", (json_int_t)info->bytes,
+        "memory_bytes", (json_int_t)info->memory_bytes, "age_seconds", json_seconds(info->age_ms),
+        "loaded_at", json_time(info->loaded_at_ms), "changed_at", json_time(info->changed_at_ms),
+        "stale", info->stale, "max_stale_seconds",
         json_seconds(info->max_stale_ms > 0 ? info->max_stale_ms : UINT64_MAX), "fails_when_stale",
         info->fails_when_stale, "refreshes", (json_int_t)info->refresh_count, "failures",
         (json_int_t)info->failure_count, "changes", (json_int_t)info->change_count);

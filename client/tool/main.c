@@ -3,8 +3,8 @@
  * main.c - the `sidepond` tool: looks into ponds.
  *
  * main takes the command line apart by the tables of commands.c and calls one function. Results go
- * to standard output, everything else to standard error. The tool only reads; `plan` hands over to
- * sidepondd.
+ * to standard output, everything else to standard error. Of ponds the tool only reads; `plan` hands
+ * over to sidepondd.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -50,10 +50,12 @@ const char *text_color_on(const struct tool *tool, enum text_color color);
 const char *text_color_off(const struct tool *tool);
 
 /* 1234567 -> "1,234,567" on a terminal, else "1234567". Each returns `out`. */
-#define TEXT_BYTES 32
+#define TEXT_BYTES 40
 const char *text_count(const struct tool *tool, uint64_t number, char out[TEXT_BYTES]);
 const char *text_size(uint64_t bytes, char out[TEXT_BYTES]);
 const char *text_age(uint64_t ms, char out[TEXT_BYTES]);
+/* "fresh, stale, following". */
+const char *text_table_state(const struct sp_table_info *info, char out[TEXT_BYTES]);
 const char *text_time(int64_t unix_ms, char out[TEXT_BYTES]); /* ISO 8601, UTC; "never" for 0 */
 /* "[######......]", `part` of `whole` in `width` characters. `out` has room for width + 3. */
 const char *text_bar(uint64_t part, uint64_t whole, size_t width, char *out);

@@ -55,6 +55,15 @@ const char *text_age(uint64_t ms, char out[TEXT_BYTES])
     return out;
 }
 
+const char *text_table_state(const struct sp_table_info *info, char out[TEXT_BYTES])
+{
+    bool feed = info->feed != SP_FEED_NONE;
+    snprintf(out, TEXT_BYTES, "%s%s%s%s", sp_table_state_text(info->state),
+             info->stale ? ", stale" : "", feed ? ", " : "",
+             feed ? sp_table_feed_text(info->feed) : "");
+    return out;
+}
+
 const char *text_time(int64_t unix_ms, char out[TEXT_BYTES])
 {
     time_t seconds = (time_t)(unix_ms / 1000);

@@ -236,8 +236,7 @@ static void table_row(struct text_table *out, const struct top_table_row *row)
     char *name = text_escape(row->table->name, strlen(row->table->name));
     bool well = info->state == SP_TABLE_FRESH && !info->stale;
     text_cell(out, TEXT_CYAN, "%s", name != NULL ? name : "?");
-    text_cell(out, well ? TEXT_GREEN : TEXT_RED, "%s%s", sp_table_state_text(info->state),
-              info->stale ? ", stale" : "");
+    text_cell(out, well ? TEXT_GREEN : TEXT_RED, "%s", text_table_state(info, text));
     text_cell(out, TEXT_PLAIN, "%s", text_age(info->age_ms, text));
     text_cell(out, TEXT_PLAIN, "%s", text_count(out->tool, info->rows, text));
     text_cell(out, row->changes > 0 ? TEXT_YELLOW : TEXT_DIM, "%s",

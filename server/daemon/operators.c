@@ -27,7 +27,7 @@ static void tell_feed(const struct refresh_feed_status *feed, struct operator_fe
 {
     const struct refresh_feed_rows *rows = &feed->rows;
     *out = (struct operator_feed){
-        .state = refresh_feed_state_names[feed->state],
+        .state = sp_table_feed_text((enum sp_table_feed)feed->state),
         .at_ms = feed->at_ms,
         .compared_at_ms = feed->compared_at_ms,
         .delay_ms = feed->delay_ms,

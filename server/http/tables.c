@@ -39,9 +39,10 @@ static json_t *feed_json(const struct refresh_feed_status *feed)
     if (feed->state == REFRESH_FEED_NONE)
         return json_null();
     json_t *out = json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "state", refresh_feed_state_names[feed->state],
-        "position", feed->position, "transactions", (json_int_t)feed->transactions_total, "put",
-        (json_int_t)rows->put_total, "removed", (json_int_t)rows->removed_total, "reloads",
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "state",
+        sp_table_feed_text((enum sp_table_feed)feed->state), "position", feed->position,
+        "transactions", (json_int_t)feed->transactions_total, "put", (json_int_t)rows->put_total,
+        "removed", (json_int_t)rows->removed_total, "reloads",
         (json_int_t)refresh_sum(feed->reloads_total, REFRESH_RELOAD_COUNT), "drift_rows",
         (json_int_t)(rows->drift_inserted_total + rows->drift_updated_total +
                      rows->drift_deleted_total));

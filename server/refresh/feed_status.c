@@ -20,8 +20,6 @@ const char *const refresh_reload_names[REFRESH_RELOAD_COUNT] = {
 #undef REFRESH_RELOAD_NAME
 };
 
-const char *const refresh_feed_state_names[4] = {"none", "starting", "following", "fallen back"};
-
 /* Copies what is the group's to each table. */
 static void publish(struct group *group)
 {
@@ -74,6 +72,9 @@ void feed_note(struct group *group)
     pthread_mutex_lock(&group->lock);
     publish(group);
     pthread_mutex_unlock(&group->lock);
+    for (unsigned i = 0; i < group->table_count; i++)
+        store_table_feed(group->refresh->options.store, group->tables[i].config->name,
+                         (enum sp_table_feed)group->feed->status.state);
     group_tell_change(group);
 }
 

@@ -731,9 +731,18 @@ static void refresh_and_wait(struct group *group)
         back_off_after(group, &failure);
 }
 
+/* What the pond says may be of the group, or the daemon, before. */
+static void tell_feed(struct group *group)
+{
+    for (unsigned i = 0; i < group->table_count; i++)
+        store_table_feed(group->refresh->options.store, group->tables[i].config->name,
+                         group->feed ? SP_FEED_STARTING : SP_FEED_NONE);
+}
+
 static void *group_run(void *argument)
 {
     struct group *group = argument;
+    tell_feed(group);
     while (!group_stopping(group)) {
         await_release(group);
         if (!group_stopping(group))

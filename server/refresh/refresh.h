@@ -144,13 +144,13 @@ enum refresh_reload {
 };
 extern const char *const refresh_reload_names[REFRESH_RELOAD_COUNT];
 
+/* As readers of the pond are told. */
 enum refresh_feed_state {
-    REFRESH_FEED_NONE, /* another mode */
-    REFRESH_FEED_STARTING,
-    REFRESH_FEED_FOLLOWING,
-    REFRESH_FEED_FALLEN_BACK /* not possible: all rows are read every `every` */
+    REFRESH_FEED_NONE = SP_FEED_NONE, /* another mode */
+    REFRESH_FEED_STARTING = SP_FEED_STARTING,
+    REFRESH_FEED_FOLLOWING = SP_FEED_FOLLOWING,
+    REFRESH_FEED_FALLEN_BACK = SP_FEED_FALLEN_BACK /* all rows are read every `every` */
 };
-extern const char *const refresh_feed_state_names[4];
 
 /* Of a table. Drift: what a comparison found to differ, and mended. */
 struct refresh_feed_rows {

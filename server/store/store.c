@@ -357,6 +357,15 @@ void store_table_status(struct store *store, const char *name, const struct stor
     pthread_mutex_unlock(&store->lock);
 }
 
+void store_table_feed(struct store *store, const char *name, enum sp_table_feed feed)
+{
+    pthread_mutex_lock(&store->lock);
+    struct table_slot *slot = find_slot(store, name);
+    if (slot)
+        atomic_store_explicit(&slot->feed, feed, memory_order_relaxed);
+    pthread_mutex_unlock(&store->lock);
+}
+
 void store_table_age(struct store *store, const char *name, const struct table_age *age)
 {
     pthread_mutex_lock(&store->lock);

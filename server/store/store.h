@@ -149,6 +149,7 @@ struct store_status {
     bool fail_when_stale;
 };
 void store_table_status(struct store *store, const char *name, const struct store_status *status);
+void store_table_feed(struct store *store, const char *name, enum sp_table_feed feed);
 
 /* --- housekeeping -------------------------------------------------------------------------- */
 

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import signal
 import sys
 import threading
 import time
@@ -233,21 +234,28 @@ class FeedTest(database_tests.DatabaseCase):
 
     # --- what the tool says ---
 
-    def feeds(self, daemon, *words):
-        done = daemon.tool("--json", "status", *words)
-        self.assertEqual((done.returncode, done.stderr), (0, ""))
-        status = json.loads(done.stdout)
-        return {feed["group"]: feed for feed in status["feeds"]}, status["feeds_error"]
+    @staticmethod
+    def status(daemon):
+        done = daemon.tool("--json", "status")
+        if (done.returncode, done.stderr) != (0, ""):
+            raise AssertionError(done.stderr)
+        return json.loads(done.stdout)
+
+    def feeds(self, daemon):
+        return {feed["group"]: feed for feed in self.status(daemon)["feeds"]}
+
+    def table_feeds(self, daemon):
+        return {table["name"]: table["feed"] for table in self.status(daemon)["tables"]
+                if table["name"] != "_feeds"}
 
     def test_status(self):
-        """Of the feeds: with a cache server, whose daemon is asked; from the pond alone without."""
+        """With a cache server the daemon is asked; without, and when it is dead, the pond tells."""
+        rich = "  - {name: rich, source: shop, key: [id], refresh: {mode: %s, every: 500ms}}"
+        told = {"accounts": "following", "moves": "following", "rich": "fallen back"}
         self.sql("create view rich as select * from accounts where cents > 10")
-        daemon = self.daemon(GROUP + "  - {name: rich, source: shop, key: [id], "
-                                     "refresh: {mode: feed, every: 500ms}}", extra="cache: {}")
-        daemon.start()
+        daemon = self.daemon(GROUP + rich % "feed", extra="cache: {}").start()
         daemon.await_state("rich", "fresh")
-        feeds, error = self.feeds(daemon)
-        self.assertEqual((sorted(feeds), error), (["g", "rich"], None))
+        feeds = self.feeds(daemon)
         follows, refreshed = feeds["g"], feeds["rich"]
         self.assertEqual((follows["state"], follows["source"], follows["tables"],
                           follows["not_possible"]),
@@ -256,20 +264,25 @@ class FeedTest(database_tests.DatabaseCase):
         self.assertRegex(follows["follower"], "^sidepond_test_g_")
         self.assertEqual((refreshed["state"], refreshed["compared_at"]), ("fallen back", None))
         self.assertIn("not a plain table", refreshed["not_possible"])
+        self.assertEqual((self.table_feeds(daemon), self.status(daemon)["feeds_error"]), (told, None))
         text = daemon.tool("status").stdout
         self.assertRegex(text, r"(?m)^FEED\tSOURCE\tSTATE\tAGE\tLAG\tCOMPARED\n"
                                r"g\tshop\tfollowing\t[\d.]+ s\t\S+( \S+)?\t20\S+Z$")
+        self.assertRegex(text, r"(?m)^rich\t50\tfresh, fallen back\t")
         self.assertRegex(text, "rich: cannot follow its database.*not a plain table")
         self.assertIn("all rows are read every 500ms", daemon.log())
         daemon.kill()
-        feeds, _ = self.feeds(daemon)
-        self.assertEqual((feeds["g"]["state"], feeds["g"]["tables"]), ("stopped", None))
+        self.assertEqual((self.feeds(daemon)["g"]["state"], self.feeds(daemon)["g"]["tables"]),
+                         ("stopped", None))
         daemon.extra = ""
-        daemon.configure(GROUP)
+        daemon.configure(GROUP + rich % "feed")
         daemon.start()
-        feeds, error = self.feeds(daemon)
-        self.assertEqual((feeds["g"]["state"], feeds["g"]["lag_bytes"]), ("following", None))
-        self.assertRegex(error, "the cache server is not (there|running)")
+        wait_for(lambda: self.table_feeds(daemon) == told, "the pond tells of the feeds")
+        self.assertEqual(self.feeds(daemon)["g"]["state"], "following")
+        self.assertRegex(self.status(daemon)["feeds_error"], "the cache server is not (there|running)")
+        daemon.configure(GROUP + rich % "full")
+        daemon.signal(signal.SIGHUP)
+        wait_for(lambda: self.table_feeds(daemon)["rich"] is None, "it is of another mode")
 
 
 if __name__ == "__main__":

@@ -307,6 +307,16 @@ enum sp_table_state {
 /* "loading", "fresh", "failing", "held"; else "unknown". */
 SP_API const char *sp_table_state_text(enum sp_table_state state);
 
+/* Whether the table follows its database (refresh mode `feed`). */
+enum sp_table_feed {
+    SP_FEED_NONE = 0,     /* another mode */
+    SP_FEED_STARTING = 1, /* connecting, or reading all rows */
+    SP_FEED_FOLLOWING = 2,
+    SP_FEED_FALLEN_BACK = 3 /* it cannot: all rows are read again and again */
+};
+/* "none", "starting", "following", "fallen back"; else "unknown". */
+SP_API const char *sp_table_feed_text(enum sp_table_feed feed);
+
 struct sp_table_info {
     size_t struct_bytes; /* in */
     enum sp_table_state state;
@@ -323,6 +333,7 @@ struct sp_table_info {
     uint64_t refresh_count; /* successful ones, by this daemon */
     uint64_t failure_count; /* failed since the last success */
     uint64_t change_count;  /* rows put in, replaced and deleted since the pond was made */
+    enum sp_table_feed feed;
 };
 #define SP_TABLE_INFO_INIT                                                                         \
     {                                                                                              \

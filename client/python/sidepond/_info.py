@@ -48,7 +48,8 @@ class PondInfo(typing.NamedTuple):
 
 class TableInfo(typing.NamedTuple):
     """A table at one moment. Sizes are in bytes, times in seconds; `age` is infinite before the
-    first refresh."""
+    first refresh. `feed` says whether it follows its database: "following", "starting" or "fallen
+    back"; None in another refresh mode."""
 
     state: str
     version: int
@@ -63,6 +64,7 @@ class TableInfo(typing.NamedTuple):
     fails_when_stale: bool
     refresh_count: int
     failure_count: int
+    feed: Optional[str]
 
 
 class ReaderInfo(typing.NamedTuple):

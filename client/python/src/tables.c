@@ -375,12 +375,13 @@ static PyObject *table_info(PyObject *self, PyObject *Py_UNUSED(unused))
     PyObject *result = NULL;
     if (changed != NULL && limit != NULL)
         result = PyObject_CallMethod(
-            state->info, "TableInfo", "sKKKKOOdOOOKK", sp_table_state_text(info.state),
+            state->info, "TableInfo", "sKKKKOOdOOOKKz", sp_table_state_text(info.state),
             (unsigned long long)info.version, (unsigned long long)info.rows,
             (unsigned long long)info.bytes, (unsigned long long)info.memory_bytes, loaded, changed,
             info.age_ms == UINT64_MAX ? HUGE_VAL : (double)info.age_ms / 1000, limit,
             info.stale ? Py_True : Py_False, info.fails_when_stale ? Py_True : Py_False,
-            (unsigned long long)info.refresh_count, (unsigned long long)info.failure_count);
+            (unsigned long long)info.refresh_count, (unsigned long long)info.failure_count,
+            info.feed != SP_FEED_NONE ? sp_table_feed_text(info.feed) : NULL);
     Py_XDECREF(loaded);
     Py_XDECREF(changed);
     Py_XDECREF(limit);
