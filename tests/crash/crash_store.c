@@ -26,7 +26,8 @@
 #include "tests/mp/torture.h"
 
 #define READERS        2u
-#define LIFE_MS        8000u /* within which a failpoint is reached */
+#define LIFE_MS        8000u  /* within which a failpoint is reached */
+#define PATIENCE_MS    60000u /* the same of one that must be, on a machine that is busy */
 #define NAMES          64u
 #define NAME_MAX_BYTES 40u
 
@@ -134,7 +135,8 @@ static bool die_at(struct crash *crash, const char *failpoint, bool must_reach)
     char in_recovery[64];
     for (unsigned i = 0; i < READERS; i++)
         crash->reader[i] = torture_start(&crash->t, false, NULL);
-    bool died = await_death(crash, torture_start(&crash->t, true, failpoint), LIFE_MS);
+    bool died = await_death(crash, torture_start(&crash->t, true, failpoint),
+                            must_reach ? PATIENCE_MS : LIFE_MS);
     if (must_reach && !died && !failed(crash))
         torture_fail(&crash->t, "failpoint %s is not reached", failpoint);
     snprintf(in_recovery, sizeof(in_recovery), "recover_slot:%u",

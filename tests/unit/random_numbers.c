@@ -39,3 +39,9 @@ unsigned random_below(unsigned limit)
 {
     return (unsigned)(random_next() % limit);
 }
+
+unsigned random_tries(unsigned count)
+{
+    const char *slow = getenv("SIDEPOND_SLOW");
+    return slow && *slow && !getenv("SIDEPOND_LONG") ? count / 4 : count;
+}

@@ -12,5 +12,8 @@ void random_start(void);
 int random_setup(void **state); /* the same, of a group of tests */
 uint64_t random_next(void);
 unsigned random_below(unsigned limit);
+/* How many of so many random values a test tries: a quarter in a slow build, of a sanitizer or for
+ * coverage. */
+unsigned random_tries(unsigned count);
 
 #endif

@@ -155,7 +155,7 @@ static void check_float(enum sp_type type, double f)
 static void floats_read_back(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 100000; i++) {
+    for (unsigned i = 0, tries = random_tries(100000); i < tries; i++) {
         const double f = random_double();
         check_float(SP_TYPE_FLOAT64, f);
         check_float(SP_TYPE_FLOAT32, (float)f);
@@ -265,7 +265,7 @@ static void times_read_back(void **state)
 {
     static const enum sp_type types[] = {SP_TYPE_TIMESTAMP, SP_TYPE_DATETIME, SP_TYPE_DATE};
     (void)state;
-    for (unsigned i = 0; i < 200000; i++) {
+    for (unsigned i = 0, tries = random_tries(200000); i < tries; i++) {
         const enum sp_type type = types[i % 3];
         int64_t time = (int64_t)random_next() >> random_below(64);
         if (type == SP_TYPE_DATE)
@@ -538,7 +538,7 @@ static void json_is_checked_like_jansson_does(void **state)
                                          "1", "-2.5", "true", "null", " ", "\"", "e",     "0"};
     unsigned valid = 0;
     (void)state;
-    for (unsigned i = 0; i < 300000; i++) {
+    for (unsigned i = 0, tries = random_tries(300000); i < tries; i++) {
         char text[64];
         const unsigned count = 1 + random_below(9);
         size_t used = 0;
