@@ -67,6 +67,10 @@ class Versions:
             place -= 1
         return self.digests[place] == digest
 
+    def is_last(self, digest, number):
+        """Whether nothing else can be seen from that number on."""
+        return self.numbers[-1] <= number and self.digests[-1] == digest
+
     def numbers_of(self, digest, first, last, updates):
         """The ranges of numbers within these two that may show it."""
         place = bisect.bisect_right(self.numbers, first) - 1
@@ -94,10 +98,13 @@ class History:
             self.rows.setdefault(row, Versions()).add(number, digest, is_update)
         self.last = number
 
+    def now(self, row):
+        """What it is after the last commit; None: absent."""
+        return self.rows[row].digests[-1] if row in self.rows else None
+
     def committed(self):
         """The rows after the last commit."""
-        rows = {row: versions.digests[-1] for row, versions in self.rows.items()}
-        return {row: digest for row, digest in rows.items() if digest}
+        return {row: self.now(row) for row in self.rows if self.now(row)}
 
     def goal(self):
         return self.last, digest_of(self.committed())
@@ -107,6 +114,8 @@ class History:
         possible = [(self.least, self.last)]
         for row in self.rows.keys() | shown.keys():
             versions, digest = self.rows.get(row, Versions()), shown.get(row)
+            if versions.is_last(digest, possible[0][0]):
+                continue
             before, possible = possible, common(
                 possible,
                 versions.numbers_of(digest, possible[0][0], possible[-1][1], self.updates))
