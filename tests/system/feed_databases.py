@@ -5,7 +5,8 @@ A database has:
 
     start(), remove()          once for all runs
     source()                   its entry in the configuration, under the name "shop"
-    TABLES, KEY, GROUP         what the daemon follows, its key, and the table that speaks for all
+    TABLES, KEY, MORE, GROUP   what the daemon follows, its key, what else is configured, and the
+                               table that speaks for all
     WRITERS                    how many sessions write at once
     fresh(seed)                empty tables
     session()                  a connection: run(transaction) -> whether it was not lost
@@ -45,6 +46,8 @@ def named(name):
         from feed_mongodb import Mongodb as found
     elif name == "mongodb_set":
         from feed_mongodb_set import MongodbSet as found
+    elif name == "mongodb_where":
+        from feed_mongodb_set import MongodbWhere as found
     else:
         from feed_mongodb_set import MongodbImages as found
     return found

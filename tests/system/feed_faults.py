@@ -31,12 +31,13 @@ import feed_databases
 from daemon_kit import BUILD, Daemon, wait_for
 from feed_databases import ALONE, COMMIT, ROLLBACK, Transaction
 
-SOURCES = ("mariadb", "mongodb", "mongodb_set", "mongodb_images", "postgresql")
+SOURCES = ("mariadb", "mongodb", "mongodb_images", "mongodb_set", "mongodb_where",
+           "postgresql")
 KEYS = 80
 FAULTS_OF_A_RUN = 3
 SETTLE_SECONDS = 60
 TABLE = ("  - {{name: {}, source: shop, key: [{}], group: books, max_drop: 100%,"
-         " refresh: {{mode: feed, every: 100ms}}}}\n")
+         " refresh: {{mode: feed, every: 100ms}}{}}}\n")
 DAEMON_FAULTS = ("kill", "stop", "compare")
 
 
@@ -226,7 +227,8 @@ class Run:
 
     def go(self):
         self.database.fresh(self.seed)
-        tables = "".join(TABLE.format(name, self.database.KEY) for name in self.database.TABLES)
+        tables = "".join(TABLE.format(name, self.database.KEY, self.database.MORE)
+                         for name in self.database.TABLES)
         with Daemon(tables, self.database.source(), memory="64MiB") as self.daemon:
             self.start()
             self.watch = Watch(self.daemon.pond, self.database)

@@ -129,6 +129,7 @@ class Mongodb:
     TABLES = ("account",)
     GROUP = "account"
     KEY = "_id"
+    MORE = ""
     WRITERS = 1
 
     def __init__(self):

@@ -29,9 +29,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 class Judge(History):
     """Reads the journal."""
 
-    def __init__(self, path, images):
-        super().__init__(IMAGES if images else NEWER)
-        self.path, self.at = path, 0
+    def __init__(self, path, updates, least_n):
+        super().__init__(updates)
+        self.path, self.least_n, self.at = path, least_n, 0
         self.lock = threading.Lock()
 
     def _records(self):
@@ -47,8 +47,11 @@ class Judge(History):
 
     def _versions(self, operation, name, key, document):
         if key is not None:
-            digest = document_digest(bson.encode(document)) if document else None
-            return [(row_name(name[0], key), digest, operation == "update")]
+            is_filtered = self.least_n is not None
+            is_there = document and (not is_filtered or document["n"] >= self.least_n)
+            digest = document_digest(bson.encode(document)) if is_there else None
+            return [(row_name(name[0], key), digest,
+                     operation == "update" or (is_filtered and document is not None))]
         if operation not in ("drop", "rename"):
             return []
         return [(row, None, False) for row in self.rows if row.startswith(name[0] + ":")]
@@ -101,7 +104,9 @@ class MongodbSet:
     GROUP = "account"
     KEY = "_id"
     WRITERS = 2
-    IMAGES = False
+    MORE = ""
+    UPDATES = NEWER
+    LEAST_N = None  # what a document's n must be to be followed
 
     def __init__(self):
         self.directory = tempfile.mkdtemp(prefix="sidepond-test-set.", dir="/dev/shm")
@@ -129,13 +134,14 @@ class MongodbSet:
         self.process = subprocess.Popen(  # pylint: disable=consider-using-with
             ["setpriv", "--pdeathsig", "KILL", "--", sys.executable,
              os.path.join(HERE, "mongo_model.py"), self.judge.path, *map(str, self.ports),
-             *(["--images"] if self.IMAGES else [])], stdin=subprocess.DEVNULL)
+             *(["--images"] if self.UPDATES == IMAGES else [])], stdin=subprocess.DEVNULL)
         wait_for(lambda: self.control.ask({"state": 1}), "the replica set answers")
 
     def fresh(self, seed):
         self._kill()
         self.ports = free_ports(4)
-        self.judge = Judge(os.path.join(self.directory, f"journal {seed}"), self.IMAGES)
+        self.judge = Judge(os.path.join(self.directory, f"journal {seed}"),
+                           self.UPDATES, self.LEAST_N)
         self.control = self.session()
         self._start()
         self._fill(50)
@@ -229,7 +235,7 @@ class MongodbSet:
 
 class MongodbImages(MongodbSet):
     name = "mongodb_images"
-    IMAGES = True
+    UPDATES = IMAGES
 
     def without_images(self, writers):
         """From then on the daemon may take newer documents: that there are images again it sees with
@@ -241,3 +247,13 @@ class MongodbImages(MongodbSet):
         self.control.ask({"images": True})
 
     FAULTS = {**MongodbSet.FAULTS, "without_images": without_images}
+
+
+class MongodbWhere(MongodbSet):
+    """Only some documents are followed, and come and go with their n: the daemon looks for each that
+    has changed."""
+
+    name = "mongodb_where"
+    UPDATES = LOOKED_UP
+    LEAST_N = 20
+    MORE = f", where: '{{\"n\": {{\"$gte\": {LEAST_N}}}}}'"

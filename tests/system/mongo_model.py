@@ -69,6 +69,20 @@ def place_of(resume):
     return int(resume["_data"][:8], 16), int(resume["_data"][8:], 16)
 
 
+def is_match(document, condition):
+    """Of filters, what Sidepond and the feed faults use."""
+    for name, wanted in condition.items():
+        if name == "$and":
+            if not all(is_match(document, each) for each in wanted):
+                return False
+        elif isinstance(wanted, dict) and "$gte" in wanted:
+            if not document[name] >= wanted["$gte"]:
+                return False
+        elif document[name] != wanted:
+            return False
+    return True
+
+
 class Model:
     def __init__(self, options):
         self.images, self.random = options.images, random.Random(options.seed)
@@ -298,8 +312,7 @@ class Model:
         concern = command.get("readConcern", {})
         commit = self.read_at(member, concern)
         rows = commit.collections.get(command["find"], {})
-        key = command.get("filter", {}).get("_id")
-        found = list(rows.values()) if key is None else [rows[key]] if key in rows else []
+        found = [row for row in rows.values() if is_match(row, command.get("filter", {}))]
         cursor = {"id": bson.Int64(0), "ns": f"{DATABASE}.{command['find']}",
                   "firstBatch": [] if command.get("batchSize") == 0 else found}
         if concern.get("level") == "snapshot":
