@@ -31,8 +31,6 @@ import feed_databases
 from daemon_kit import BUILD, Daemon, wait_for
 from feed_databases import ALONE, COMMIT, ROLLBACK, Transaction
 
-SOURCES = ("mariadb", "mongodb", "mongodb_images", "mongodb_set", "mongodb_where",
-           "postgresql")
 KEYS = 80
 FAULTS_OF_A_RUN = 3
 SETTLE_SECONDS = 60
@@ -271,7 +269,7 @@ def attempt(seed, database, options):
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--source", default="postgresql", choices=SOURCES)
+    parser.add_argument("--source", default="postgresql", choices=sorted(feed_databases.SOURCES))
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=random.randrange(1, 1000000))
     parser.add_argument("--fault", help="this one only")
