@@ -125,7 +125,6 @@ class MongodbSession:
 
 
 class Mongodb:
-    name = "mongodb"
     TABLES = ("account",)
     GROUP = "account"
     KEY = "_id"

@@ -99,7 +99,6 @@ class MongodbSetSession:
 
 
 class MongodbSet:
-    name = "mongodb_set"
     TABLES = ("account", "entry")
     GROUP = "account"
     KEY = "_id"
@@ -234,7 +233,6 @@ class MongodbSet:
 
 
 class MongodbImages(MongodbSet):
-    name = "mongodb_images"
     UPDATES = IMAGES
 
     def without_images(self, writers):
@@ -253,7 +251,6 @@ class MongodbWhere(MongodbSet):
     """Only some documents are followed, and come and go with their n: the daemon looks for each that
     has changed."""
 
-    name = "mongodb_where"
     UPDATES = LOOKED_UP
     LEAST_N = 20
     MORE = f", where: '{{\"n\": {{\"$gte\": {LEAST_N}}}}}'"
