@@ -232,19 +232,26 @@ class MongodbSet:
             "drop_database_unseen": drop_database, "crash_unseen": crash}
 
 
+def of_collections_that_stay(faults):
+    return {name: fault for name, fault in faults.items() if not name.startswith(("drop", "rename"))}
+
+
 class MongodbImages(MongodbSet):
+    """Without faults that take collections away: who looks while there is none, sees no images."""
+
     UPDATES = IMAGES
 
     def without_images(self, writers):
-        """From then on the daemon may take newer documents: that there are images again it sees with
-        the next connection or comparison."""
+        """From then on the daemon may take newer documents: that there are images again it sees
+        with the next connection or comparison."""
         with self.judge.lock:
             self.judge.updates = LOOKED_UP
         self.control.ask({"images": False})
         writers.await_more(10)
         self.control.ask({"images": True})
 
-    FAULTS = {**MongodbSet.FAULTS, "without_images": without_images}
+    FAULTS = {**of_collections_that_stay(MongodbSet.FAULTS), "without_images": without_images}
+    LOST = of_collections_that_stay(MongodbSet.LOST)
 
 
 class MongodbWhere(MongodbSet):
