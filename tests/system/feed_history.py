@@ -14,7 +14,7 @@ How updates come is said by `updates`: IMAGES; NEWER, as above; or LOOKED_UP, wh
 may look for the document, so that it also may be gone before its deletion is told.
 
     history.record(number, [(row, digest or None, is_update)...])
-    history.state(["a:KEY:DIGEST", ...])  -> (largest P, digest of all)
+    history.state(["a:KEY:DIGEST", ...])  -> (largest P that changed anything, digest of all)
 
 state() raises an AssertionError if there is no P.
 """
@@ -92,11 +92,15 @@ def common(some, others):
 class History:
     def __init__(self, updates=NEWER):
         self.rows, self.last, self.least, self.updates = {}, 0, 0, updates
+        self.steps = [0]  # the numbers after which something could be seen that was not before
 
     def record(self, number, changes):
+        before = {row: self.now(row) for row, _, _ in changes}
         for row, digest, is_update in changes:
             self.rows.setdefault(row, Versions()).add(number, digest, is_update)
         self.last = number
+        if any(self.now(row) != digest for row, digest in before.items()):
+            self.steps.append(number)
 
     def now(self, row):
         """What it is after the last commit; None: absent."""
@@ -107,7 +111,7 @@ class History:
         return {row: self.now(row) for row in self.rows if self.now(row)}
 
     def goal(self):
-        return self.last, digest_of(self.committed())
+        return self.steps[-1], digest_of(self.committed())
 
     def state(self, words):
         shown = dict(word.rsplit(":", 1) for word in words)
@@ -122,7 +126,8 @@ class History:
             if not possible:
                 raise AssertionError(self.objection(row, digest, versions, before))
         self.least = possible[0][0]
-        return possible[-1][1], digest_of(shown)
+        step = self.steps[bisect.bisect_right(self.steps, possible[-1][1]) - 1]
+        return step, digest_of(shown)
 
     @staticmethod
     def objection(row, digest, versions, before):
