@@ -89,6 +89,7 @@ class Model:
         self.changed = threading.Condition()
         self.ports = options.members
         self.primary, self.term = 0, int(time.time() * 1000)
+        self.known = [0] * len(self.ports)  # the last commit of which a member knows so
         self.behind = [self.random.uniform(0, BEHIND_SECONDS) for _ in self.ports]
         self.commits = [Commit({"n": 0, "t": bson.Timestamp(1, 1), "changes": []})]  # a majority has it
         self.reached = [0.0]  # when it had each
@@ -245,10 +246,9 @@ class Model:
     def view(self, member):
         """The last commit that it knows a majority to have."""
         self.advance()
-        if member == self.primary:
-            return self.commits[-1]
-        until = time.monotonic() - self.behind[member]
-        return self.commits[max(0, bisect.bisect_right(self.reached, until) - 1)]
+        until = time.monotonic() - (0 if member == self.primary else self.behind[member])
+        self.known[member] = max(self.known[member], bisect.bisect_right(self.reached, until) - 1)
+        return self.commits[self.known[member]]
 
     def await_until(self, until):
         """Something may have happened; false once it is too late."""
