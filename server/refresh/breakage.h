@@ -14,8 +14,7 @@
 #define BREAKS_POSITION false
 #endif
 
-#ifdef SP_BREAK_FEED_HALF /* what has arrived is committed, wherever it ends, and every third row  \
-                           */
+#ifdef SP_BREAK_FEED_HALF /* what has arrived is committed, in the middle too */
 #define BREAKS_HALF true
 #else
 #define BREAKS_HALF false

@@ -5,7 +5,8 @@ A database has:
 
     start(), remove()          once for all runs
     source()                   its entry in the configuration, under the name "shop"
-    TABLES, KEY, GROUP         what the daemon follows, its key, and the table that speaks for all
+    TABLES, KEY, MORE, GROUP   what the daemon follows, its key, what else is configured, and the
+                               table that speaks for all
     WRITERS                    how many sessions write at once
     fresh(seed)                empty tables
     session()                  a connection: run(transaction) -> whether it was not lost
@@ -29,22 +30,24 @@ A transaction is drawn by feed_faults.py, and said by each database in its own w
     ("widen", table), ("narrow", table)    a column more or less
 """
 import collections
+import importlib
 
 COMMIT, ROLLBACK, ALONE = "COMMIT", "ROLLBACK", "ALONE"
 
 Transaction = collections.namedtuple("Transaction", ("changes", "ending"))
 
 
+SOURCES = {
+    "mariadb": ("feed_mariadb", "Mariadb"),
+    "mongodb": ("feed_mongodb", "Mongodb"),
+    "mongodb_images": ("feed_mongodb_set", "MongodbImages"),
+    "mongodb_set": ("feed_mongodb_set", "MongodbSet"),
+    "mongodb_where": ("feed_mongodb_set", "MongodbWhere"),
+    "postgresql": ("feed_postgresql", "Postgresql"),
+}
+
+
 def named(name):
     """The class of a database. Only what it needs is imported."""
-    if name == "postgresql":
-        from feed_postgresql import Postgresql as found
-    elif name == "mariadb":
-        from feed_mariadb import Mariadb as found
-    elif name == "mongodb":
-        from feed_mongodb import Mongodb as found
-    elif name == "mongodb_set":
-        from feed_mongodb_set import MongodbSet as found
-    else:
-        from feed_mongodb_set import MongodbImages as found
-    return found
+    module, found = SOURCES[name]
+    return getattr(importlib.import_module(module), found)

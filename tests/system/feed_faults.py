@@ -31,12 +31,11 @@ import feed_databases
 from daemon_kit import BUILD, Daemon, wait_for
 from feed_databases import ALONE, COMMIT, ROLLBACK, Transaction
 
-SOURCES = ("mariadb", "mongodb", "mongodb_set", "mongodb_images", "postgresql")
 KEYS = 80
 FAULTS_OF_A_RUN = 3
 SETTLE_SECONDS = 60
 TABLE = ("  - {{name: {}, source: shop, key: [{}], group: books, max_drop: 100%,"
-         " refresh: {{mode: feed, every: 100ms}}}}\n")
+         " refresh: {{mode: feed, every: 100ms}}{}}}\n")
 DAEMON_FAULTS = ("kill", "stop", "compare")
 
 
@@ -226,7 +225,8 @@ class Run:
 
     def go(self):
         self.database.fresh(self.seed)
-        tables = "".join(TABLE.format(name, self.database.KEY) for name in self.database.TABLES)
+        tables = "".join(TABLE.format(name, self.database.KEY, self.database.MORE)
+                         for name in self.database.TABLES)
         with Daemon(tables, self.database.source(), memory="64MiB") as self.daemon:
             self.start()
             self.watch = Watch(self.daemon.pond, self.database)
@@ -269,7 +269,7 @@ def attempt(seed, database, options):
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--source", default="postgresql", choices=SOURCES)
+    parser.add_argument("--source", default="postgresql", choices=sorted(feed_databases.SOURCES))
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=random.randrange(1, 1000000))
     parser.add_argument("--fault", help="this one only")

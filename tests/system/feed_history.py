@@ -14,7 +14,7 @@ How updates come is said by `updates`: IMAGES; NEWER, as above; or LOOKED_UP, wh
 may look for the document, so that it also may be gone before its deletion is told.
 
     history.record(number, [(row, digest or None, is_update)...])
-    history.state(["a:KEY:DIGEST", ...])  -> (largest P, digest of all)
+    history.state(["a:KEY:DIGEST", ...])  -> (largest P that changed anything, digest of all)
 
 state() raises an AssertionError if there is no P.
 """
@@ -67,6 +67,10 @@ class Versions:
             place -= 1
         return self.digests[place] == digest
 
+    def is_last(self, digest, number):
+        """Whether nothing else can be seen from that number on."""
+        return self.numbers[-1] <= number and self.digests[-1] == digest
+
     def numbers_of(self, digest, first, last, updates):
         """The ranges of numbers within these two that may show it."""
         place = bisect.bisect_right(self.numbers, first) - 1
@@ -88,32 +92,42 @@ def common(some, others):
 class History:
     def __init__(self, updates=NEWER):
         self.rows, self.last, self.least, self.updates = {}, 0, 0, updates
+        self.steps = [0]  # the numbers after which something could be seen that was not before
 
     def record(self, number, changes):
+        before = {row: self.now(row) for row, _, _ in changes}
         for row, digest, is_update in changes:
             self.rows.setdefault(row, Versions()).add(number, digest, is_update)
         self.last = number
+        if any(self.now(row) != digest for row, digest in before.items()):
+            self.steps.append(number)
+
+    def now(self, row):
+        """What it is after the last commit; None: absent."""
+        return self.rows[row].digests[-1] if row in self.rows else None
 
     def committed(self):
         """The rows after the last commit."""
-        rows = {row: versions.digests[-1] for row, versions in self.rows.items()}
-        return {row: digest for row, digest in rows.items() if digest}
+        return {row: self.now(row) for row in self.rows if self.now(row)}
 
     def goal(self):
-        return self.last, digest_of(self.committed())
+        return self.steps[-1], digest_of(self.committed())
 
     def state(self, words):
         shown = dict(word.rsplit(":", 1) for word in words)
         possible = [(self.least, self.last)]
         for row in self.rows.keys() | shown.keys():
             versions, digest = self.rows.get(row, Versions()), shown.get(row)
+            if versions.is_last(digest, possible[0][0]):
+                continue
             before, possible = possible, common(
                 possible,
                 versions.numbers_of(digest, possible[0][0], possible[-1][1], self.updates))
             if not possible:
                 raise AssertionError(self.objection(row, digest, versions, before))
         self.least = possible[0][0]
-        return possible[-1][1], digest_of(shown)
+        step = self.steps[bisect.bisect_right(self.steps, possible[-1][1]) - 1]
+        return step, digest_of(shown)
 
     @staticmethod
     def objection(row, digest, versions, before):

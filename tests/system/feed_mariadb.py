@@ -42,7 +42,6 @@ class MariadbSession:
 
 
 class Mariadb(SqlDatabase):
-    name = "mariadb"
     SEAL = f"UPDATE ledger SET txn = txn + 1, digest = ({DIGEST}) WHERE id = 1;"
 
     def __init__(self):

@@ -58,11 +58,11 @@ class MongodbSession:
         """One number for each document that has changed, in this order."""
         there = {document["_id"]: document_digest(document.raw)
                  for document in self.raw.find({"_id": {"$in": keys}})}
-        was = self.judge.committed()
         for key in keys:
             row, digest = row_name("a", key), there.get(key)
-            if was.get(row) != digest:
-                is_update = digest is not None and row in was
+            was = self.judge.now(row)
+            if was != digest:
+                is_update = digest is not None and was is not None
                 self.judge.record(self.judge.last + 1, [(row, digest, is_update)])
 
     def _update(self, condition, update):
@@ -74,6 +74,10 @@ class MongodbSession:
         keys = [document["_id"] for document in self.collection.find(condition, {"_id": 1})]
         self.collection.delete_many(condition)
         self._note(keys)
+
+    def insert(self, documents):
+        self.collection.insert_many(documents)
+        self._note([document["_id"] for document in documents])
 
     def put(self, key, number, text, big):
         self.collection.replace_one({"_id": identity(key)}, filled(key, number, text, big),
@@ -101,10 +105,8 @@ class MongodbSession:
         self._delete({"_id": identity(key)})
 
     def many(self, first, count):
-        documents = [filled(key, 0, None, 4000) for key in range(first, first + count // 8)]
         self._delete({"k": {"$gte": first, "$lt": first + count}})
-        self.collection.insert_many(documents)
-        self._note([document["_id"] for document in documents])
+        self.insert([filled(key, 0, None, 4000) for key in range(first, first + count // 8)])
 
     def clear(self, first):
         self._delete({"k": {"$gte": first}})
@@ -123,10 +125,10 @@ class MongodbSession:
 
 
 class Mongodb:
-    name = "mongodb"
     TABLES = ("account",)
     GROUP = "account"
     KEY = "_id"
+    MORE = ""
     WRITERS = 1
 
     def __init__(self):
@@ -157,8 +159,7 @@ class Mongodb:
         self.database_name = f"shop{seed}"
         self.judge = Judge()
         self.collection = self.server.client()[self.database_name].account
-        for key in range(1, 51):
-            self.session().put(key, key, f"s{key}", 3000)
+        self.session().insert([filled(key, key, f"s{key}", 3000) for key in range(1, 51)])
 
     def session(self):
         return MongodbSession(self)

@@ -29,9 +29,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 class Judge(History):
     """Reads the journal."""
 
-    def __init__(self, path, images):
-        super().__init__(IMAGES if images else NEWER)
-        self.path, self.at = path, 0
+    def __init__(self, path, updates, least_n):
+        super().__init__(updates)
+        self.path, self.least_n, self.at = path, least_n, 0
         self.lock = threading.Lock()
 
     def _records(self):
@@ -47,8 +47,11 @@ class Judge(History):
 
     def _versions(self, operation, name, key, document):
         if key is not None:
-            digest = document_digest(bson.encode(document)) if document else None
-            return [(row_name(name[0], key), digest, operation == "update")]
+            is_filtered = self.least_n is not None
+            is_there = document and (not is_filtered or document["n"] >= self.least_n)
+            digest = document_digest(bson.encode(document)) if is_there else None
+            return [(row_name(name[0], key), digest,
+                     operation == "update" or (is_filtered and document is not None))]
         if operation not in ("drop", "rename"):
             return []
         return [(row, None, False) for row in self.rows if row.startswith(name[0] + ":")]
@@ -96,12 +99,13 @@ class MongodbSetSession:
 
 
 class MongodbSet:
-    name = "mongodb_set"
     TABLES = ("account", "entry")
     GROUP = "account"
     KEY = "_id"
     WRITERS = 2
-    IMAGES = False
+    MORE = ""
+    UPDATES = NEWER
+    LEAST_N = None  # what a document's n must be to be followed
 
     def __init__(self):
         self.directory = tempfile.mkdtemp(prefix="sidepond-test-set.", dir="/dev/shm")
@@ -129,13 +133,14 @@ class MongodbSet:
         self.process = subprocess.Popen(  # pylint: disable=consider-using-with
             ["setpriv", "--pdeathsig", "KILL", "--", sys.executable,
              os.path.join(HERE, "mongo_model.py"), self.judge.path, *map(str, self.ports),
-             *(["--images"] if self.IMAGES else [])], stdin=subprocess.DEVNULL)
+             *(["--images"] if self.UPDATES == IMAGES else [])], stdin=subprocess.DEVNULL)
         wait_for(lambda: self.control.ask({"state": 1}), "the replica set answers")
 
     def fresh(self, seed):
         self._kill()
         self.ports = free_ports(4)
-        self.judge = Judge(os.path.join(self.directory, f"journal {seed}"), self.IMAGES)
+        self.judge = Judge(os.path.join(self.directory, f"journal {seed}"),
+                           self.UPDATES, self.LEAST_N)
         self.control = self.session()
         self._start()
         self._fill(50)
@@ -227,17 +232,32 @@ class MongodbSet:
             "drop_database_unseen": drop_database, "crash_unseen": crash}
 
 
+def of_collections_that_stay(faults):
+    return {name: fault for name, fault in faults.items() if not name.startswith(("drop", "rename"))}
+
+
 class MongodbImages(MongodbSet):
-    name = "mongodb_images"
-    IMAGES = True
+    """Without faults that take collections away: who looks while there is none, sees no images."""
+
+    UPDATES = IMAGES
 
     def without_images(self, writers):
-        """From then on the daemon may take newer documents: that there are images again it sees with
-        the next connection or comparison."""
+        """From then on the daemon may take newer documents: that there are images again it sees
+        with the next connection or comparison."""
         with self.judge.lock:
             self.judge.updates = LOOKED_UP
         self.control.ask({"images": False})
         writers.await_more(10)
         self.control.ask({"images": True})
 
-    FAULTS = {**MongodbSet.FAULTS, "without_images": without_images}
+    FAULTS = {**of_collections_that_stay(MongodbSet.FAULTS), "without_images": without_images}
+    LOST = of_collections_that_stay(MongodbSet.LOST)
+
+
+class MongodbWhere(MongodbSet):
+    """Only some documents are followed, and come and go with their n: the daemon looks for each that
+    has changed."""
+
+    UPDATES = LOOKED_UP
+    LEAST_N = 20
+    MORE = f", where: '{{\"n\": {{\"$gte\": {LEAST_N}}}}}'"

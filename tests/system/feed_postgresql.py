@@ -49,7 +49,6 @@ class PostgresqlSession:
 
 
 class Postgresql(SqlDatabase):
-    name = "postgresql"
     SEAL = f"UPDATE ledger SET txn = txn + 1, digest = ({DIGEST}) WHERE id = 1;"
 
     def __init__(self):

@@ -22,6 +22,7 @@ class SqlDatabase:
     TABLES = ("account", "entry", "ledger")
     GROUP = "ledger"
     KEY = "id"
+    MORE = ""
     WRITERS = 2
     BEGIN = "BEGIN; SELECT txn FROM ledger WHERE id = 1 FOR UPDATE;"
     judge = None

@@ -69,12 +69,27 @@ def place_of(resume):
     return int(resume["_data"][:8], 16), int(resume["_data"][8:], 16)
 
 
+def is_match(document, condition):
+    """Of filters, what Sidepond and the feed faults use."""
+    for name, wanted in condition.items():
+        if name == "$and":
+            if not all(is_match(document, each) for each in wanted):
+                return False
+        elif isinstance(wanted, dict) and "$gte" in wanted:
+            if not document[name] >= wanted["$gte"]:
+                return False
+        elif document[name] != wanted:
+            return False
+    return True
+
+
 class Model:
     def __init__(self, options):
         self.images, self.random = options.images, random.Random(options.seed)
         self.changed = threading.Condition()
         self.ports = options.members
         self.primary, self.term = 0, int(time.time() * 1000)
+        self.known = [0] * len(self.ports)  # the last commit of which a member knows so
         self.behind = [self.random.uniform(0, BEHIND_SECONDS) for _ in self.ports]
         self.commits = [Commit({"n": 0, "t": bson.Timestamp(1, 1), "changes": []})]  # a majority has it
         self.reached = [0.0]  # when it had each
@@ -231,10 +246,9 @@ class Model:
     def view(self, member):
         """The last commit that it knows a majority to have."""
         self.advance()
-        if member == self.primary:
-            return self.commits[-1]
-        until = time.monotonic() - self.behind[member]
-        return self.commits[max(0, bisect.bisect_right(self.reached, until) - 1)]
+        until = time.monotonic() - (0 if member == self.primary else self.behind[member])
+        self.known[member] = max(self.known[member], bisect.bisect_right(self.reached, until) - 1)
+        return self.commits[self.known[member]]
 
     def await_until(self, until):
         """Something may have happened; false once it is too late."""
@@ -298,8 +312,7 @@ class Model:
         concern = command.get("readConcern", {})
         commit = self.read_at(member, concern)
         rows = commit.collections.get(command["find"], {})
-        key = command.get("filter", {}).get("_id")
-        found = list(rows.values()) if key is None else [rows[key]] if key in rows else []
+        found = [row for row in rows.values() if is_match(row, command.get("filter", {}))]
         cursor = {"id": bson.Int64(0), "ns": f"{DATABASE}.{command['find']}",
                   "firstBatch": [] if command.get("batchSize") == 0 else found}
         if concern.get("level") == "snapshot":

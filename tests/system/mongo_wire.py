@@ -60,7 +60,7 @@ class Listener:
                 listener.connections.add(self.request)
                 try:
                     serve(self.request, listener.answer)
-                except (OSError, struct.error):
+                except (OSError, struct.error, bson.errors.InvalidBSON):  # cut off in the middle
                     pass
                 finally:
                     listener.connections.discard(self.request)

@@ -105,6 +105,15 @@ class HistoryTest(unittest.TestCase):
         history.updates = LOOKED_UP
         self.assertEqual(history.sees(a=D4, b=D3), 4)
 
+    def test_nothing_new(self):
+        """Commits that change nothing are not waited for."""
+        history = self.history([(A, D1, False)])
+        self.assertEqual(history.sees(a=D1), 1)
+        history.record(2, [])
+        history.record(3, [(B, D2, False), (B, None, False)])
+        self.assertEqual(history.goal(), (1, digest_of({A: D1})))
+        self.assertEqual(history.sees(a=D1), 1)
+
     def test_names(self):
         """As feed_watch prints them: keys that MongoDB takes for equal are one."""
         self.assertEqual(row_name("a", 5), row_name("a", bson.Int64(5)))
