@@ -358,6 +358,7 @@ static void test_followed_table(void **state)
     json_t *feed = json_object_get(json_array_get(json_object_get(root, "tables"), 0), "feed");
     assert_string_equal(json_string_value(json_object_get(feed, "state")), "fallen back");
     assert_non_null(json_string_value(json_object_get(feed, "why")));
+    assert_true(json_is_null(json_object_get(feed, "inexact")));
     json_decref(root);
 }
 
