@@ -110,7 +110,9 @@ static int connect_daemon(const struct tool *tool, uint32_t timeout_ms)
         connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
         return fd;
     tool_error("cannot ask the daemon at %s: %s%s", address.sun_path, strerror(errno),
-               errno == ENOENT ? "; its configuration has no cache:" : "");
+               errno == ENOENT ? "; its configuration has no cache:, so ask it over HTTP "
+                                 "(POST /refresh/TABLE, /confirm/TABLE, /hold/TABLE)"
+                               : "");
     if (fd >= 0)
         close(fd);
     return -1;
