@@ -63,7 +63,7 @@ class TutorialTest(unittest.TestCase):
             self.assertIn(before, script)
             script = script.replace(before, after)
         environment = {k: v for k, v in os.environ.items() if k != "SIDEPOND"}
-        environment.update(HOME=str(self.home), PATH=f"{BUILD}/bin:{os.environ['PATH']}")
+        environment.update(HOME=str(self.home), PATH=f"{BUILD}/bin:/usr/bin:{os.environ['PATH']}")
         done = subprocess.run(["bash", "-uxc", NOTHING + functions + script], cwd=self.home,
                               env=environment, stdin=subprocess.DEVNULL, timeout=60,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
