@@ -129,7 +129,8 @@ static int ask_daemon(struct tool *tool, int count, const char **words, uint32_t
     *reply = peer_call(&daemon, count, words);
     int code = TOOL_OK;
     if (*reply == NULL) {
-        tool_error("%s", daemon.why);
+        tool_error("%s; over HTTP the same is POST /refresh/TABLE, /confirm/TABLE or /hold/TABLE",
+                   daemon.why);
         code = TOOL_UNAVAILABLE;
     } else if ((*reply)->type == REDIS_REPLY_ERROR) {
         code = tell_refusal(&daemon, words[1], *reply);

@@ -365,8 +365,11 @@ static int connect_begin(struct source *source, bool replication, struct source_
 static int connect_source(struct source *source, struct source_error *error)
 {
     if (source->options->dsn && !is_connection_string(source->options->dsn))
-        return source_fail(error, SP_ECONFIG, false, "source %s: dsn is not a connection string",
-                           source->options->name);
+        return source_fail(
+            error, SP_ECONFIG, false,
+            "source %s: dsn is not a connection string of libpq (host=... dbname=..., or "
+            "postgresql://...), or has an option that does not exist",
+            source->options->name);
     return connect_begin(source, false, error);
 }
 

@@ -164,7 +164,9 @@ static void test_no_server(void **state)
     f->options.dsn = "host=x secret";
     f->options.password = "sesame";
     assert_int_equal(f->class->open(&f->options, &source, &f->error), SP_ECONFIG);
-    assert_string_equal(f->error.text, "source shop: dsn is not a connection string");
+    assert_string_equal(f->error.text,
+                        "source shop: dsn is not a connection string of libpq (host=... "
+                        "dbname=..., or postgresql://...), or has an option that does not exist");
 }
 
 /* --- changes while it is read ----------------------------------------------------------------- */
