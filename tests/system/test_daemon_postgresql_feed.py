@@ -61,9 +61,10 @@ class FeedTest(unittest.TestCase):
     def sql(self, *statements):
         return SERVER.psql(";\n".join(statements), dbname=self.name)
 
-    def daemon(self, more=""):
-        daemon = Daemon(USERS, f'  - {{name: shop, type: postgresql, dsn: "{SERVER.dsn(self.name)}", '
-                               f"connect_timeout: 2s{more}}}")
+    def daemon(self, more="", dsn=None, tables=USERS):
+        dsn = dsn or SERVER.dsn(self.name)
+        daemon = Daemon(tables, f'  - {{name: shop, type: postgresql, dsn: "{dsn}", '
+                                f"connect_timeout: 2s{more}}}")
         self.addCleanup(daemon.__exit__, None, None, None)
         return daemon
 
@@ -145,11 +146,13 @@ class FeedTest(unittest.TestCase):
         dsn = (f"host={primary.socket_directory},{standby.socket_directory} "
                f"port={primary.port},{standby.port} dbname=shop user=postgres "
                "target_session_attrs=read-write")
-        daemon = Daemon(USERS.replace("full_every: 1s", "full_every: 1h"),
-                        f'  - {{name: shop, type: postgresql, dsn: "{dsn}", connect_timeout: 2s}}')
-        self.addCleanup(daemon.__exit__, None, None, None)
-        daemon.start()
+        tables = USERS.replace("full_every: 1s", "full_every: 1h")
+        daemon = self.daemon(dsn=dsn, tables=tables).start()
         self.await_follows(daemon)
+        other = self.daemon(dsn=standby.dsn(), tables=tables).start()
+        self.assertEqual(self.feed(other)["why"],
+                         "source shop: this server is a standby; follow the primary")
+        other.stop()
         wait_for(lambda: standby.psql("select count(*) from pg_replication_slots where synced and not "
                                       "temporary") == "1", "the standby has the slot")
         primary.psql("update users set n = 7000 where id = 7")
