@@ -16,7 +16,9 @@ from pg_server import Server
 SERVER = None
 USERS = ("  - {name: users, source: shop, key: [id], refresh: {mode: feed, every: 50ms, "
          "full_every: 1s}}\n")
+# a comparison makes one for a moment, which is temporary
 SLOTS = "select count(*) from pg_replication_slots where database = current_database()"
+LASTING = " and not temporary"
 
 
 def setUpModule():
@@ -61,9 +63,10 @@ class FeedTest(unittest.TestCase):
     def sql(self, *statements):
         return SERVER.psql(";\n".join(statements), dbname=self.name)
 
-    def daemon(self, more=""):
-        daemon = Daemon(USERS, f'  - {{name: shop, type: postgresql, dsn: "{SERVER.dsn(self.name)}", '
-                               f"connect_timeout: 2s{more}}}")
+    def daemon(self, more="", dsn=None, tables=USERS):
+        dsn = dsn or SERVER.dsn(self.name)
+        daemon = Daemon(tables, f'  - {{name: shop, type: postgresql, dsn: "{dsn}", '
+                                f"connect_timeout: 2s{more}}}")
         self.addCleanup(daemon.__exit__, None, None, None)
         return daemon
 
@@ -77,6 +80,11 @@ class FeedTest(unittest.TestCase):
     def await_follows(self, daemon):
         wait_for(lambda: self.follows(daemon), "it follows")
 
+    def await_refusal(self, daemon):
+        """Why it cannot follow."""
+        wait_for(lambda: self.feed(daemon)["state"] == "fallen back", "it has fallen back")
+        return self.feed(daemon)["why"]
+
     def reloads(self, daemon):
         return daemon.metric('sidepond_feed_reloads_total{table="users",reason="lost"}')
 
@@ -89,20 +97,18 @@ class FeedTest(unittest.TestCase):
         first = self.daemon().start()
         self.await_follows(first)
         second = self.daemon().start_by_name_of(first)
-        feed = self.feed(second)
-        self.assertEqual(feed["state"], "fallen back")
-        self.assertRegex(feed["why"], "^source shop: another one follows by the name sidepond_test_users_"
+        self.assertRegex(self.await_refusal(second), "^source shop: another one follows by the name sidepond_test_users_"
                          r"[0-9a-f]{8}: process \d+ of the server \(sidepond/shop\)")
         self.sql("update users set n = 7000 where id = 7")
         first.await_row("users", 7, n=7000)
         second.await_row("users", 7, n=7000)
         self.assertTrue(self.follows(first))
-        self.assertEqual(self.sql(SLOTS), "1")
+        self.assertEqual(self.sql(SLOTS + LASTING), "1")
         first.stop()
         self.await_follows(second)
         self.sql("update users set n = 8000 where id = 8")
         second.await_row("users", 8, n=8000)
-        self.assertEqual(self.sql(SLOTS), "1")
+        self.assertEqual(self.sql(SLOTS + LASTING), "1")
 
     def test_temporary(self):
         """Of a temporary follower the server keeps nothing, however it ends; when its connection is
@@ -145,11 +151,13 @@ class FeedTest(unittest.TestCase):
         dsn = (f"host={primary.socket_directory},{standby.socket_directory} "
                f"port={primary.port},{standby.port} dbname=shop user=postgres "
                "target_session_attrs=read-write")
-        daemon = Daemon(USERS.replace("full_every: 1s", "full_every: 1h"),
-                        f'  - {{name: shop, type: postgresql, dsn: "{dsn}", connect_timeout: 2s}}')
-        self.addCleanup(daemon.__exit__, None, None, None)
-        daemon.start()
+        tables = USERS.replace("full_every: 1s", "full_every: 1h")
+        daemon = self.daemon(dsn=dsn, tables=tables).start()
         self.await_follows(daemon)
+        other = self.daemon(dsn=standby.dsn(), tables=tables).start()
+        self.assertEqual(self.await_refusal(other),
+                         "source shop: this server is a standby; follow the primary")
+        other.stop()
         wait_for(lambda: standby.psql("select count(*) from pg_replication_slots where synced and not "
                                       "temporary") == "1", "the standby has the slot")
         primary.psql("update users set n = 7000 where id = 7")
@@ -166,12 +174,12 @@ class FeedTest(unittest.TestCase):
         daemon = self.daemon().start()
         self.await_follows(daemon)
         daemon.stop()
-        self.assertEqual(self.sql(SLOTS + " and not temporary"), "1")
+        self.assertEqual(self.sql(SLOTS + LASTING), "1")
         daemon.sources = daemon.sources[:-1] + ", follower: temporary}"
         daemon.configure(USERS)
         daemon.start()
         self.await_follows(daemon)
-        self.assertEqual(self.sql(SLOTS + " and not temporary"), "0")
+        self.assertEqual(self.sql(SLOTS + LASTING), "0")
         daemon.stop()
         self.await_slots(0)
 
