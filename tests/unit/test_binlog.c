@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Goal: MariaDB's binary log is read as it was meant, statements in it are judged on the safe side,
- * text is what the server's tables make of it, and positions are what they say. Method: files that a MariaDB 10.11 has written (the corpus of
- * fuzz_binlog, with the statements that made them below) are read into text. No randomness.
+ * text is what the server's tables make of it, and positions are what they say. Method: files that
+ * a MariaDB 10.11 has written (the corpus of fuzz_binlog, with the statements that made them below)
+ * are read into text. No randomness.
  */
 #include <setjmp.h>
 #include <stdarg.h>
