@@ -331,7 +331,10 @@ static int touch_tables(struct binlog *log, const char *sql, size_t bytes, const
 {
     int status = SP_OK;
     for (unsigned i = 0; i < log->table_count && status == SP_OK; i++) {
-        switch (binlog_statement_on(sql, bytes, database, &log->tables[i])) {
+        enum binlog_touch touch = binlog_statement_on(sql, bytes, database, &log->tables[i]);
+        if (touch == TOUCH_TRUNCATE && log->temporary) /* maybe another table of that name */
+            touch = TOUCH_SHAPE;
+        switch (touch) {
         case TOUCH_NOT:
             break;
         case TOUCH_TRUNCATE:
@@ -744,6 +747,7 @@ static int on_event(struct binlog *log, const struct header *h, struct binlog_by
         return on_table_map(log, body, sink);
     case QUERY_EVENT:
     case QUERY_COMPRESSED_EVENT:
+        log->temporary = h->flags & LOG_EVENT_THREAD_SPECIFIC_F;
         return on_query(log, body, h->type == QUERY_COMPRESSED_EVENT, sink, point);
     case XID_EVENT:
         return end_group(log, point);

@@ -158,6 +158,7 @@ struct binlog {
 
     struct gtid gtid; /* of the transaction that is being read */
     bool in_group, standalone, prepared, completed, has_checksum;
+    bool temporary; /* the statement is of a session's temporary tables, too */
     bool no_change; /* the group is the beginning of an ALTER, or one that was rolled back */
     bool ready;     /* the log's format is known */
     unsigned char xid[160];

@@ -33,6 +33,7 @@ struct follower {
     struct source_description description;
     struct feed_model model;
     char stream[FEED_STREAM_BYTES];
+    const char *last; /* the statement that makes the last row; NULL: an INSERT of the key */
 };
 
 /* Opens, describes and checks; the status of the check. */
@@ -72,7 +73,7 @@ static void catch_up(struct follower *w)
 {
     const double deadline = source_now_ms() + SYNC_MS;
     const struct source_feed_sink sink = feed_model_sink(&w->model);
-    sql(w->f, "INSERT INTO t (id) VALUES (" LAST_ID ")");
+    sql(w->f, w->last ? w->last : "INSERT INTO t (id) VALUES (" LAST_ID ")");
     while (!feed_model_find(&w->model, 0, LAST_ID) || w->model.inside) {
         must(w->f, w->class->next(w->f->source, 100, &sink, &w->f->error));
         if (source_now_ms() > deadline)
@@ -96,17 +97,24 @@ static void expect_same(struct follower *w)
 }
 
 /* The statements in between leave nothing of the table as it was. */
-static void follow(struct fixture *f, const char *create, const char *statements)
+static void follow_until(struct fixture *f, const char *create, const char *statements,
+                         const char *last)
 {
     struct follower *w = calloc(1, sizeof(*w));
     assert_non_null(w);
     sql(f, "DROP TABLE IF EXISTS t");
     sql(f, create);
     start(w, f);
+    w->last = last;
     sql(f, statements);
     expect_same(w);
     stop(w);
     free(w);
+}
+
+static void follow(struct fixture *f, const char *create, const char *statements)
+{
+    follow_until(f, create, statements, NULL);
 }
 
 /* --- tests ---------------------------------------------------------------------------------- */
@@ -234,6 +242,56 @@ static void test_snapshot_waits(void **state)
     free(w);
 }
 
+/* What writes rows by itself, or in other ways than INSERT, UPDATE and DELETE. */
+static void test_writers(void **state)
+{
+    struct fixture *f = *state;
+    const char *directory = getenv("SIDEPOND_MARIADB_DIR");
+    char load[1024];
+    snprintf(load, sizeof(load),
+             "SELECT seq, 'loaded', 1 FROM seq_300_to_320 INTO OUTFILE '%s/rows';\n"
+             "LOAD DATA INFILE '%s/rows' REPLACE INTO TABLE t",
+             directory, directory);
+    sql(f, "CREATE TABLE o (id int PRIMARY KEY, n int);\n"
+           "INSERT INTO o SELECT seq, seq FROM seq_1_to_20;\n"
+           "CREATE TABLE t (id int PRIMARY KEY, a varchar(20), n int);\n"
+           "CREATE TRIGGER o_u AFTER UPDATE ON o FOR EACH ROW"
+           " REPLACE INTO t VALUES (NEW.id, 'trigger', NEW.n);\n"
+           "CREATE TRIGGER o_d BEFORE DELETE ON o FOR EACH ROW DELETE FROM t WHERE id = OLD.id");
+    follow(f,
+           "CREATE TABLE t (id int PRIMARY KEY, a varchar(20), n int)"
+           " PARTITION BY HASH (id) PARTITIONS 3",
+           "UPDATE o SET n = n + 1;\nDELETE FROM o WHERE id < 5;\n"
+           "REPLACE INTO t VALUES (6, 'replaced', 1), (30, 'new', 2);\n"
+           "INSERT INTO t VALUES (6, 'x', 1), (31, 'y', 1)"
+           " ON DUPLICATE KEY UPDATE a = 'again', id = id + 100;\n"
+           "INSERT IGNORE INTO t VALUES (7, 'ignored', 1), (32, 'z', 1);\n"
+           "DROP TRIGGER o_u;\nDROP TRIGGER o_d;\n"
+           "UPDATE t, o SET t.n = 9, o.n = 8 WHERE t.id = o.id AND o.id < 10;\n"
+           "DELETE t, o FROM t JOIN o ON t.id = o.id WHERE o.id > 15;\n"
+           "UPDATE t SET id = id + 1 ORDER BY id DESC;\n"
+           "INSERT INTO t VALUES (40, 'returned', 1) RETURNING id");
+    follow(f, "CREATE TABLE t (id int PRIMARY KEY, a varchar(20), n int)", load);
+}
+
+/* Keys that only the server takes for the same, and such as it computes. */
+static void test_keys(void **state)
+{
+    struct fixture *f = *state;
+    follow(f,
+           "CREATE TABLE t (id varchar(9) CHARACTER SET latin1 COLLATE latin1_swedish_ci PRIMARY"
+           " KEY, n int)",
+           "INSERT INTO t VALUES ('a', 1), ('B', 2), ('\xc3\xa9', 3), ('x  ', 4);\n"
+           "UPDATE t SET id = 'A' WHERE id = 'a';\nREPLACE INTO t VALUES ('b', 7);\n"
+           "INSERT INTO t VALUES ('X', 1) ON DUPLICATE KEY UPDATE id = 'X', n = 9;\n"
+           "DELETE FROM t WHERE id = 'E'");
+    follow_until(
+        f, "CREATE TABLE t (x int PRIMARY KEY, id int AS (x + 1) VIRTUAL UNIQUE, y int)",
+        "INSERT INTO t (x, y) VALUES (1, 1), (2, 2), (3, 3);\nUPDATE t SET y = 5 WHERE x = 1;\n"
+        "UPDATE t SET x = 7 WHERE x = 2;\nDELETE FROM t WHERE x = 3",
+        "INSERT INTO t (x) VALUES (" LAST_ID " - 1)");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +301,8 @@ int main(void)
         MARIADB_TEST(test_charsets_of_more_bytes),
         MARIADB_TEST(test_charsets_of_units),
         MARIADB_TEST(test_snapshot_waits),
+        MARIADB_TEST(test_writers),
+        MARIADB_TEST(test_keys),
     };
     return cmocka_run_group_tests_name("feed_mariadb_values", tests, NULL, NULL);
 }

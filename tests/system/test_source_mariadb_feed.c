@@ -152,6 +152,9 @@ static void test_reshaped(void **state)
         {"SET binlog_format = 'STATEMENT';\nXA START 'x';\nUPDATE users SET age = 7;\n"
          "XA END 'x';\nXA PREPARE 'x';\nXA COMMIT 'x'",
          "an XA transaction was committed"},
+        {"SET binlog_format = 'STATEMENT';\nCREATE TEMPORARY TABLE users (id int);\n"
+         "TRUNCATE users;\nDROP TEMPORARY TABLE users",
+         "a statement has changed it"},
         {"SET binlog_alter_two_phase = 1;\nALTER TABLE users ADD COLUMN city text",
          "a statement has changed it"},
         {"UPDATE users SET age = 1;\nSET binlog_alter_two_phase = 1;\n"

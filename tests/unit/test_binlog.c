@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Goal: MariaDB's binary log is read as it was meant, statements in it are judged on the safe side,
- * and positions are what they say. Method: files that a MariaDB 10.11 has written (the corpus of
- * fuzz_binlog, with the statements that made them below) are read into text. No randomness.
+ * text is what the server's tables make of it, and positions are what they say. Method: files that
+ * a MariaDB 10.11 has written (the corpus of fuzz_binlog, with the statements that made them below)
+ * are read into text. No randomness.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -346,6 +347,69 @@ static void test_effects(void **state)
         assert_int_equal(binlog_statement(cases[i].sql, strlen(cases[i].sql)), cases[i].effect);
 }
 
+/* --- character sets ------------------------------------------------------------------------- */
+
+#define PAIRS (128 * 192) /* two bytes, from 0x80 and from 0x40 on */
+
+static void expect_text(const struct binlog_charset *set, const char *data, size_t bytes,
+                        const char *wanted)
+{
+    struct source_scratch scratch = {0};
+    size_t size = 0;
+    const char *why = binlog_charset_text(set, (const unsigned char *)data, bytes, &scratch, &size);
+    if (wanted) {
+        assert_null(why);
+        assert_int_equal(size, strlen(wanted));
+        assert_memory_equal(scratch.text, wanted, size);
+    } else {
+        assert_string_equal(why, "text that is not of its character set");
+    }
+    free(scratch.text);
+}
+
+/* A set of the ASCII characters, and one of two bytes, 0x80 0x41. */
+static void test_charset_tables(void **state)
+{
+    (void)state;
+    struct binlog_charset *set = binlog_charset_new("of_test");
+    char *answer = malloc(PAIRS * 4);
+    size_t bytes = 0;
+    for (unsigned i = 0; i < 256; i++) {
+        answer[bytes++] = i < 128 ? (char)i : '?';
+        answer[bytes++] = '\n';
+    }
+    assert_false(binlog_charset_answer(set, CHARSET_BYTES, answer, bytes - 1));
+    assert_false(binlog_charset_answer(set, CHARSET_BYTES, "\xf0\x9f\x98\x80\n", 5));
+    assert_true(binlog_charset_answer(set, CHARSET_BYTES, answer, bytes));
+    expect_text(set, "a\x80z", 3, "a?z");
+    bytes = 0;
+    for (unsigned i = 0; i < PAIRS; i++) {
+        memcpy(answer + bytes, i == 1 ? "\xe2\x82\xac\n" : "?A\n", 4);
+        bytes += i == 1 ? 4 : 3;
+    }
+    assert_true(binlog_charset_answer(set, CHARSET_PAIRS, answer, bytes));
+    expect_text(set, "a\x80\x41\x80\x42\x80", 6, "a\xe2\x82\xac?B?");
+    free(answer);
+    binlog_charset_free(set);
+}
+
+static void test_charset_units(void **state)
+{
+    (void)state;
+    struct binlog_charset *utf16 = binlog_charset_new("utf16le");
+    struct binlog_charset *utf32 = binlog_charset_new("utf32");
+    expect_text(utf16, "a\0\x3d\xd8\x00\xde", 6, "a\xf0\x9f\x98\x80");
+    expect_text(utf16, "a\0\x3d\xd8", 4, NULL);      /* half of two */
+    expect_text(utf16, "\x3d\xd8\x3d\xd8", 4, NULL); /* first halves only */
+    expect_text(utf16, "\x00\xde\x61\x00", 4, NULL); /* a second half */
+    expect_text(utf16, "a\0b", 3, NULL);
+    expect_text(utf32, "\0\x01\xf6\x00", 4, "\xf0\x9f\x98\x80");
+    expect_text(utf32, "\0\x11\x00\x00", 4, NULL); /* beyond Unicode */
+    expect_text(utf32, "", 0, "");
+    binlog_charset_free(utf16);
+    binlog_charset_free(utf32);
+}
+
 /* --- positions ------------------------------------------------------------------------------ */
 
 static void test_positions(void **state)
@@ -388,10 +452,11 @@ static void test_positions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_types),      cmocka_unit_test(test_statements),
-        cmocka_unit_test(test_compressed), cmocka_unit_test(test_no_checksum),
-        cmocka_unit_test(test_unfinished), cmocka_unit_test(test_too_early),
-        cmocka_unit_test(test_touch),      cmocka_unit_test(test_effects),
+        cmocka_unit_test(test_types),          cmocka_unit_test(test_statements),
+        cmocka_unit_test(test_compressed),     cmocka_unit_test(test_no_checksum),
+        cmocka_unit_test(test_unfinished),     cmocka_unit_test(test_too_early),
+        cmocka_unit_test(test_touch),          cmocka_unit_test(test_effects),
+        cmocka_unit_test(test_charset_tables), cmocka_unit_test(test_charset_units),
         cmocka_unit_test(test_positions),
     };
     return cmocka_run_group_tests_name("binlog", tests, NULL, NULL);
