@@ -75,10 +75,8 @@ static json_t *tables_json(struct tool *tool, const char **names, size_t count)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
-        struct sp_table_info info = SP_TABLE_INFO_INIT;
-        struct sp_table *table;
-        if (sp_table_open(tool->pond, names[i], &table) == SP_OK &&
-            sp_table_info(table, &info) == SP_OK)
+        struct sp_table_info info;
+        if (tool_table_info(tool, names[i], &info))
             json_array_append_new(list,
                                   json_pack("{s:s, s:I, s:I, s:I}", "name", names[i], "rows",
                                             (json_int_t)info.rows, "bytes", (json_int_t)info.bytes,
@@ -161,10 +159,8 @@ static void tables_print(struct tool *tool, const char **names, size_t count, ui
     struct text_table out;
     text_table_init(&out, tool, 6, headers, "lrrrrl");
     for (size_t i = 0; i < count; i++) {
-        struct sp_table_info info = SP_TABLE_INFO_INIT;
-        struct sp_table *table;
-        if (sp_table_open(tool->pond, names[i], &table) == SP_OK &&
-            sp_table_info(table, &info) == SP_OK)
+        struct sp_table_info info;
+        if (tool_table_info(tool, names[i], &info))
             table_row(&out, names[i], &info, used_bytes);
     }
     putchar('\n');

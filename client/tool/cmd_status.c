@@ -29,10 +29,8 @@ static json_t *tables_json(struct tool *tool, const char **names, size_t count)
 {
     json_t *tables = json_array();
     for (size_t i = 0; i < count; i++) {
-        struct sp_table_info info = SP_TABLE_INFO_INIT;
-        struct sp_table *table;
-        if (sp_table_open(tool->pond, names[i], &table) == SP_OK &&
-            sp_table_info(table, &info) == SP_OK)
+        struct sp_table_info info;
+        if (tool_table_info(tool, names[i], &info))
             json_array_append_new(tables, json_table(names[i], &info));
     }
     return tables;
@@ -98,10 +96,8 @@ static void tables_print(struct tool *tool, const char **names, size_t count)
     struct text_table out;
     text_table_init(&out, tool, 7, headers, "lrlrrrr");
     for (size_t i = 0; i < count; i++) {
-        struct sp_table_info info = SP_TABLE_INFO_INIT;
-        struct sp_table *table;
-        if (sp_table_open(tool->pond, names[i], &table) == SP_OK &&
-            sp_table_info(table, &info) == SP_OK)
+        struct sp_table_info info;
+        if (tool_table_info(tool, names[i], &info))
             table_row(&out, names[i], &info);
     }
     putchar('\n');

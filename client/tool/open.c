@@ -154,6 +154,13 @@ int tool_table(struct tool *tool, const char *name, struct sp_table **out)
     return TOOL_USAGE;
 }
 
+bool tool_table_info(struct tool *tool, const char *name, struct sp_table_info *out)
+{
+    struct sp_table *table;
+    *out = (struct sp_table_info)SP_TABLE_INFO_INIT;
+    return sp_table_open(tool->pond, name, &table) == SP_OK && sp_table_info(table, out) == SP_OK;
+}
+
 int tool_column(const struct sp_schema *schema, const char *table, const char *name, size_t *column)
 {
     int found = sp_schema_find_column(schema, name);

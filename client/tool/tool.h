@@ -133,6 +133,8 @@ int tool_column(const struct sp_schema *schema, const char *table, const char *n
 int tool_index(const struct sp_schema *schema, const char *table, const char *name, int *index);
 /* The names of all tables, sorted; to be freed by free(). */
 int tool_table_names(struct tool *tool, const char ***names, size_t *count);
+/* What there is to say of one of them; false if it has gone meanwhile. */
+bool tool_table_info(struct tool *tool, const char *name, struct sp_table_info *out);
 
 /* Says that words are no key (of the primary index for -1), and what that is made of. */
 int tool_key_misfit(const struct sp_schema *schema, const char *table, int index, char **words,

@@ -21,10 +21,7 @@ static int take_tables(struct tool *tool, struct top_sample *sample)
     size_t count = sp_table_names(tool->pond, names, SP_TABLES_MAX);
     for (size_t i = 0; i < count && i < SP_TABLES_MAX; i++) {
         struct top_table *out = &sample->tables[sample->table_count];
-        struct sp_table *table;
-        out->info = (struct sp_table_info)SP_TABLE_INFO_INIT;
-        if (sp_table_open(tool->pond, names[i], &table) != SP_OK ||
-            sp_table_info(table, &out->info) != SP_OK)
+        if (!tool_table_info(tool, names[i], &out->info))
             continue;
         snprintf(out->name, sizeof out->name, "%s", names[i]);
         sample->table_count++;

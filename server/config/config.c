@@ -97,6 +97,22 @@ void config_free(struct config *config)
     free(loaded);
 }
 
+const struct config_table *config_first_of_group(const struct config *config, const char *group)
+{
+    for (unsigned i = 0; i < config->table_count; i++)
+        if (strcmp(config->tables[i].group, group) == 0)
+            return &config->tables[i];
+    return NULL;
+}
+
+unsigned config_group_size(const struct config *config, const char *group)
+{
+    unsigned size = 0;
+    for (unsigned i = 0; i < config->table_count; i++)
+        size += strcmp(config->tables[i].group, group) == 0;
+    return size;
+}
+
 /* Reads up to one byte more than is allowed, so that too much is seen. */
 static int read_file(const char *path, char **data, size_t *size)
 {

@@ -202,6 +202,10 @@ int config_load_buffer(const char *path, const char *data, size_t size, FILE *co
                        struct config **out);
 void config_free(struct config *config); /* NULL is fine */
 
+/* The first table of a group in the order of the file, or NULL; and how many the group has. */
+const struct config_table *config_first_of_group(const struct config *config, const char *group);
+unsigned config_group_size(const struct config *config, const char *group);
+
 /* The password of a source: from its file (trailing newline cut) or its environment variable.
  * `*out` is NULL if neither is configured, else to be freed with config_password_free, which wipes
  * it. SP_ECONFIG, SP_EACCESS or SP_ENOMEM with a sentence in why. With SP_OK, why is "" or a

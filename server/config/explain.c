@@ -258,18 +258,10 @@ static void explain_faults(const struct config_table *table, FILE *out)
                                                         : "is skipped and counted");
 }
 
-static unsigned group_size(const struct config *config, const char *group)
-{
-    unsigned size = 0;
-    for (unsigned i = 0; i < config->table_count; i++)
-        size += strcmp(config->tables[i].group, group) == 0;
-    return size;
-}
-
 static void explain_group(const struct config *config, const struct config_table *table, FILE *out)
 {
     bool first = true;
-    if (group_size(config, table->group) < 2)
+    if (config_group_size(config, table->group) < 2)
         return;
     fprintf(out, "  It is read in one database snapshot with ");
     for (unsigned i = 0; i < config->table_count; i++) {

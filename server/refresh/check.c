@@ -148,21 +148,15 @@ static void check_feed(struct source_check *check, struct connection *connection
     followed_free(&all);
 }
 
-static bool is_first_of_group(const struct config *config, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        if (strcmp(config->tables[i].group, config->tables[n].group) == 0)
-            return false;
-    return true;
-}
-
 static void check_feeds(struct source_check *check, struct connection *connection)
 {
     const struct config *config = check->config;
-    for (unsigned i = 0; i < config->table_count; i++)
-        if (config->tables[i].source == check->source &&
-            config->tables[i].refresh.mode == CONFIG_REFRESH_FEED && is_first_of_group(config, i))
-            check_feed(check, connection, &config->tables[i]);
+    for (unsigned i = 0; i < config->table_count; i++) {
+        const struct config_table *table = &config->tables[i];
+        if (table->source == check->source && table->refresh.mode == CONFIG_REFRESH_FEED &&
+            config_first_of_group(config, table->group) == table)
+            check_feed(check, connection, table);
+    }
 }
 
 /* --- being canceled ------------------------------------------------------------------------- */

@@ -68,10 +68,8 @@ static void plain_name(const char *name, unsigned most, char *out)
 
 static const char *source_of(const struct config *config, const char *group)
 {
-    for (unsigned i = 0; i < config->table_count; i++)
-        if (strcmp(config->tables[i].group, group) == 0)
-            return config->tables[i].source_name;
-    return "";
+    const struct config_table *first = config_first_of_group(config, group);
+    return first ? first->source_name : "";
 }
 
 void feed_position_follower(const struct config *config, const char *group,

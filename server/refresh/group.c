@@ -39,14 +39,6 @@ enum {
 
 /* --- making and ending ---------------------------------------------------------------------- */
 
-static unsigned count_tables(const struct config *config, const char *name)
-{
-    unsigned count = 0;
-    for (unsigned i = 0; i < config->table_count; i++)
-        count += strcmp(config->tables[i].group, name) == 0;
-    return count;
-}
-
 static void table_init(struct group *group, struct group_table *table,
                        const struct config_table *config)
 {
@@ -78,7 +70,7 @@ int group_new(struct refresh *refresh, struct shared_config *config, const char 
     struct group *group = calloc(1, sizeof(*group));
     if (!group)
         return SP_ENOMEM;
-    group->tables = calloc(count_tables(config->config, name), sizeof(*group->tables));
+    group->tables = calloc(config_group_size(config->config, name), sizeof(*group->tables));
     int status = group->tables ? batch_init(&group->batch) : SP_ENOMEM;
     if (status == SP_OK)
         status = sync_init(group);

@@ -63,14 +63,6 @@ void refresh_release_config(struct shared_config *shared)
 
 /* --- changing the configuration ------------------------------------------------------------- */
 
-static bool is_first_of_group(const struct config *config, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        if (strcmp(config->tables[i].group, config->tables[n].group) == 0)
-            return false;
-    return true;
-}
-
 static struct group *find_kept(struct refresh *refresh, const struct config *config,
                                const char *name)
 {
@@ -99,7 +91,8 @@ static int make_groups(struct refresh *refresh, struct shared_config *shared, st
     for (unsigned i = 0; i < config->table_count; i++) {
         struct group *group;
         const char *name = config->tables[i].group;
-        if (!is_first_of_group(config, i) || find_kept(refresh, config, name))
+        if (config_first_of_group(config, name) != &config->tables[i] ||
+            find_kept(refresh, config, name))
             continue;
         int status = group_new(refresh, shared, name, &group);
         if (status != SP_OK) {
@@ -113,17 +106,9 @@ static int make_groups(struct refresh *refresh, struct shared_config *shared, st
     return SP_OK;
 }
 
-static bool config_has_group(const struct config *config, const char *name)
-{
-    for (unsigned i = 0; i < config->table_count; i++)
-        if (strcmp(config->tables[i].group, name) == 0)
-            return true;
-    return false;
-}
-
 static bool stays(const struct group *group, const struct config *config)
 {
-    return config && config_has_group(config, group->name) &&
+    return config && config_first_of_group(config, group->name) &&
            refresh_same_group(group->config->config, config, group->name);
 }
 

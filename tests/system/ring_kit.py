@@ -4,7 +4,6 @@
 Every process is one of this test's own, on free loopback ports, with a directory in that of the
 test, and is ended by its process id. Moments are time.monotonic_ns(), the clock of the load's logs.
 """
-import ctypes
 import json
 import os
 import shutil
@@ -17,8 +16,10 @@ import threading
 import time
 
 import member_kit
+import process_kit
 from ports import free_ports
 from resp_wire import Closed, Connection, Malformed
+from ring_map import crc16
 
 BUILD = os.environ.get("SIDEPOND_BUILD_DIR", "build/dev")
 LOAD = os.path.join(BUILD, "bin", "ring_load")
@@ -28,34 +29,15 @@ CLOCK = os.path.abspath(os.path.join(BUILD, "lib", "libring_clock.so"))
 SOURCE = os.path.abspath(os.path.join(BUILD, "lib", "libring_source.so"))
 CHECK = os.path.join(BUILD, "bin", "ring_check")
 AWAIT_SECONDS = 60
-PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None)
 
 
 def wait_for(condition, what, seconds=AWAIT_SECONDS):
-    """Returns the condition's first true value."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds} s for: {what}")
-        time.sleep(0.02)
-
-
-def die_with_parent():
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    return process_kit.wait_for(condition, what, seconds, 0.02)
 
 
 def slot_of(key):
     """As Redis Cluster has it, of a key without a hash tag."""
-    crc = 0
-    for byte in key:
-        crc ^= byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xffff
-    return crc % 16384
+    return crc16(key) % 16384
 
 
 def key_name(number):
@@ -76,7 +58,7 @@ class Process:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(  # pylint: disable=consider-using-with
                 self.arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=self.environment, preexec_fn=die_with_parent)
+                env=self.environment, preexec_fn=process_kit.end_with_parent)
         self.stopped = False
         return self
 
@@ -293,7 +275,7 @@ class Proxy:
         self.port = port
         self.process = subprocess.Popen(  # pylint: disable=consider-using-with
             [PROXY, str(port), str(node_port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, preexec_fn=die_with_parent)
+            text=True, preexec_fn=process_kit.end_with_parent)
         self._await_ok()
 
     def _await_ok(self):
@@ -689,7 +671,7 @@ class Load:
         """Returns when its threads begin."""
         self.process = subprocess.Popen(  # pylint: disable=consider-using-with
             self._arguments(self.options), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True, preexec_fn=die_with_parent, env=self.environment)
+            text=True, preexec_fn=process_kit.end_with_parent, env=self.environment)
         if self.process.stdout.readline() != "ready\n":
             raise AssertionError("the load does not begin")
         return self

@@ -11,9 +11,9 @@ import sys
 import time
 import unittest
 
-import test_ring_daemon as rings
+import ring_daemon_kit as rings
 import zookeeper_kit
-from daemon_kit import BUILD, free_port, wait_for
+from daemon_kit import BUILD, wait_for
 from resp_wire import request
 
 CLOCK = os.path.join(BUILD, "lib", "libring_clock.so")
@@ -160,10 +160,7 @@ class Absence(rings.Ring):
 
 class Static(Absence):
     def ring(self, more=TOMBSTONES, count=2):
-        addresses = [f"127.0.0.1:{free_port()}" for _ in range(count)]
-        source = "  nodes:\n" + "".join(
-            f"    - {{name: n{i}, address: \"{a}\"}}\n" for i, a in enumerate(addresses))
-        return self.begin([rings.Node(f"n{i}", a, source, more) for i, a in enumerate(addresses)])
+        return self.static(count, more)
 
     def test_repaired_for_too_long(self):
         nodes = self.ring(TOMBSTONES + "  throttle: 1MiB\n")
@@ -274,22 +271,10 @@ class Static(Absence):
 
 
 @unittest.skipUnless(zookeeper_kit.available(), "there is no ZooKeeper here")
-class Zookeeper(Absence):
-    @classmethod
-    def setUpClass(cls):
-        cls.ensemble = zookeeper_kit.Ensemble(1)
-        cls.ensemble.__enter__()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.ensemble.__exit__(None, None, None)
-
+class Zookeeper(Absence, rings.ZookeeperRing):
     def ring(self):
-        source = (f"  zookeeper: \"{self.ensemble.servers}\"\n  cluster: {self.id()[-20:]}\n"
-                  "  session: 1s\n")
-        nodes = self.begin([rings.Node(f"n{i}", f"127.0.0.1:{free_port()}", source, TOMBSTONES)
-                            for i in range(2)])
-        wait_for(lambda: len(nodes[0].map().names) == 2 and nodes[0].map().is_settled(), "a ring")
+        nodes = self.begin([self.node(f"n{i}", TOMBSTONES) for i in range(2)])
+        self.await_map(nodes[0], nodes)
         return nodes
 
     def test_stopped_for_too_long(self):
@@ -306,7 +291,7 @@ class Zookeeper(Absence):
         nodes[0].start()
         wait_for(nodes[0].holds_all, "it is the only one, and holds its slots")
         nodes[1].start()
-        wait_for(lambda: len(nodes[0].map().names) == 2 and nodes[0].map().is_settled(), "a ring")
+        self.await_map(nodes[0], nodes)
         self.check(nodes, b"v")
 
 

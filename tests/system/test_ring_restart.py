@@ -15,7 +15,7 @@ import threading
 import time
 import unittest
 
-import test_ring_daemon
+import ring_daemon_kit
 import zookeeper_kit
 from daemon_kit import free_port, wait_for
 
@@ -59,7 +59,7 @@ class Dropper:
 
 
 @unittest.skipUnless(zookeeper_kit.available(), "there is no ZooKeeper here")
-class Away(test_ring_daemon.Ring):
+class Away(ring_daemon_kit.Ring):
     def setUp(self):
         self.ensemble = zookeeper_kit.Ensemble(1)
         self.ensemble.__enter__()
@@ -68,15 +68,14 @@ class Away(test_ring_daemon.Ring):
     def node(self, name):
         source = (f"  zookeeper: \"{self.ensemble.servers}\"\n  cluster: away\n  session: 1s\n"
                   "  file: MAP\n")
-        node = test_ring_daemon.Node(name, f"127.0.0.1:{free_port()}", source)
+        node = ring_daemon_kit.Node(name, f"127.0.0.1:{free_port()}", source)
         node.source = source.replace("MAP", os.path.join(node.directory, "map"))
         node.configure("")
         return node
 
     def ring(self, count=3):
         nodes = self.begin([self.node(f"n{i}") for i in range(count)])
-        wait_for(lambda: len(nodes[0].map().names) == count and nodes[0].map().is_settled(),
-                 "a ring")
+        self.await_map(nodes[0], nodes)
         epoch = nodes[0].map().epoch
         for node in nodes:
             wait_for(lambda n=node: n.map().epoch == epoch, f"{node.name} knows the map")
@@ -156,7 +155,7 @@ class Away(test_ring_daemon.Ring):
         nodes = self.ring()
         known = self.put(nodes[0], 60, b"value")
         holders = nodes[0].map().holders
-        shared = {key: set(holders[test_ring_daemon.slot_of(key)]) for key in known}
+        shared = {key: set(holders[ring_daemon_kit.slot_of(key)]) for key in known}
         self.ensemble.kill()
         nodes[1].kill()
         nodes[0].kill()
@@ -228,5 +227,5 @@ class Away(test_ring_daemon.Ring):
 
 
 if __name__ == "__main__":
-    print(f"seed {test_ring_daemon.SEED}", file=sys.stderr)
+    print(f"seed {ring_daemon_kit.SEED}", file=sys.stderr)
     unittest.main(verbosity=2)
