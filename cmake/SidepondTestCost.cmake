@@ -29,4 +29,5 @@ set(sidepond_tests_long
 
 # What they run, others run too: the coverage build goes without.
 set(sidepond_tests_covering_nothing
-    clients feed_faults feed_faults_mariadb look_aside ring_faults)
+    clients feed_faults feed_faults_mariadb feed_faults_mongodb feed_faults_mongodb_images
+    feed_faults_mongodb_set feed_faults_mongodb_where look_aside ring_faults)
