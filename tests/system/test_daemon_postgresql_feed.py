@@ -93,11 +93,12 @@ class FeedTest(unittest.TestCase):
 
     def test_one_name(self):
         """The second of two daemons by one name refreshes, and says why; it follows when the first one
-        is gone, and then the first one refreshes."""
+        is gone."""
         first = self.daemon().start()
         self.await_follows(first)
         second = self.daemon().start_by_name_of(first)
-        self.assertRegex(self.await_refusal(second), "^source shop: another one follows by the name sidepond_test_users_"
+        self.assertRegex(self.await_refusal(second),
+                         "^source shop: another one follows by the name sidepond_test_users_"
                          r"[0-9a-f]{8}: process \d+ of the server \(sidepond/shop\)")
         self.sql("update users set n = 7000 where id = 7")
         first.await_row("users", 7, n=7000)

@@ -235,14 +235,25 @@ static void test_detach_pending(void **state)
     expect_rows(f, &table, "7\n");
 }
 
+enum { TURNS = 200 };
+
+/* One change for each turn at most, so that no description meets more than a few. */
 static void *come_and_go(void *context)
 {
-    atomic_bool *stop = context;
+    atomic_uint *turn = context;
+    unsigned done = 0;
+    bool there = false;
     PGconn *writer = PQconnectdb(getenv("SIDEPOND_PG_DSN"));
-    while (!atomic_load(stop)) {
-        PQclear(PQexec(writer, "ALTER TABLE t ADD COLUMN extra int"));
-        PQclear(PQexec(writer, "ALTER TABLE t DROP COLUMN extra"));
-        sleep_ms(5); /* as rarely as need be: tries are few */
+    while (done < TURNS) {
+        const unsigned now = atomic_load(turn);
+        if (now == done) {
+            sleep_ms(1);
+            continue;
+        }
+        done = now;
+        PQclear(PQexec(writer, there ? "ALTER TABLE t DROP COLUMN extra"
+                                     : "ALTER TABLE t ADD COLUMN extra int"));
+        there = !there;
     }
     PQfinish(writer);
     return NULL;
@@ -254,18 +265,19 @@ static void test_described_while_columns_change(void **state)
 {
     struct fixture *f = *state;
     const struct source_table table = {.name = "t", .relation = "t"};
-    atomic_bool stop = false;
+    atomic_uint turn = 0;
     pthread_t writer;
     int status = SP_OK;
     sql(f, "CREATE TABLE t (id int PRIMARY KEY)");
     open_source(f);
-    assert_int_equal(pthread_create(&writer, NULL, come_and_go, &stop), 0);
-    for (unsigned i = 0; i < 200 && status == SP_OK; i++) {
+    assert_int_equal(pthread_create(&writer, NULL, come_and_go, &turn), 0);
+    for (unsigned i = 1; i <= TURNS && status == SP_OK; i++) {
         struct source_description description = {0};
+        atomic_store(&turn, i);
         status = f->class->describe(f->source, &table, &description, &f->error);
         source_description_free(&description);
     }
-    atomic_store(&stop, true);
+    atomic_store(&turn, TURNS);
     pthread_join(writer, NULL);
     must(f, status);
 }
