@@ -3,7 +3,7 @@
 """Goal: docs/SOURCES-TUTORIAL.md works when pasted. Method: the blocks of each section are run one
 after the other by one shell, as they are printed but for the home directory and the pond's, which
 are temporary ones, and for the server: in place of the machine's own there is one of this test,
-which shell functions of the names of apt-get, service, su and mariadb lead to. The daemon that a
+which shell functions of the names of service, su and mariadb lead to. The daemon that a
 section has left running is ended by the id that it has written down."""
 import os
 import re
@@ -22,7 +22,7 @@ import pg_server
 
 BUILD = Path(os.environ["SIDEPOND_BUILD_DIR"])
 SOURCE = Path(os.environ["SIDEPOND_SOURCE_DIR"])
-NOTHING = "apt-get() { :; }; service() { :; }; "
+NOTHING = "service() { :; }; "
 
 
 def sections():
