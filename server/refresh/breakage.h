@@ -14,13 +14,15 @@
 #define BREAKS_POSITION false
 #endif
 
-#ifdef SP_BREAK_FEED_HALF /* what has arrived is committed, in the middle too */
+/* What has arrived is committed, wherever it ends, and every third row. */
+#ifdef SP_BREAK_FEED_HALF
 #define BREAKS_HALF true
 #else
 #define BREAKS_HALF false
 #endif
 
-#ifdef SP_BREAK_FEED_REMOVE /* every tenth row that is deleted stays */
+/* Every tenth row that is deleted stays. */
+#ifdef SP_BREAK_FEED_REMOVE
 #define BREAKS_REMOVE true
 #else
 #define BREAKS_REMOVE false
