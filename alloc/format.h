@@ -87,8 +87,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit atomics take no lock");
 #define VERSION_UNCOMMITTED (UINT64_C(1) << (VERSION_BITS - 1))
 #define VERSION_RETIRED     (UINT64_C(1) << 63) /* flag in super.committed */
 
-/* --- superblock: page 0 of the pond file --------------------------------------------------------
- */
+/* --- superblock: page 0 of the pond file ------------------------------------------------------ */
 
 struct super {
     /* Lines 0-3, fixed when the pond is created; checksum covers the bytes before it, but takes

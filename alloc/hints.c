@@ -44,8 +44,7 @@ static int allocate(int fd, uint64_t bytes)
     return errno == ENOSPC || errno == EDQUOT ? SP_ENOSHM : SP_ESYS;
 }
 
-/* --- making -------------------------------------------------------------------------------------
- */
+/* --- making ----------------------------------------------------------------------------------- */
 
 static bool hints_present(const char *directory, const uint64_t id[2], uint64_t capacity)
 {
@@ -93,8 +92,7 @@ close_directory:
     return status;
 }
 
-/* --- mapping ------------------------------------------------------------------------------------
- */
+/* --- mapping ---------------------------------------------------------------------------------- */
 
 static int map_file(struct hints *hints, uint64_t capacity)
 {
@@ -138,8 +136,7 @@ void hints_detach(struct hints *hints)
     *hints = (struct hints){.fd = -1};
 }
 
-/* --- growing and reading ------------------------------------------------------------------------
- */
+/* --- growing and reading ---------------------------------------------------------------------- */
 
 static uint64_t file_hints(const struct hints *hints)
 {

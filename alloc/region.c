@@ -73,8 +73,7 @@ int region_why_errno(char *why, const char *what, const char *directory, const c
     return status;
 }
 
-/* --- names --------------------------------------------------------------------------------------
- */
+/* --- names ------------------------------------------------------------------------------------ */
 
 static bool is_pond_name(const char *name)
 {
@@ -119,8 +118,7 @@ int region_directory(const char *name, char *out, size_t cap)
     return size < 0 || (size_t)size >= cap ? SP_EINVAL : SP_OK;
 }
 
-/* --- checking -----------------------------------------------------------------------------------
- */
+/* --- checking --------------------------------------------------------------------------------- */
 
 uint64_t super_checksum(const struct super *super)
 {
@@ -204,8 +202,7 @@ static int check_super(const struct super *super, uint64_t file_bytes, const cha
     return SP_OK;
 }
 
-/* --- attaching ----------------------------------------------------------------------------------
- */
+/* --- attaching -------------------------------------------------------------------------------- */
 
 int region_open_file(int dir_fd, const char *directory, const char *file, int flags, int *fd,
                      off_t *bytes, char *why)

@@ -45,8 +45,7 @@ uint64_t region_units_for(uint64_t limit_bytes)
     return units < least ? least : units > most ? most : units;
 }
 
-/* --- files --------------------------------------------------------------------------------------
- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 int region_check_owner(int fd, const char *directory, const char *file, char *why)
 {
@@ -143,8 +142,7 @@ int region_make_file(int dir_fd, const char *directory, const char *file, mode_t
     return status;
 }
 
-/* --- creating -----------------------------------------------------------------------------------
- */
+/* --- creating --------------------------------------------------------------------------------- */
 
 static int random_bytes(void *out, size_t bytes, char *why)
 {
@@ -236,8 +234,7 @@ void region_discard(struct region *region)
         unlinkat(region->dir_fd, POND_NEW_FILE, 0);
 }
 
-/* --- leases -------------------------------------------------------------------------------------
- */
+/* --- leases ----------------------------------------------------------------------------------- */
 
 static int fill_leases(int fd, const uint64_t id[2])
 {
@@ -304,8 +301,7 @@ close_directory:
     return status;
 }
 
-/* --- memory -------------------------------------------------------------------------------------
- */
+/* --- memory ----------------------------------------------------------------------------------- */
 
 static int allocate(int fd, int mode, uint64_t off, uint64_t bytes)
 {
@@ -358,8 +354,7 @@ bool region_collapse(struct region *region, uint64_t off, uint64_t bytes)
     return madvise(region->base + from, to - from, MADV_COLLAPSE) == 0;
 }
 
-/* --- the writer's lock --------------------------------------------------------------------------
- */
+/* --- the writer's lock ------------------------------------------------------------------------ */
 
 static long read_holder(int fd)
 {

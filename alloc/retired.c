@@ -101,8 +101,7 @@ void region_retired_end(const char *directory, unsigned number, int fd)
     close(fd);
 }
 
-/* --- files of others ----------------------------------------------------------------------------
- */
+/* --- files of others -------------------------------------------------------------------------- */
 
 static bool is_foreign(int fd)
 {

@@ -36,8 +36,7 @@ struct flight {
     int64_t token;
 };
 
-/* --- what is there ------------------------------------------------------------------------------
- */
+/* --- what is there ---------------------------------------------------------------------------- */
 
 static int read_value(struct flight *flight, struct cache_found *entry)
 {
@@ -68,8 +67,7 @@ static bool read_fresh(struct flight *flight)
     return !flight->stale;
 }
 
-/* --- the server ---------------------------------------------------------------------------------
- */
+/* --- the server ------------------------------------------------------------------------------- */
 
 static int64_t at_most_an_hour(uint32_t ms)
 {
@@ -180,8 +178,7 @@ static bool finish(struct flight *flight, bool fill)
     return done;
 }
 
-/* --- computing ----------------------------------------------------------------------------------
- */
+/* --- computing -------------------------------------------------------------------------------- */
 
 static int compute(struct flight *flight)
 {

@@ -32,8 +32,7 @@
 static const char unix_prefix[] = "unix:";
 #define UNIX_PREFIX (sizeof unix_prefix - 1)
 
-/* --- addresses ----------------------------------------------------------------------------------
- */
+/* --- addresses -------------------------------------------------------------------------------- */
 
 static bool is_unix(const char *address)
 {
@@ -78,8 +77,7 @@ int connection_check_address(const char *address)
     return SP_OK;
 }
 
-/* --- connecting ---------------------------------------------------------------------------------
- */
+/* --- connecting ------------------------------------------------------------------------------- */
 
 static int cannot_connect(const struct connection *connection, int error)
 {
@@ -227,8 +225,7 @@ bool connection_usable(const struct connection *connection)
            (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
-/* --- an exchange --------------------------------------------------------------------------------
- */
+/* --- an exchange ------------------------------------------------------------------------------ */
 
 static int lost(const struct connection *connection, const char *why)
 {

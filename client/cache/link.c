@@ -23,8 +23,7 @@
 
 static const char socket_name[] = "socket"; /* in the pond's directory, see docs/CONFIGURATION.md */
 
-/* --- the list; the pond's mutex is held ---------------------------------------------------------
- */
+/* --- the list; the pond's mutex is held ------------------------------------------------------- */
 
 static void list_add(struct cache_link *link, struct connection *connection)
 {
@@ -55,8 +54,7 @@ static struct connection *idle_pop(struct cache_link *link)
     return connection;
 }
 
-/* --- the link itself ----------------------------------------------------------------------------
- */
+/* --- the link itself -------------------------------------------------------------------------- */
 
 static void free_connection(struct connection *connection)
 {
@@ -109,8 +107,7 @@ static int link_of(struct sp_cache *cache, struct cache_link **out)
     return SP_OK;
 }
 
-/* --- the pool -----------------------------------------------------------------------------------
- */
+/* --- the pool --------------------------------------------------------------------------------- */
 
 /* An idle connection or none, and the settings for a new one. */
 static int pool_pop(struct sp_cache *cache, struct connection **idle,
@@ -201,8 +198,7 @@ void link_address(struct sp_cache *cache, char out[LINK_ADDRESS_BYTES])
     pthread_mutex_unlock(&cache->table.pond->mutex);
 }
 
-/* --- sp_cache_connect ---------------------------------------------------------------------------
- */
+/* --- sp_cache_connect ------------------------------------------------------------------------- */
 
 static int copy_text(char *to, size_t room, const char *text, const char *what)
 {

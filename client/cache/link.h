@@ -40,8 +40,7 @@ struct link_settings {
     unsigned generation; /* raised with each change */
 };
 
-/* --- connection.c -------------------------------------------------------------------------------
- */
+/* --- connection.c ----------------------------------------------------------------------------- */
 
 struct connection {
     int fd; /* -1: closed */
@@ -84,8 +83,7 @@ void connection_close(struct connection *connection);
 /* Ends the connection, whoever else may have a descriptor of it. */
 void connection_end(struct connection *connection);
 
-/* --- link.c -------------------------------------------------------------------------------------
- */
+/* --- link.c ----------------------------------------------------------------------------------- */
 
 struct cache_link {
     struct link_settings settings;
@@ -102,8 +100,7 @@ void link_drop(struct sp_cache *cache, struct connection *connection);
 /* The server's address as of now, for texts. */
 void link_address(struct sp_cache *cache, char out[LINK_ADDRESS_BYTES]);
 
-/* --- request.c ----------------------------------------------------------------------------------
- */
+/* --- request.c -------------------------------------------------------------------------------- */
 
 #define REQUEST_ARGS_MAX 8u
 

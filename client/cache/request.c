@@ -13,8 +13,7 @@
 
 #include "client/cache/link.h"
 
-/* --- commands -----------------------------------------------------------------------------------
- */
+/* --- commands --------------------------------------------------------------------------------- */
 
 void command_word(struct command *command, const char *word)
 {
@@ -67,8 +66,7 @@ static int put_request(struct sp_buffer *out, const struct request *request)
     return status;
 }
 
-/* --- to the server and back ---------------------------------------------------------------------
- */
+/* --- to the server and back ------------------------------------------------------------------- */
 
 /* The replies are the caller's only if all of them are there. */
 static int send_bytes(struct connection *connection, const struct request *request,
@@ -138,8 +136,7 @@ int request_run(struct sp_cache *cache, const struct request *request, redisRepl
     return SP_OK;
 }
 
-/* --- replies ------------------------------------------------------------------------------------
- */
+/* --- replies ---------------------------------------------------------------------------------- */
 
 int error_status(const char *text)
 {

@@ -70,8 +70,7 @@ static int run_number(struct sp_cache *cache, const struct command *command, boo
     return SP_OK;
 }
 
-/* --- values -------------------------------------------------------------------------------------
- */
+/* --- values ----------------------------------------------------------------------------------- */
 
 /* SET with a condition, NX or XX, or without one. */
 static void set_command(struct command *command, const struct sp_set *set, const char *condition,
@@ -147,8 +146,7 @@ int sp_cache_incr(struct sp_cache *cache, const void *key, size_t key_bytes, int
     return status;
 }
 
-/* --- keys ---------------------------------------------------------------------------------------
- */
+/* --- keys ------------------------------------------------------------------------------------- */
 
 int sp_cache_delete(struct sp_cache *cache, const void *key, size_t key_bytes)
 {
@@ -183,8 +181,7 @@ int sp_cache_expire(struct sp_cache *cache, const void *key, size_t key_bytes, i
     return status == SP_OK ? SP_OK : error_plain(status);
 }
 
-/* --- many ---------------------------------------------------------------------------------------
- */
+/* --- many ------------------------------------------------------------------------------------- */
 
 struct mset {
     struct command commands[MSET_COMMANDS];

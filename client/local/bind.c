@@ -182,8 +182,7 @@ struct binding *binding_for(struct sp_table *table, struct mapping *map)
     return binding_make(table, map);
 }
 
-/* --- another pond -------------------------------------------------------------------------------
- */
+/* --- another pond ----------------------------------------------------------------------------- */
 
 static bool is_ready(const struct mapping *map)
 {

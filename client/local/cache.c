@@ -20,8 +20,7 @@ static struct hints *hints_file(struct sp_cache *cache)
     return hints != NULL ? &hints->file : NULL;
 }
 
-/* --- opening ------------------------------------------------------------------------------------
- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 /* Whether the slot has a root of a cache. */
 static int read_root(struct sp_cache *cache)
@@ -118,8 +117,7 @@ void cache_forked(struct sp_pond *pond)
         pond->cache->link_rules->forked(pond->cache->link);
 }
 
-/* --- one ----------------------------------------------------------------------------------------
- */
+/* --- one -------------------------------------------------------------------------------------- */
 
 NEVER_INLINE int cache_counted(struct sp_cache *cache, int status)
 {
@@ -247,8 +245,7 @@ int sp_cache_ttl(struct sp_cache *cache, const void *key, size_t key_bytes, int6
     return SP_OK;
 }
 
-/* --- many ---------------------------------------------------------------------------------------
- */
+/* --- many ------------------------------------------------------------------------------------- */
 
 /* One of a group, when what it needs has been fetched. */
 FIND_INLINE void mget_one(struct sp_cache *cache, struct cache_batch *batch,

@@ -32,8 +32,7 @@ static void sum(const struct cache_count *count, uint64_t *hits, uint64_t *misse
     }
 }
 
-/* --- telling ------------------------------------------------------------------------------------
- */
+/* --- telling ---------------------------------------------------------------------------------- */
 
 /* What has been added since; a sum that went back, as two threads shared a line, adds nothing. */
 static void tell_one(uint64_t now, uint64_t *told, _Atomic uint64_t *word)
@@ -61,8 +60,7 @@ void cache_count_forked(struct cache_count *count)
     atomic_flag_clear_explicit(&count->telling, memory_order_release);
 }
 
-/* --- counting -----------------------------------------------------------------------------------
- */
+/* --- counting --------------------------------------------------------------------------------- */
 
 static void take_line(void)
 {

@@ -170,8 +170,7 @@ FIND_INLINE int cache_count_miss(struct sp_cache *cache)
     return cache_count_one(cache, &line->misses, &line->misses_look, SP_ENOTFOUND);
 }
 
-/* --- a batch ------------------------------------------------------------------------------------
- */
+/* --- a batch ---------------------------------------------------------------------------------- */
 
 FIND_INLINE void cache_batch_begin(struct cache_batch *batch, struct sp_cache *cache)
 {

@@ -16,8 +16,7 @@ static const void *unit_at(const struct binding *b, uint64_t unit)
     return b->arena + (unit << FORMAT_UNIT_SHIFT);
 }
 
-/* --- roots and directories ----------------------------------------------------------------------
- */
+/* --- roots and directories -------------------------------------------------------------------- */
 
 enum find find_root(struct find_path *p, unsigned index)
 {
@@ -68,8 +67,7 @@ static enum find find_home(struct find_path *p, uint64_t hash, unsigned *bucket)
     return FIND_HIT;
 }
 
-/* --- entries ------------------------------------------------------------------------------------
- */
+/* --- entries ---------------------------------------------------------------------------------- */
 
 /* Where the parts of an entry lie, if all of it is within the limit. */
 static enum find find_parts(const struct binding *b, uint64_t unit, uint64_t born_word,
@@ -186,8 +184,7 @@ enum find find_key(struct find_path *p, unsigned index, const void *key, size_t 
     return find_overflow(p, bucket, hash & TAG_MASK, key, key_bytes, out);
 }
 
-/* --- what to do next ----------------------------------------------------------------------------
- */
+/* --- what to do next -------------------------------------------------------------------------- */
 
 NEVER_INLINE bool find_unchanged(const struct find_path *p, enum find result)
 {

@@ -47,8 +47,7 @@ static int take_count(const struct binding *binding, const uint8_t **at, const u
     return *count == 0 || *count > binding->map->region.unit_limit ? SP_ECORRUPT : SP_OK;
 }
 
-/* --- under a snapshot ---------------------------------------------------------------------------
- */
+/* --- under a snapshot ------------------------------------------------------------------------- */
 
 /* Goes to the posting with the walk's number. An absent one holds nothing. */
 static int open_posting(struct sp_scan *scan)
@@ -127,8 +126,7 @@ int sp_find_begin(struct sp_snapshot *snapshot, struct sp_table *table, size_t i
     return SP_OK;
 }
 
-/* --- without one --------------------------------------------------------------------------------
- */
+/* --- without one ------------------------------------------------------------------------------ */
 
 /* The version at which everything is to be read, and the pond it is of. */
 static int choose_version(struct sp_table *table, struct row_copy *copy)

@@ -21,8 +21,7 @@ static uint64_t ms_since(uint64_t then_ms)
     return now > then_ms ? now - then_ms : 0;
 }
 
-/* --- names --------------------------------------------------------------------------------------
- */
+/* --- names ------------------------------------------------------------------------------------ */
 
 const char *sp_pond_state_text(enum sp_pond_state state)
 {
@@ -42,8 +41,7 @@ const char *sp_table_feed_text(enum sp_table_feed feed)
     return (unsigned)feed < sizeof names / sizeof names[0] ? names[feed] : "unknown";
 }
 
-/* --- ponds --------------------------------------------------------------------------------------
- */
+/* --- ponds ------------------------------------------------------------------------------------ */
 
 static enum sp_pond_state state_of(uint64_t committed)
 {
@@ -111,8 +109,7 @@ uint64_t sp_pond_version(struct sp_pond *pond)
     return committed & VERSION_MASK;
 }
 
-/* --- tables -------------------------------------------------------------------------------------
- */
+/* --- tables ----------------------------------------------------------------------------------- */
 
 int sp_table_info(struct sp_table *table, struct sp_table_info *out)
 {
@@ -149,8 +146,7 @@ int sp_table_info(struct sp_table *table, struct sp_table_info *out)
     return SP_OK;
 }
 
-/* --- readers ------------------------------------------------------------------------------------
- */
+/* --- readers ---------------------------------------------------------------------------------- */
 
 /* The lock is asked for through an attach of our own, so that what this process holds counts too.
  */

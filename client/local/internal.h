@@ -30,8 +30,7 @@
 
 #define NEVER_INLINE __attribute__((noinline, cold))
 
-/* --- pond ---------------------------------------------------------------------------------------
- */
+/* --- pond ------------------------------------------------------------------------------------- */
 
 struct sp_schema {
     struct schema *parsed;
@@ -126,8 +125,7 @@ static inline uint64_t map_committed(const struct mapping *map)
     return atomic_load_explicit(&map->region.super->committed, memory_order_acquire);
 }
 
-/* --- bind.c -------------------------------------------------------------------------------------
- */
+/* --- bind.c ----------------------------------------------------------------------------------- */
 
 int mapping_open(const char *directory, struct mapping **out, char *why);
 void mapping_free(struct mapping *map);
@@ -158,8 +156,7 @@ int pond_follow(struct sp_pond *pond);
 /* The same if the directory holds another pond by now; looks at most once a second. */
 int pond_follow_replaced(struct sp_pond *pond);
 
-/* --- error_detail.c -----------------------------------------------------------------------------
- */
+/* --- error_detail.c --------------------------------------------------------------------------- */
 
 /* The thread's buffer of REGION_WHY_BYTES, emptied. */
 char *error_buffer(void);
@@ -167,16 +164,14 @@ char *error_buffer(void);
 int error_set(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int error_plain(int status);
 
-/* --- options.c ----------------------------------------------------------------------------------
- */
+/* --- options.c -------------------------------------------------------------------------------- */
 
 /* Options over their defaults, of which `bytes` are known here. `given` may be NULL, and begins
  * with its own size (struct_bytes): SP_EINVAL if that was not set, naming the value that sets it.
  */
 int options_over(void *defaults, size_t bytes, const void *given, const char *init);
 
-/* --- schema.c -----------------------------------------------------------------------------------
- */
+/* --- schema.c --------------------------------------------------------------------------------- */
 
 struct find_path;
 
@@ -185,8 +180,7 @@ int schema_of(struct sp_table *table, struct binding *binding, const struct find
               const struct sp_schema **out);
 void schemas_free(struct sp_schema *list);
 
-/* --- snapshot.c ---------------------------------------------------------------------------------
- */
+/* --- snapshot.c ------------------------------------------------------------------------------- */
 
 extern _Atomic unsigned fork_generation; /* raised in the child of each fork */
 void leases_forked(struct mapping *map); /* in the child: give up what belongs to the parent */
@@ -194,19 +188,16 @@ void leases_free(struct lease_pool *pool);
 /* Whether reads through the snapshot are right up to now. */
 int snapshot_status(const struct sp_snapshot *snapshot);
 
-/* --- scan.c -------------------------------------------------------------------------------------
- */
+/* --- scan.c ----------------------------------------------------------------------------------- */
 
 void scans_free(struct sp_pond *pond);
 
-/* --- table.c ------------------------------------------------------------------------------------
- */
+/* --- table.c ---------------------------------------------------------------------------------- */
 
 void tables_free(struct sp_pond *pond);
 void bindings_free(struct sp_table *table);
 
-/* --- cache.c ------------------------------------------------------------------------------------
- */
+/* --- cache.c ---------------------------------------------------------------------------------- */
 
 void cache_free(struct sp_pond *pond);
 void cache_forked(struct sp_pond *pond); /* in the child; mutex held */

@@ -20,8 +20,7 @@
 #endif
 #define POLL_MS 10 /* how often a pond that is awaited is looked for */
 
-/* --- all ponds of the process, for fork ---------------------------------------------------------
- */
+/* --- all ponds of the process, for fork ------------------------------------------------------- */
 
 static pthread_mutex_t list_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t list_once = PTHREAD_ONCE_INIT;
@@ -81,8 +80,7 @@ static void list_remove(struct sp_pond *pond)
     pthread_mutex_unlock(&list_mutex);
 }
 
-/* --- opening ------------------------------------------------------------------------------------
- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 /* Maps the pages of what has memory. Holes are left out: reading one would give it memory. */
 static void populate(const struct region *region)

@@ -198,8 +198,7 @@ int sp_get_row(struct sp_table *table, const struct sp_value *key, size_t key_co
     return status == SP_OK ? SP_OK : error_plain(status);
 }
 
-/* --- columns ------------------------------------------------------------------------------------
- */
+/* --- columns ---------------------------------------------------------------------------------- */
 
 const struct sp_schema *sp_row_schema(const struct sp_row *row)
 {

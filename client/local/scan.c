@@ -19,8 +19,7 @@
 /* Beyond which a scan is of a forged pond. The writer may make new versions while it goes on. */
 #define WORK_PER_UNIT 16u
 
-/* --- making and ending --------------------------------------------------------------------------
- */
+/* --- making and ending ------------------------------------------------------------------------ */
 
 static int scan_root(struct sp_scan *scan, struct find_path *path)
 {
@@ -133,8 +132,7 @@ void scans_free(struct sp_pond *pond)
     }
 }
 
-/* --- a bucket -----------------------------------------------------------------------------------
- */
+/* --- a bucket --------------------------------------------------------------------------------- */
 
 static int push_row(struct sp_scan *scan, const struct found *found)
 {
@@ -229,8 +227,7 @@ static int collect_valid(struct sp_scan *scan, struct find_path *p, const struct
     return SP_ECORRUPT;
 }
 
-/* --- a segment ----------------------------------------------------------------------------------
- */
+/* --- a segment -------------------------------------------------------------------------------- */
 
 /* The segment that next_hash leads to, with all bounds of directory and segment. */
 static enum find find_segment(struct sp_scan *scan, struct find_path *p)

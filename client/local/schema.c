@@ -144,8 +144,7 @@ void schemas_free(struct sp_schema *list)
     }
 }
 
-/* --- what a schema says -------------------------------------------------------------------------
- */
+/* --- what a schema says ----------------------------------------------------------------------- */
 
 size_t sp_schema_column_count(const struct sp_schema *schema)
 {

@@ -26,8 +26,7 @@ static unsigned generation_now(void)
     return atomic_load_explicit(&fork_generation, memory_order_relaxed);
 }
 
-/* --- the pool -----------------------------------------------------------------------------------
- */
+/* --- the pool --------------------------------------------------------------------------------- */
 
 void leases_forked(struct mapping *map)
 {
@@ -142,8 +141,7 @@ static struct sp_snapshot *pool_take(struct lease_pool *pool)
     return NULL;
 }
 
-/* --- begin and end ------------------------------------------------------------------------------
- */
+/* --- begin and end ---------------------------------------------------------------------------- */
 
 static int take_slow(struct sp_pond *pond, struct mapping *map, struct sp_snapshot **out)
 {
@@ -260,8 +258,7 @@ int sp_snapshot_check(const struct sp_snapshot *snapshot)
     return snapshot_status(snapshot);
 }
 
-/* --- views --------------------------------------------------------------------------------------
- */
+/* --- views ------------------------------------------------------------------------------------ */
 
 struct binding *snapshot_binding(const struct sp_snapshot *snapshot, struct sp_table *table)
 {

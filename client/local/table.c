@@ -19,8 +19,7 @@ struct name_list {
     char names[FORMAT_TABLES_MAX][FORMAT_NAME_BYTES];
 };
 
-/* --- opening ------------------------------------------------------------------------------------
- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 /* The root of a table at the newest version: SP_OK, or why there is none. */
 static int read_root(struct sp_table *table, const struct sp_schema **schema)
@@ -140,8 +139,7 @@ int sp_table_schema(struct sp_table *table, const struct sp_schema **out)
     return status == SP_OK ? SP_OK : error_set(status, "table \"%s\"", table->name);
 }
 
-/* --- names --------------------------------------------------------------------------------------
- */
+/* --- names ------------------------------------------------------------------------------------ */
 
 /* Whether the slot's newest root that counts says that the table was dropped. */
 static bool was_dropped(const struct binding *binding)

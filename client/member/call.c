@@ -55,8 +55,7 @@ static struct call *call_begun(struct call *call, int rc)
     return call;
 }
 
-/* --- answers, on the client's thread -----------------------------------------------------------
- */
+/* --- answers, on the client's thread ---------------------------------------------------------- */
 
 static void answered(struct call *call, int rc)
 {
@@ -117,8 +116,7 @@ static void answered_plain(int rc, const void *context)
     answered((struct call *)context, rc);
 }
 
-/* --- requests ----------------------------------------------------------------------------------
- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 /* Watches tell the session's own watcher, which the handle has. */
 struct call *call_get(struct member *member, const char *path)
@@ -210,8 +208,7 @@ struct call *call_authenticate(struct member *member)
                                          (int)strlen(member->credential), answered_plain, call));
 }
 
-/* --- waiting -----------------------------------------------------------------------------------
- */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 int call_wait(struct member *member, struct call *call)
 {

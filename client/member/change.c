@@ -18,8 +18,7 @@
 #define WAIT_MS   100
 #define JITTER_MS 50
 
-/* --- telling -----------------------------------------------------------------------------------
- */
+/* --- telling ---------------------------------------------------------------------------------- */
 
 static bool same_map(const struct ring_map *a, const struct ring_map *b)
 {
@@ -147,8 +146,7 @@ void change_publish_learnt(struct member *member)
     tell_old(member, map);
 }
 
-/* --- the members -------------------------------------------------------------------------------
- */
+/* --- the members ------------------------------------------------------------------------------ */
 
 /* As they have registered, and as operators want them. */
 static size_t take_members(struct member *member, struct ring_node *out)
@@ -178,8 +176,7 @@ static bool is_first(struct member *member)
     return false;
 }
 
-/* --- holds -------------------------------------------------------------------------------------
- */
+/* --- holds ------------------------------------------------------------------------------------ */
 
 /* Drops those that are in the map, and those of slots that are no longer meant for this node: what
  * it has of them becomes old. Returns whether there are any. */
@@ -207,8 +204,7 @@ static bool take_holds(struct member *member, const struct ring_map *map,
     return known && some;
 }
 
-/* --- changing ----------------------------------------------------------------------------------
- */
+/* --- changing --------------------------------------------------------------------------------- */
 
 static int write_map(struct member *member, const struct ring_map *map)
 {

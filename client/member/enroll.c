@@ -29,8 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- parents and parameters --------------------------------------------------------------------
- */
+/* --- parents and parameters ------------------------------------------------------------------- */
 
 static int make_parent(struct member *member, const char *path, bool open_to_all)
 {
@@ -109,8 +108,7 @@ static int prepare(struct member *member)
     return status;
 }
 
-/* --- the entry ---------------------------------------------------------------------------------
- */
+/* --- the entry -------------------------------------------------------------------------------- */
 
 static int refuse(struct member *member, const struct seen *seen)
 {

@@ -17,8 +17,7 @@
 static const char *const kinds[] = {"sidepondd", "redis"};
 static const char *const states[] = {"ready", "draining", "leaving"};
 
-/* --- nodes -------------------------------------------------------------------------------------
- */
+/* --- nodes ------------------------------------------------------------------------------------ */
 
 int json_write_node(const struct ring_node *node, bool leaving, char out[MEMBER_OWN_BYTES])
 {
@@ -89,8 +88,7 @@ int json_read_node(const char *name, const void *data, size_t size, struct ring_
     return ring_node_check(out, why) == SP_OK ? SP_OK : SP_EFORMAT;
 }
 
-/* --- parameters --------------------------------------------------------------------------------
- */
+/* --- parameters ------------------------------------------------------------------------------- */
 
 void json_write_parameters(const struct ring_parameters *parameters, char out[MEMBER_OWN_BYTES])
 {

@@ -15,8 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- the view ---------------------------------------------------------------------------------
- */
+/* --- the view --------------------------------------------------------------------------------- */
 
 void view_forget(struct view *view)
 {
@@ -41,8 +40,7 @@ struct seen *view_find(struct view *view, const char *name)
     return NULL;
 }
 
-/* --- events ------------------------------------------------------------------------------------
- */
+/* --- events ----------------------------------------------------------------------------------- */
 
 static void note_event(struct member *member, const char *path)
 {
@@ -86,8 +84,7 @@ static void take_events(struct member *member)
     }
 }
 
-/* --- the nodes ---------------------------------------------------------------------------------
- */
+/* --- the nodes -------------------------------------------------------------------------------- */
 
 static int by_name(const void *a, const void *b)
 {
@@ -196,8 +193,7 @@ static int look_entries(struct member *member)
     return status;
 }
 
-/* --- what operators want, and the map ----------------------------------------------------------
- */
+/* --- what operators want, and the map --------------------------------------------------------- */
 
 int look_wanted(struct member *member)
 {

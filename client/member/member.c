@@ -21,8 +21,7 @@
 
 #define SESSION_MOST_MS 3600000u
 
-/* --- the mailbox -------------------------------------------------------------------------------
- */
+/* --- the mailbox ------------------------------------------------------------------------------ */
 
 int64_t member_now_ms(void)
 {
@@ -84,8 +83,7 @@ uint32_t member_random(struct member *member, uint32_t limit)
     return (uint32_t)(((uint64_t)member->seed * limit) >> 32);
 }
 
-/* --- opening -----------------------------------------------------------------------------------
- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 static int invalid(char *why, const char *text)
 {
@@ -244,8 +242,7 @@ int member_open(const struct member_options *options, struct member **out, char 
     return SP_OK;
 }
 
-/* --- closing -----------------------------------------------------------------------------------
- */
+/* --- closing ---------------------------------------------------------------------------------- */
 
 void member_tell_to_end(struct member *member)
 {
@@ -272,8 +269,7 @@ void member_close(struct member *member)
     free_member(member);
 }
 
-/* --- any thread --------------------------------------------------------------------------------
- */
+/* --- any thread ------------------------------------------------------------------------------- */
 
 void member_register(struct member *member, bool wanted, uint64_t start)
 {

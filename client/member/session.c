@@ -23,8 +23,7 @@
 
 #define LOG_EVERY_MS 1000
 
-/* --- what the client logs ---------------------------------------------------------------------
- */
+/* --- what the client logs --------------------------------------------------------------------- */
 
 static pthread_mutex_t log_mutex = PTHREAD_MUTEX_INITIALIZER;
 static char log_line[MEMBER_WHY_BYTES];

@@ -13,8 +13,7 @@
 
 #define TRIES 16
 
-/* --- the text ----------------------------------------------------------------------------------
- */
+/* --- the text --------------------------------------------------------------------------------- */
 
 struct member_wish wish_of(json_t *wanted, const char *name)
 {
@@ -53,8 +52,7 @@ static char *text_with(json_t *wanted, const struct wish *wish)
     return text;
 }
 
-/* --- serving -----------------------------------------------------------------------------------
- */
+/* --- serving ---------------------------------------------------------------------------------- */
 
 static int write_text(struct member *member, const char *text)
 {
@@ -130,8 +128,7 @@ void wish_refuse(struct member *member, int status)
         finish(member, wish, status);
 }
 
-/* --- asking; any thread ------------------------------------------------------------------------
- */
+/* --- asking; any thread ----------------------------------------------------------------------- */
 
 static void unlink_wish(struct member *member, struct wish *wish)
 {

@@ -28,8 +28,7 @@
 #define FULL_MS          30000
 #define CLOSE_MS         2000
 
-/* --- what is told of it ------------------------------------------------------------------------
- */
+/* --- what is told of it ----------------------------------------------------------------------- */
 
 void member_path(const struct member *member, char out[MEMBER_PATH_BYTES], const char *folder,
                  const char *name)
@@ -71,8 +70,7 @@ static void set_status(struct member *member, enum member_link link, bool regist
     member->calls.on_status(member->calls.context, &told);
 }
 
-/* --- the session -------------------------------------------------------------------------------
- */
+/* --- the session ------------------------------------------------------------------------------ */
 
 static void open_session(struct member *member, int64_t now)
 {
@@ -186,8 +184,7 @@ static int64_t away(struct member *member, int64_t now)
     return INT64_MAX;
 }
 
-/* --- a turn ------------------------------------------------------------------------------------
- */
+/* --- a turn ----------------------------------------------------------------------------------- */
 
 static int authenticate(struct member *member)
 {
@@ -243,8 +240,7 @@ static void take_turn(struct member *member, int64_t now)
     set_status(member, refused ? MEMBER_REFUSED : MEMBER_CONNECTED, member->registered, why);
 }
 
-/* --- the thread --------------------------------------------------------------------------------
- */
+/* --- the thread ------------------------------------------------------------------------------- */
 
 static int64_t earlier(int64_t a, int64_t b)
 {

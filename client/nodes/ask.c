@@ -8,8 +8,7 @@
 #include "client/cache/link.h"
 #include "client/nodes/nodes.h"
 
-/* --- one node -----------------------------------------------------------------------------------
- */
+/* --- one node --------------------------------------------------------------------------------- */
 
 static void prepare_ask(struct lane *lane, struct answer *answer)
 {
@@ -50,8 +49,7 @@ int node_ask(struct sp_ring *ring, const struct view *view, struct node *node,
     return status;
 }
 
-/* --- PING of many -------------------------------------------------------------------------------
- */
+/* --- PING of many ----------------------------------------------------------------------------- */
 
 static void prepare_ping(struct lane *lane, struct answer *answer)
 {

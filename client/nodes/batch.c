@@ -33,8 +33,7 @@
 #define PAUSE_FIRST_MS 1u
 #define PAUSE_MAX_MS   16u
 
-/* --- items --------------------------------------------------------------------------------------
- */
+/* --- items ------------------------------------------------------------------------------------ */
 
 static void finish(struct batch *batch, struct item *item, int status)
 {
@@ -120,8 +119,7 @@ static void go_on(struct batch *batch, struct item *item)
         set_pending(batch, item);
 }
 
-/* --- replies ------------------------------------------------------------------------------------
- */
+/* --- replies ---------------------------------------------------------------------------------- */
 
 static void on_prepare(struct lane *lane, struct answer *answer)
 {
@@ -184,8 +182,7 @@ static void on_answer(struct lane *lane, struct answer *answer)
 
 static const struct lane_rules lane_rules = {on_prepare, on_answer};
 
-/* --- sending ------------------------------------------------------------------------------------
- */
+/* --- sending ---------------------------------------------------------------------------------- */
 
 static void note_lost(struct batch *batch, struct item *item, const struct lane *lane)
 {
@@ -276,8 +273,7 @@ static int send_waiting(struct batch *batch)
     return status;
 }
 
-/* --- waiting ------------------------------------------------------------------------------------
- */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 static void settle_lost(struct batch *batch, struct lane *lane)
 {
@@ -427,8 +423,7 @@ static int run_round(struct batch *batch)
     return status;
 }
 
-/* --- rounds -------------------------------------------------------------------------------------
- */
+/* --- rounds ----------------------------------------------------------------------------------- */
 
 /* Those that another round may help. */
 static size_t take_up_unsure(struct batch *batch)

@@ -36,8 +36,7 @@ struct calls {
     bool redis;
 };
 
-/* --- what commands there are --------------------------------------------------------------------
- */
+/* --- what commands there are ------------------------------------------------------------------ */
 
 static int ask_commands(struct sp_ring *ring, const struct view *view, struct commands **out)
 {
@@ -97,8 +96,7 @@ static int plan_call(const struct commands *commands, const struct sp_ring_call 
     return command_place(plan->info, call, slots, &plan->place);
 }
 
-/* --- the first copy -----------------------------------------------------------------------------
- */
+/* --- the first copy --------------------------------------------------------------------------- */
 
 static int put_call(const struct sp_ring_call *call, struct sp_buffer *out)
 {
@@ -220,8 +218,7 @@ static int plan_calls(struct batch *batch)
     return status;
 }
 
-/* --- the other copies, of Redis -----------------------------------------------------------------
- */
+/* --- the other copies, of Redis --------------------------------------------------------------- */
 
 static void prepare_copy(struct lane *lane, struct answer *answer)
 {
@@ -318,8 +315,7 @@ static void pass_on(struct calls *calls, const struct batch *batch)
             note_missed(calls, batch, i);
 }
 
-/* --- copies that are behind ---------------------------------------------------------------------
- */
+/* --- copies that are behind ------------------------------------------------------------------- */
 
 /* What a sidepondd could not pass on in time the others do not have, though this caller will take
  * it for done: they are read from last until they have it. */
@@ -356,8 +352,7 @@ static void see_to_copies(struct batch *batch)
 static const struct batch_rules call_rules = {plan_calls, put_item, prepare_item, answered_item,
                                               see_to_copies};
 
-/* --- calls --------------------------------------------------------------------------------------
- */
+/* --- calls ------------------------------------------------------------------------------------ */
 
 static int run_calls(struct calls *calls, struct item *items)
 {

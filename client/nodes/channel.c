@@ -26,8 +26,7 @@
 #define OUT_KEPT      65536u /* more is given back */
 #define KEEPALIVE_S   15
 
-/* --- connecting ---------------------------------------------------------------------------------
- */
+/* --- connecting ------------------------------------------------------------------------------- */
 
 static void set_options(int fd, int family, const struct channel_settings *settings)
 {
@@ -130,8 +129,7 @@ int channel_next_address(struct channel *channel, const struct node_addresses *a
     return connect_some(channel, addresses, settings);
 }
 
-/* --- sending and receiving ----------------------------------------------------------------------
- */
+/* --- sending and receiving -------------------------------------------------------------------- */
 
 int channel_send(struct channel *channel)
 {
@@ -179,8 +177,7 @@ int channel_reply(struct channel *channel)
     return 1;
 }
 
-/* --- the end ------------------------------------------------------------------------------------
- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 bool channel_quiet(const struct channel *channel)
 {

@@ -61,8 +61,7 @@ static bool among(const char *const *names, size_t count, const char *name)
 }
 #define AMONG(names, name) among((names), sizeof(names) / sizeof((names)[0]), (name))
 
-/* --- the table ----------------------------------------------------------------------------------
- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 static uint32_t hash_of(const char *name)
 {
@@ -162,8 +161,7 @@ const struct command_info *commands_find(const struct commands *commands, const 
     return info->name[0] != '\0' ? info : NULL;
 }
 
-/* --- keys ---------------------------------------------------------------------------------------
- */
+/* --- keys ------------------------------------------------------------------------------------- */
 
 size_t call_size(const struct sp_ring_call *call, size_t argument)
 {

@@ -49,8 +49,7 @@ struct missed_keys {
     struct missed_key *buckets[BUCKETS];
 };
 
-/* --- the set of keys; the mutex is held ---------------------------------------------------------
- */
+/* --- the set of keys; the mutex is held ------------------------------------------------------- */
 
 static uint32_t hash_of(const void *key, size_t size)
 {
@@ -160,8 +159,7 @@ void copy_forget(struct node *node)
     node->keys = NULL;
 }
 
-/* --- copying ------------------------------------------------------------------------------------
- */
+/* --- copying ---------------------------------------------------------------------------------- */
 
 /* The key's value as DUMP has it, and its time to live (0: none), of the first other node that
  * answers. SP_ENOTFOUND: it is not there. */

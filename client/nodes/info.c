@@ -8,8 +8,7 @@
 #include "client/cache/link.h"
 #include "client/nodes/nodes.h"
 
-/* --- looking ------------------------------------------------------------------------------------
- */
+/* --- looking ---------------------------------------------------------------------------------- */
 
 static bool among(const uint16_t *positions, unsigned count, uint16_t position)
 {
@@ -134,8 +133,7 @@ int sp_ring_wait(struct sp_ring *ring, uint64_t epoch, uint32_t ms)
     return status == SP_OK ? ring_await_epoch(ring, epoch, true, ms) : status;
 }
 
-/* --- wanting ------------------------------------------------------------------------------------
- */
+/* --- wanting ---------------------------------------------------------------------------------- */
 
 /* Changes one of the two things that can be wanted. */
 static int want(struct sp_ring *ring, const char *node, const bool *drain, const uint32_t *weight)

@@ -21,8 +21,7 @@
 #define FETCH_MS  500u
 #define SOON_MS   5u
 
-/* --- probing ------------------------------------------------------------------------------------
- */
+/* --- probing ---------------------------------------------------------------------------------- */
 
 /* Those that are kept back or suspected, and have not been PINGed of late. */
 static size_t to_probe(const struct sp_ring *ring, const struct view *view,
@@ -61,8 +60,7 @@ static void probe(struct sp_ring *ring, const struct view *view, uint32_t jitter
         }
 }
 
-/* --- a later map, of a node ---------------------------------------------------------------------
- */
+/* --- a later map, of a node ------------------------------------------------------------------- */
 
 static struct ring_map *fetch_from(struct sp_ring *ring, const struct view *view, struct node *node)
 {
@@ -97,8 +95,7 @@ static void fetch_map(struct sp_ring *ring, const struct view *view)
         atomic_compare_exchange_strong(&ring->later_epoch, &wanted, latest);
 }
 
-/* --- turns --------------------------------------------------------------------------------------
- */
+/* --- turns ------------------------------------------------------------------------------------ */
 
 static bool turn(struct sp_ring *ring, uint32_t jitter_ms)
 {

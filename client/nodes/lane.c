@@ -28,8 +28,7 @@
 
 #define POLL_FEW 16u
 
-/* --- losing -------------------------------------------------------------------------------------
- */
+/* --- losing ----------------------------------------------------------------------------------- */
 
 static void lane_lose(struct lanes *lanes, struct lane *lane, int status, const char *why)
 {
@@ -62,8 +61,7 @@ static void lane_fail(struct lanes *lanes, struct lane *lane, int error)
               error == ECONNRESET ? "the connection was closed" : strerror(error));
 }
 
-/* --- beginning ----------------------------------------------------------------------------------
- */
+/* --- beginning -------------------------------------------------------------------------------- */
 
 void lanes_begin(struct lanes *lanes, struct sp_ring *ring, const struct view *view)
 {
@@ -199,8 +197,7 @@ void lane_start(struct lanes *lanes, struct lane *lane, size_t wanted)
         lane_error(lanes, lane, error);
 }
 
-/* --- replies ------------------------------------------------------------------------------------
- */
+/* --- replies ---------------------------------------------------------------------------------- */
 
 /* Of AUTH and ATTACH. False: the lane is lost. */
 static bool take_greeting(struct lanes *lanes, struct lane *lane)
@@ -255,8 +252,7 @@ static void take_replies(struct lanes *lanes, struct lane *lane)
     }
 }
 
-/* --- waiting ------------------------------------------------------------------------------------
- */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 static void lane_receive(struct lanes *lanes, struct lane *lane, bool wait)
 {

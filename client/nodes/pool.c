@@ -16,8 +16,7 @@
 #include "client/cache/link.h"
 #include "client/nodes/nodes.h"
 
-/* --- the list; the ring's mutex is held ---------------------------------------------------------
- */
+/* --- the list; the ring's mutex is held ------------------------------------------------------- */
 
 static void list_add(struct node *node, struct channel *channel)
 {
@@ -63,8 +62,7 @@ static struct channel *idle_pop_outdated(struct node *node)
     return NULL;
 }
 
-/* --- taking and giving --------------------------------------------------------------------------
- */
+/* --- taking and giving ------------------------------------------------------------------------ */
 
 static struct channel_settings settings_of(const struct sp_ring *ring, bool attach, uint64_t epoch)
 {

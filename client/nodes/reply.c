@@ -21,8 +21,7 @@ static struct answer *answer_of(const redisReadTask *task)
     return task->privdata;
 }
 
-/* --- trees --------------------------------------------------------------------------------------
- */
+/* --- trees ------------------------------------------------------------------------------------ */
 
 static struct sp_reply *tree_new(const redisReadTask *task, enum sp_reply_type type,
                                  const char *text, size_t size)
@@ -67,8 +66,7 @@ static struct sp_reply *tree_array(const redisReadTask *task, int elements)
     return NULL;
 }
 
-/* --- what the reader calls ----------------------------------------------------------------------
- */
+/* --- what the reader calls -------------------------------------------------------------------- */
 
 static enum sp_reply_type type_of(int type)
 {

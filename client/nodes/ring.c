@@ -22,8 +22,7 @@
 
 static const char published_name[] = "ring"; /* in the pond's directory */
 
-/* --- all rings of the process, for fork ---------------------------------------------------------
- */
+/* --- all rings of the process, for fork ------------------------------------------------------- */
 
 static pthread_mutex_t list_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t list_once = PTHREAD_ONCE_INIT;
@@ -95,8 +94,7 @@ static void list_remove(struct sp_ring *ring)
     pthread_mutex_unlock(&list_mutex);
 }
 
-/* --- settings -----------------------------------------------------------------------------------
- */
+/* --- settings --------------------------------------------------------------------------------- */
 
 static int check_options(const struct sp_ring_options *with)
 {
@@ -195,8 +193,7 @@ static int set_settings(struct ring_settings *to, const struct sp_ring_options *
     return to->source == SOURCE_POND ? set_published(to, from->pond) : SP_OK;
 }
 
-/* --- the keeper ---------------------------------------------------------------------------------
- */
+/* --- the keeper ------------------------------------------------------------------------------- */
 
 /* The mutex is held. The library's threads take no signals of the program's. */
 static int start_keeper(struct sp_ring *ring)
@@ -249,8 +246,7 @@ void ring_later_epoch(struct sp_ring *ring, uint64_t epoch)
         ring_wake(ring);
 }
 
-/* --- views --------------------------------------------------------------------------------------
- */
+/* --- views ------------------------------------------------------------------------------------ */
 
 static bool epoch_there(const struct sp_ring *ring, uint64_t epoch, bool other)
 {
@@ -306,8 +302,7 @@ int ring_check_key(const void *key, size_t key_bytes)
     return key == NULL && key_bytes > 0 ? error_set(SP_EINVAL, "there is no key") : SP_OK;
 }
 
-/* --- opening and closing ------------------------------------------------------------------------
- */
+/* --- opening and closing ---------------------------------------------------------------------- */
 
 static void free_nodes(struct sp_ring *ring)
 {

@@ -51,8 +51,7 @@ struct spread {
     char *why;
 };
 
-/* --- requests -----------------------------------------------------------------------------------
- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static struct argument number_argument(char digits[PUT_NUMBER_BYTES], uint64_t number)
 {
@@ -92,8 +91,7 @@ static int put_redis(const struct spread_item *item, struct sp_buffer *out)
     return put_arguments(out, arguments, count);
 }
 
-/* --- replies ------------------------------------------------------------------------------------
- */
+/* --- replies ---------------------------------------------------------------------------------- */
 
 static uint8_t *result_of(const struct spread *spread, struct spread_item *item,
                           const struct node *node)
@@ -153,8 +151,7 @@ static void on_answer(struct lane *lane, struct answer *answer)
 
 static const struct lane_rules lane_rules = {on_prepare, on_answer};
 
-/* --- one wave -----------------------------------------------------------------------------------
- */
+/* --- one wave --------------------------------------------------------------------------------- */
 
 static int put_item(struct spread *spread, uint32_t at, struct node *node)
 {
@@ -385,8 +382,7 @@ static int run_wave(struct spread *spread, bool kept_back)
     return status;
 }
 
-/* --- rounds -------------------------------------------------------------------------------------
- */
+/* --- rounds ----------------------------------------------------------------------------------- */
 
 static void note_missed(struct spread *spread, const struct spread_item *item)
 {

@@ -33,8 +33,7 @@ struct telling {
     uint64_t slots[RING_SLOT_WORDS];
 };
 
-/* --- noting -------------------------------------------------------------------------------------
- */
+/* --- noting ----------------------------------------------------------------------------------- */
 
 /* The mutex is held. NULL: no memory. */
 static struct telling *telling_of(struct node *node, struct node *witness)
@@ -180,8 +179,7 @@ void trust_clear(struct sp_ring *ring, struct node *node, uint64_t missed)
     free_tellings(done);
 }
 
-/* --- telling ------------------------------------------------------------------------------------
- */
+/* --- telling ---------------------------------------------------------------------------------- */
 
 /* Bit s % 8 of byte s / 8. */
 static size_t bitmap_of(const uint64_t slots[RING_SLOT_WORDS], unsigned count,

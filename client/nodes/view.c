@@ -11,8 +11,7 @@
 #include "client/cache/link.h"
 #include "client/nodes/nodes.h"
 
-/* --- candidates ---------------------------------------------------------------------------------
- */
+/* --- candidates ------------------------------------------------------------------------------- */
 
 enum rank { RANK_GOOD, RANK_KEPT_BACK, RANK_DISTRUSTED, RANK_BOTH, RANKS };
 
@@ -66,8 +65,7 @@ bool view_believes(const struct view *view, unsigned slot, const struct node *no
     return false;
 }
 
-/* --- views --------------------------------------------------------------------------------------
- */
+/* --- views ------------------------------------------------------------------------------------ */
 
 struct view *view_take(struct sp_ring *ring)
 {

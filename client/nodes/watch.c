@@ -20,8 +20,7 @@
 
 #define SESSION_MS 4000u
 
-/* --- a list -------------------------------------------------------------------------------------
- */
+/* --- a list ----------------------------------------------------------------------------------- */
 
 static int begin_list(struct sp_ring *ring)
 {
@@ -44,8 +43,7 @@ static int begin_list(struct sp_ring *ring)
     return status;
 }
 
-/* --- ZooKeeper ----------------------------------------------------------------------------------
- */
+/* --- ZooKeeper -------------------------------------------------------------------------------- */
 
 static void on_map(void *context, const struct ring_map *map)
 {
@@ -109,8 +107,7 @@ static void step_zookeeper(struct sp_ring *ring)
     ring_map_unref(news);
 }
 
-/* --- the pond's file ----------------------------------------------------------------------------
- */
+/* --- the pond's file -------------------------------------------------------------------------- */
 
 static bool file_is_known(const struct watch *watch, const struct stat *now)
 {
@@ -163,8 +160,7 @@ static int begin_pond(struct sp_ring *ring)
     return step_pond(ring);
 }
 
-/* --- all of them --------------------------------------------------------------------------------
- */
+/* --- all of them ------------------------------------------------------------------------------ */
 
 int watch_begin(struct sp_ring *ring)
 {

@@ -34,8 +34,7 @@ struct drill {
     bool interrupted;
 };
 
-/* --- which process -----------------------------------------------------------------------------
- */
+/* --- which process ---------------------------------------------------------------------------- */
 
 static bool is_local(const char *address)
 {
@@ -89,8 +88,7 @@ static int pid_find(struct drill *drill, const struct ring_picture *picture)
     return TOOL_UNAVAILABLE;
 }
 
-/* --- the rehearsal -----------------------------------------------------------------------------
- */
+/* --- the rehearsal ---------------------------------------------------------------------------- */
 
 /* Waits; false: somebody wants the tool to end. */
 static bool pause_ms(struct drill *drill, uint32_t ms)
@@ -170,8 +168,7 @@ static int rehearse(struct drill *drill)
     return status == SP_OK ? TOOL_OK : tool_failed(status, "cannot write to the ring");
 }
 
-/* --- what is told ------------------------------------------------------------------------------
- */
+/* --- what is told ----------------------------------------------------------------------------- */
 
 static bool passed(struct drill *drill)
 {
@@ -246,8 +243,7 @@ static void result_print(struct drill *drill)
            text_color_off(tool));
 }
 
-/* --- the command -------------------------------------------------------------------------------
- */
+/* --- the command ------------------------------------------------------------------------------ */
 
 static int check_options(const struct tool *tool)
 {

@@ -9,8 +9,7 @@
 #include "json.h"
 #include "ring_nodes.h"
 
-/* --- what is printed ---------------------------------------------------------------------------
- */
+/* --- what is printed -------------------------------------------------------------------------- */
 
 /* Text as JSON; what is no UTF-8 is escaped. */
 static json_t *text_json(const char *text, size_t size)
@@ -57,8 +56,7 @@ static int copies_print(const struct tool *tool, const char *key, const char *do
     return code;
 }
 
-/* --- get, set, del -----------------------------------------------------------------------------
- */
+/* --- get, set, del ---------------------------------------------------------------------------- */
 
 int tool_ring_get(struct tool *tool)
 {
@@ -103,8 +101,7 @@ int tool_ring_del(struct tool *tool)
     return code;
 }
 
-/* --- call --------------------------------------------------------------------------------------
- */
+/* --- call ------------------------------------------------------------------------------------- */
 
 static json_t *reply_json(const struct sp_reply *reply)
 {
@@ -184,8 +181,7 @@ int tool_ring_call(struct tool *tool)
     return code == TOOL_OK && refused ? TOOL_NO : code;
 }
 
-/* --- where -------------------------------------------------------------------------------------
- */
+/* --- where ------------------------------------------------------------------------------------ */
 
 /* "yes", "no", or why it is not known, in words of the node. */
 static const char *ask_has(struct peer *peer, const char *key, char text[PEER_WHY_BYTES])

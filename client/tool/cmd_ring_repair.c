@@ -72,8 +72,7 @@ int ring_compare_find(const struct ring_compare *compare, const char *name)
     return -1;
 }
 
-/* --- what is told ------------------------------------------------------------------------------
- */
+/* --- what is told ----------------------------------------------------------------------------- */
 
 static bool is_equal(const struct ring_compare *compare)
 {
@@ -122,8 +121,7 @@ static void result_print(const struct ring_compare *compare)
            text_color_off(tool));
 }
 
-/* --- the command -------------------------------------------------------------------------------
- */
+/* --- the command ------------------------------------------------------------------------------ */
 
 static int compare_until(struct ring_compare *compare, uint32_t wait_ms)
 {

@@ -59,8 +59,7 @@ static struct top_frame frame_of(const struct top *top, FILE *out)
                               .readers_max = SIZE_MAX};
 }
 
-/* --- as text -----------------------------------------------------------------------------------
- */
+/* --- as text ---------------------------------------------------------------------------------- */
 
 static void sleep_until(uint64_t until_us)
 {
@@ -98,8 +97,7 @@ static int print_all(struct top *top)
     return code;
 }
 
-/* --- live --------------------------------------------------------------------------------------
- */
+/* --- live ------------------------------------------------------------------------------------- */
 
 static bool draw(const struct top *top)
 {
@@ -167,8 +165,7 @@ static int live(struct top *top)
     return code;
 }
 
-/* --- the command -------------------------------------------------------------------------------
- */
+/* --- the command ------------------------------------------------------------------------------ */
 
 static int read_options(struct top *top)
 {

@@ -34,8 +34,7 @@ struct pass {
     size_t row_count;
 };
 
-/* --- progress ----------------------------------------------------------------------------------
- */
+/* --- progress --------------------------------------------------------------------------------- */
 
 static uint64_t keys_total(struct ring_compare *compare)
 {
@@ -76,8 +75,7 @@ static void throttle(const struct pass *pass)
     nanosleep(&pause, NULL);
 }
 
-/* --- looking -----------------------------------------------------------------------------------
- */
+/* --- looking ---------------------------------------------------------------------------------- */
 
 static int row_place(struct pass *pass, const redisReply *key)
 {
@@ -130,8 +128,7 @@ static int node_look(struct pass *pass, size_t node)
     return TOOL_OK;
 }
 
-/* --- copying -----------------------------------------------------------------------------------
- */
+/* --- copying ---------------------------------------------------------------------------------- */
 
 static bool is_error(const redisReply *reply, const char *begin)
 {

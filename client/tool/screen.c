@@ -39,8 +39,7 @@ static struct {
     size_t typed_at, typed_size;
 } screen = {.signals = -1};
 
-/* --- taking and giving back --------------------------------------------------------------------
- */
+/* --- taking and giving back ------------------------------------------------------------------- */
 
 static void write_all(const char *bytes, size_t size)
 {
@@ -145,8 +144,7 @@ void screen_end_by_signal(void)
     sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* --- waiting -----------------------------------------------------------------------------------
- */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 /* Into the background, until somebody brings it back. */
 static void stop(void)
@@ -232,8 +230,7 @@ enum screen_event screen_wait(uint64_t until_us, char *key)
     }
 }
 
-/* --- drawing -----------------------------------------------------------------------------------
- */
+/* --- drawing ---------------------------------------------------------------------------------- */
 
 void screen_size(unsigned *lines, unsigned *columns)
 {

@@ -77,8 +77,7 @@ void top_server_ask(struct peer *server, struct top_cache *out);
 int top_sample_take(struct tool *tool, struct peer *server, struct top_sample *sample);
 void top_sample_free(struct top_sample *sample);
 
-/* --- top_rates.c -------------------------------------------------------------------------------
- */
+/* --- top_rates.c ------------------------------------------------------------------------------ */
 
 enum top_command_order {
     TOP_BY_CALLS,

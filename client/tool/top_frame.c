@@ -13,8 +13,7 @@
 
 #define BAR_WIDTH 20
 
-/* --- numbers -----------------------------------------------------------------------------------
- */
+/* --- numbers ---------------------------------------------------------------------------------- */
 
 static const char *text_rate(const struct tool *tool, double rate, char out[TEXT_BYTES])
 {
@@ -58,8 +57,7 @@ static const char *text_ns(double ns, char out[TEXT_BYTES])
     return out;
 }
 
-/* --- the pond ----------------------------------------------------------------------------------
- */
+/* --- the pond --------------------------------------------------------------------------------- */
 
 static void label_print(const struct top_frame *frame, const char *label)
 {
@@ -116,8 +114,7 @@ static void pond_print(const struct top_frame *frame)
                 pair->now->reader_count == 1 ? "" : "s");
 }
 
-/* --- the cache ---------------------------------------------------------------------------------
- */
+/* --- the cache -------------------------------------------------------------------------------- */
 
 /* Rates of the cache's counters; NAN all, where there is nothing to compare with. */
 struct cache_rates {
@@ -208,8 +205,7 @@ static void cache_print(const struct top_frame *frame)
     clients_print(frame, &rates);
 }
 
-/* --- lists -------------------------------------------------------------------------------------
- */
+/* --- lists ------------------------------------------------------------------------------------ */
 
 static void table_begin(const struct top_frame *frame, struct text_table *out, size_t columns,
                         const char *const *headers, const char *aligns)
@@ -320,8 +316,7 @@ static void readers_print(const struct top_frame *frame)
     table_end(frame, &out, widths, count, shown);
 }
 
-/* --- the whole ---------------------------------------------------------------------------------
- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 void top_frame_print(const struct top_frame *frame)
 {

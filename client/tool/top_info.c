@@ -100,8 +100,7 @@ static bool name_copy(struct piece piece, char out[TOP_NAME_BYTES])
     return true;
 }
 
-/* --- commands ----------------------------------------------------------------------------------
- */
+/* --- commands --------------------------------------------------------------------------------- */
 
 struct parse {
     struct top_cache *cache;
@@ -178,8 +177,7 @@ static void parse_buckets(struct top_command *command, struct piece value)
     }
 }
 
-/* --- lines -------------------------------------------------------------------------------------
- */
+/* --- lines ------------------------------------------------------------------------------------ */
 
 /* keys=10,expires=2,avg_ttl=0 */
 static void parse_keyspace(struct top_cache *cache, struct piece value)

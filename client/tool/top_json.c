@@ -27,8 +27,7 @@ static void set(json_t *object, const char *name, json_t *value)
     json_object_set_new(object, name, value);
 }
 
-/* --- the pond ----------------------------------------------------------------------------------
- */
+/* --- the pond --------------------------------------------------------------------------------- */
 
 static json_t *pond_json(const struct top_pair *pair)
 {
@@ -69,8 +68,7 @@ static json_t *readers_json(const struct top_sample *now)
     return list;
 }
 
-/* --- the cache ---------------------------------------------------------------------------------
- */
+/* --- the cache -------------------------------------------------------------------------------- */
 
 static const struct counter {
     const char *name, *rate_name; /* rate_name NULL: it does not count up */

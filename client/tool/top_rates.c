@@ -14,8 +14,7 @@
 const char *const top_command_orders[TOP_COMMAND_ORDERS] = {"calls", "time", "p99", "name"};
 const char *const top_table_orders[TOP_TABLE_ORDERS] = {"name", "changes", "age", "rows"};
 
-/* --- two numbers -------------------------------------------------------------------------------
- */
+/* --- two numbers ------------------------------------------------------------------------------ */
 
 double top_seconds(const struct top_pair *pair)
 {
@@ -55,8 +54,7 @@ static int compare_down(double a, double b)
     return a < b ? 1 : a > b ? -1 : 0;
 }
 
-/* --- tables ------------------------------------------------------------------------------------
- */
+/* --- tables ----------------------------------------------------------------------------------- */
 
 static const struct top_table *table_before(const struct top_pair *pair, const char *name)
 {
@@ -116,8 +114,7 @@ struct top_table_row *top_table_rows(const struct top_pair *pair, enum top_table
     return rows;
 }
 
-/* --- commands ----------------------------------------------------------------------------------
- */
+/* --- commands --------------------------------------------------------------------------------- */
 
 static const struct top_command *command_before(const struct top_pair *pair, size_t at,
                                                 const char *name)

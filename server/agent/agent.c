@@ -23,8 +23,7 @@
 
 #define LEAVE_MS 2000 /* until the map is without those that are taken out */
 
-/* --- what a configuration comes to -------------------------------------------------------------
- */
+/* --- what a configuration comes to ------------------------------------------------------------ */
 
 /* One of its servers. */
 struct wanted {
@@ -87,8 +86,7 @@ static void drop(struct wanted *wanted, unsigned count)
     }
 }
 
-/* --- changing ----------------------------------------------------------------------------------
- */
+/* --- changing --------------------------------------------------------------------------------- */
 
 static void leave(struct agent *agent, unsigned from, unsigned to)
 {
@@ -219,8 +217,7 @@ int agent_change(struct agent *agent, const struct config_agent *config, char wh
     return status;
 }
 
-/* --- starting and ending -----------------------------------------------------------------------
- */
+/* --- starting and ending ---------------------------------------------------------------------- */
 
 int agent_start(const struct config_agent *config, struct agent **out, char why[AGENT_WHY_BYTES])
 {
@@ -248,8 +245,7 @@ void agent_stop(struct agent *agent)
     free(agent);
 }
 
-/* --- what operators see ------------------------------------------------------------------------
- */
+/* --- what operators see ----------------------------------------------------------------------- */
 
 const char *agent_state_name(enum agent_state state)
 {

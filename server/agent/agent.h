@@ -25,8 +25,7 @@ int agent_change(struct agent *agent, const struct config_agent *config, char wh
 /* Takes the nodes out of the ring; a few seconds at the most. NULL is fine. */
 void agent_stop(struct agent *agent);
 
-/* --- what operators see, on any thread --------------------------------------------------------
- */
+/* --- what operators see, on any thread -------------------------------------------------------- */
 
 /* How a server was at its last check. */
 enum agent_state {

@@ -39,8 +39,7 @@ bool server_pause(struct watched *server, uint32_t ms)
     return !server_stopping(server);
 }
 
-/* --- one check ---------------------------------------------------------------------------------
- */
+/* --- one check -------------------------------------------------------------------------------- */
 
 /* The value of a line "KEY:VALUE" of INFO. */
 static bool info_value(const char *info, const char *key, char *out, size_t room)
@@ -143,8 +142,7 @@ static void check(struct watched *server, struct redis *redis, struct finding *o
         check_once(server, redis, deadline_ms, out);
 }
 
-/* --- registering -------------------------------------------------------------------------------
- */
+/* --- registering ------------------------------------------------------------------------------ */
 
 /* With the mutex. */
 static void count(struct watched *server, const struct finding *found, const char *why)

@@ -27,8 +27,7 @@
 #define LEARN_MS      1000
 #define COPY_LEAST_MS 5000 /* large values take longer than a PING */
 
-/* --- the work ----------------------------------------------------------------------------------
- */
+/* --- the work --------------------------------------------------------------------------------- */
 
 static bool has(const uint16_t *list, unsigned count, int node)
 {
@@ -121,8 +120,7 @@ static void keep_valid(struct copy *copy, const struct ring_node *holder,
     ring_map_unref(map);
 }
 
-/* --- going through a server's keys -------------------------------------------------------------
- */
+/* --- going through a server's keys ------------------------------------------------------------ */
 
 /* So long that the bytes so far come to `throttle` a second; false: the agent ends. */
 static bool pace(struct copy *copy)
@@ -216,8 +214,7 @@ static bool copy_once(struct watched *server, struct progress *progress)
     return true;
 }
 
-/* --- the thread --------------------------------------------------------------------------------
- */
+/* --- the thread ------------------------------------------------------------------------------- */
 
 /* Until the map or the start id changes, or clients know it; a failure is tried again. */
 static void wait_for_change(struct watched *server, const struct progress *progress)

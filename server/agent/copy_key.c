@@ -20,8 +20,7 @@
 #define TRIES        16
 #define TTL_SLACK_MS 2000 /* two servers' PTTL of one key are not asked at one time */
 
-/* --- one key -----------------------------------------------------------------------------------
- */
+/* --- one key ---------------------------------------------------------------------------------- */
 
 /* What a server has of a key: DUMP and PTTL were asked. */
 struct state {
@@ -128,8 +127,7 @@ static bool equalise(struct copy *copy, const redisReply *key)
     return good;
 }
 
-/* --- many keys ---------------------------------------------------------------------------------
- */
+/* --- many keys -------------------------------------------------------------------------------- */
 
 static bool is_wanted(const struct copy *copy, const redisReply *key)
 {

@@ -15,8 +15,7 @@
 
 #define ANSWER_MS 900 /* a member waits a second at the most */
 
-/* --- the members' calls ------------------------------------------------------------------------
- */
+/* --- the members' calls ----------------------------------------------------------------------- */
 
 static void on_map(void *context, const struct ring_map *map)
 {
@@ -60,8 +59,7 @@ static bool answers(void *context, const struct ring_node *node)
     return good;
 }
 
-/* --- logins ------------------------------------------------------------------------------------
- */
+/* --- logins ----------------------------------------------------------------------------------- */
 
 int login_read(const struct config_agent_node *node, struct login *out, char why[AGENT_WHY_BYTES])
 {
@@ -85,8 +83,7 @@ void login_free(struct login *login)
     *login = (struct login){0};
 }
 
-/* --- starting ----------------------------------------------------------------------------------
- */
+/* --- starting --------------------------------------------------------------------------------- */
 
 /* Each server has a file of its own beside the one that is configured. */
 static char *file_of(const struct config_agent *config, const struct watched *server)
@@ -179,8 +176,7 @@ int server_open(struct watched *server, const struct config_agent *config, const
     return status;
 }
 
-/* --- ending ------------------------------------------------------------------------------------
- */
+/* --- ending ----------------------------------------------------------------------------------- */
 
 static void stop_threads(struct watched *server)
 {

@@ -8,8 +8,7 @@
 #include "server/command/commands.h"
 #include "server/resp/glob.h"
 
-/* --- COMMAND INFO ------------------------------------------------------------------------------
- */
+/* --- COMMAND INFO ----------------------------------------------------------------------------- */
 
 static const struct {
     uint32_t flag;
@@ -130,8 +129,7 @@ void run_command_info(struct session *session, const struct call *call)
     }
 }
 
-/* --- COMMAND DOCS and LIST ---------------------------------------------------------------------
- */
+/* --- COMMAND DOCS and LIST -------------------------------------------------------------------- */
 
 static void reply_docs(struct session *session, const struct command *command)
 {

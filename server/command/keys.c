@@ -71,8 +71,7 @@ void several_end(struct session *session)
         atomic_fetch_add_explicit(&session->service->multi_sequence, 1, memory_order_seq_cst);
 }
 
-/* --- reading without the lock ------------------------------------------------------------------
- */
+/* --- reading without the lock ----------------------------------------------------------------- */
 
 void key_fetch_touch(const struct thread *thread, const struct cache_probe *probe)
 {

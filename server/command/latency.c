@@ -74,8 +74,7 @@ void run_latency_histogram(struct session *session, const struct call *call)
     reply_map_at(&session->reply, mark, count);
 }
 
-/* --- events, of which none is recorded ---------------------------------------------------------
- */
+/* --- events, of which none is recorded -------------------------------------------------------- */
 
 void run_latency_latest(struct session *session, const struct call *call)
 {

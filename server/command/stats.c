@@ -191,8 +191,7 @@ void stats_tick(struct service *service)
                           memory_order_relaxed);
 }
 
-/* --- since CONFIG RESETSTAT --------------------------------------------------------------------
- */
+/* --- since CONFIG RESETSTAT ------------------------------------------------------------------- */
 
 bool stats_reset(struct service *service)
 {

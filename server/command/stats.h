@@ -121,8 +121,7 @@ struct service_figures {
 void stats_figures(struct service *service, struct service_figures *out);
 void stats_figures_locked(struct service *service, struct service_figures *out);
 
-/* --- per second, and since CONFIG RESETSTAT ----------------------------------------------------
- */
+/* --- per second, and since CONFIG RESETSTAT --------------------------------------------------- */
 
 #define RATE_SAMPLES 16u
 

@@ -22,8 +22,7 @@
 #include "server/daemon/ring.h"
 #include "server/log/log.h"
 
-/* --- looking, on a worker ----------------------------------------------------------------------
- */
+/* --- looking, on a worker --------------------------------------------------------------------- */
 
 static void load_snapshot_file(struct daemon *daemon, const struct config *config)
 {
@@ -64,8 +63,7 @@ static void look(uv_work_t *work)
         load_snapshot_file(daemon, daemon->looked_config);
 }
 
-/* --- taking over, in the loop ------------------------------------------------------------------
- */
+/* --- taking over, in the loop ----------------------------------------------------------------- */
 
 static bool same_text(const char *a, const char *b)
 {

@@ -94,8 +94,7 @@ static void release_waiters(struct ring *ring)
     waiters_call(waiters);
 }
 
-/* --- what expires while a peer misses writes ---------------------------------------------------
- */
+/* --- what expires while a peer misses writes -------------------------------------------------- */
 
 /* A peer that has missed a write with an expiry would bring back what was there before it. Here it
  * may come late by CACHE_LAPSED_MS. */

@@ -93,8 +93,7 @@ unsigned mongo_count_names(const char *const *names);
 int mongo_describe(struct source *source, const struct source_table *table,
                    struct source_description *out, struct source_error *error);
 
-/* --- mongodb_value.c: documents as rows --------------------------------------------------------
- */
+/* --- mongodb_value.c: documents as rows ------------------------------------------------------- */
 
 /* Memory of one column: the type byte and the bytes of its value. */
 struct mongo_scratch {

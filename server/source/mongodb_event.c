@@ -371,8 +371,7 @@ static int deliver_event(struct source *source, const struct event *event,
     return status;
 }
 
-/* --- places between transactions ----------------------------------------------------------------
- */
+/* --- places between transactions -------------------------------------------------------------- */
 
 static bool tell(struct mongo_feed *feed, const struct source_feed_sink *sink, enum feed_mark mark,
                  int64_t at_us)

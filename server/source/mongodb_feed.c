@@ -50,8 +50,7 @@ static bool is_lost(const bson_error_t *why)
     return false;
 }
 
-/* --- commands of the stream ---------------------------------------------------------------------
- */
+/* --- commands of the stream ------------------------------------------------------------------- */
 
 /* Where the stream lives. */
 static const char *database_of(const struct mongo_feed *feed)
@@ -260,8 +259,7 @@ static void close_stream(struct source *source)
     drop_batch(feed);
 }
 
-/* --- what is followed ---------------------------------------------------------------------------
- */
+/* --- what is followed ------------------------------------------------------------------------- */
 
 void mongo_feed_free(struct source *source)
 {
@@ -444,8 +442,7 @@ int mongo_feed_read(struct source *source, struct source_error *error)
     return status;
 }
 
-/* --- following ----------------------------------------------------------------------------------
- */
+/* --- following -------------------------------------------------------------------------------- */
 
 /* From the position that was reached. To find it, the server may have to read all of its oplog,
  * for which there is no limit: cancel ends it, and the connection's end. */
@@ -576,8 +573,7 @@ static int feed_next(struct source *source, uint32_t timeout_ms,
     return status;
 }
 
-/* --- what MongoDB does by itself ----------------------------------------------------------------
- */
+/* --- what MongoDB does by itself -------------------------------------------------------------- */
 
 static int feed_confirm(struct source *source, const char *position, struct source_error *error)
 {

@@ -21,8 +21,7 @@ struct reading {
     bson_t *since; /* {watermark: {$gte: value}}, or NULL */
 };
 
-/* --- what is asked for -------------------------------------------------------------------------
- */
+/* --- what is asked for ------------------------------------------------------------------------ */
 
 static int make_since(struct reading *r, const struct sp_value *since, struct source_error *error)
 {

@@ -56,8 +56,7 @@ int pg_connection_failed(struct source *source, const char *what, struct source_
 /* A connection for the replication protocol, beside source->conn. */
 int pg_connect_replication(struct source *source, PGconn **out, struct source_error *error);
 
-/* --- postgresql_feed.c: what the others do for a feed; it may be NULL --------------------------
- */
+/* --- postgresql_feed.c: what the others do for a feed; it may be NULL ------------------------- */
 
 /* Lets the server know that its feed is still wanted, if that is due. Returns the milliseconds to
  * the next time, or -1. To be called whenever something else takes long. */

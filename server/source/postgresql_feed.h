@@ -99,8 +99,7 @@ bool pg_position_read(const char *text, uint64_t *lsn, uint32_t *timeline);
 /* Whether a timeline with this history has in it what `timeline` had up to a place. */
 bool pg_history_has(const char *history, uint32_t timeline, uint64_t lsn);
 
-/* --- postgresql_text.c, postgresql_json.c ------------------------------------------------------
- */
+/* --- postgresql_text.c, postgresql_json.c ----------------------------------------------------- */
 
 /* How a column's text has to be read. */
 struct pg_form {
@@ -118,8 +117,7 @@ const char *pg_text_value(const struct pg_form *form, enum sp_type type, const u
 const char *pg_array_json(const struct pg_form *form, const unsigned char *data, size_t bytes,
                           struct source_scratch *scratch, size_t *json_bytes);
 
-/* --- postgresql_changes.c ----------------------------------------------------------------------
- */
+/* --- postgresql_changes.c --------------------------------------------------------------------- */
 
 struct pg_followed_column {
     char name[PG_NAME_BYTES];
@@ -177,8 +175,7 @@ void pg_changes_free(struct pg_changes *changes);
 int pg_changes_deliver(struct pg_changes *changes, const struct pg_output *message,
                        const struct source_feed_sink *sink, bool *any, struct source_error *error);
 
-/* --- the feed of a source ----------------------------------------------------------------------
- */
+/* --- the feed of a source --------------------------------------------------------------------- */
 
 struct pg_feed {
     char name[64], slot[64],

@@ -45,8 +45,7 @@ struct crash {
     bool failed;
 };
 
-/* --- the database ------------------------------------------------------------------------------
- */
+/* --- the database ----------------------------------------------------------------------------- */
 
 /* An id of which there is a row, or none; 0: not found soon. */
 static int64_t find_id(struct crash *crash, unsigned table, bool there)
@@ -101,8 +100,7 @@ static void advance(struct crash *crash)
     atomic_store(&crash->shared->end, end);
 }
 
-/* --- a life -------------------------------------------------------------------------------------
- */
+/* --- a life ----------------------------------------------------------------------------------- */
 
 static struct config *load_config(const struct crash *crash)
 {
@@ -173,8 +171,7 @@ static pid_t start(struct crash *crash, const char *failpoint)
     return 0;
 }
 
-/* --- looking ------------------------------------------------------------------------------------
- */
+/* --- looking ---------------------------------------------------------------------------------- */
 
 static void look(struct crash *crash)
 {

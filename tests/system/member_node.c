@@ -36,8 +36,7 @@ struct program {
     char answers[1024];
 };
 
-/* --- saying ------------------------------------------------------------------------------------
- */
+/* --- saying ----------------------------------------------------------------------------------- */
 
 /* Which slots this node is a target of, and no holder. */
 static unsigned missing(const struct ring_map *map, const struct ring_node *node,
@@ -145,8 +144,7 @@ static void print_done(struct program *program, const char *command, int status)
     pthread_mutex_unlock(&program->mutex);
 }
 
-/* --- what the member tells ---------------------------------------------------------------------
- */
+/* --- what the member tells -------------------------------------------------------------------- */
 
 static void on_map(void *context, const struct ring_map *map)
 {
@@ -188,8 +186,7 @@ static bool answers(void *context, const struct ring_node *node)
     return found;
 }
 
-/* --- commands ----------------------------------------------------------------------------------
- */
+/* --- commands --------------------------------------------------------------------------------- */
 
 static int hold_all(struct program *program)
 {
@@ -288,8 +285,7 @@ static int run_command(struct program *program, const char *command, const char 
     return SP_OK;
 }
 
-/* --- the beginning -----------------------------------------------------------------------------
- */
+/* --- the beginning ---------------------------------------------------------------------------- */
 
 static void set_text(char *out, size_t room, const char *value)
 {

@@ -30,8 +30,7 @@ struct talk {
     int fd;
 };
 
-/* --- answers ------------------------------------------------------------------------------------
- */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 static void say(int fd, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void say(int fd, const char *format, ...)
@@ -49,8 +48,7 @@ static long long clock_of(const struct fake_node *node)
     return (long long)ring_clock_of(clock_wall_ms()) + atomic_load(&node->clock);
 }
 
-/* --- entries; the mutex is held -----------------------------------------------------------------
- */
+/* --- entries; the mutex is held --------------------------------------------------------------- */
 
 static struct fake_entry *entry_of(struct fake_node *node, const char *key)
 {
@@ -79,8 +77,7 @@ void fake_node_put(struct fake_node *node, const char *key, const char *value)
     pthread_mutex_unlock(&node->mutex);
 }
 
-/* --- commands -----------------------------------------------------------------------------------
- */
+/* --- commands --------------------------------------------------------------------------------- */
 
 static bool put_refused(struct fake_node *node, int fd, uint64_t epoch, uint64_t version)
 {
@@ -197,8 +194,7 @@ static void wait_for(struct fake_node *node, int fd, const char *copies)
     say(fd, ":%d\r\n", !atomic_load(&node->alone));
 }
 
-/* --- what only Redis knows ----------------------------------------------------------------------
- */
+/* --- what only Redis knows -------------------------------------------------------------------- */
 
 static void write_entry(struct fake_node *node, int fd, const char *key, const char *value)
 {
@@ -243,8 +239,7 @@ static void redis(struct fake_node *node, int fd, redisReply **words)
         say(fd, "-ERR unknown command\r\n");
 }
 
-/* --- all of them --------------------------------------------------------------------------------
- */
+/* --- all of them ------------------------------------------------------------------------------ */
 
 /* False: the connection ends. */
 static bool answer(struct fake_node *node, int fd, const redisReply *request)
@@ -277,8 +272,7 @@ static bool answer(struct fake_node *node, int fd, const redisReply *request)
     return true;
 }
 
-/* --- connections --------------------------------------------------------------------------------
- */
+/* --- connections ------------------------------------------------------------------------------ */
 
 static void be_late(struct fake_node *node, const redisReply *request)
 {

@@ -149,8 +149,7 @@ static void await_workers(const pid_t *pids, int count)
     assert_int_equal(atomic_load(&f.shared->failed), 0);
 }
 
-/* --- one caller ---------------------------------------------------------------------------------
- */
+/* --- one caller ------------------------------------------------------------------------------- */
 
 static void test_alone(void **state)
 {
@@ -271,8 +270,7 @@ static void test_invalidated(void **state)
     assert_status(SP_ENOTFOUND, sp_cache_exists(f.server.cache, K("k")));
 }
 
-/* --- many ---------------------------------------------------------------------------------------
- */
+/* --- many ------------------------------------------------------------------------------------- */
 
 static void test_single_flight(void **state)
 {
@@ -438,8 +436,7 @@ static void test_canceled(void **state)
     await_workers(&pid, 1);
 }
 
-/* --- the server goes away -----------------------------------------------------------------------
- */
+/* --- the server goes away --------------------------------------------------------------------- */
 
 static void test_no_server(void **state)
 {
@@ -485,8 +482,7 @@ static void test_restart_while_waiting(void **state)
     assert_got("k", "value-0", SP_ORIGIN_CACHE);
 }
 
-/* --- all at once --------------------------------------------------------------------------------
- */
+/* --- all at once ------------------------------------------------------------------------------ */
 
 enum { TORTURERS = 5, KEYS = 4 };
 

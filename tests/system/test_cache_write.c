@@ -42,8 +42,7 @@ static void assert_detail(const char *part)
         fail_msg("\"%s\" is not in \"%s\"", part, sp_error_detail());
 }
 
-/* --- each call ----------------------------------------------------------------------------------
- */
+/* --- each call -------------------------------------------------------------------------------- */
 
 static void test_set(void **state)
 {
@@ -165,8 +164,7 @@ static void test_mset(void **state)
     assert_ok(sp_cache_mset(cache, sets, 0));
 }
 
-/* --- who it talks to ----------------------------------------------------------------------------
- */
+/* --- who it talks to -------------------------------------------------------------------------- */
 
 static void test_addresses(void **state)
 {
@@ -259,8 +257,7 @@ static void test_restart(void **state)
     }
 }
 
-/* --- false servers ------------------------------------------------------------------------------
- */
+/* --- false servers ---------------------------------------------------------------------------- */
 
 struct false_server {
     struct sp_cache_options options;
@@ -376,8 +373,7 @@ static void test_silence(void **state)
     assert_ok(sp_cache_connect(real->cache, NULL));
 }
 
-/* --- threads and forks --------------------------------------------------------------------------
- */
+/* --- threads and forks ------------------------------------------------------------------------ */
 
 enum { THREADS = 8, ROUNDS = 300 };
 

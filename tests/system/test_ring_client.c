@@ -57,8 +57,7 @@ static void await_nodes(struct sp_ring *ring, char kept_back)
     fail_msg("the nodes do not become what they should");
 }
 
-/* --- without faults -----------------------------------------------------------------------------
- */
+/* --- without faults --------------------------------------------------------------------------- */
 
 static void test_copies(void **state)
 {
@@ -202,8 +201,7 @@ static void test_pipeline(void **state)
     }
 }
 
-/* --- faults -------------------------------------------------------------------------------------
- */
+/* --- faults ----------------------------------------------------------------------------------- */
 
 static void test_dead_and_empty(void **state)
 {
@@ -377,8 +375,7 @@ static void test_ends_in_time(void **state)
     sp_buffer_free(&value);
 }
 
-/* --- processes and threads ----------------------------------------------------------------------
- */
+/* --- processes and threads -------------------------------------------------------------------- */
 
 static void test_fork(void **state)
 {

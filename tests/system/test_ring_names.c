@@ -27,8 +27,7 @@
 #define WITHIN_MS  5000u
 #define TIMEOUT_MS 2000u
 
-/* --- the resolver: "a.test" and "b.test" --------------------------------------------------------
- */
+/* --- the resolver: "a.test" and "b.test" ------------------------------------------------------ */
 
 static _Atomic int ports[2], finds[2];
 static _Atomic bool silent[2], asked[2], unknown[2];
@@ -66,8 +65,7 @@ void freeaddrinfo(struct addrinfo *found)
     free(found);
 }
 
-/* --- nodes --------------------------------------------------------------------------------------
- */
+/* --- nodes ------------------------------------------------------------------------------------ */
 
 /* Where the names are at first, and where they come to be. */
 static struct fake_node first[2], then[2];
@@ -143,8 +141,7 @@ static int end(void **state)
     return 0;
 }
 
-/* --- tests --------------------------------------------------------------------------------------
- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 static void test_moved(void **state)
 {

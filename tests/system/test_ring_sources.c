@@ -45,8 +45,7 @@ static uint64_t epoch_of(struct sp_ring *ring, struct sp_ring_state *state)
     return state->epoch;
 }
 
-/* --- a pond's directory -------------------------------------------------------------------------
- */
+/* --- a pond's directory ----------------------------------------------------------------------- */
 
 static void publish(const char *path, uint64_t epoch, uint8_t replicas, int port)
 {
@@ -105,8 +104,7 @@ static void test_pond(void **state)
     sp_buffer_free(&value);
 }
 
-/* --- ZooKeeper ----------------------------------------------------------------------------------
- */
+/* --- ZooKeeper -------------------------------------------------------------------------------- */
 
 struct zookeeper {
     pid_t pid;

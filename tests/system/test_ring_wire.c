@@ -114,8 +114,7 @@ static bool all_trusted(struct two *two)
     return all;
 }
 
-/* --- writes -------------------------------------------------------------------------------------
- */
+/* --- writes ----------------------------------------------------------------------------------- */
 
 static void test_stamps(void **state)
 {
@@ -237,8 +236,7 @@ static void test_late_and_not_needed(void **state)
     assert_int_equal(copies.have, 1);
 }
 
-/* --- reads --------------------------------------------------------------------------------------
- */
+/* --- reads ------------------------------------------------------------------------------------ */
 
 static void test_not_held(void **state)
 {
@@ -478,8 +476,7 @@ static void test_kept_back_writes(void **state)
     assert_string_equal(entry.value, "x");
 }
 
-/* --- the map ------------------------------------------------------------------------------------
- */
+/* --- the map ---------------------------------------------------------------------------------- */
 
 static void give_map_with(struct two *two, uint64_t epoch, bool only_b,
                           const struct ring_parameters *parameters)

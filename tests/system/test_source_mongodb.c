@@ -68,8 +68,7 @@ static void fill(struct fixture *f, const char *collection, const char *const *d
 
 #define FILL(f, collection, ...) fill(f, collection, (const char *const[]){__VA_ARGS__, NULL})
 
-/* --- what is read ------------------------------------------------------------------------------
- */
+/* --- what is read ----------------------------------------------------------------------------- */
 
 static size_t put_value(char *to, size_t cap, const struct sp_value *value)
 {
@@ -366,8 +365,7 @@ static void test_database(struct fixture *f)
     expect_error(f, &table, SP_ECONFIG, "table t: relation named names no database");
 }
 
-/* --- ending and time limits ---------------------------------------------------------------------
- */
+/* --- ending and time limits ------------------------------------------------------------------- */
 
 /* Whether a thread, by its directory in /proc, is stopped. */
 static bool is_stopped(const char *thread)
@@ -443,8 +441,7 @@ static void test_late(struct fixture *f)
     f->options.connect_timeout_ms = 5000;
 }
 
-/* --- connecting ---------------------------------------------------------------------------------
- */
+/* --- connecting ------------------------------------------------------------------------------- */
 
 static void expect_open_error(struct fixture *f, const char *dsn, const char *password, int status,
                               const char *text)
@@ -516,8 +513,7 @@ static void test_key_password(struct fixture *f)
     open_source(f);
 }
 
-/* --- each against both --------------------------------------------------------------------------
- */
+/* --- each against both ------------------------------------------------------------------------ */
 
 static void run_with(void (*test)(struct fixture *f), struct server *server)
 {

@@ -48,8 +48,7 @@ void script_reset(void)
     memset(long_name, 'x', sizeof(long_name));
 }
 
-/* --- writing down ------------------------------------------------------------------------------
- */
+/* --- writing down ----------------------------------------------------------------------------- */
 
 struct script_change *script_add(enum script_kind kind, unsigned table, int64_t id)
 {
@@ -102,8 +101,7 @@ void script_commit(void)
     script_unlock();
 }
 
-/* --- the state ----------------------------------------------------------------------------------
- */
+/* --- the state -------------------------------------------------------------------------------- */
 
 void script_replay(const struct script_change *change, struct script_state *state)
 {
@@ -149,8 +147,7 @@ static struct sp_value name_value(const struct script_row *row, char text[NAME_B
     return sp_text(text, (size_t)snprintf(text, NAME_BYTES, "n%lld", (long long)row->name));
 }
 
-/* --- the source ---------------------------------------------------------------------------------
- */
+/* --- the source ------------------------------------------------------------------------------- */
 
 static int table_number(const char *relation)
 {
@@ -286,8 +283,7 @@ static void script_close(struct source *source)
     free(source);
 }
 
-/* --- its feed ------------------------------------------------------------------------------------
- */
+/* --- its feed --------------------------------------------------------------------------------- */
 
 static int feed_check(struct source *source, const struct source_feed_options *options,
                       const struct source_table *tables,
@@ -529,8 +525,7 @@ const struct source_class *script_find(const char *type)
     return script.inexact ? &inexact_class : &exact_class;
 }
 
-/* --- the pond -----------------------------------------------------------------------------------
- */
+/* --- the pond --------------------------------------------------------------------------------- */
 
 static int read_position(struct sp_snapshot *snapshot, struct sp_pond *pond, unsigned *position)
 {

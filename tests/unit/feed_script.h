@@ -16,8 +16,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#include "sidepond/sidepond.h"
 #include "server/source/sources.h"
+#include "sidepond/sidepond.h"
 #include "sidepond/source_feed.h"
 
 enum { SCRIPT_TABLES = 3, SCRIPT_IDS = 256, SCRIPT_CHANGES = 65536, SCRIPT_NAMES = 16 };

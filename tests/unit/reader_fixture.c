@@ -75,8 +75,7 @@ void people_open(struct pond_fixture *f)
     assert_ok(sp_table_open(f->pond, "people", &f->people));
 }
 
-/* --- rows ---------------------------------------------------------------------------------------
- */
+/* --- rows ------------------------------------------------------------------------------------- */
 
 size_t people_key(uint32_t i, char *out)
 {

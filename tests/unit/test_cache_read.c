@@ -194,8 +194,7 @@ static void test_no_cache(void **state)
     *state = f.pond;
 }
 
-/* --- hints --------------------------------------------------------------------------------------
- */
+/* --- hints ------------------------------------------------------------------------------------ */
 
 static unsigned bits_set(struct hints *hints, uint64_t bytes)
 {
@@ -238,8 +237,7 @@ static void test_hints(void **state)
     assert_status(hints_attach(f.pond->directory, other, &hints), SP_ENOTREADY);
 }
 
-/* --- while somebody writes ----------------------------------------------------------------------
- */
+/* --- while somebody writes -------------------------------------------------------------------- */
 
 static _Atomic bool stop, bad;
 static _Atomic uint64_t hits;

@@ -213,8 +213,7 @@ static void test_max_drop_heals(void **state)
     AWAIT(f, follows(f, "users") && status_of(f, "users").state == SP_TABLE_FRESH);
 }
 
-/* --- not possible ------------------------------------------------------------------------------
- */
+/* --- not possible ----------------------------------------------------------------------------- */
 
 static void test_falls_back(void **state)
 {
@@ -287,8 +286,7 @@ static void test_check_says_so(void **state)
     config_free(config);
 }
 
-/* --- leaving -----------------------------------------------------------------------------------
- */
+/* --- leaving ---------------------------------------------------------------------------------- */
 
 #define OTHER "  - {name: orders, source: db, key: [id], refresh: {every: 20ms}}\n"
 

@@ -141,8 +141,7 @@ static const char *body(void)
     return end ? end + 4 : "";
 }
 
-/* --- health ------------------------------------------------------------------------------------
- */
+/* --- health ----------------------------------------------------------------------------------- */
 
 static void test_ready(void **state)
 {
@@ -175,8 +174,7 @@ static void test_health(void **state)
     atomic_store(&f.counters.tick_ms, now_ms());
 }
 
-/* --- methods and paths --------------------------------------------------------------------------
- */
+/* --- methods and paths ------------------------------------------------------------------------ */
 
 static void test_codes(void **state)
 {
@@ -213,8 +211,7 @@ static void test_post(void **state)
                      202);
 }
 
-/* --- what is told -------------------------------------------------------------------------------
- */
+/* --- what is told ----------------------------------------------------------------------------- */
 
 static void test_tables(void **state)
 {

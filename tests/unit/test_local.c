@@ -22,8 +22,7 @@ static struct sp_value text(const char *s)
     return sp_text(s, strlen(s));
 }
 
-/* --- opening ------------------------------------------------------------------------------------
- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 static void test_open_errors(void **state)
 {
@@ -83,8 +82,7 @@ static void test_open_waits(void **state)
     pthread_join(thread, NULL);
 }
 
-/* --- copies -------------------------------------------------------------------------------------
- */
+/* --- copies ----------------------------------------------------------------------------------- */
 
 static void test_get(void **state)
 {
@@ -268,8 +266,7 @@ static void test_growth(void **state)
     }
 }
 
-/* --- tables -------------------------------------------------------------------------------------
- */
+/* --- tables ----------------------------------------------------------------------------------- */
 
 static void test_tables(void **state)
 {
@@ -456,8 +453,7 @@ static void test_old_tables(void **state)
     sp_row_free(row);
 }
 
-/* --- snapshots ----------------------------------------------------------------------------------
- */
+/* --- snapshots -------------------------------------------------------------------------------- */
 
 static int64_t view_generation(struct pond_fixture *f, struct sp_snapshot *snapshot, uint32_t i)
 {
@@ -553,8 +549,7 @@ static void test_all_leases(void **state)
     sp_close(second);
 }
 
-/* --- scans --------------------------------------------------------------------------------------
- */
+/* --- scans ------------------------------------------------------------------------------------ */
 
 static void scan_once(struct pond_fixture *f, uint32_t count, bool change)
 {
@@ -601,8 +596,7 @@ static void test_scan(void **state)
     scan_once(f, ROWS, true);
 }
 
-/* --- secondary indexes --------------------------------------------------------------------------
- */
+/* --- secondary indexes ------------------------------------------------------------------------ */
 
 static uint32_t find_city(struct pond_fixture *f, struct sp_snapshot *snapshot, const char *city)
 {
@@ -650,8 +644,7 @@ static void test_find(void **state)
     sp_row_free(row);
 }
 
-/* --- information and waiting --------------------------------------------------------------------
- */
+/* --- information and waiting ------------------------------------------------------------------ */
 
 static void test_info(void **state)
 {
@@ -704,8 +697,7 @@ static void test_wait(void **state)
     assert_int_equal(people_get(f, 3), 1);
 }
 
-/* --- another pond -------------------------------------------------------------------------------
- */
+/* --- another pond ----------------------------------------------------------------------------- */
 
 static void test_replaced(void **state)
 {
@@ -738,8 +730,7 @@ static void test_replaced(void **state)
     sp_row_free(row);
 }
 
-/* --- fork and threads ---------------------------------------------------------------------------
- */
+/* --- fork and threads ------------------------------------------------------------------------- */
 
 static int in_child(struct pond_fixture *f, struct sp_snapshot *parents)
 {

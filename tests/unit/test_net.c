@@ -180,8 +180,7 @@ static void test_hint_takes_no_memory(void **state)
     net_down(1000);
 }
 
-/* --- output that is more than its input --------------------------------------------------------
- */
+/* --- output that is more than its input ------------------------------------------------------- */
 
 enum { ASK_BYTES = 1000, REPLY_BYTES = 10000 };
 

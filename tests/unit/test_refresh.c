@@ -390,8 +390,7 @@ static void test_group_is_one(void **state)
     assert_int_equal(rows_of(f, "orders"), 9);
 }
 
-/* --- watermarks and notifications --------------------------------------------------------------
- */
+/* --- watermarks and notifications ------------------------------------------------------------- */
 
 #define INCREMENTAL                                                                                \
     "refresh: {mode: incremental, every: 10ms, watermark: stamp, overlap: 10, full_every: %s}"
@@ -482,8 +481,7 @@ static void test_notified_quiet(void **state)
     AWAIT(f, passes(f, "users") > 1);
 }
 
-/* --- changing the configuration ----------------------------------------------------------------
- */
+/* --- changing the configuration --------------------------------------------------------------- */
 
 static void test_apply(void **state)
 {
@@ -564,8 +562,7 @@ static void test_ready_needs_all(void **state)
     AWAIT(f, refresh_ready(f->refresh, why, sizeof(why)));
 }
 
-/* --- looking before -----------------------------------------------------------------------------
- */
+/* --- looking before --------------------------------------------------------------------------- */
 
 static void test_check(void **state)
 {

@@ -66,8 +66,7 @@ static off_t blocks(const struct region *region)
     return about.st_blocks;
 }
 
-/* --- names --------------------------------------------------------------------------------------
- */
+/* --- names ------------------------------------------------------------------------------------ */
 
 static void test_directory(void **state)
 {
@@ -104,8 +103,7 @@ static void test_directory(void **state)
     assert_status(region_directory("main", out, 10), SP_EINVAL);
 }
 
-/* --- creating -----------------------------------------------------------------------------------
- */
+/* --- creating --------------------------------------------------------------------------------- */
 
 static void test_create(void **state)
 {
@@ -185,8 +183,7 @@ static void test_memory(void **state)
     region_detach(&region);
 }
 
-/* --- refusing -----------------------------------------------------------------------------------
- */
+/* --- refusing --------------------------------------------------------------------------------- */
 
 /* Changes bytes of the pond file, with or without a new checksum, and says what attach answers. */
 static int attach_changed(size_t off, const void *bytes, size_t count, bool sign)
@@ -323,8 +320,7 @@ static void test_refused_files(void **state)
     assert_non_null(strstr(why, "only 5 bytes"));
 }
 
-/* --- locks --------------------------------------------------------------------------------------
- */
+/* --- locks ------------------------------------------------------------------------------------ */
 
 static void test_writer_lock(void **state)
 {

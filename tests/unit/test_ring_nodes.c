@@ -17,8 +17,7 @@
 
 #include "client/nodes/nodes.h"
 
-/* --- lists --------------------------------------------------------------------------------------
- */
+/* --- lists ------------------------------------------------------------------------------------ */
 
 static void test_lists(void **state)
 {
@@ -51,8 +50,7 @@ static void test_lists(void **state)
     }
 }
 
-/* --- candidates ---------------------------------------------------------------------------------
- */
+/* --- candidates ------------------------------------------------------------------------------- */
 
 #define SLOT 5u
 
@@ -145,8 +143,7 @@ static void test_believed(void **state)
     free(fixture.view);
 }
 
-/* --- breakers and figures -----------------------------------------------------------------------
- */
+/* --- breakers and figures --------------------------------------------------------------------- */
 
 static void test_breaker(void **state)
 {
@@ -176,8 +173,7 @@ static void test_breaker(void **state)
     node_unref(node);
 }
 
-/* --- lanes --------------------------------------------------------------------------------------
- */
+/* --- lanes ------------------------------------------------------------------------------------ */
 
 /* Of a node without an address nothing has been sent, whatever lay in memory before. */
 static void test_nothing_sent(void **state)
@@ -201,8 +197,7 @@ static void test_nothing_sent(void **state)
     free(fixture.view);
 }
 
-/* --- missed slots -------------------------------------------------------------------------------
- */
+/* --- missed slots ----------------------------------------------------------------------------- */
 
 static bool is_missed(const struct node *node, unsigned slot)
 {
@@ -230,8 +225,7 @@ static void test_renumber(void **state)
             }
 }
 
-/* --- waiting ------------------------------------------------------------------------------------
- */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 /* A socket's time-out of so many ms lasts up to two ticks longer. */
 static void test_receive_ms(void **state)
@@ -249,8 +243,7 @@ static void test_receive_ms(void **state)
         }
 }
 
-/* --- replies ------------------------------------------------------------------------------------
- */
+/* --- replies ---------------------------------------------------------------------------------- */
 
 /* The first reply of these bytes, fed in two pieces. */
 static void *read_in_two(redisReader *reader, struct answer *answer, const char *bytes, size_t cut)
@@ -325,8 +318,7 @@ static void test_trees(void **state)
     redisReaderFree(reader);
 }
 
-/* --- commands -----------------------------------------------------------------------------------
- */
+/* --- commands --------------------------------------------------------------------------------- */
 
 static struct commands *commands_for_test(void)
 {

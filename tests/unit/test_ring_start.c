@@ -17,8 +17,7 @@ int __wrap_member_open(const struct member_options *options, struct member **out
 void __wrap_member_close(struct member *member);
 void __wrap_member_unhold(struct member *member);
 
-/* --- a member (the linker's --wrap) ------------------------------------------------------------
- */
+/* --- a member (the linker's --wrap) ----------------------------------------------------------- */
 
 static struct {
     struct member_options options;
@@ -58,8 +57,7 @@ void __wrap_member_unhold(struct member *member)
     atomic_store(&fake.unheld, true);
 }
 
-/* --- tests -------------------------------------------------------------------------------------
- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 static void test_a_map_waits_for_the_member(void **state)
 {

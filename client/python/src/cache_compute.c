@@ -18,8 +18,7 @@ struct job {
     bool raised;
 };
 
-/* --- called back --------------------------------------------------------------------------------
- */
+/* --- called back ------------------------------------------------------------------------------ */
 
 /* With the GIL. */
 static int call(PyObject *function, struct sp_buffer *value)
@@ -58,8 +57,7 @@ static bool job_go_on(void *context)
     return !job->raised;
 }
 
-/* --- the method ---------------------------------------------------------------------------------
- */
+/* --- the method ------------------------------------------------------------------------------- */
 
 static int wait_ms_get(double seconds, const char *what, uint32_t *out)
 {

@@ -9,8 +9,7 @@
 
 typedef int set_function(struct sp_cache *, const void *, size_t, const void *, size_t, int64_t);
 
-/* --- one entry ----------------------------------------------------------------------------------
- */
+/* --- one entry -------------------------------------------------------------------------------- */
 
 /* The status, or 1 with an exception. */
 static int put(struct cache_object *cache, set_function *set, PyObject *key_object,
@@ -151,8 +150,7 @@ PyObject *cache_incr(PyObject *self, PyObject *args, PyObject *keywords)
     return status == SP_OK ? PyLong_FromLongLong(sum) : raise_status(cache->state, status, "incr");
 }
 
-/* --- many ---------------------------------------------------------------------------------------
- */
+/* --- many ------------------------------------------------------------------------------------- */
 
 struct entries {
     struct sp_set *sets;
@@ -219,8 +217,7 @@ PyObject *cache_set_many(PyObject *self, PyObject *args, PyObject *keywords)
     return result;
 }
 
-/* --- the server ---------------------------------------------------------------------------------
- */
+/* --- the server ------------------------------------------------------------------------------- */
 
 PyObject *cache_connect(PyObject *self, PyObject *args, PyObject *keywords)
 {

@@ -13,8 +13,7 @@
 #define BATCH       64
 #define ROOM_BYTES  1024 /* for each value of a batch; larger ones are read again, alone */
 
-/* --- what is given ------------------------------------------------------------------------------
- */
+/* --- what is given ---------------------------------------------------------------------------- */
 
 int octets_get(PyObject *object, const char *what, struct octets *out)
 {
@@ -88,8 +87,7 @@ bool cache_usable(struct cache_object *cache)
     return pond_usable(cache->pond);
 }
 
-/* --- reading ------------------------------------------------------------------------------------
- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 /* A value that did not fit, which may grow meanwhile. */
 static PyObject *read_large(struct cache_object *cache, const struct octets *key, size_t size)
@@ -192,8 +190,7 @@ static PyObject *cache_ttl(PyObject *self, PyObject *object)
     return PyFloat_FromDouble(ms < 0 ? HUGE_VAL : (double)ms / 1000);
 }
 
-/* --- many ---------------------------------------------------------------------------------------
- */
+/* --- many ------------------------------------------------------------------------------------- */
 
 struct batch {
     struct cache_object *cache;
@@ -265,8 +262,7 @@ static PyObject *cache_get_many(PyObject *self, PyObject *iterable)
     return out;
 }
 
-/* --- the type -----------------------------------------------------------------------------------
- */
+/* --- the type --------------------------------------------------------------------------------- */
 
 /* The decorator is written in Python. */
 static PyObject *cache_cached(PyObject *self, PyObject *args, PyObject *keywords)

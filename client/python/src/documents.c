@@ -32,8 +32,7 @@ static PyObject *raise_damaged(struct state *state)
     return raise_plain(state, SP_ECORRUPT, "a document");
 }
 
-/* --- documents and arrays ----------------------------------------------------------------------
- */
+/* --- documents and arrays --------------------------------------------------------------------- */
 
 static int add_entry(PyObject *container, const struct sp_bson_entry *entry, PyObject *value)
 {
@@ -69,8 +68,7 @@ static PyObject *container_filled(struct state *state, const struct sp_value *do
     return raise_damaged(state);
 }
 
-/* --- the types of BSON alone -------------------------------------------------------------------
- */
+/* --- the types of BSON alone ------------------------------------------------------------------ */
 
 static PyObject *decimal_of(struct state *state, const void *data)
 {
@@ -221,8 +219,7 @@ PyObject *document_to_python(struct state *state, const struct sp_value *value)
     return element_to_python(state, &plain, 0);
 }
 
-/* --- fields ------------------------------------------------------------------------------------
- */
+/* --- fields ----------------------------------------------------------------------------------- */
 
 const char *field_path(PyObject *path)
 {

@@ -153,8 +153,7 @@ struct row_object {
     struct row_object *next_spare;
 };
 
-/* --- errors.c ----------------------------------------------------------------------------------
- */
+/* --- errors.c --------------------------------------------------------------------------------- */
 /* Sets the exception for a status; `what` (may be NULL) is put before its text. Returns NULL. */
 PyObject *raise_status(struct state *state, int status, const char *what);
 /* The same for the lookups that leave sp_error_detail alone. */
@@ -164,8 +163,7 @@ PyObject *raise_plain(struct state *state, int status, const char *what);
 PyObject *raise_not_found(struct table_object *table, PyObject *key);
 PyObject *raise_ended(struct state *state);
 
-/* --- values.c ----------------------------------------------------------------------------------
- */
+/* --- values.c --------------------------------------------------------------------------------- */
 int values_init(struct state *state);
 PyObject *value_to_python(struct state *state, const struct sp_value *value);
 /* Unix milliseconds as an aware datetime; None for 0. */
@@ -173,8 +171,7 @@ PyObject *time_to_python(struct state *state, int64_t unix_ms);
 /* A key's value. *keep (NULL at first) gets an object that must live as long as the value. */
 int value_from_python(struct state *state, PyObject *object, struct sp_value *out, PyObject **keep);
 
-/* --- keys.c ------------------------------------------------------------------------------------
- */
+/* --- keys.c ----------------------------------------------------------------------------------- */
 #define KEY_SMALL_BYTES 256
 struct key {
     const void *data;
@@ -208,8 +205,7 @@ static inline void key_release(struct key *key)
 PyObject *key_to_python(struct table_object *table, const struct shape *shape, const void *key,
                         size_t key_bytes);
 
-/* --- shapes.c ----------------------------------------------------------------------------------
- */
+/* --- shapes.c --------------------------------------------------------------------------------- */
 /* The shape of a schema, made if it is new. NULL with an exception. */
 struct shape *shape_get(struct pond_object *pond, const struct sp_schema *schema);
 /* The table's shape now. */
@@ -223,8 +219,7 @@ static inline struct shape *table_shape_last(struct table_object *table)
 void shapes_free(struct pond_object *pond);
 PyObject *schema_to_python(struct state *state, const struct shape *shape);
 
-/* --- rows.c ------------------------------------------------------------------------------------
- */
+/* --- rows.c ----------------------------------------------------------------------------------- */
 int row_type_init(PyObject *module, struct state *state);
 /* A Row that holds a reference to the table and has room for a copy in row->copy. */
 struct row_object *row_take_copy(struct table_object *table);
@@ -241,16 +236,14 @@ PyObject *row_column(struct row_object *row, size_t column);
 PyObject *row_value(struct row_object *row, int status, const struct sp_value *found);
 void spare_rows_free(struct state *state);
 
-/* --- documents.c -------------------------------------------------------------------------------
- */
+/* --- documents.c ------------------------------------------------------------------------------ */
 /* A BSON or a BSON_VALUE. */
 PyObject *document_to_python(struct state *state, const struct sp_value *value);
 /* The text of a path, which the object keeps; NULL with an exception. */
 const char *field_path(PyObject *path);
 PyObject *row_field(PyObject *self, PyObject *const *args, Py_ssize_t count);
 
-/* --- tables.c ----------------------------------------------------------------------------------
- */
+/* --- tables.c --------------------------------------------------------------------------------- */
 int table_type_init(PyObject *module, struct state *state);
 PyObject *table_new(struct pond_object *pond, struct snapshot_object *snapshot, PyObject *name);
 /* Reads a row into a new Row: KEY_OK, KEY_ABSENT or KEY_ERROR with an exception. */
@@ -264,19 +257,16 @@ PyObject *table_raw_many(PyObject *self, PyObject *keys);
 int getter_type_init(PyObject *module, struct state *state);
 PyObject *table_getter(PyObject *self, PyObject *name);
 
-/* --- indexes.c ---------------------------------------------------------------------------------
- */
+/* --- indexes.c -------------------------------------------------------------------------------- */
 int index_type_init(PyObject *module, struct state *state);
 PyObject *index_new(struct table_object *table, PyObject *name);
 
-/* --- iterators.c -------------------------------------------------------------------------------
- */
+/* --- iterators.c ------------------------------------------------------------------------------ */
 enum iterate { ITERATE_KEYS = 0, ITERATE_VALUES = 1, ITERATE_ITEMS = 2 };
 int iterator_type_init(PyObject *module, struct state *state);
 PyObject *iterator_new(struct table_object *table, enum iterate what);
 
-/* --- ponds.c -----------------------------------------------------------------------------------
- */
+/* --- ponds.c ---------------------------------------------------------------------------------- */
 uint64_t wait_now_ms(void);
 /* Seconds from Python as milliseconds: `otherwise` for None, UINT64_MAX for infinity. */
 int wait_limit_ms(PyObject *object, uint64_t otherwise, uint64_t *out);
@@ -287,8 +277,7 @@ PyObject *pond_open(PyObject *module, PyObject *args);
 /* False with an exception if the pond is closed. */
 bool pond_usable(struct pond_object *pond);
 
-/* --- caches.c ----------------------------------------------------------------------------------
- */
+/* --- caches.c --------------------------------------------------------------------------------- */
 /* A key or a value, as bytes of a Python object that must live as long. */
 struct octets {
     const void *data;
@@ -307,8 +296,7 @@ int ttl_ms_get(PyObject *object, int64_t *out);
 PyObject *cache_read(struct cache_object *cache, const struct octets *key);
 bool cache_usable(struct cache_object *cache);
 
-/* --- cache_writes.c ----------------------------------------------------------------------------
- */
+/* --- cache_writes.c --------------------------------------------------------------------------- */
 PyObject *cache_set(PyObject *self, PyObject *args, PyObject *keywords);
 PyObject *cache_add(PyObject *self, PyObject *args, PyObject *keywords);
 PyObject *cache_replace(PyObject *self, PyObject *args, PyObject *keywords);
@@ -319,26 +307,22 @@ PyObject *cache_delete(PyObject *self, PyObject *key);
 PyObject *cache_connect(PyObject *self, PyObject *args, PyObject *keywords);
 int cache_assign(PyObject *self, PyObject *key, PyObject *value);
 
-/* --- cache_compute.c ---------------------------------------------------------------------------
- */
+/* --- cache_compute.c -------------------------------------------------------------------------- */
 PyObject *cache_get_or_compute(PyObject *self, PyObject *args, PyObject *keywords);
 
-/* --- rings.c -----------------------------------------------------------------------------------
- */
+/* --- rings.c ---------------------------------------------------------------------------------- */
 int ring_type_init(PyObject *module, struct state *state);
 /* The handle for one call, which ends with ring_leave; NULL with an exception: it is closed. */
 struct sp_ring *ring_enter(struct ring_object *ring);
 void ring_leave(struct ring_object *ring);
 
-/* --- ring_wanted.c -----------------------------------------------------------------------------
- */
+/* --- ring_wanted.c ---------------------------------------------------------------------------- */
 PyObject *ring_drain(PyObject *self, PyObject *node);
 PyObject *ring_undrain(PyObject *self, PyObject *node);
 PyObject *ring_weight(PyObject *self, PyObject *args, PyObject *keywords);
 PyObject *ring_wait(PyObject *self, PyObject *args, PyObject *keywords);
 
-/* --- ring_calls.c ------------------------------------------------------------------------------
- */
+/* --- ring_calls.c ----------------------------------------------------------------------------- */
 PyObject *ring_get(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *ring_get_many(PyObject *self, PyObject *keys);
 PyObject *ring_set(PyObject *self, PyObject *args, PyObject *keywords);
@@ -347,8 +331,7 @@ PyObject *ring_set_many(PyObject *self, PyObject *args, PyObject *keywords);
 PyObject *ring_incr(PyObject *self, PyObject *args, PyObject *keywords);
 PyObject *ring_execute(PyObject *self, PyObject *args);
 
-/* --- snapshots.c -------------------------------------------------------------------------------
- */
+/* --- snapshots.c ------------------------------------------------------------------------------ */
 int snapshot_type_init(PyObject *module, struct state *state);
 PyObject *snapshot_new(struct pond_object *pond);
 /* Whether the snapshot can be used; else sets the exception. */
@@ -358,16 +341,14 @@ bool snapshot_valid(struct snapshot_object *snapshot);
 /* A memoryview of bytes in the pond, released when the snapshot ends. */
 PyObject *snapshot_memory(struct snapshot_object *snapshot, const void *data, size_t size);
 
-/* --- mappings.c --------------------------------------------------------------------------------
- */
+/* --- mappings.c ------------------------------------------------------------------------------- */
 /* Methods of Pond and Snapshot that collections.abc or __getitem__ can do. */
 PyObject *mapping_get(PyObject *self, PyObject *const *args, Py_ssize_t count);
 PyObject *mapping_keys(PyObject *self, PyObject *unused);
 PyObject *mapping_values(PyObject *self, PyObject *unused);
 PyObject *mapping_items(PyObject *self, PyObject *unused);
 
-/* --- small things ------------------------------------------------------------------------------
- */
+/* --- small things ----------------------------------------------------------------------------- */
 /* dict[key] as a new reference; NULL without an exception if there is none. */
 static inline PyObject *dict_get(PyObject *dict, PyObject *key)
 {

@@ -13,8 +13,7 @@
 
 #define SLICE_MS 50
 
-/* --- waiting -----------------------------------------------------------------------------------
- */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 uint64_t wait_now_ms(void)
 {
@@ -99,8 +98,7 @@ static PyObject *pond_wait(PyObject *self, PyObject *args, PyObject *keywords)
     }
 }
 
-/* --- opening -----------------------------------------------------------------------------------
- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 PyObject *pond_open(PyObject *module, PyObject *args)
 {
@@ -135,8 +133,7 @@ PyObject *pond_open(PyObject *module, PyObject *args)
     return (PyObject *)pond;
 }
 
-/* --- tables ------------------------------------------------------------------------------------
- */
+/* --- tables ----------------------------------------------------------------------------------- */
 
 static PyObject *pond_subscript(PyObject *self, PyObject *name)
 {
@@ -196,8 +193,7 @@ static int pond_contains(PyObject *self, PyObject *name)
     return found;
 }
 
-/* --- information -------------------------------------------------------------------------------
- */
+/* --- information ------------------------------------------------------------------------------ */
 
 static PyObject *pond_info(PyObject *self, PyObject *Py_UNUSED(unused))
 {
@@ -283,8 +279,7 @@ static PyObject *pond_cache(PyObject *self, void *Py_UNUSED(closure))
     return cache;
 }
 
-/* --- the end -----------------------------------------------------------------------------------
- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static int pond_clear(PyObject *self)
 {

@@ -7,8 +7,7 @@
 
 #include "native.h"
 
-/* --- what is given ------------------------------------------------------------------------------
- */
+/* --- what is given ---------------------------------------------------------------------------- */
 
 static int need_get(const char *text, enum sp_ring_need *out)
 {
@@ -49,8 +48,7 @@ static void many_free(struct many *many)
     PyMem_Free(many->octets);
 }
 
-/* --- reading ------------------------------------------------------------------------------------
- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 static PyObject *bytes_of(const struct sp_buffer *buffer)
 {
@@ -151,8 +149,7 @@ PyObject *ring_get_many(PyObject *self, PyObject *iterable)
     return values;
 }
 
-/* --- writing ------------------------------------------------------------------------------------
- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 static PyObject *copies_or_error(struct ring_object *ring, int status, unsigned have,
                                  const char *what)
@@ -316,8 +313,7 @@ PyObject *ring_incr(PyObject *self, PyObject *args, PyObject *keywords)
     return result;
 }
 
-/* --- any command --------------------------------------------------------------------------------
- */
+/* --- any command ------------------------------------------------------------------------------ */
 
 static PyObject *error_to_python(struct state *state, const struct sp_reply *reply)
 {

@@ -11,8 +11,7 @@
 
 #define EPOCH_NOW UINT64_MAX
 
-/* --- drain, undrain, weight ---------------------------------------------------------------------
- */
+/* --- drain, undrain, weight ------------------------------------------------------------------- */
 
 static PyObject *drain(PyObject *self, PyObject *object, bool wanted)
 {
@@ -69,8 +68,7 @@ PyObject *ring_weight(PyObject *self, PyObject *args, PyObject *keywords)
     return result;
 }
 
-/* --- waiting ------------------------------------------------------------------------------------
- */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 static int epoch_now(struct sp_ring *handle, uint64_t *epoch)
 {

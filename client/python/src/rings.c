@@ -11,8 +11,7 @@
 
 #include "native.h"
 
-/* --- the handle ---------------------------------------------------------------------------------
- */
+/* --- the handle ------------------------------------------------------------------------------- */
 
 struct sp_ring *ring_enter(struct ring_object *ring)
 {
@@ -52,8 +51,7 @@ void ring_leave(struct ring_object *ring)
     close_if_unused(ring, 1, false);
 }
 
-/* --- opening ------------------------------------------------------------------------------------
- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 /* Seconds as milliseconds; NULL and None leave it as it is. */
 static int ms_get(PyObject *object, const char *name, uint32_t *out)
@@ -172,8 +170,7 @@ static PyObject *ring_closed(PyObject *self, void *Py_UNUSED(closure))
     return PyBool_FromLong(((struct ring_object *)self)->closed);
 }
 
-/* --- the ring itself ----------------------------------------------------------------------------
- */
+/* --- the ring itself -------------------------------------------------------------------------- */
 
 static PyObject *names_to_python(const struct sp_ring_where *where, unsigned first, unsigned end)
 {
@@ -304,8 +301,7 @@ static PyObject *ring_info(PyObject *self, PyObject *Py_UNUSED(unused))
         (unsigned)of.unsettled_slots, of.zookeeper_away ? Py_True : Py_False);
 }
 
-/* --- the type -----------------------------------------------------------------------------------
- */
+/* --- the type --------------------------------------------------------------------------------- */
 
 #define KEYWORDS(function) (PyCFunction)(void (*)(void))(function), METH_VARARGS | METH_KEYWORDS
 

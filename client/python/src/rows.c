@@ -19,8 +19,7 @@
 #define SPARE_BYTES_MAX  16384 /* larger buffers are given back */
 #define COLUMN_BYTES_MAX 512   /* copied on the stack */
 
-/* --- making and freeing ------------------------------------------------------------------------
- */
+/* --- making and freeing ----------------------------------------------------------------------- */
 
 struct row_object *row_take(struct table_object *table)
 {
@@ -155,8 +154,7 @@ void spare_rows_free(struct state *state)
     state->spare_count = 0;
 }
 
-/* --- one column --------------------------------------------------------------------------------
- */
+/* --- one column ------------------------------------------------------------------------------- */
 
 static bool is_variable(const struct sp_value *value)
 {
@@ -256,8 +254,7 @@ static PyObject *row_getattro(PyObject *self, PyObject *name)
     return PyErr_Occurred() ? NULL : PyObject_GenericGetAttr(self, name);
 }
 
-/* --- the rest of a Mapping ---------------------------------------------------------------------
- */
+/* --- the rest of a Mapping -------------------------------------------------------------------- */
 
 static Py_ssize_t row_length(PyObject *self)
 {
@@ -350,8 +347,7 @@ static PyObject *row_repr(PyObject *self)
     return text;
 }
 
-/* --- json, raw, view ---------------------------------------------------------------------------
- */
+/* --- json, raw, view -------------------------------------------------------------------------- */
 
 static PyObject *row_json(PyObject *self, PyObject *Py_UNUSED(unused))
 {

@@ -147,8 +147,7 @@ void shapes_free(struct pond_object *pond)
     }
 }
 
-/* --- sidepond.Schema ---------------------------------------------------------------------------
- */
+/* --- sidepond.Schema -------------------------------------------------------------------------- */
 
 static PyObject *names_of(const struct shape *shape, int index, size_t count)
 {

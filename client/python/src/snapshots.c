@@ -18,8 +18,7 @@ struct blob_object {
     Py_ssize_t size;
 };
 
-/* --- the snapshot ------------------------------------------------------------------------------
- */
+/* --- the snapshot ----------------------------------------------------------------------------- */
 
 bool snapshot_usable(struct snapshot_object *snapshot)
 {
@@ -213,8 +212,7 @@ static void snapshot_dealloc(PyObject *self)
     Py_DECREF((PyObject *)type);
 }
 
-/* --- memory in place ---------------------------------------------------------------------------
- */
+/* --- memory in place -------------------------------------------------------------------------- */
 
 static int blob_getbuffer(PyObject *self, Py_buffer *buffer, int flags)
 {
@@ -280,8 +278,7 @@ PyObject *snapshot_memory(struct snapshot_object *snapshot, const void *data, si
     return memory;
 }
 
-/* --- the types ---------------------------------------------------------------------------------
- */
+/* --- the types -------------------------------------------------------------------------------- */
 
 static PyMethodDef snapshot_methods[] = {
     {"get", (PyCFunction)(void (*)(void))mapping_get, METH_FASTCALL,

@@ -23,8 +23,7 @@ bool table_usable(struct table_object *table)
     return false;
 }
 
-/* --- one row -----------------------------------------------------------------------------------
- */
+/* --- one row ---------------------------------------------------------------------------------- */
 
 /* Whether the table's shape has changed since `shape` was used (then any exception is dropped). */
 static bool shape_changed(struct table_object *table, const struct shape *shape)
@@ -163,8 +162,7 @@ static int table_contains(PyObject *self, PyObject *object)
     return result == KEY_OK ? 1 : result == KEY_ABSENT ? 0 : -1;
 }
 
-/* --- raw bytes ---------------------------------------------------------------------------------
- */
+/* --- raw bytes -------------------------------------------------------------------------------- */
 
 /* The value did not fit on the stack: into a bytes object of its size, as often as it grows. */
 static PyObject *raw_large(struct table_object *table, const struct key *key, size_t size)
@@ -227,8 +225,7 @@ static PyObject *table_raw(PyObject *self, PyObject *object)
     return bytes;
 }
 
-/* --- walking -----------------------------------------------------------------------------------
- */
+/* --- walking ---------------------------------------------------------------------------------- */
 
 static PyObject *table_iter(PyObject *self)
 {
@@ -265,8 +262,7 @@ static PyObject *table_items(PyObject *self, PyObject *Py_UNUSED(unused))
     return view_of(self, "TableItems");
 }
 
-/* --- information -------------------------------------------------------------------------------
- */
+/* --- information ------------------------------------------------------------------------------ */
 
 static int info_read(PyObject *self, struct sp_table_info *info)
 {
@@ -400,8 +396,7 @@ static PyObject *table_repr(PyObject *self)
                                 table->snapshot != NULL ? " in a snapshot" : "");
 }
 
-/* --- the type ----------------------------------------------------------------------------------
- */
+/* --- the type --------------------------------------------------------------------------------- */
 
 PyObject *table_new(struct pond_object *pond, struct snapshot_object *snapshot, PyObject *name)
 {

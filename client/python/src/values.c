@@ -51,8 +51,7 @@ int values_init(struct state *state)
     return PyErr_Occurred() ? -1 : 0;
 }
 
-/* --- to Python ---------------------------------------------------------------------------------
- */
+/* --- to Python -------------------------------------------------------------------------------- */
 
 static PyObject *text_of(const struct sp_value *value)
 {
@@ -168,8 +167,7 @@ PyObject *time_to_python(struct state *state, int64_t unix_ms)
     return value_to_python(state, &value);
 }
 
-/* --- from Python -------------------------------------------------------------------------------
- */
+/* --- from Python ------------------------------------------------------------------------------ */
 
 static int attribute_int(PyObject *object, const char *name, int64_t *out)
 {

@@ -157,8 +157,7 @@ struct source_class {
     const struct source_feed_class *feed; /* NULL: cannot tell its changes one by one */
 };
 
-/* --- sources that are not built in --------------------------------------------------------------
- */
+/* --- sources that are not built in ------------------------------------------------------------ */
 
 /* A shared object that defines this, under the name SOURCE_MODULE_SYMBOL:
  *

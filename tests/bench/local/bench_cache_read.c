@@ -37,8 +37,7 @@ struct side {
     struct sp_cache *cache;
 };
 
-/* --- filling ------------------------------------------------------------------------------------
- */
+/* --- filling ---------------------------------------------------------------------------------- */
 
 static void fill_table(const struct side *side, struct store *store)
 {
@@ -126,8 +125,7 @@ static void side_open(struct side *side, const char *name, uint32_t row_count, e
     bench_must(sp_cache_open(side->pond, &side->cache), "sp_cache_open");
 }
 
-/* --- loops --------------------------------------------------------------------------------------
- */
+/* --- loops ------------------------------------------------------------------------------------ */
 
 typedef int get_function(void *from, const void *key, size_t key_bytes, void *out, size_t cap,
                          size_t *size);
@@ -186,8 +184,7 @@ static uint64_t run(const struct side *side, bool cache, enum way way, const cha
     return loop(side->table, get_table, way == ISOLATED, keys, count);
 }
 
-/* --- rows ---------------------------------------------------------------------------------------
- */
+/* --- rows ------------------------------------------------------------------------------------- */
 
 static void measure(const struct side *side, const char *what, enum way way, double zipf)
 {

@@ -34,8 +34,7 @@
 #define WRITES_PER_SECOND 10000u
 #define WRITE_BATCH       100u
 
-/* --- the three stores ----------------------------------------------------------------------------
- */
+/* --- the three stores ------------------------------------------------------------------------- */
 
 struct side {
     struct data data;
@@ -168,8 +167,7 @@ static void side_close(struct side *side)
     sp_close(side->pond);
 }
 
-/* --- loops ---------------------------------------------------------------------------------------
- */
+/* --- loops ------------------------------------------------------------------------------------ */
 
 /* One run over `count` keys; returns a sum that proves the values were read. */
 typedef uint64_t loop_function(const struct side *side, const char *keys, uint32_t count);
@@ -267,8 +265,7 @@ static uint64_t batch_private(const struct side *side, const char *keys, uint32_
     return data_batches(side->private, mget_private, keys, count);
 }
 
-/* --- measuring -----------------------------------------------------------------------------------
- */
+/* --- measuring -------------------------------------------------------------------------------- */
 
 static unsigned rounds(void)
 {
@@ -295,8 +292,7 @@ static void measure(const struct side *side, loop_function *const *loops, unsign
         out[i] = bench_median(ns[i], rounds());
 }
 
-/* --- rows of the report --------------------------------------------------------------------------
- */
+/* --- rows of the report ----------------------------------------------------------------------- */
 
 /* Nanoseconds of a get, ours and the peer's; reach 0: for information. */
 static void at_most(const char *what, double ours, double peer, double reach)
@@ -314,8 +310,7 @@ static void times_faster(const char *what, double ours, double peer, double reac
     bench_row(&(struct bench_row){what, 1e3 / ours, 1e3 / peer, "1/us", rule, reach});
 }
 
-/* --- pages ---------------------------------------------------------------------------------------
- */
+/* --- pages ------------------------------------------------------------------------------------ */
 
 /* For information: before that, the pond is in 4 KiB pages as the private table is. */
 static void bench_small_pages(const struct side *a, uint32_t count)
@@ -329,8 +324,7 @@ static void bench_small_pages(const struct side *a, uint32_t count)
     free(keys);
 }
 
-/* --- one reader ----------------------------------------------------------------------------------
- */
+/* --- one reader ------------------------------------------------------------------------------- */
 
 static void bench_a(const struct side *a, uint32_t count)
 {
@@ -367,8 +361,7 @@ static void bench_b(const struct side *b, uint32_t count)
     free(uniform);
 }
 
-/* --- more processes ------------------------------------------------------------------------------
- */
+/* --- more processes --------------------------------------------------------------------------- */
 
 /* What processes that measure together share. */
 struct meeting {

@@ -52,8 +52,7 @@ static const char *next_key(struct setting *setting)
     return setting->keys[(setting->random >> 33) % KEYS];
 }
 
-/* --- beginning ----------------------------------------------------------------------------------
- */
+/* --- beginning -------------------------------------------------------------------------------- */
 
 static struct sp_ring *open_ring(const char *nodes, uint8_t replicas)
 {
@@ -117,8 +116,7 @@ static void start(struct setting *setting)
     fill(setting);
 }
 
-/* --- what is measured: calls of each, microseconds for one --------------------------------------
- */
+/* --- what is measured: calls of each, microseconds for one ------------------------------------ */
 
 static double plain_with(struct setting *setting, unsigned servers)
 {
