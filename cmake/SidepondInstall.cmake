@@ -18,44 +18,28 @@ function(sidepond_install_configured input output destination)
         configure_file(\"${PROJECT_SOURCE_DIR}/${input}\" \"\${output}\" @ONLY)")
 endfunction()
 
-function(sidepond_install_library)
-    set_target_properties(sidepond PROPERTIES
-        VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
-    target_include_directories(sidepond_static INTERFACE
-        $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
-    target_link_libraries(sidepond_static INTERFACE
-        $<INSTALL_INTERFACE:xxhash> $<INSTALL_INTERFACE:hiredis>
-        $<INSTALL_INTERFACE:jansson> $<INSTALL_INTERFACE:zookeeper_mt>)
-    install(TARGETS sidepond sidepond_static EXPORT Sidepond FILE_SET HEADERS)
-    install(EXPORT Sidepond NAMESPACE sidepond:: DESTINATION ${sidepond_cmake_dir}
-        FILE SidepondConfig.cmake)
-    write_basic_package_version_file(${PROJECT_BINARY_DIR}/SidepondConfigVersion.cmake
-        COMPATIBILITY SameMajorVersion)
-    install(FILES ${PROJECT_BINARY_DIR}/SidepondConfigVersion.cmake
-        DESTINATION ${sidepond_cmake_dir})
-    sidepond_install_configured(cmake/sidepond.pc.in sidepond.pc ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
-endfunction()
+target_include_directories(sidepond_static INTERFACE
+    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+target_link_libraries(sidepond_static INTERFACE
+    $<INSTALL_INTERFACE:xxhash> $<INSTALL_INTERFACE:hiredis>
+    $<INSTALL_INTERFACE:jansson> $<INSTALL_INTERFACE:zookeeper_mt>)
+install(TARGETS sidepond sidepond_static EXPORT Sidepond FILE_SET HEADERS)
+install(EXPORT Sidepond NAMESPACE sidepond:: DESTINATION ${sidepond_cmake_dir}
+    FILE SidepondConfig.cmake)
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/SidepondConfigVersion.cmake
+    COMPATIBILITY SameMinorVersion) # before 1.0 a minor version may change the interface
+install(FILES ${PROJECT_BINARY_DIR}/SidepondConfigVersion.cmake
+    DESTINATION ${sidepond_cmake_dir})
+sidepond_install_configured(cmake/sidepond.pc.in sidepond.pc ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
-if(TARGET sidepond AND TARGET sidepond_static)
-    sidepond_install_library()
-endif()
+# For sources that are built elsewhere.
+install(FILES server/include/sidepond/source.h server/include/sidepond/source_feed.h
+    DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/sidepond)
+install(TARGETS sidepond_tool sidepondd)
 
-if(TARGET sidepondd) # for sources that are built elsewhere
-    install(FILES server/include/sidepond/source.h server/include/sidepond/source_feed.h
-        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/sidepond)
-endif()
-
-foreach(program sidepond_tool sidepondd)
-    if(TARGET ${program})
-        install(TARGETS ${program})
-    endif()
-endforeach()
-
-foreach(section 1 3 5 7 8)
+foreach(section 1 8)
     file(GLOB pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/man/*.${section})
-    if(pages)
-        install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
-    endif()
+    install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
 endforeach()
 
 # The tool prints its own completion scripts.
@@ -69,11 +53,9 @@ function(sidepond_install_completion shell file)
             OUTPUT_FILE \"\${output}\" COMMAND_ERROR_IS_FATAL ANY)")
 endfunction()
 
-if(TARGET sidepond_tool)
-    sidepond_install_completion(bash bash-completion/completions/sidepond)
-    sidepond_install_completion(zsh zsh/site-functions/_sidepond)
-    sidepond_install_completion(fish fish/vendor_completions.d/sidepond.fish)
-endif()
+sidepond_install_completion(bash bash-completion/completions/sidepond)
+sidepond_install_completion(zsh zsh/site-functions/_sidepond)
+sidepond_install_completion(fish fish/vendor_completions.d/sidepond.fish)
 
 foreach(unit sidepondd@.service sidepond-agent@.service)
     sidepond_install_configured(deploy/systemd/${unit} ${unit} lib/systemd/system)
