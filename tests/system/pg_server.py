@@ -236,7 +236,7 @@ class Server(DatabaseServer):
     @classmethod
     def _run(cls, command, script):
         if cls.available():
-            print(version(), flush=True)
+            print(version(), file=sys.stderr, flush=True)
         return super()._run(command, script)
 
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -264,7 +265,7 @@ class DaemonTest(unittest.TestCase):
     def test_killed(self):
         daemon = self.database().start()
         daemon.kill()
-        left = [name for name in os.listdir("/dev/shm") if str(daemon.process.pid) in name]
+        left = [name for name in os.listdir("/dev/shm") if name.endswith(f"-{daemon.process.pid}")]
         self.assertEqual(left, [], "a library's file is left behind")
         self.assertEqual(daemon.get("users", 7)["email"], "u7@example.org")
         self.sql("update users set email = 'new' where id = 7")
