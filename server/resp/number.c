@@ -2,8 +2,8 @@
  *
  * number.c - integers digit by digit, floating point by the C library.
  *
- * Arguments lie unterminated in a connection's buffer, so strtod and strtold get a copy on the
- * stack. They go by LC_NUMERIC, which a program that uses this leaves as it starts: "C".
+ * Arguments lie unterminated in a connection's buffer, so strtold gets a copy on the stack. It goes
+ * by LC_NUMERIC, which a program that uses this leaves as it starts: "C".
  */
 #include "server/resp/number.h"
 
@@ -39,37 +39,15 @@ bool number_parse(const char *text, size_t size, int64_t *value)
     return true;
 }
 
-/* A terminated copy of what could be a number. */
-static bool copy_text(const char *text, size_t size, char copy[NUMBER_FLOAT_BYTES])
+bool number_parse_long_double(const char *text, size_t size, long double *value)
 {
+    char copy[NUMBER_FLOAT_BYTES];
+    char *end = NULL;
     if (size == 0 || size >= NUMBER_FLOAT_BYTES || isspace((unsigned char)*text))
         return false;
     memcpy(copy, text, size);
     copy[size] = '\0';
     errno = 0;
-    return true;
-}
-
-bool number_parse_double(const char *text, size_t size, double *value)
-{
-    char copy[NUMBER_FLOAT_BYTES];
-    char *end = NULL;
-    if (!copy_text(text, size, copy))
-        return false;
-    double parsed = strtod(copy, &end);
-    bool out_of_range = errno == ERANGE && (isinf(parsed) || parsed == 0);
-    if (end != copy + size || out_of_range || isnan(parsed))
-        return false;
-    *value = parsed;
-    return true;
-}
-
-bool number_parse_long_double(const char *text, size_t size, long double *value)
-{
-    char copy[NUMBER_FLOAT_BYTES];
-    char *end = NULL;
-    if (!copy_text(text, size, copy))
-        return false;
     long double parsed = strtold(copy, &end);
     bool out_of_range = errno == ERANGE && (isinf(parsed) || parsed == 0);
     if (end != copy + size || out_of_range || isnan(parsed))

@@ -20,9 +20,8 @@
 /* An integer as Redis itself would write it: no plus, no leading zeros, no "-0". */
 bool number_parse(const char *text, size_t size, int64_t *value);
 
-/* What strtod and strtold take, of less than NUMBER_FLOAT_BYTES: also "1e3", "0x1p4" and "inf",
+/* What strtold takes, of less than NUMBER_FLOAT_BYTES: also "1e3", "0x1p4" and "inf",
  * but no NaN, and nothing that is too large, or too near to 0, for the type. */
-bool number_parse_double(const char *text, size_t size, double *value);
 bool number_parse_long_double(const char *text, size_t size, long double *value);
 
 /* As INCRBYFLOAT writes: 17 decimals without trailing zeros; "inf", "-inf". The text's size; 0 if

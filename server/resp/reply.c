@@ -93,12 +93,6 @@ void reply_error(struct reply *reply, const char *format, ...)
 
 /* --- values ---------------------------------------------------------------------------------- */
 
-void reply_bulk_integer(struct reply *reply, int64_t value)
-{
-    char text[NUMBER_INT_BYTES];
-    reply_bulk(reply, text, number_print(text, value));
-}
-
 void reply_double(struct reply *reply, double value)
 {
     char line[NUMBER_DOUBLE_BYTES + 3];

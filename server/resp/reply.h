@@ -153,9 +153,6 @@ void reply_error(struct reply *reply, const char *format, ...)
 void reply_error_list(struct reply *reply, const char *format, va_list arguments)
     __attribute__((format(printf, 2, 0)));
 
-/* A bulk string in decimal. */
-void reply_bulk_integer(struct reply *reply, int64_t value);
-
 void reply_double(struct reply *reply, double value);
 void reply_boolean(struct reply *reply, bool value);
 

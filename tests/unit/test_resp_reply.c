@@ -62,9 +62,7 @@ static void check_values(struct reply *reply)
               ":0\r\n:-1\r\n:-9223372036854775808\r\n");
     reply_bulk(reply, NULL, 0);
     reply_text(reply, "0123456789");
-    reply_bulk_integer(reply, -42);
-    check_out(reply, "$0\r\n\r\n$10\r\n0123456789\r\n$3\r\n-42\r\n",
-              "$0\r\n\r\n$10\r\n0123456789\r\n$3\r\n-42\r\n");
+    check_out(reply, "$0\r\n\r\n$10\r\n0123456789\r\n", "$0\r\n\r\n$10\r\n0123456789\r\n");
     reply_boolean(reply, true);
     reply_boolean(reply, false);
     check_out(reply, ":1\r\n:0\r\n", "#t\r\n#f\r\n");
@@ -241,39 +239,28 @@ static void test_floats(void **state)
 {
     static const char *const wrong[] = {"",    " 1", "1 ",  "nan",    "-nan",    "1.0x",    "x",
                                         "\t1", "1e", "--1", "1e5000", "-1e5000", "1e-5000", "."};
-    static const char *const right[] = {"0",   "-0",  "+1",        "01.50", ".5",    "5.",
-                                        "1e3", "inf", "-infinity", "0x1p4", "1e-300"};
-    double value = 0;
-    long double wide = 0;
+    static const char *const right[] = {"0",   "-0",  "+1",        "01.50", ".5",     "5.",
+                                        "1e3", "inf", "-infinity", "0x1p4", "1e-300", "1e400"};
+    long double value = 0;
     (void)state;
-    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-        assert_false(number_parse_double(wrong[i], strlen(wrong[i]), &value));
-        assert_false(number_parse_long_double(wrong[i], strlen(wrong[i]), &wide));
-    }
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        assert_false(number_parse_long_double(wrong[i], strlen(wrong[i]), &value));
     for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++) {
-        assert_true(number_parse_double(right[i], strlen(right[i]), &value));
-        assert_true(value == strtod(right[i], NULL));
-        assert_true(number_parse_long_double(right[i], strlen(right[i]), &wide));
-        assert_true(wide == strtold(right[i], NULL));
+        assert_true(number_parse_long_double(right[i], strlen(right[i]), &value));
+        assert_true(value == strtold(right[i], NULL));
     }
-    assert_false(number_parse_double("1\0", 2, &value));
-    assert_true(number_parse_double("12345", 2, &value) && value == 12);
-    assert_true(number_parse_long_double("1e400", 5, &wide));
-    assert_false(number_parse_double("1e400", 5, &value));
-    assert_true(number_parse_double("1e-310", 6, &value));
+    assert_false(number_parse_long_double("1\0", 2, &value));
+    assert_true(number_parse_long_double("12345", 2, &value) && value == 12);
 }
 
 static void test_float_sizes(void **state)
 {
     char text[NUMBER_FLOAT_BYTES];
-    double value = 0;
-    long double wide = 0;
+    long double value = 0;
     (void)state;
     memset(text, '0', sizeof(text));
-    assert_true(number_parse_double(text, sizeof(text) - 1, &value));
-    assert_false(number_parse_double(text, sizeof(text), &value));
-    assert_true(number_parse_long_double(text, sizeof(text) - 1, &wide));
-    assert_false(number_parse_long_double(text, sizeof(text), &wide));
+    assert_true(number_parse_long_double(text, sizeof(text) - 1, &value));
+    assert_false(number_parse_long_double(text, sizeof(text), &value));
 }
 
 static void test_long_double_texts(void **state)
