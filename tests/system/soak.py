@@ -233,7 +233,7 @@ def check_pond(daemon):
 
 def soak(python, seconds, rate, breakage=""):
     """What is wrong, as sentences."""
-    warm_up = max(5, min(180, seconds / 3))
+    warm_up = max(10, min(180, seconds / 3))
     with SoakDaemon() as daemon:
         daemon.start(environment={"LD_PRELOAD": LIBRARY, "SOAK_HEAP": daemon.heap,
                                   "SOAK_BREAK": breakage})
