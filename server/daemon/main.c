@@ -33,17 +33,15 @@ static int check_databases(const struct config *config)
     struct refresh_check found = {0};
     fflush(stdout);
     int status = refresh_check(config, NULL, stderr, NULL, &found);
-    if (status == SP_OK && found.unreachable && !found.wrong)
-        puts("\nNot every database answers: what it has is not known.");
-    if (status == SP_OK && found.wrong)
-        status = SP_ECONFIG;
-    else if (status == SP_OK && found.unreachable)
-        status = SP_ESOURCE;
-    else if (status == SP_OK)
-        puts("\nEvery database answers and has what is configured.");
-    else
+    if (status != SP_OK) {
         fprintf(stderr, "sidepondd: %s\n", sp_status_text(status));
-    return exit_code(status);
+        return exit_code(status);
+    }
+    if (found.wrong)
+        return EXIT_CONFIG;
+    puts(found.unreachable ? "\nNot every database answers: what it has is not known."
+                           : "\nEvery database answers and has what is configured.");
+    return found.unreachable ? EXIT_UNAVAILABLE : EXIT_GOOD;
 }
 
 static int check(const struct arguments *arguments)

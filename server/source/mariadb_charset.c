@@ -61,10 +61,10 @@ struct binlog_charset *binlog_charset_new(const char *name)
 
 void binlog_charset_free(struct binlog_charset *set)
 {
-    if (set)
-        free(set->pairs[0]);
-    if (set)
-        free(set->pairs[1]);
+    if (!set)
+        return;
+    free(set->pairs[0]);
+    free(set->pairs[1]);
     free(set);
 }
 
