@@ -63,8 +63,8 @@ def maria_daemon(db):
 
 
 def start(started):
-    """Without a service manager: nobody would read what it is told."""
-    started.start(ready=False, environment={"NOTIFY_SOCKET": ""})
+    """Without waiting for all tables: whoever starts it looks at what it wants to see."""
+    started.start(ready=False)
 
 
 def following(started):

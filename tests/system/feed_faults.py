@@ -157,8 +157,8 @@ class Run:
         self.done = 0
 
     def start(self):
-        """Without a service manager: nobody would read what it is told."""
-        self.daemon.start(ready=False, environment={"NOTIFY_SOCKET": ""})
+        """Without waiting for all tables, which faults may keep away for long."""
+        self.daemon.start(ready=False)
 
     def listens(self):
         try:

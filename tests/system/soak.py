@@ -27,7 +27,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -67,20 +66,6 @@ class SoakDaemon(Daemon):
 
     def configure(self, tables):
         """The files are written when all that stands in them is known."""
-
-    def start(self, ready=True, environment=None):
-        """What it tells the service manager is taken, so that it never waits for that."""
-        super().start(ready, environment)
-        self._socket.setblocking(True)
-        threading.Thread(target=self.listen, daemon=True).start()
-        return self
-
-    def listen(self):
-        try:
-            while self._socket.recv(4096):
-                pass
-        except OSError:
-            pass  # closed, at the end
 
     def write(self, name, tables, *options):
         path = os.path.join(self.directory, name)
